@@ -1,0 +1,74 @@
+//! Text that is told once and written twice: into plain strings, and straight into JSON.
+
+/// Takes the pieces of a text, in order.
+///
+/// JSON as Go writes it escapes some characters. The teller of a text knows where they are, so
+/// the writer need not search for them: everything told as [`Prose::plain`] has none.
+pub trait Prose {
+    /// Appends text without a quotation mark, backslash, control character, `&`, `<` or `>`.
+    fn plain(&mut self, text: &str);
+    /// Appends a quotation mark.
+    fn quote(&mut self);
+    /// Appends an ampersand.
+    fn ampersand(&mut self);
+
+    /// Appends text between quotation marks.
+    fn quoted(&mut self, text: &str) {
+        self.quote();
+        self.plain(text);
+        self.quote();
+    }
+
+    /// Appends a number in decimal digits.
+    fn number(&mut self, number: u64) {
+        let mut digits = [0; 20];
+        self.plain(decimal(number, &mut digits));
+    }
+}
+
+impl Prose for String {
+    fn plain(&mut self, text: &str) {
+        self.push_str(text);
+    }
+
+    fn quote(&mut self) {
+        self.push('"');
+    }
+
+    fn ampersand(&mut self) {
+        self.push('&');
+    }
+}
+
+/// Collects what `tell` says into a string.
+pub fn told(tell: impl FnOnce(&mut String)) -> String {
+    let mut text = String::new();
+    tell(&mut text);
+    text
+}
+
+/// Writes a number's decimal digits to the end of `digits`.
+pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    str::from_utf8(&digits[at..]).expect("digits are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_as_everyone_writes_them() {
+        for number in [0, 7, 10, 4_711, u64::MAX] {
+            assert_eq!(told(|out| out.number(number)), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The function itself: everything a run's events follow from, and the events.
+
+use uuid::Uuid;
+
+use crate::facts::{Facts, draw_facts};
+use crate::identity::{RunMark, Seq, TenantIndex};
+use crate::timeline::{PastEnd, Timeline, UnixMicros};
+use crate::world::World;
+
+/// Everything that the events of one run follow from.
+#[derive(Debug, Clone)]
+pub struct Script {
+    mark: RunMark,
+    world: World,
+    timelines: Vec<Timeline>,
+    days: Days,
+}
+
+/// Whether a request may begin on the day before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Days {
+    /// It may, as in life.
+    Flow,
+    /// It begins at midnight (UTC) at the earliest. A history keeps to its days, so that all
+    /// events due on a day are in that day's partition of the table.
+    Apart,
+}
+
+impl Script {
+    /// Joins the parts. There is one timeline for each tenant of the world.
+    pub fn new(mark: RunMark, world: World, timelines: Vec<Timeline>, days: Days) -> Self {
+        assert_eq!(world.tenants().len(), timelines.len(), "one timeline for each tenant");
+        Self { mark, world, timelines, days }
+    }
+
+    pub fn mark(&self) -> RunMark {
+        self.mark
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub fn timeline(&self, tenant: TenantIndex) -> &Timeline {
+        &self.timelines[usize::from(tenant.0)]
+    }
+
+    /// All tenants, in order, also those that have no event.
+    pub fn tenants(&self) -> impl Iterator<Item = TenantIndex> + '_ {
+        self.world.tenants().iter().map(|tenant| tenant.index)
+    }
+
+    /// How many events the run has in all.
+    pub fn planned(&self) -> u64 {
+        self.timelines.iter().map(Timeline::count).sum()
+    }
+
+    pub fn audit_id(&self, tenant: TenantIndex, seq: Seq) -> Uuid {
+        self.mark.audit_id(tenant, seq)
+    }
+
+    /// Returns which event of this run has this audit ID, or `None` if it is not of this run.
+    ///
+    /// An ID that bears the run's mark but that the run does not have is still of this run: who
+    /// sees it stored has found something unexpected.
+    pub fn locate(&self, id: Uuid) -> Option<(TenantIndex, Seq)> {
+        self.mark.locate(id)
+    }
+
+    /// Returns what an event says.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PastEnd`] if the tenant has no such event.
+    pub fn facts(&self, tenant: TenantIndex, seq: Seq) -> Result<Facts<'_>, PastEnd> {
+        let due = self.timeline(tenant).due(seq)?;
+        let id = self.audit_id(tenant, seq);
+        let mut facts = draw_facts(&self.world, self.world.tenant(tenant), seq, id, due);
+        if self.days == Days::Apart {
+            facts.received = facts.received.max(midnight(due));
+        }
+        Ok(facts)
+    }
+}
+
+/// Returns the start of the day (UTC) of a moment.
+pub fn midnight(at: UnixMicros) -> UnixMicros {
+    at - at.rem_euclid(DAY_US)
+}
+
+/// Length of a day in UTC, which has no leap seconds here.
+pub const DAY_US: i64 = 86_400_000_000;
