@@ -1,0 +1,54 @@
+//! The one place that knows what time it is.
+
+use std::time::{Duration, SystemTime};
+
+use events::timeline::UnixMicros;
+use tokio::time::Instant;
+
+/// A clock that starts at the machine's time and from then on only moves forward.
+///
+/// In tests under tokio's paused time it stands still with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    anchor: Instant,
+    anchor_unix: UnixMicros,
+}
+
+impl Clock {
+    /// Starts a clock at the machine's time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn system() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("the machine's clock is after 1970");
+        Self::starting_at(micros(since_epoch))
+    }
+
+    /// Starts a clock at a given time.
+    pub fn starting_at(unix: UnixMicros) -> Self {
+        Self { anchor: Instant::now(), anchor_unix: unix }
+    }
+
+    /// Returns the current time.
+    pub fn now(&self) -> UnixMicros {
+        self.anchor_unix + micros(self.anchor.elapsed())
+    }
+
+    /// Returns the moment of the runtime's timer that corresponds to a time.
+    pub fn instant_of(&self, at: UnixMicros) -> Instant {
+        match u64::try_from(at - self.anchor_unix) {
+            Ok(after) => self.anchor + Duration::from_micros(after),
+            Err(_) => self.anchor,
+        }
+    }
+
+    /// Waits until a time has come.
+    pub async fn sleep_until(&self, at: UnixMicros) {
+        tokio::time::sleep_until(self.instant_of(at)).await;
+    }
+}
+
+/// Returns a duration in whole µs.
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).expect("shorter than 292,000 years")
+}

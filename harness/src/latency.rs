@@ -1,0 +1,87 @@
+//! Latencies, always counted from when an event was due.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use serde::Serialize;
+
+/// The three latencies of a webhook, in µs.
+///
+/// Due to acknowledged is what a user of the pipeline feels, sent to acknowledged what the server
+/// took, and due to sent our own lateness: kept apart, so that none can hide in another.
+#[derive(Debug, Clone)]
+pub struct Latencies {
+    pub due_to_acknowledged: Histogram<u64>,
+    pub sent_to_acknowledged: Histogram<u64>,
+    pub due_to_sent: Histogram<u64>,
+}
+
+/// A histogram in numbers that a person reads, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub p50_ms: f64,
+    pub p95_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Latencies {
+    pub fn new() -> Self {
+        let empty =
+            || Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are valid");
+        Self { due_to_acknowledged: empty(), sent_to_acknowledged: empty(), due_to_sent: empty() }
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.due_to_acknowledged, &other.due_to_acknowledged),
+            (&mut self.sent_to_acknowledged, &other.sent_to_acknowledged),
+            (&mut self.due_to_sent, &other.due_to_sent),
+        ];
+        for (sum, part) in pairs {
+            sum.add(part).expect("the bounds are the same");
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.due_to_acknowledged.reset();
+        self.sent_to_acknowledged.reset();
+        self.due_to_sent.reset();
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Records a latency. Longer ones than an hour count as an hour; below zero as zero.
+pub fn record(histogram: &mut Histogram<u64>, micros: i64) {
+    histogram.saturating_record(u64::try_from(micros).unwrap_or(0));
+}
+
+/// Returns the percentiles that reports show, in ms.
+#[expect(clippy::cast_precision_loss, reason = "an hour in µs is exact in an f64")]
+pub fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+    Percentiles {
+        p50_ms: at(0.5),
+        p95_ms: at(0.95),
+        p99_ms: at(0.99),
+        max_ms: histogram.max() as f64 / 1_000.0,
+    }
+}
+
+/// Returns a histogram in the V2 format of HdrHistogram, in base64: all tools of that family
+/// read it, and it can be added to others.
+pub fn encoded(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2Serializer::new()
+        .serialize(histogram, &mut bytes)
+        .expect("memory takes what is written to it");
+    STANDARD.encode(bytes)
+}
+
+const LATENCY_MAX_US: u64 = 3_600_000_000;

@@ -1,0 +1,471 @@
+//! The ledger: which events were begun, and how each ended. Survives `kill -9` at any byte.
+//!
+//! It is written ahead: the events due in a slice of time are *reserved* in the file before the
+//! first byte of them is sent, and *settled* when their outcome is known. After a crash, what is
+//! reserved and not settled is unknown, never forgotten; what was never reserved was never sent.
+//!
+//! The file is a sequence of frames, `length u32 | crc32 u32 | entries`, both little-endian. A
+//! torn last frame is dropped; a damaged one before the last is an error. An entry is a byte for
+//! its kind and LEB128 numbers: `tenant, start, count` for a range of one tenant, or `from, count`
+//! in µs for a slice of time of all tenants, which the plan turns into ranges. The last entry of a
+//! ledger that was closed in order says so.
+//!
+//! Settled ranges wait in memory until they are worth their bytes, so that a ledger stays under
+//! one megabyte per million events whether ten tenants send batches or thousands send single
+//! events; what a crash finds waiting there counts as unknown.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use events::identity::TenantIndex;
+use events::script::Script;
+use events::timeline::UnixMicros;
+
+use crate::ranges::RangeSet;
+
+/// How an attempt to send ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Settlement {
+    /// The target answered 2xx.
+    Acknowledged = 1,
+    /// Certainly not taken.
+    Refused = 2,
+    /// No answer that settles it.
+    Unknown = 3,
+    /// Given up before any byte left.
+    Unsent = 4,
+}
+
+/// Writes the ledger of one shard. Shared by all senders of a process.
+#[derive(Debug)]
+pub struct LedgerWriter {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    waiting: BTreeMap<(Settlement, TenantIndex), RangeSet>,
+    bytes_written: u64,
+    events_settled: u64,
+}
+
+impl LedgerWriter {
+    /// Creates a ledger.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error, also if the file exists.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        file.write_all(MAGIC)?;
+        let state = State { file, waiting: BTreeMap::new(), bytes_written: 0, events_settled: 0 };
+        Ok(Self { state: Mutex::new(state) })
+    }
+
+    /// Reserves all events due in a slice of time, of all tenants. Call it before the first byte
+    /// of them is sent.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error: then nothing may be sent.
+    pub fn reserve(&self, due: &Range<UnixMicros>) -> io::Result<()> {
+        let mut entries = Vec::with_capacity(32);
+        put_slice(RESERVED, due, &mut entries);
+        self.lock().append(&entries)
+    }
+
+    /// Settles sequence numbers of a tenant. They reach the file with a later [`Self::flush`].
+    pub fn settle(&self, tenant: TenantIndex, seqs: Range<u64>, settlement: Settlement) {
+        let mut state = self.lock();
+        state.events_settled += seqs.end - seqs.start;
+        state.waiting.entry((settlement, tenant)).or_default().insert(seqs);
+    }
+
+    /// Settles all events due in a slice of time, of all tenants, and writes it at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error.
+    pub fn settle_slice(&self, due: &Range<UnixMicros>, settlement: Settlement) -> io::Result<()> {
+        let mut entries = Vec::with_capacity(32);
+        put_slice(settlement as u8, due, &mut entries);
+        self.lock().append(&entries)
+    }
+
+    /// Writes the settled ranges that are long enough to be worth their bytes; all of them while
+    /// the ledger is well within its size. Call it about once a second.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let ranges: u64 = state.waiting.values().map(|set| set.ranges().len() as u64).sum();
+        let allowed = ALLOWANCE_BYTES + state.events_settled / 2;
+        let all = state.bytes_written + ranges * ENTRY_BYTES_MAX <= allowed;
+        state.write_waiting(if all { 1 } else { WORTHWHILE_EVENTS })
+    }
+
+    /// Writes all that waits and the mark of an orderly end, and waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error.
+    pub fn close(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        state.write_waiting(1)?;
+        state.append(&[CLOSED])?;
+        state.file.sync_all()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl State {
+    fn write_waiting(&mut self, events_min: u64) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for ((settlement, tenant), set) in &mut self.waiting {
+            let (write, wait): (Vec<_>, Vec<_>) =
+                set.ranges().iter().cloned().partition(|seqs| seqs.end - seqs.start >= events_min);
+            for seqs in &write {
+                put_range(*settlement as u8, *tenant, seqs, &mut entries);
+            }
+            *set = wait.into_iter().collect();
+        }
+        self.waiting.retain(|_, set| !set.is_empty());
+        if entries.is_empty() { Ok(()) } else { self.append(&entries) }
+    }
+
+    /// One frame is one write: after a crash of the process it is there whole or not at all.
+    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(entries.len()).map_err(io::Error::other)?;
+        let mut frame = Vec::with_capacity(8 + entries.len());
+        frame.extend_from_slice(&length.to_le_bytes());
+        frame.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
+        frame.extend_from_slice(entries);
+        self.bytes_written += frame.len() as u64;
+        self.file.write_all(&frame)
+    }
+}
+
+/// What a ledger says of one tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    pub reserved: RangeSet,
+    pub acknowledged: RangeSet,
+    pub refused: RangeSet,
+    pub unknown: RangeSet,
+    pub unsent: RangeSet,
+}
+
+impl Account {
+    /// Events that a request was begun for, or may have been.
+    pub fn attempted(&self) -> RangeSet {
+        self.reserved.difference(&self.unsent)
+    }
+
+    /// Events without an answer that settles them: those settled as unknown, and those that were
+    /// reserved when the sender died.
+    pub fn unknown(&self) -> RangeSet {
+        self.attempted().difference(&self.acknowledged).difference(&self.refused)
+    }
+
+    fn of(&mut self, kind: u8) -> Option<&mut RangeSet> {
+        Some(match kind {
+            RESERVED => &mut self.reserved,
+            1 => &mut self.acknowledged,
+            2 => &mut self.refused,
+            3 => &mut self.unknown,
+            4 => &mut self.unsent,
+            _ => return None,
+        })
+    }
+}
+
+/// A ledger as read: one account for each tenant of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    pub accounts: Vec<Account>,
+    /// The writer ended in order. If not, it may have been killed, or the file cut.
+    pub closed: bool,
+}
+
+/// Why a ledger could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("cannot read the ledger {}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "the ledger {} is damaged at byte {at}: {fact}; restore the run directory from a copy",
+        path.display()
+    )]
+    Damaged { path: PathBuf, at: usize, fact: &'static str },
+}
+
+impl Ledger {
+    /// Returns a ledger in which nothing has happened.
+    pub fn empty(script: &Script) -> Self {
+        let accounts = script.tenants().map(|_| Account::default()).collect();
+        Self { accounts, closed: true }
+    }
+
+    /// Reads a ledger and adds what it says. Ledgers of several shards add up.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LedgerError`] if the file cannot be read or is damaged before its end.
+    pub fn read(&mut self, path: &Path, script: &Script) -> Result<(), LedgerError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
+        let mut closed = false;
+        let result = read_frames(&bytes, |entries, at| {
+            closed = false;
+            self.read_entries(entries, script, &mut closed).map_err(|fact| (at, fact))
+        });
+        self.closed &= closed;
+        result.map_err(|(at, fact)| LedgerError::Damaged { path: path.to_owned(), at, fact })
+    }
+
+    fn read_entries(
+        &mut self,
+        mut entries: &[u8],
+        script: &Script,
+        closed: &mut bool,
+    ) -> Result<(), &'static str> {
+        while let Some((&kind, rest)) = entries.split_first() {
+            entries = rest;
+            if kind == CLOSED {
+                *closed = true;
+                continue;
+            }
+            let mut number = || take_number(&mut entries).ok_or("an entry ends too early");
+            if kind & SLICE == 0 {
+                let (tenant, start, count) = (number()?, number()?, number()?);
+                self.account(tenant, kind)?.insert(start..start + count);
+                continue;
+            }
+            let from = i64::try_from(number()?).map_err(|_| "a slice is outside of time")?;
+            let until = from.checked_add_unsigned(number()?).ok_or("a slice is outside of time")?;
+            for tenant in script.tenants() {
+                let timeline = script.timeline(tenant);
+                let seqs = timeline.count_before(from)..timeline.count_before(until);
+                self.account(tenant.0.into(), kind & !SLICE)?.insert(seqs);
+            }
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, tenant: u64, kind: u8) -> Result<&mut RangeSet, &'static str> {
+        usize::try_from(tenant)
+            .ok()
+            .and_then(|index| self.accounts.get_mut(index))
+            .ok_or("an entry is of a tenant that the plan does not have")?
+            .of(kind)
+            .ok_or("an entry has a kind that this version does not know")
+    }
+
+    /// Which of the first events of a tenant, up to `planned`, were never begun.
+    pub fn unsent(&self, tenant: TenantIndex, planned: u64) -> RangeSet {
+        let all = RangeSet::of(0..planned);
+        all.difference(&self.accounts[usize::from(tenant.0)].attempted())
+    }
+}
+
+const MAGIC: &[u8; 8] = b"ASLEDGR1";
+const RESERVED: u8 = 0;
+const SLICE: u8 = 8;
+const CLOSED: u8 = 7;
+
+/// Kind, tenant (16 bits), start and count (40 bits each) as LEB128.
+const ENTRY_BYTES_MAX: u64 = 1 + 3 + 6 + 6;
+const ALLOWANCE_BYTES: u64 = 64 << 10;
+const WORTHWHILE_EVENTS: u64 = 32;
+
+fn put_range(kind: u8, tenant: TenantIndex, seqs: &Range<u64>, entries: &mut Vec<u8>) {
+    entries.push(kind);
+    put_number(tenant.0.into(), entries);
+    put_number(seqs.start, entries);
+    put_number(seqs.end - seqs.start, entries);
+}
+
+fn put_slice(kind: u8, due: &Range<UnixMicros>, entries: &mut Vec<u8>) {
+    let positive = |micros| u64::try_from(micros).expect("history is after 1970");
+    entries.push(kind | SLICE);
+    put_number(positive(due.start), entries);
+    put_number(positive(due.end - due.start), entries);
+}
+
+fn put_number(mut number: u64, entries: &mut Vec<u8>) {
+    while number >= 0x80 {
+        entries.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    entries.push(u8::try_from(number).expect("below 128"));
+}
+
+fn take_number(entries: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..63).step_by(7) {
+        let (&byte, rest) = entries.split_first()?;
+        *entries = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Calls `each` with the entries of every whole frame and where the frame begins.
+fn read_frames(
+    bytes: &[u8],
+    mut each: impl FnMut(&[u8], usize) -> Result<(), (usize, &'static str)>,
+) -> Result<(), (usize, &'static str)> {
+    let Some(head) = bytes.get(..MAGIC.len()) else { return Ok(()) };
+    if head != MAGIC {
+        return Err((0, "it does not begin as a ledger of this version"));
+    }
+    let mut at = MAGIC.len();
+    while let Some(header) = bytes.get(at..at + 8) {
+        let (length, crc) = header.split_at(4);
+        let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+        let crc = u32::from_le_bytes(crc.try_into().expect("four bytes"));
+        let Some(entries) = bytes.get(at + 8..at + 8 + length) else { break };
+        if crc32fast::hash(entries) != crc {
+            // Only the last frame can be torn by a crash.
+            let is_last = at + 8 + length == bytes.len();
+            return if is_last { Ok(()) } else { Err((at, "a checksum does not match")) };
+        }
+        each(entries, at)?;
+        at += 8 + length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::live_plan;
+
+    const T3: TenantIndex = TenantIndex(3);
+
+    fn set(range: Range<u64>) -> RangeSet {
+        [range].into_iter().collect()
+    }
+
+    fn read(path: &Path) -> Result<Ledger, LedgerError> {
+        let plan = live_plan("10/s", "5", "100s");
+        let mut ledger = Ledger::empty(&plan.script);
+        ledger.read(path, &plan.script).map(|()| ledger)
+    }
+
+    fn written(dir: &Path) -> PathBuf {
+        let path = dir.join("ledger-0.bin");
+        let writer = LedgerWriter::create(&path).unwrap();
+        let plan = live_plan("10/s", "5", "100s");
+        for second in [0, 10] {
+            let from = plan.start + second * 1_000_000;
+            writer.reserve(&(from..from + 10_000_000)).unwrap();
+        }
+        writer.settle(T3, 0..90, Settlement::Acknowledged);
+        writer.settle(T3, 95..100, Settlement::Refused);
+        writer.flush().unwrap();
+        writer.settle(T3, 150..200, Settlement::Unsent);
+        writer.close().unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_reserved_and_not_settled_is_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = read(&written(dir.path())).unwrap();
+        let account = &ledger.accounts[3];
+        assert!(ledger.closed);
+        assert_eq!(account.acknowledged, set(0..90));
+        assert_eq!(account.refused, set(95..100));
+        assert_eq!(account.unknown(), [90..95, 100..150].into_iter().collect());
+        assert_eq!(ledger.unsent(T3, 1_000), set(150..1_000));
+        assert_eq!(ledger.accounts[2].unknown(), set(0..200));
+    }
+
+    #[test]
+    fn a_ledger_cut_at_any_byte_is_read_to_its_last_whole_frame_and_is_not_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        let complete = read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let ledger = read(&path).unwrap();
+            assert!(!ledger.closed, "cut at {length}");
+            let (cut, full) = (&ledger.accounts[3], &complete.accounts[3]);
+            assert!(cut.acknowledged.difference(&full.acknowledged).is_empty());
+            assert!(cut.reserved.difference(&full.reserved).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_damaged_byte_is_an_error_or_leaves_the_ledger_unclosed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x40;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(read(&path).is_err() || !read(&path).unwrap().closed, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn slices_of_time_are_ranges_of_every_tenant() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger-0.bin");
+        let plan = live_plan("10/s", "5", "100s");
+        let start = plan.start;
+        let writer = LedgerWriter::create(&path).unwrap();
+        writer.reserve(&(start..start + 2_000_000)).unwrap();
+        writer.settle_slice(&(start..start + 1_000_000), Settlement::Acknowledged).unwrap();
+        writer.close().unwrap();
+        let mut ledger = Ledger::empty(&plan.script);
+        ledger.read(&path, &plan.script).unwrap();
+        for account in &ledger.accounts {
+            assert_eq!(account.acknowledged, set(0..10));
+            assert_eq!(account.unknown(), set(10..20));
+        }
+    }
+
+    #[test]
+    fn a_ledger_takes_less_than_a_byte_per_event_whatever_the_tenant_count() {
+        for tenants in [1u16, 200, 5_000, u16::MAX] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ledger-0.bin");
+            let writer = LedgerWriter::create(&path).unwrap();
+            let events = 1_000_000 / u64::from(tenants);
+            // Single events, round robin; slices of at least 64 events.
+            for sent in (0..1_000_000).step_by(64) {
+                writer.reserve(&(sent * 20..sent * 20 + 1_280)).unwrap();
+            }
+            for seq in 0..events {
+                for tenant in (0..tenants).map(TenantIndex) {
+                    writer.settle(tenant, seq..seq + 1, Settlement::Acknowledged);
+                }
+                if seq % 5 == 0 {
+                    writer.flush().unwrap();
+                }
+            }
+            writer.close().unwrap();
+            let bytes = std::fs::metadata(&path).unwrap().len();
+            let allowed = events * u64::from(tenants) + (1 << 16);
+            assert!(bytes < allowed, "{tenants} tenants: {bytes} bytes, {allowed} allowed");
+        }
+    }
+}

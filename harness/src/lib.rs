@@ -1,0 +1,13 @@
+//! Edges that the programs share: profiles and plans, run directories and ledgers, the clock.
+
+pub mod clickhouse;
+pub mod clock;
+pub mod exit;
+pub mod latency;
+pub mod ledger;
+pub mod plan;
+pub mod profile;
+pub mod quantity;
+pub mod ranges;
+pub mod run_dir;
+pub mod shutdown;

@@ -1,0 +1,182 @@
+//! Durations, rates and counts as people write them, and ramps between two of them.
+
+use crate::profile::Stage;
+use events::identity::TENANTS_MAX;
+
+/// A stage in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantity {
+    pub duration_us: u64,
+    /// Thousandths of an event per second and tenant, at start and end.
+    pub rate_milli: (u64, u64),
+    /// Tenants at start and end.
+    pub tenants: (u32, u32),
+}
+
+impl Quantity {
+    /// Reads the numbers of a stage.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the first field that is.
+    pub fn of(stage: &Stage) -> Result<Self, String> {
+        Ok(Self {
+            duration_us: parse_duration(&stage.duration)?,
+            rate_milli: parse_ramp(&stage.rate, parse_rate)?,
+            tenants: parse_ramp(&stage.tenants, parse_tenants)?,
+        })
+    }
+}
+
+/// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
+///
+/// # Errors
+///
+/// Returns what is wrong, for the person who wrote it.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!("{text:?} is no duration: write numbers with units, like 500ms, 30s, 15m or 1h30m")
+    };
+    let mut rest = text.trim();
+    let mut total_us = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, after) = rest.split_at(digits);
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(unit_end);
+        let unit_us = match unit {
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            "h" => 3_600_000_000,
+            "d" => 86_400_000_000,
+            _ if number.is_empty() && unit.starts_with('-') => {
+                return Err(format!("{text:?} is negative"));
+            }
+            _ => return Err(wrong()),
+        };
+        let milli = parse_milli(number).ok_or_else(wrong)?;
+        let part = milli.checked_mul(unit_us / 1_000).ok_or_else(wrong)?;
+        total_us = total_us.checked_add(part).ok_or_else(wrong)?;
+        rest = next;
+    }
+    match total_us {
+        0 if text.trim().is_empty() => Err(wrong()),
+        0 => Err("a stage needs a duration above zero".to_owned()),
+        1..=YEAR_US => Ok(total_us),
+        _ => Err(format!("{text:?} is longer than a year")),
+    }
+}
+
+/// Reads a rate like `100/s`, `6000/min` or `20/h`, in thousandths of an event per second; at
+/// most a million a second.
+///
+/// # Errors
+///
+/// Returns what is wrong, for the person who wrote it.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("{text:?} is no rate: write a number and a unit, like 100/s, 6000/min or 20/h");
+    let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        _ => return Err(wrong()),
+    };
+    if number.trim_start().starts_with('-') {
+        return Err(format!("{text:?} is negative"));
+    }
+    match parse_milli(number.trim()).ok_or_else(wrong)? / seconds {
+        milli @ 0..=RATE_MILLI_MAX => Ok(milli),
+        _ => Err(format!("{text:?} is more than 1000000/s for one tenant")),
+    }
+}
+
+/// Reads a count of tenants.
+///
+/// # Errors
+///
+/// Returns what is wrong, for the person who wrote it.
+pub fn parse_tenants(text: &str) -> Result<u32, String> {
+    match text.parse::<i64>() {
+        Err(_) => Err(format!("{text:?} is no number of tenants: write a whole number, like 50")),
+        Ok(count) if count < 0 => Err(format!("{text:?} is negative")),
+        Ok(count) => {
+            u32::try_from(count).ok().filter(|count| *count <= TENANTS_MAX).ok_or_else(|| {
+                format!("{count} tenants are more than the {TENANTS_MAX} that a run can have")
+            })
+        }
+    }
+}
+
+/// Reads one value, or two with `->` between them.
+///
+/// # Errors
+///
+/// Returns what is wrong with the first value that is.
+pub fn parse_ramp<T: Copy>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<(T, T), String> {
+    match text.split_once("->") {
+        None => parse(text.trim()).map(|value| (value, value)),
+        Some((first, last)) => Ok((parse(first.trim())?, parse(last.trim())?)),
+    }
+}
+
+const RATE_MILLI_MAX: u64 = 1_000_000_000;
+const YEAR_US: u64 = 366 * 86_400_000_000;
+
+/// Reads a decimal number with at most three digits after the point, in thousandths.
+fn parse_milli(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 3 || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let thousandths: u64 = format!("{fraction:0<3}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(thousandths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let check = |text, expected| assert_eq!(parse_duration(text).ok(), expected, "{text}");
+        check("30s", Some(30_000_000));
+        check("500ms", Some(500_000));
+        check("1h30m", Some(5_400_000_000));
+        check("1.5s", Some(1_500_000));
+        check("90d", Some(90 * 86_400_000_000));
+        check("-1s", None);
+        check("0s", None);
+        check("", None);
+        check("10", None);
+        check("s", None);
+        check("400d", None);
+    }
+
+    #[test]
+    fn rates() {
+        let check = |text, expected| assert_eq!(parse_rate(text).ok(), expected, "{text}");
+        check("100/s", Some(100_000));
+        check("0.5/s", Some(500));
+        check("6000/min", Some(100_000));
+        check("20/h", Some(5));
+        check("1000001/s", None);
+        check("100", None);
+        check("100/day", None);
+        check("1e3/s", None);
+        check("-1/s", None);
+    }
+
+    #[test]
+    fn ramps() {
+        assert_eq!(parse_ramp("50 -> 200", parse_tenants), Ok((50, 200)));
+        assert_eq!(parse_ramp("50", parse_tenants), Ok((50, 50)));
+        assert!(parse_ramp("50 -> ", parse_tenants).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Sets of sequence numbers, kept as ranges: exact, and small where numbers are dense.
+
+use std::ops::Range;
+
+use serde::{Serialize, Serializer};
+
+/// A set of numbers as sorted, disjoint, non-touching half-open ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    ranges: Vec<Range<u64>>,
+}
+
+impl RangeSet {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the set of all numbers in a range.
+    pub fn of(range: Range<u64>) -> Self {
+        let mut set = Self::new();
+        set.insert(range);
+        set
+    }
+
+    /// Adds a range; cheap at the end of the set, where most additions are.
+    pub fn insert(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        if let Some(last) = self.ranges.last_mut()
+            && range.start >= last.start
+        {
+            if range.start <= last.end {
+                last.end = last.end.max(range.end);
+            } else {
+                self.ranges.push(range);
+            }
+            return;
+        }
+        // The ranges that touch the new one become one with it.
+        let from = self.ranges.partition_point(|known| known.end < range.start);
+        let until = self.ranges.partition_point(|known| known.start <= range.end);
+        let mut merged = range;
+        if from < until {
+            merged.start = merged.start.min(self.ranges[from].start);
+            merged.end = merged.end.max(self.ranges[until - 1].end);
+        }
+        self.ranges.splice(from..until, [merged]);
+    }
+
+    /// How many numbers the set has.
+    pub fn count(&self) -> u64 {
+        self.ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    pub fn contains(&self, number: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= number);
+        self.ranges.get(at).is_some_and(|range| range.start <= number)
+    }
+
+    pub fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
+
+    /// All numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.ranges.iter().cloned().flatten()
+    }
+
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut all: Vec<_> = self.ranges.iter().chain(&other.ranges).cloned().collect();
+        all.sort_unstable_by_key(|range| range.start);
+        all.into_iter().collect()
+    }
+
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self::new();
+        let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+            both.insert(a.start.max(b.start)..a.end.min(b.end));
+            if a.end <= b.end {
+                left.next()
+            } else {
+                right.next()
+            };
+        }
+        both
+    }
+
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut rest = Self::new();
+        let mut holes = other.ranges.iter().peekable();
+        for range in &self.ranges {
+            let mut start = range.start;
+            while let Some(hole) = holes.next_if(|hole| hole.end <= range.end) {
+                rest.insert(start..hole.start.max(start));
+                start = start.max(hole.end);
+            }
+            let end = holes.peek().map_or(range.end, |hole| hole.start.clamp(start, range.end));
+            rest.insert(start..end);
+        }
+        rest
+    }
+}
+
+/// As a list of pairs `[start, end]`; the end is not in the range.
+impl Serialize for RangeSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.ranges.iter().map(|range| [range.start, range.end]))
+    }
+}
+
+impl FromIterator<Range<u64>> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = Range<u64>>>(ranges: I) -> Self {
+        let mut set = Self::new();
+        ranges.into_iter().for_each(|range| set.insert(range));
+        set
+    }
+}
+
+impl FromIterator<u64> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
+        numbers.into_iter().map(|number| number..number + 1).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sets() -> impl Strategy<Value = (RangeSet, BTreeSet<u64>)> {
+        proptest::collection::vec((0u64..60, 0u64..9), 0..12).prop_map(|ranges| {
+            let ranges = ranges.into_iter().map(|(start, len)| start..start + len);
+            (ranges.clone().collect(), ranges.flatten().collect())
+        })
+    }
+
+    fn numbers(set: &RangeSet) -> BTreeSet<u64> {
+        let touching = set.ranges.windows(2).any(|pair| pair[0].end >= pair[1].start);
+        assert!(!touching && set.ranges.iter().all(|range| !range.is_empty()), "{set:?}");
+        set.iter().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn range_sets_are_sets((a, set_a) in sets(), (b, set_b) in sets()) {
+            prop_assert_eq!(&numbers(&a), &set_a);
+            prop_assert_eq!(a.count(), set_a.len() as u64);
+            prop_assert_eq!(numbers(&a.union(&b)), &set_a | &set_b);
+            prop_assert_eq!(numbers(&a.intersection(&b)), &set_a & &set_b);
+            prop_assert_eq!(numbers(&a.difference(&b)), &set_a - &set_b);
+            for number in 0..70 {
+                prop_assert_eq!(a.contains(number), set_a.contains(&number));
+            }
+        }
+    }
+}

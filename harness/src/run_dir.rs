@@ -1,0 +1,202 @@
+//! A run on disk: one directory that holds all a verdict needs, wherever it is copied.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::ledger::{Ledger, LedgerError, LedgerWriter};
+use crate::plan::{Plan, RUN_FORMAT, RunSpec};
+use crate::profile::ProfileError;
+
+/// The directory of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+/// Why a run directory cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    #[error("there is a run in {} already; name another directory", path.display())]
+    Occupied { path: PathBuf },
+    #[error("there is no run in {}: it has no run.json", path.display())]
+    NoRun { path: PathBuf },
+    #[error("cannot use the run directory {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is not the record of a run", path.display())]
+    NotARecord { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "the run in {} has format {format}, this version reads {RUN_FORMAT}; use a newer version",
+        path.display()
+    )]
+    OtherFormat { path: PathBuf, format: u32 },
+    #[error("the profile recorded in {} is not the one that was run: its hash differs", path.display())]
+    ProfileChanged { path: PathBuf },
+    #[error("the run in {} has a profile that this version does not take", path.display())]
+    Profile { path: PathBuf, source: ProfileError },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl RunDir {
+    /// Makes the directory and records the run.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError`] if there is a run already, or the file system refuses.
+    pub fn create(path: &Path, spec: &RunSpec) -> Result<Self, RunDirError> {
+        let dir = Self { path: path.to_owned() };
+        if dir.record().exists() {
+            return Err(RunDirError::Occupied { path: path.to_owned() });
+        }
+        fs::create_dir_all(path).map_err(|source| dir.io(source))?;
+        dir.write_json("run.json", spec)?;
+        Ok(dir)
+    }
+
+    /// Opens a run and makes its plan again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError`] if there is no run, or not one that this version understands.
+    pub fn open(path: &Path) -> Result<(Self, Plan), RunDirError> {
+        let dir = Self { path: path.to_owned() };
+        let text = match fs::read_to_string(dir.record()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RunDirError::NoRun { path: path.to_owned() });
+            }
+            Err(source) => return Err(dir.io(source)),
+        };
+        let not_a_record = |source| RunDirError::NotARecord { path: dir.record(), source };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(not_a_record)?;
+        let format = value["format"].as_u64().and_then(|format| u32::try_from(format).ok());
+        match format {
+            Some(format) if format != RUN_FORMAT => {
+                return Err(RunDirError::OtherFormat { path: path.to_owned(), format });
+            }
+            _ => {}
+        }
+        let spec: RunSpec = serde_json::from_value(value).map_err(not_a_record)?;
+        if !spec.has_its_profile() {
+            return Err(RunDirError::ProfileChanged { path: dir.record() });
+        }
+        let plan = Plan::of_spec(spec)
+            .map_err(|source| RunDirError::Profile { path: path.to_owned(), source })?;
+        Ok((dir, plan))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates the ledger of a shard.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file system refuses.
+    pub fn create_ledger(&self, shard: u32) -> Result<LedgerWriter, RunDirError> {
+        LedgerWriter::create(&self.ledger(shard)).map_err(|source| self.io(source))
+    }
+
+    /// Reads the ledger of the run. Shards that have none leave it unclosed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Ledger`] if a ledger is damaged.
+    pub fn read_ledger(&self, plan: &Plan) -> Result<Ledger, RunDirError> {
+        let mut ledger = Ledger::empty(&plan.script);
+        for shard in 0..plan.spec.shards {
+            let path = self.ledger(shard);
+            if path.exists() {
+                ledger.read(&path, &plan.script)?;
+            } else {
+                ledger.closed = false;
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// Writes a file of the run whole: a crash leaves the old one or the new one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file system refuses.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RunDirError> {
+        let write = || {
+            let staged = self.path.join(format!(".{name}.{}", std::process::id()));
+            let mut file = fs::File::create(&staged)?;
+            serde_json::to_writer_pretty(io::BufWriter::new(&file), value)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            fs::rename(&staged, self.path.join(name))
+        };
+        write().map_err(|source| self.io(source))
+    }
+
+    /// Path of the per-second record of a shard.
+    pub fn timeline(&self, shard: u32) -> PathBuf {
+        self.path.join(format!("timeline-{shard}.jsonl"))
+    }
+
+    fn ledger(&self, shard: u32) -> PathBuf {
+        self.path.join(format!("ledger-{shard}.bin"))
+    }
+
+    fn record(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
+    fn io(&self, source: io::Error) -> RunDirError {
+        RunDirError::Io { path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::live_plan;
+
+    #[test]
+    fn a_run_is_found_again_and_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = live_plan("1/s", "1", "10s");
+        RunDir::create(dir.path(), &plan.spec).unwrap();
+        let (_, again) = RunDir::open(dir.path()).unwrap();
+        assert_eq!(again.spec, plan.spec);
+        let twice = RunDir::create(dir.path(), &plan.spec);
+        assert!(matches!(twice, Err(RunDirError::Occupied { .. })));
+    }
+
+    #[test]
+    fn what_is_not_a_run_of_this_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(RunDir::open(dir.path()), Err(RunDirError::NoRun { .. })));
+        let spec = live_plan("1/s", "1", "10s").spec;
+        let check = |change: &dyn Fn(&mut RunSpec), expected: &str| {
+            let mut changed = spec.clone();
+            change(&mut changed);
+            let text = serde_json::to_string(&changed).unwrap();
+            fs::write(dir.path().join("run.json"), text).unwrap();
+            let message = RunDir::open(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        check(&|spec| spec.format = 2, "has format 2, this version reads 1");
+        check(&|spec| spec.profile.push('#'), "its hash differs");
+        fs::write(dir.path().join("run.json"), "{}").unwrap();
+        let error = RunDir::open(dir.path()).unwrap_err();
+        assert!(matches!(error, RunDirError::NotARecord { .. }));
+    }
+
+    #[test]
+    fn a_missing_ledger_leaves_the_run_unclosed() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = live_plan("1/s", "1", "10s");
+        let run = RunDir::create(dir.path(), &plan.spec).unwrap();
+        assert!(!run.read_ledger(&plan).unwrap().closed);
+        run.create_ledger(0).unwrap().close().unwrap();
+        assert!(run.read_ledger(&plan).unwrap().closed);
+    }
+}
