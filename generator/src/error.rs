@@ -1,0 +1,47 @@
+//! Why the generator cannot go on. A refused or unanswered batch is no error: it is an outcome.
+
+use std::io;
+
+use harness::exit::Exit;
+use harness::profile::ProfileError;
+use harness::run_dir::RunDirError;
+
+/// Why the generator cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GeneratorError {
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error("{url:?} is no webhook address: {fact}")]
+    Target { url: String, fact: &'static str },
+    #[error("{text:?} is no time: write it like 2026-01-31T12:00:00.000000Z")]
+    Time { text: String },
+    #[error("the profile has {planned} events, which is less than the {asked} asked for")]
+    TooFewEvents { planned: u64, asked: u64 },
+    #[error("the webhook {webhook} does not answer; is the pipeline up?")]
+    Unreachable { webhook: String, source: io::Error },
+    #[error("cannot write to the run directory: nothing more was sent")]
+    Ledger { source: io::Error },
+    #[error("cannot start")]
+    Start { source: io::Error },
+    #[error("cannot write the output")]
+    Output { source: io::Error },
+}
+
+impl GeneratorError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Profile(_)
+            | Self::RunDir(_)
+            | Self::Target { .. }
+            | Self::Time { .. }
+            | Self::TooFewEvents { .. }
+            | Self::Ledger { .. }
+            | Self::Start { .. }
+            | Self::Output { .. } => Exit::Usage,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Simulated control planes that post audit events to a webhook, on schedule.
+//!
+//! Each tenant of the plan has its own schedule. Tenants are spread over lanes; a lane waits for
+//! the next batch that is due, fills its body, and posts it over one of its connections. What was
+//! reserved, begun and answered goes into the ledger of the run directory.
+
+pub mod cli;
+mod connection;
+pub mod emit;
+pub mod error;
+mod lane;
+mod outcome;
+mod progress;
+mod report;
+mod reservation;
+mod run;
+mod schedule;
+mod tally;
+mod target;
+
+pub use report::Summary;
+pub use run::run;
+pub use target::Target;

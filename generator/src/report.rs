@@ -1,0 +1,177 @@
+//! What a run tells: a record a second, and a summary at its end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use events::event::MicroTime;
+use events::timeline::UnixMicros;
+use harness::latency::{Percentiles, encoded, percentiles};
+use harness::plan::Plan;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::outcome::Outcome;
+use crate::tally::Tally;
+
+/// One second of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Second {
+    /// When the second ended.
+    pub(crate) at: MicroTime,
+    /// Events that became due in it.
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+    pub(crate) requests: u64,
+    pub(crate) bytes: u64,
+    /// Requests without an answer at its end.
+    pub(crate) in_flight: u64,
+    pub(crate) lateness_max_ms: f64,
+    pub(crate) blocked_max_ms: f64,
+    pub(crate) due_to_acknowledged: Percentiles,
+    pub(crate) sent_to_acknowledged: Percentiles,
+    pub(crate) due_to_sent: Percentiles,
+}
+
+/// A run as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    pub run_id: Uuid,
+    pub profile: String,
+    /// The generator was late by more than the profile allows: what this run says about the
+    /// pipeline's capacity is void.
+    pub saturated: bool,
+    /// The user stopped the run before its end.
+    pub stopped: bool,
+    pub planned: u64,
+    pub unsent: u64,
+    pub attempted: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub requests: u64,
+    pub bytes: u64,
+    pub duration_s: f64,
+    /// The longest that a batch waited for the generator itself.
+    pub lateness_max_ms: f64,
+    /// The longest that a batch waited for a free connection: for the target's answers.
+    pub blocked_max_ms: f64,
+    /// Events by how their request ended.
+    pub outcomes: BTreeMap<String, u64>,
+    pub due_to_acknowledged: Percentiles,
+    pub sent_to_acknowledged: Percentiles,
+    pub due_to_sent: Percentiles,
+}
+
+/// All latencies of a run, in a form that can be added to those of other runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Histograms {
+    due_to_acknowledged: String,
+    sent_to_acknowledged: String,
+    due_to_sent: String,
+}
+
+impl Second {
+    pub(crate) fn new(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
+        Self {
+            at: MicroTime(now),
+            planned,
+            sent: tally.sent,
+            acknowledged: tally.acknowledged,
+            refused: tally.refused,
+            unknown: tally.unknown,
+            requests: tally.requests,
+            bytes: tally.bytes,
+            in_flight: tally.in_flight,
+            lateness_max_ms: milliseconds(tally.lateness_max_us),
+            blocked_max_ms: milliseconds(tally.blocked_max_us),
+            due_to_acknowledged: percentiles(&tally.latencies.due_to_acknowledged),
+            sent_to_acknowledged: percentiles(&tally.latencies.sent_to_acknowledged),
+            due_to_sent: percentiles(&tally.latencies.due_to_sent),
+        }
+    }
+}
+
+impl Summary {
+    pub(crate) fn new(plan: &Plan, total: &Tally, now: UnixMicros, stopped: bool) -> Self {
+        let planned = plan.script.planned();
+        let by_name = |(outcome, events): (&Outcome, &u64)| (outcome.name(), *events);
+        Self {
+            run_id: plan.spec.run_id,
+            profile: plan.profile_name.clone(),
+            saturated: total.lateness_max_us > plan.send.lateness_max_us,
+            stopped,
+            planned,
+            unsent: planned - total.sent,
+            attempted: total.sent,
+            acknowledged: total.acknowledged,
+            refused: total.refused,
+            // What is still in flight when the user leaves at once has no answer.
+            unknown: total.sent - total.acknowledged - total.refused,
+            requests: total.requests,
+            bytes: total.bytes,
+            duration_s: milliseconds(now - plan.start) / 1_000.0,
+            lateness_max_ms: milliseconds(total.lateness_max_us),
+            blocked_max_ms: milliseconds(total.blocked_max_us),
+            outcomes: total.outcomes.iter().map(by_name).collect(),
+            due_to_acknowledged: percentiles(&total.latencies.due_to_acknowledged),
+            sent_to_acknowledged: percentiles(&total.latencies.sent_to_acknowledged),
+            due_to_sent: percentiles(&total.latencies.due_to_sent),
+        }
+    }
+}
+
+impl Histograms {
+    pub(crate) fn new(total: &Tally) -> Self {
+        Self {
+            due_to_acknowledged: encoded(&total.latencies.due_to_acknowledged),
+            sent_to_acknowledged: encoded(&total.latencies.sent_to_acknowledged),
+            due_to_sent: encoded(&total.latencies.due_to_sent),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.saturated {
+            writeln!(
+                f,
+                "SATURATED: the generator itself was up to {:.0} ms late; this run says nothing \
+                 about the pipeline's capacity\n",
+                self.lateness_max_ms
+            )?;
+        }
+        if self.stopped {
+            writeln!(f, "stopped by the user before its end\n")?;
+        }
+        writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
+        writeln!(f, "  planned       {:>12}", self.planned)?;
+        writeln!(f, "  unsent        {:>12}", self.unsent)?;
+        writeln!(f, "  attempted     {:>12}", self.attempted)?;
+        writeln!(f, "  acknowledged  {:>12}", self.acknowledged)?;
+        writeln!(f, "  refused       {:>12}", self.refused)?;
+        writeln!(f, "  unknown       {:>12}", self.unknown)?;
+        for (name, events) in self.outcomes.iter().filter(|(name, _)| !name.starts_with('2')) {
+            writeln!(f, "    {name}: {events}")?;
+        }
+        let requests = self.requests;
+        writeln!(f, "{requests} requests, {} bytes, {:.1} s", self.bytes, self.duration_s)?;
+        writeln!(f, "latency in ms             p50       p95       p99       max")?;
+        let rows = [
+            ("due to acknowledged ", self.due_to_acknowledged),
+            ("sent to acknowledged", self.sent_to_acknowledged),
+            ("due to sent         ", self.due_to_sent),
+        ];
+        for (name, Percentiles { p50_ms, p95_ms, p99_ms, max_ms }) in rows {
+            writeln!(f, "  {name}{p50_ms:>9.1} {p95_ms:>9.1} {p99_ms:>9.1} {max_ms:>9.1}")?;
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
+fn milliseconds(micros: i64) -> f64 {
+    micros as f64 / 1_000.0
+}

@@ -1,0 +1,192 @@
+//! A run from its first event to its summary.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use events::identity::TenantIndex;
+use harness::clock::{Clock, micros};
+use harness::ledger::Settlement;
+use harness::plan::Plan;
+use harness::run_dir::RunDir;
+use harness::shutdown::{Shutdown, Stop};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::GeneratorError;
+use crate::lane::{NotBegun, Shared, SharedTally, run_lane};
+use crate::progress::Progress;
+use crate::report::{Histograms, Second, Summary};
+use crate::reservation::Reservation;
+use crate::tally::Tally;
+use crate::target::Target;
+
+/// Makes sure that the webhook can be connected to.
+///
+/// # Errors
+///
+/// Returns [`GeneratorError::Unreachable`] if it cannot.
+pub(crate) async fn reach(target: &Target) -> Result<(), GeneratorError> {
+    let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&target.authority));
+    let result = connect.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    result
+        .map(drop)
+        .map_err(|source| GeneratorError::Unreachable { webhook: target.authority.clone(), source })
+}
+
+/// Sends all events of a plan when they are due, and writes ledger, timeline and summary.
+///
+/// # Errors
+///
+/// Returns [`GeneratorError`] if the run directory cannot be written.
+pub async fn run(
+    plan: Plan,
+    dir: &RunDir,
+    target: Target,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<Summary, GeneratorError> {
+    let ledger = Arc::new(dir.create_ledger(0)?);
+    let timeline =
+        File::create(dir.timeline(0)).map_err(|source| GeneratorError::Ledger { source })?;
+    let reservation = Reservation::new(Arc::clone(&ledger), &plan);
+    let shared = Arc::new(Shared { plan, target, clock, ledger, reservation });
+    let (sender, lane_shutdown) = Shutdown::manual();
+    let (lanes, tallies) = spawn_lanes(&shared, &lane_shutdown);
+    let reporter = Reporter::new(&shared, tallies, timeline);
+    let (left, reporter) = attend(&shared, lanes, reporter, shutdown.clone(), &sender).await?;
+    let until = shared.reservation.until();
+    for (tenant, first) in left {
+        let reserved = shared.plan.script.timeline(tenant).count_before(until);
+        if first < reserved {
+            shared.ledger.settle(tenant, first..reserved, Settlement::Unsent);
+        }
+    }
+    shared.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
+    let summary = reporter.finish(shutdown.stop() != Stop::No)?;
+    dir.write_json("summary-0.json", &summary)?;
+    Ok(summary)
+}
+
+type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
+
+/// Starts the lanes, each with its share of tenants and connections.
+fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedTally>) {
+    let tenants: Vec<TenantIndex> = shared.plan.script.tenants().collect();
+    let connections = shared.plan.send.connections;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let lanes_count = (cores * 2).min(tenants.len()).min(connections as usize);
+    let mut lanes = JoinSet::new();
+    let mut tallies = Vec::new();
+    for lane in 0..lanes_count {
+        let tally = SharedTally::default();
+        tallies.push(Arc::clone(&tally));
+        let own: Vec<_> = tenants.iter().copied().skip(lane).step_by(lanes_count).collect();
+        // The first lanes have one of the connections that do not divide.
+        let share = u32::try_from((connections as usize + lanes_count - 1 - lane) / lanes_count)
+            .expect("at most all connections");
+        let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
+        lanes
+            .spawn(async move { run_lane(&shared, own.into_iter(), share, tally, shutdown).await });
+    }
+    (lanes, tallies)
+}
+
+/// Waits for all lanes, reports every second, and passes on the wish to stop. A lane that cannot
+/// write the ledger stops all others.
+async fn attend<'s>(
+    shared: &Shared,
+    mut lanes: Lanes,
+    mut reporter: Reporter<'s>,
+    mut shutdown: Shutdown,
+    lane_stop: &watch::Sender<Stop>,
+) -> Result<(Vec<NotBegun>, Reporter<'s>), GeneratorError> {
+    let mut left = Vec::new();
+    let mut failure = None;
+    let mut next_report = shared.clock.now() + micros(SECOND);
+    loop {
+        let next_stop = match *lane_stop.borrow() {
+            Stop::No => Stop::Drain,
+            Stop::Drain | Stop::Now => Stop::Now,
+        };
+        tokio::select! {
+            lane = lanes.join_next() => match lane {
+                None => break,
+                Some(Ok(Ok(not_begun))) => left.extend(not_begun),
+                Some(Ok(Err(source))) => {
+                    failure.get_or_insert(GeneratorError::Ledger { source });
+                    lane_stop.send_replace(Stop::Now);
+                }
+                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            },
+            () = shared.clock.sleep_until(next_report) => {
+                next_report += micros(SECOND);
+                reporter.report()?;
+            }
+            () = shutdown.asked(next_stop), if *lane_stop.borrow() != Stop::Now => {
+                lane_stop.send_replace(next_stop);
+            }
+        }
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok((left, reporter)),
+    }
+}
+
+/// Takes the counts of all lanes every second, and writes them down.
+struct Reporter<'s> {
+    shared: &'s Shared,
+    tallies: Vec<SharedTally>,
+    timeline: File,
+    progress: Progress,
+    total: Tally,
+    planned: u64,
+}
+
+impl<'s> Reporter<'s> {
+    fn new(shared: &'s Shared, tallies: Vec<SharedTally>, timeline: File) -> Self {
+        let progress = Progress::new(shared.plan.script.planned());
+        Self { shared, tallies, timeline, progress, total: Tally::default(), planned: 0 }
+    }
+
+    fn report(&mut self) -> Result<(), GeneratorError> {
+        let now = self.shared.clock.now();
+        let script = &self.shared.plan.script;
+        let planned: u64 =
+            script.tenants().map(|tenant| script.timeline(tenant).count_before(now)).sum();
+        let mut tally = Tally::default();
+        for lane in &self.tallies {
+            let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.add(&lane);
+            lane.restart();
+        }
+        self.total.in_flight = 0;
+        self.total.add(&tally);
+        let second = Second::new(now, planned - self.planned, &tally);
+        self.planned = planned;
+        self.progress.show(&self.total, &second);
+        self.write(&second)?;
+        self.shared.ledger.flush().map_err(|source| GeneratorError::Ledger { source })
+    }
+
+    fn finish(mut self, stopped: bool) -> Result<Summary, GeneratorError> {
+        self.report()?;
+        self.progress.clear();
+        let summary =
+            Summary::new(&self.shared.plan, &self.total, self.shared.clock.now(), stopped);
+        self.write(&Histograms::new(&self.total))?;
+        Ok(summary)
+    }
+
+    fn write(&mut self, record: &impl serde::Serialize) -> Result<(), GeneratorError> {
+        let mut line = serde_json::to_vec(record).expect("a record has only string keys");
+        line.push(b'\n');
+        self.timeline.write_all(&line).map_err(|source| GeneratorError::Ledger { source })
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,158 @@
+//! When each tenant's next batch is due, and what is in it. Pure.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use events::identity::{Seq, TenantIndex};
+use events::script::Script;
+use events::timeline::{Timeline, UnixMicros};
+
+/// When a batch is full, or old enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batching {
+    pub(crate) events_max: u64,
+    pub(crate) age_max_us: i64,
+}
+
+/// Some consecutive events of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) tenant: TenantIndex,
+    pub(crate) seqs: Range<u64>,
+    /// When it is full or old enough: when it is to be sent.
+    pub(crate) send_at: UnixMicros,
+}
+
+/// The next batch of each of some tenants, the earliest first.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    batching: Batching,
+    next: BinaryHeap<Reverse<(UnixMicros, TenantIndex, u64)>>,
+}
+
+impl Schedule {
+    pub(crate) fn new(
+        script: &Script,
+        tenants: impl Iterator<Item = TenantIndex>,
+        batching: Batching,
+    ) -> Self {
+        let next = tenants
+            .filter_map(|tenant| {
+                let send_at = send_at(script.timeline(tenant), 0, batching)?;
+                Some(Reverse((send_at, tenant, 0)))
+            })
+            .collect();
+        Self { batching, next }
+    }
+
+    /// When the next batch is to be sent; `None` after the last one.
+    pub(crate) fn next_send_at(&self) -> Option<UnixMicros> {
+        self.next.peek().map(|Reverse((send_at, ..))| *send_at)
+    }
+
+    /// Takes the next batch. If it is late, it holds what has become due since, up to its size.
+    pub(crate) fn take(&mut self, script: &Script, now: UnixMicros) -> Option<Batch> {
+        let Reverse((send_at, tenant, first)) = self.next.pop()?;
+        let timeline = script.timeline(tenant);
+        let due = timeline.count_before(now.max(send_at) + 1);
+        let end = due.clamp(first + 1, first + self.batching.events_max);
+        if let Some(send_at) = self::send_at(timeline, end, self.batching) {
+            self.next.push(Reverse((send_at, tenant, end)));
+        }
+        Some(Batch { tenant, seqs: first..end, send_at })
+    }
+
+    /// The tenants that are not done, each with its first event that was not taken.
+    pub(crate) fn rest(&self) -> impl Iterator<Item = (TenantIndex, u64)> + '_ {
+        self.next.iter().map(|Reverse((_, tenant, first))| (*tenant, *first))
+    }
+}
+
+/// Returns when the batch that begins with `first` is full or old enough; `None` if there is no
+/// such event.
+fn send_at(timeline: &Timeline, first: u64, batching: Batching) -> Option<UnixMicros> {
+    let first_due = timeline.due(Seq(first)).ok()?;
+    let old_at = first_due + batching.age_max_us;
+    let full_at = timeline.due(Seq(first + batching.events_max - 1));
+    Some(full_at.map_or(old_at, |full_at| full_at.min(old_at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::identity::RunMark;
+    use events::script::Days;
+    use events::timeline::{Arrival, Curve, Stage};
+    use events::world::World;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn script(rate: u64, seconds: u64, tenants: u32) -> Script {
+        let stage = Stage {
+            duration_us: seconds * 1_000_000,
+            rate_milli: (rate * 1_000, rate * 1_000),
+            tenants: (tenants, tenants),
+        };
+        let world = World::new(1, tenants);
+        let timelines = world
+            .tenants()
+            .iter()
+            .map(|tenant| {
+                let curve = Curve::of_stages(&[stage], tenant.index);
+                Timeline::live(curve, 0, Arrival::Even, 1, tenant.index)
+            })
+            .collect();
+        Script::new(RunMark::of(Uuid::nil()), world, timelines, Days::Flow)
+    }
+
+    fn all(script: &Script, batching: Batching) -> Vec<Batch> {
+        let mut schedule = Schedule::new(script, script.tenants(), batching);
+        let mut batches = Vec::new();
+        while let Some(at) = schedule.next_send_at() {
+            batches.extend(schedule.take(script, at));
+        }
+        batches
+    }
+
+    #[track_caller]
+    fn check(rate: u64, events_max: u64, age_ms: i64, expected_sizes: &[u64]) {
+        let script = script(rate, 10, 1);
+        let batching = Batching { events_max, age_max_us: age_ms * 1_000 };
+        let batches = all(&script, batching);
+        let sizes: Vec<_> = batches.iter().map(|batch| batch.seqs.end - batch.seqs.start).collect();
+        assert_eq!(sizes, expected_sizes);
+    }
+
+    #[test]
+    fn a_batch_closes_when_it_is_full_or_old() {
+        check(100, 400, 10_000, &[400, 400, 200]);
+        check(100, 400, 1_000, &[101, 101, 101, 101, 101, 101, 101, 101, 101, 91]);
+        check(1, 1, 30_000, &[1; 10]);
+    }
+
+    #[test]
+    fn batches_of_all_tenants_come_in_order_and_hold_every_event_once() {
+        let script = script(30, 20, 9);
+        let batches = all(&script, Batching { events_max: 7, age_max_us: 150_000 });
+        assert!(batches.is_sorted_by_key(|batch| batch.send_at));
+        for tenant in script.tenants() {
+            let mut next = 0;
+            for batch in batches.iter().filter(|batch| batch.tenant == tenant) {
+                assert_eq!(batch.seqs.start, next);
+                next = batch.seqs.end;
+            }
+            assert_eq!(next, 600);
+        }
+    }
+
+    #[test]
+    fn a_late_batch_takes_what_has_become_due() {
+        let script = script(100, 10, 1);
+        let batching = Batching { events_max: 400, age_max_us: 100_000 };
+        let mut schedule = Schedule::new(&script, script.tenants(), batching);
+        let batch = schedule.take(&script, 3_000_000).unwrap();
+        assert!((299..=301).contains(&batch.seqs.end), "{batch:?}");
+        assert_eq!(schedule.take(&script, 9_999_999).unwrap().seqs.end, batch.seqs.end + 400);
+    }
+}
