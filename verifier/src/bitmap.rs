@@ -1,0 +1,110 @@
+//! Sets of numbers as ClickHouse's `groupBitmapState` writes them.
+//!
+//! A small set is `0`, a count of one byte and as many numbers of eight bytes. A large one is `1`,
+//! its size in bytes as LEB128, and a 64-bit Roaring bitmap in the portable format.
+//!
+//! Source: ClickHouse, `src/AggregateFunctions/AggregateFunctionGroupBitmapData.h`.
+
+use harness::ranges::RangeSet;
+use roaring::RoaringTreemap;
+
+use crate::error::VerifyError;
+
+/// Takes one set from the front of `bytes`.
+///
+/// # Errors
+///
+/// Returns [`VerifyError::Bitmap`] if the bytes end too early or are of another form.
+pub fn take_set(bytes: &mut &[u8]) -> Result<RangeSet, VerifyError> {
+    match take(bytes, 1)? {
+        [0] => {
+            let count = usize::from(take(bytes, 1)?[0]);
+            let numbers = take(bytes, count * 8)?;
+            let number = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+            let mut numbers: Vec<u64> = numbers.chunks_exact(8).map(number).collect();
+            numbers.sort_unstable();
+            Ok(numbers.into_iter().collect())
+        }
+        [1] => {
+            let size = usize::try_from(take_number(bytes)?)
+                .map_err(|_| VerifyError::Bitmap { fact: "it is too large" })?;
+            let bitmap = RoaringTreemap::deserialize_from(take(bytes, size)?)
+                .map_err(|_| VerifyError::Bitmap { fact: "it is not a Roaring bitmap" })?;
+            Ok(ranges(&bitmap))
+        }
+        _ => Err(VerifyError::Bitmap { fact: "its kind is not known" }),
+    }
+}
+
+/// Returns the numbers of a bitmap as ranges.
+pub fn ranges(bitmap: &RoaringTreemap) -> RangeSet {
+    let mut set = RangeSet::new();
+    for (high, part) in bitmap.bitmaps() {
+        let base = u64::from(high) << 32;
+        let mut numbers = part.iter();
+        while let Some(run) = numbers.next_range() {
+            set.insert(base + u64::from(*run.start())..base + u64::from(*run.end()) + 1);
+        }
+    }
+    set
+}
+
+/// Takes some bytes from the front.
+///
+/// # Errors
+///
+/// Returns [`VerifyError::Bitmap`] if there are not as many.
+pub fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8], VerifyError> {
+    let (taken, rest) =
+        bytes.split_at_checked(count).ok_or(VerifyError::Bitmap { fact: "it ends too early" })?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+fn take_number(bytes: &mut &[u8]) -> Result<u64, VerifyError> {
+    let mut number = 0;
+    for shift in (0..63).step_by(7) {
+        let byte = take(bytes, 1)?[0];
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(VerifyError::Bitmap { fact: "a number in it is too long" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server answered to `SELECT groupBitmapState(number) FROM numbers(100)`.
+    const HUNDRED: [u8; 29] = [
+        0x01, 0x1b, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3b, 0x30, 0, 0, 0x01, 0, 0, 0x63, 0,
+        0x01, 0, 0, 0, 0x63, 0,
+    ];
+
+    #[test]
+    fn large_and_small_sets_follow_each_other() {
+        let small = [0, 2, 7, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0];
+        let bytes = [&HUNDRED[..], &small[..]].concat();
+        let mut rest = &bytes[..];
+        assert_eq!(take_set(&mut rest).unwrap(), RangeSet::of(0..100));
+        let expected = [5..6, (1 << 56 | 7)..(1 << 56 | 8)];
+        assert_eq!(take_set(&mut rest).unwrap(), expected.into_iter().collect());
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_set_cut_at_any_byte_is_an_error() {
+        for length in 0..HUNDRED.len() {
+            assert!(take_set(&mut &HUNDRED[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn ranges_cross_the_parts_of_a_bitmap() {
+        let edge = 1u64 << 32;
+        let bitmap: RoaringTreemap = [0, edge - 1, edge, edge + 1].into_iter().collect();
+        assert_eq!(ranges(&bitmap), [0..1, edge - 1..edge + 2].into_iter().collect());
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: flags to checks, verdicts to exit codes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use harness::clickhouse::{ClickHouse, ClickHouseArgs};
+use harness::clock::Clock;
+use harness::exit::{EXIT_CODES, Exit};
+use harness::plan::DeliveryPath;
+use harness::quantity::parse_duration;
+use harness::shutdown::Shutdown;
+
+use crate::error::VerifyError;
+use crate::jetstream::AuditStream;
+use crate::reconcile::{Recorded, Stores, reconcile};
+use crate::report::Report;
+use crate::settle::SettleOptions;
+use crate::verdict::Verdict;
+
+/// Says what became of every event of a run, and judges.
+#[derive(Debug, Parser)]
+#[command(name = "auditstorm-verifier", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compares what runs sent with what stream and table hold, and writes report.json to each.
+    Reconcile(Reconcile),
+}
+
+#[derive(Debug, Args)]
+struct Reconcile {
+    /// Directories of runs.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Address of NATS; not needed for runs that went straight into the table.
+    #[arg(long, env = "NATS_URL", value_name = "URL")]
+    nats: Option<String>,
+    /// Stream between sidecar and aggregator.
+    #[arg(long, default_value = "AUDIT_EVENTS")]
+    stream: String,
+    /// Consumer of the aggregator.
+    #[arg(long, default_value = "clickhouse-ingest")]
+    consumer: String,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
+    /// Stores that have not moved for as long are still. Longer than the aggregator's batch
+    /// timeout.
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    quiet: Duration,
+    /// Stores that still move after as long are judged as they are: unknown.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    wait: Duration,
+    /// Prints the reports as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the command line and does what it says.
+#[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
+pub fn main() -> Exit {
+    let Command::Reconcile(args) = Cli::parse().command;
+    run(&args).unwrap_or_else(|error| {
+        eprintln!("auditstorm-verifier: {}", harness::exit::chain(&error));
+        error.exit()
+    })
+}
+
+fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
+    let runs: Vec<Recorded> =
+        args.dirs.iter().map(|dir| Recorded::open(dir)).collect::<Result<_, _>>()?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
+    runtime.block_on(async {
+        let table = ClickHouse::connect(&args.clickhouse).await?;
+        let stream = connect_stream(args, &runs).await?;
+        let clock = Clock::system();
+        let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
+        let options = SettleOptions { quiet: args.quiet, wait_max: args.wait };
+        let mut worst = Verdict::Whole;
+        for run in &runs {
+            let stream = stream.as_ref().filter(|_| run.plan.spec.path == DeliveryPath::Pipeline);
+            let stores = Stores { table: &table, stream };
+            let report = reconcile(run, stores, &clock, shutdown.clone(), options).await?;
+            run.dir.write_json("report.json", &report)?;
+            print(&report, args.json);
+            worst = worst.max(report.verdict);
+        }
+        Ok(worst.exit())
+    })
+}
+
+/// Connects to NATS if a run needs it.
+async fn connect_stream(
+    args: &Reconcile,
+    runs: &[Recorded],
+) -> Result<Option<AuditStream>, VerifyError> {
+    let Some(run) = runs.iter().find(|run| run.plan.spec.path == DeliveryPath::Pipeline) else {
+        return Ok(None);
+    };
+    let Some(url) = &args.nats else {
+        return Err(VerifyError::NoNatsUrl { dir: run.dir.path().display().to_string() });
+    };
+    AuditStream::connect(url, &args.stream, &args.consumer).await.map(Some)
+}
+
+#[expect(clippy::print_stdout, reason = "the report is the result")]
+fn print(report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report).expect("it has string keys"));
+    } else {
+        println!("{report}");
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map(Duration::from_micros)
+}

@@ -1,0 +1,220 @@
+//! What became of the events of one tenant: sets against sets. Pure.
+
+use harness::ledger::Account;
+use harness::ranges::RangeSet;
+
+/// What the stores hold of one tenant's events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// In the stream; `None` if the run did not go through it.
+    pub in_stream: Option<Arrivals>,
+    pub in_table: Arrivals,
+}
+
+/// What one store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    pub seqs: RangeSet,
+    /// Those of `seqs` that it holds more than once.
+    pub repeated: RangeSet,
+    /// Messages or rows, repeated ones included.
+    pub count: u64,
+}
+
+/// What became of one tenant's events. Every set is of sequence numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fates {
+    pub planned: u64,
+    pub unsent: RangeSet,
+    pub attempted: RangeSet,
+    pub acknowledged: RangeSet,
+    pub refused: RangeSet,
+    pub unknown: RangeSet,
+    /// Acknowledged and in the stream.
+    pub in_stream: RangeSet,
+    /// Acknowledged and stored.
+    pub stored: RangeSet,
+    /// Acknowledged, neither in the stream nor stored.
+    pub lost_before_nats: RangeSet,
+    /// Acknowledged and in the stream, not stored.
+    pub lost_after_nats: RangeSet,
+    /// Acknowledged and not stored, where it cannot be said whether they were in the stream.
+    pub lost_somewhere: RangeSet,
+    /// Unknown and stored.
+    pub recovered: RangeSet,
+    /// Unknown and not stored.
+    pub unresolved: RangeSet,
+    /// Stored, but never attempted or certainly refused.
+    pub unexpected: RangeSet,
+    /// In the stream more than once.
+    pub duplicated_before_nats: RangeSet,
+    /// In the table more than once, and in the stream once.
+    pub duplicated_after_nats: RangeSet,
+    /// Stored with columns that differ from what was sent. Found by [`crate::content`].
+    pub corrupted: RangeSet,
+}
+
+/// Whether the stream still holds everything that it was sent during the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamMemory {
+    Whole,
+    /// Its oldest messages are younger than the run: older ones were evicted or purged.
+    Evicted,
+}
+
+/// Compares what the ledger says of a tenant with what the stores hold.
+pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemory) -> Fates {
+    let all = RangeSet::of(0..planned);
+    let attempted = account.attempted();
+    let acknowledged = account.acknowledged.clone();
+    let unknown = account.unknown();
+    let stored = &held.in_table.seqs;
+    let missing = acknowledged.difference(stored);
+    let nothing = RangeSet::new();
+    let (lost_before_nats, lost_after_nats, lost_somewhere) = match &held.in_stream {
+        None => (nothing.clone(), nothing.clone(), missing),
+        Some(stream) => {
+            let after = missing.intersection(&stream.seqs);
+            let absent = missing.difference(&stream.seqs);
+            match memory {
+                StreamMemory::Whole => (absent, after, nothing.clone()),
+                StreamMemory::Evicted => (nothing.clone(), after, absent),
+            }
+        }
+    };
+    let repeated_in_stream = held.in_stream.as_ref().map_or(&nothing, |stream| &stream.repeated);
+    let in_stream = held.in_stream.as_ref().map_or(&nothing, |stream| &stream.seqs);
+    Fates {
+        planned,
+        unsent: all.difference(&attempted),
+        refused: account.refused.clone(),
+        in_stream: acknowledged.intersection(in_stream),
+        stored: acknowledged.intersection(stored),
+        recovered: unknown.intersection(stored),
+        unresolved: unknown.difference(stored),
+        unexpected: stored.difference(&acknowledged.union(&unknown)),
+        duplicated_before_nats: repeated_in_stream.clone(),
+        duplicated_after_nats: held.in_table.repeated.difference(repeated_in_stream),
+        corrupted: RangeSet::new(),
+        attempted,
+        acknowledged,
+        unknown,
+        lost_before_nats,
+        lost_after_nats,
+        lost_somewhere,
+    }
+}
+
+impl Fates {
+    /// All that were acknowledged and are not stored.
+    pub fn lost(&self) -> RangeSet {
+        self.lost_before_nats.union(&self.lost_after_nats).union(&self.lost_somewhere)
+    }
+
+    /// Checks the laws of conservation: every event is in exactly one place of the account.
+    pub fn add_up(&self) -> bool {
+        let count = RangeSet::count;
+        self.planned == count(&self.attempted) + count(&self.unsent)
+            && count(&self.attempted)
+                == count(&self.acknowledged) + count(&self.refused) + count(&self.unknown)
+            && count(&self.acknowledged) == count(&self.stored) + count(&self.lost())
+            && count(&self.unknown) == count(&self.recovered) + count(&self.unresolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set<const N: usize>(ranges: [Range<u64>; N]) -> RangeSet {
+        ranges.into_iter().collect()
+    }
+
+    fn account() -> Account {
+        Account {
+            reserved: set([0..100]),
+            acknowledged: set([0..80]),
+            refused: set([80..85]),
+            unknown: set([85..90]),
+            unsent: set([95..100]),
+        }
+    }
+
+    fn arrivals(seqs: RangeSet, repeated: RangeSet) -> Arrivals {
+        let count = seqs.count() + repeated.count();
+        Arrivals { seqs, repeated, count }
+    }
+
+    fn held(stream: RangeSet, table: RangeSet) -> Held {
+        Held {
+            in_stream: Some(arrivals(stream, RangeSet::new())),
+            in_table: arrivals(table, RangeSet::new()),
+        }
+    }
+
+    #[test]
+    fn a_loss_is_told_by_its_hop() {
+        let held = held(set([0..10, 12..88]), set([0..10, 12..20, 25..88]));
+        let fates = compare(200, &account(), &held, StreamMemory::Whole);
+        assert_eq!(fates.lost_before_nats, set([10..12]));
+        assert_eq!(fates.lost_after_nats, set([20..25]));
+        assert_eq!(fates.recovered, set([85..88]));
+        assert_eq!(fates.unresolved, set([88..95]));
+        assert_eq!(fates.unexpected, set([80..85]));
+        assert_eq!(fates.unsent, set([95..200]));
+        assert!(fates.add_up());
+    }
+
+    #[test]
+    fn where_the_stream_has_forgotten_the_hop_of_a_loss_is_not_known() {
+        let held = held(set([50..80]), set([0..40, 60..80]));
+        let fates = compare(100, &account(), &held, StreamMemory::Evicted);
+        assert_eq!(fates.lost_somewhere, set([40..50]));
+        assert_eq!(fates.lost_after_nats, set([50..60]));
+        assert!(fates.lost_before_nats.is_empty());
+    }
+
+    #[test]
+    fn a_duplicate_does_not_hide_a_loss_and_is_told_by_its_hop() {
+        let held = Held {
+            in_stream: Some(arrivals(set([0..90]), set([3..4]))),
+            in_table: arrivals(set([0..79, 85..90]), set([3..4, 7..8])),
+        };
+        let fates = compare(100, &account(), &held, StreamMemory::Whole);
+        assert_eq!(fates.lost_after_nats, set([79..80]));
+        assert_eq!(fates.duplicated_before_nats, set([3..4]));
+        assert_eq!(fates.duplicated_after_nats, set([7..8]));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_stores_hold_the_account_adds_up(
+            kinds in proptest::collection::vec(0u8..6, 0..60),
+            stream in proptest::collection::btree_set(0u64..80, 0..60),
+            table in proptest::collection::btree_set(0u64..80, 0..60),
+        ) {
+            let mut account = Account::default();
+            for (seq, kind) in (0..).zip(&kinds) {
+                let Some(set) = (match kind {
+                    0 => None,
+                    1 => Some(&mut account.acknowledged),
+                    2 => Some(&mut account.refused),
+                    3 => Some(&mut account.unknown),
+                    4 => Some(&mut account.unsent),
+                    _ => Some(&mut account.reserved),
+                }) else { continue };
+                set.insert(seq..seq + 1);
+                account.reserved.insert(seq..seq + 1);
+            }
+            let held = held(stream.into_iter().collect(), table.into_iter().collect());
+            let planned = kinds.len() as u64;
+            for memory in [StreamMemory::Whole, StreamMemory::Evicted] {
+                prop_assert!(compare(planned, &account, &held, memory).add_up());
+            }
+        }
+    }
+}

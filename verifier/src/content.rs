@@ -1,0 +1,248 @@
+//! Whether stored rows are what was sent, column by column.
+//!
+//! Server and verifier each compute a digest of all columns for every tenant and stretch of
+//! sequence numbers, the one from the rows, the other from the plan. Only where two digests
+//! differ are rows fetched and compared one by one.
+
+use std::collections::BTreeMap;
+
+use clickhouse::Row;
+use events::event::MicroTime;
+use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
+use events::row::Columns;
+use events::script::Script;
+use harness::clickhouse::ClickHouse;
+use harness::ranges::RangeSet;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::compare::Arrivals;
+use crate::error::VerifyError;
+
+/// A stored row that differs from what was sent, in one column.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    pub tenant: u16,
+    pub seq: u64,
+    pub column: &'static str,
+    pub sent: String,
+    pub stored: String,
+}
+
+/// Compares the columns of every stored row of a run with what the plan says of it.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if the server does not answer.
+pub async fn read_differences(
+    server: &ClickHouse,
+    script: &Script,
+    held: &BTreeMap<TenantIndex, Arrivals>,
+) -> Result<Vec<Difference>, VerifyError> {
+    let stored = read_digests(server, script).await?;
+    let expected = tokio::task::block_in_place(|| expected_digests(script, held));
+    let mut differences = Vec::new();
+    for (stretch, digest) in &stored {
+        if expected.get(stretch) != Some(digest) {
+            differences.extend(read_rows(server, script, *stretch).await?);
+        }
+    }
+    differences.sort();
+    differences.dedup();
+    Ok(differences)
+}
+
+/// Some consecutive events of a tenant: its index, and the sequence number by [`STRETCH_BITS`].
+type Stretch = (u16, u64);
+
+/// Events of a stretch, as a power of two: few enough to fetch, enough to make digests few.
+const STRETCH_BITS: u32 = 14;
+
+#[derive(Debug, Row, Deserialize)]
+struct DigestRow {
+    tenant: u16,
+    stretch: u64,
+    digest: u64,
+}
+
+async fn read_digests(
+    server: &ClickHouse,
+    script: &Script,
+) -> Result<BTreeMap<Stretch, u64>, VerifyError> {
+    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let sql = format!(
+        "WITH {with} SELECT {tenant} AS tenant, bitShiftRight({seq}, {STRETCH_BITS}) AS stretch, \
+         sumWithOverflow({}) AS digest FROM {} WHERE {is_ours} GROUP BY tenant, stretch",
+        digest_sql(tenant, seq),
+        server.table
+    );
+    let rows: Vec<DigestRow> =
+        server.client.query_raw(&sql).fetch_all().await.map_err(|source| server.failed(source))?;
+    Ok(rows.into_iter().map(|row| ((row.tenant, row.stretch), row.digest)).collect())
+}
+
+/// The text columns, in the order of the digest.
+const TEXTS: [&str; 9] = [
+    "scope_type",
+    "scope_name",
+    "user",
+    "user_uid",
+    "verb",
+    "api_group",
+    "resource",
+    "namespace",
+    "resource_name",
+];
+
+/// The digest of one row. Each step hashes what was before with the next column, so that a value
+/// counts only in its own row and column.
+fn digest_sql(tenant: &str, seq: &str) -> String {
+    let start = format!("intHash64(bitXor(bitShiftLeft(toUInt64({tenant}), 48), {seq}))");
+    let time = "reinterpretAsUInt64(toUnixTimestamp64Milli(timestamp))";
+    let numbers = [time.to_owned(), "toUInt64(status_code)".to_owned()];
+    let texts = TEXTS.map(|column| format!("xxh3({column})"));
+    numbers
+        .iter()
+        .chain(&texts)
+        .fold(start, |digest, value| format!("intHash64(bitXor({digest}, {value}))"))
+}
+
+fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
+    let step = |digest: u64, value: u64| int_hash_64(digest ^ value);
+    let mut digest = int_hash_64(u64::from(tenant.0) << 48 ^ seq.0);
+    digest = step(digest, columns.timestamp_ms.cast_unsigned());
+    digest = step(digest, u64::from(columns.status_code));
+    for text in texts(columns) {
+        digest = step(digest, xxh3_64(text.as_bytes()));
+    }
+    digest
+}
+
+fn texts(columns: &Columns) -> [&str; 9] {
+    [
+        columns.scope_type,
+        &columns.scope_name,
+        &columns.user,
+        &columns.user_uid,
+        columns.verb,
+        columns.api_group,
+        columns.resource,
+        &columns.namespace,
+        &columns.resource_name,
+    ]
+}
+
+/// Computes the digests of what the table should hold, on all cores.
+fn expected_digests(
+    script: &Script,
+    held: &BTreeMap<TenantIndex, Arrivals>,
+) -> BTreeMap<Stretch, u64> {
+    let stretches: Vec<(TenantIndex, u64, RangeSet)> = held
+        .iter()
+        .filter(|(tenant, _)| has_tenant(script, **tenant))
+        .flat_map(|(tenant, arrivals)| {
+            let planned = script.timeline(*tenant).count();
+            let known = arrivals.seqs.intersection(&RangeSet::of(0..planned));
+            by_stretch(&known).into_iter().map(|(stretch, seqs)| (*tenant, stretch, seqs))
+        })
+        .collect();
+    stretches
+        .into_par_iter()
+        .map_init(Columns::default, |columns, (tenant, stretch, seqs)| {
+            let mut sum = 0u64;
+            for seq in seqs.iter().map(Seq) {
+                columns.fill(&script.facts(tenant, seq).expect("below the tenant's count"));
+                sum = sum.wrapping_add(digest(tenant, seq, columns));
+            }
+            ((tenant.0, stretch), sum)
+        })
+        .collect()
+}
+
+/// Cuts a set at the borders of stretches.
+fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
+    let mut parts: BTreeMap<u64, RangeSet> = BTreeMap::new();
+    for range in seqs.ranges() {
+        let mut start = range.start;
+        while start < range.end {
+            let stretch = start >> STRETCH_BITS;
+            let end = range.end.min((stretch + 1) << STRETCH_BITS);
+            parts.entry(stretch).or_default().insert(start..end);
+            start = end;
+        }
+    }
+    parts
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct StoredRow {
+    seq: u64,
+    timestamp_ms: i64,
+    status_code: u16,
+    texts: Vec<String>,
+}
+
+/// Fetches the rows of a stretch and compares each with the plan.
+async fn read_rows(
+    server: &ClickHouse,
+    script: &Script,
+    (tenant_index, stretch): Stretch,
+) -> Result<Vec<Difference>, VerifyError> {
+    let tenant_index = TenantIndex(tenant_index);
+    if !has_tenant(script, tenant_index) {
+        return Ok(Vec::new());
+    }
+    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let sql = format!(
+        "WITH {with} SELECT {seq} AS seq, toUnixTimestamp64Milli(timestamp) AS timestamp_ms, \
+         status_code, [{}] AS texts FROM {} \
+         WHERE {is_ours} AND {tenant} = {} AND bitShiftRight({seq}, {STRETCH_BITS}) = {stretch}",
+        TEXTS.map(|column| format!("toString({column})")).join(", "),
+        server.table,
+        tenant_index.0
+    );
+    let rows: Vec<StoredRow> =
+        server.client.query_raw(&sql).fetch_all().await.map_err(|source| server.failed(source))?;
+    let mut columns = Columns::default();
+    let mut differences = Vec::new();
+    for row in rows {
+        // An event that the plan does not have is unexpected, not corrupted.
+        let Ok(facts) = script.facts(tenant_index, Seq(row.seq)) else { continue };
+        columns.fill(&facts);
+        differences.extend(differing(tenant_index, &columns, &row));
+    }
+    Ok(differences)
+}
+
+fn differing(tenant: TenantIndex, columns: &Columns, row: &StoredRow) -> Vec<Difference> {
+    let time = |milli: i64| {
+        let text = serde_json::to_value(MicroTime(milli.saturating_mul(1_000)));
+        text.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let numbers = [
+        ("timestamp", time(columns.timestamp_ms), time(row.timestamp_ms)),
+        ("status_code", columns.status_code.to_string(), row.status_code.to_string()),
+    ];
+    let texts = TEXTS
+        .into_iter()
+        .zip(texts(columns))
+        .zip(&row.texts)
+        .map(|((column, sent), stored)| (column, sent.to_owned(), stored.clone()));
+    numbers
+        .into_iter()
+        .chain(texts)
+        .filter(|(_, sent, stored)| sent != stored)
+        .map(|(column, sent, stored)| Difference {
+            tenant: tenant.0,
+            seq: row.seq,
+            column,
+            sent,
+            stored,
+        })
+        .collect()
+}
+
+fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
+    usize::from(tenant.0) < script.world().tenants().len()
+}

@@ -1,0 +1,52 @@
+//! Why a run could not be verified. Finding loss is no error: that is a verdict.
+
+use harness::clickhouse::ClickHouseError;
+use harness::exit::Exit;
+use harness::run_dir::RunDirError;
+
+/// Any error of the NATS client.
+pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a run could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
+    #[error("the run in {dir} went through the pipeline: name its NATS with --nats or NATS_URL")]
+    NoNatsUrl { dir: String },
+    #[error("NATS at {url} does not answer; is it up?")]
+    NatsUnreachable { url: String, source: NatsError },
+    #[error("NATS has no stream {stream}; name another with --stream")]
+    NoStream { stream: String, source: NatsError },
+    #[error("cannot read the stream {stream}")]
+    StreamRead { stream: String, source: NatsError },
+    #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
+    StreamSilent { stream: String, at: u64, last: u64 },
+    #[error("ClickHouse sent a set of sequence numbers that is cut or not understood: {fact}")]
+    Bitmap { fact: &'static str },
+    #[error("cannot start")]
+    Start { source: std::io::Error },
+    #[error("stopped by the user before there was a verdict")]
+    Stopped,
+}
+
+impl VerifyError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::ClickHouse(ClickHouseError::Url { .. } | ClickHouseError::NoTable { .. })
+            | Self::RunDir(_)
+            | Self::NoNatsUrl { .. }
+            | Self::NoStream { .. }
+            | Self::Start { .. } => Exit::Usage,
+            Self::ClickHouse(_)
+            | Self::NatsUnreachable { .. }
+            | Self::StreamRead { .. }
+            | Self::StreamSilent { .. } => Exit::Unreachable,
+            Self::Bitmap { .. } => Exit::Unknown,
+            Self::Stopped => Exit::Stopped,
+        }
+    }
+}
