@@ -1,0 +1,93 @@
+//! The pipeline under test on one machine: real NATS `JetStream`, real `ClickHouse`, and between
+//! them Vector, or a relay that does what Vector does and can be told to misbehave.
+//!
+//! Everything here is behind the program `auditstorm-sandbox`: it starts itself again as guard, as
+//! `ClickHouse` server and as relay, so no other program can do its work.
+
+mod archive;
+mod chdb;
+mod cli;
+mod clickhouse;
+mod clickhouse_server;
+mod clock;
+mod command;
+mod down;
+mod duration;
+mod error;
+mod fault;
+mod fault_log;
+mod guard;
+mod nats_server;
+mod owner;
+mod parts;
+mod process;
+mod relay;
+mod report;
+mod setup;
+mod stack;
+mod stop_signals;
+mod up;
+mod vector;
+
+use std::path::Path;
+
+use tokio::runtime::{Builder, Runtime};
+
+pub use crate::cli::Cli;
+use crate::cli::Command;
+pub use crate::error::SandboxError;
+use crate::fault::FaultPlan;
+pub use crate::fault::{Fault, FaultError, FaultKind, Place, Share};
+use crate::relay::RelayOptions;
+pub use crate::report::say_error;
+use crate::setup::SetupOptions;
+
+/// Does what the flags say, and returns the exit code.
+///
+/// # Errors
+///
+/// Returns why it cannot be done; [`SandboxError::exit_code`] is the exit code then.
+pub fn run(cli: Cli) -> Result<u8, SandboxError> {
+    match cli.command {
+        Command::Setup { into, named } => {
+            let cli::Named { nats_server, clickhouse } = named;
+            setup::setup(&SetupOptions { home: into, nats_server, clickhouse })?;
+        }
+        Command::Up(up) => return one_thread()?.block_on(up::up(up)),
+        Command::Down { dir } => one_thread()?.block_on(down::down(&dir))?,
+        Command::Guard { parent, command } => {
+            let (program, args) = command.split_first().expect("the flag is required");
+            guard::guard(parent, Path::new(program), args)?;
+        }
+        Command::Clickhouse { library, data, http_port, tcp_port } => {
+            let ports = chdb::Ports { http: http_port, tcp: tcp_port };
+            chdb::serve(&library, &data, ports)?;
+        }
+        Command::Relay(flags) => run_relay(flags)?,
+    }
+    Ok(0)
+}
+
+/// A runtime whose work, and so every start of a child, is done by the thread that calls it: the
+/// kernel kills the children when the thread that started them ends.
+fn one_thread() -> Result<Runtime, SandboxError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(SandboxError::io("start", Path::new("the runtime")))
+}
+
+fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
+    /// One for what comes in, one for what goes out.
+    const THREADS: usize = 2;
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+    let plan = FaultPlan::new(&flags.faults, flags.seed)?;
+    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(SandboxError::io("start", Path::new("the runtime")))?;
+    runtime.block_on(relay::relay(RelayOptions {
+        nats: flags.nats,
+        clickhouse: flags.clickhouse,
+        address_file: flags.address_file,
+        faults_file: flags.faults_file,
+        batch_wait: flags.batch_wait,
+        plan,
+    }))
+}

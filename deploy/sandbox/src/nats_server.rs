@@ -1,0 +1,126 @@
+//! Starts NATS and makes its stream and consumer.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer, stream};
+use serde_json::Value;
+
+use crate::error::SandboxError;
+use crate::process::Launch;
+use crate::stack::Stack;
+
+/// Where a running NATS is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct NatsAddresses {
+    /// `nats://…`, for clients.
+    pub(crate) client: String,
+    /// `http://…`, for its monitoring pages.
+    pub(crate) monitor: String,
+}
+
+/// Starts NATS on ports of its own choosing, and waits until stream and consumer are there.
+///
+/// # Errors
+///
+/// Returns an error if it ends, does not answer, or refuses the stream or the consumer.
+pub(crate) async fn start_nats(
+    stack: &mut Stack,
+    program: &Path,
+) -> Result<NatsAddresses, SandboxError> {
+    const READY_LIMIT: Duration = Duration::from_secs(20);
+    const STOP_LIMIT: Duration = Duration::from_secs(5);
+    let data = stack.folder("nats")?;
+    let ports = stack.folder("nats/ports")?;
+    // The server names its report by its process id: one of an earlier run would be misread.
+    fs::remove_dir_all(&ports)
+        .and_then(|()| fs::create_dir(&ports))
+        .map_err(SandboxError::io("empty", &ports))?;
+    let words = ["-js", "-a", "127.0.0.1", "-p", "-1", "-m", "-1"].map(str::to_owned);
+    let folders = ["-sd".to_owned(), text(&data), "--ports_file_dir".to_owned(), text(&ports)];
+    let process = stack.start(Launch {
+        name: "nats-server",
+        program,
+        args: words.into_iter().chain(folders).collect(),
+        env: Vec::new(),
+        stop_limit: STOP_LIMIT,
+    })?;
+    let addresses = process.answer(READY_LIMIT, async || reported(&ports)).await?;
+    let client = process
+        .answer(READY_LIMIT, async || async_nats::connect(&addresses.client).await.ok())
+        .await?;
+    let context = jetstream::new(client);
+    // JetStream answers a little after the port does, later still when it recovers old data.
+    process.answer(READY_LIMIT, async || context.query_account().await.ok()).await?;
+    make_stream(&context).await?;
+    Ok(addresses)
+}
+
+/// The name of the stream that the sidecar fills.
+pub(crate) const STREAM: &str = "AUDIT_EVENTS";
+
+/// The name of the consumer that the aggregator reads by.
+pub(crate) const CONSUMER: &str = "clickhouse-ingest";
+
+async fn make_stream(context: &jetstream::Context) -> Result<(), SandboxError> {
+    let failed = |action| {
+        move |error: &dyn std::error::Error| SandboxError::Nats {
+            action,
+            reason: error.to_string(),
+        }
+    };
+    let (stream_config, consumer_config) = configs();
+    let stream = context.create_or_update_stream(stream_config).await;
+    let stream = stream.map_err(|error| failed("make the stream")(&error))?;
+    context
+        .create_consumer_on_stream(consumer_config, stream.config.name)
+        .await
+        .map_err(|error| failed("make the consumer")(&error))?;
+    Ok(())
+}
+
+/// The committed settings of stream and consumer.
+fn configs() -> (stream::Config, consumer::pull::Config) {
+    const STREAM_JSON: &str = include_str!("../../nats/stream-audit-events.json");
+    const CONSUMER_JSON: &str = include_str!("../../nats/consumer-clickhouse-ingest.json");
+    (
+        serde_json::from_str(STREAM_JSON).expect("a test reads the committed stream"),
+        serde_json::from_str(CONSUMER_JSON).expect("a test reads the committed consumer"),
+    )
+}
+
+/// Reads the report of ports, once it is there and whole.
+fn reported(folder: &Path) -> Option<NatsAddresses> {
+    let file = fs::read_dir(folder).ok()?.flatten().next()?;
+    let report: Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
+    let first = |key: &str| report.get(key)?.get(0)?.as_str().map(str::to_owned);
+    Some(NatsAddresses { client: first("nats")?, monitor: first("monitoring")? })
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_stream_and_consumer_are_what_the_pipeline_has() {
+        let (stream, consumer) = configs();
+        assert_eq!(stream.name, STREAM);
+        assert_eq!(stream.subjects, ["audit.k8s.>"]);
+        assert_eq!(stream.max_age, Duration::from_hours(7 * 24));
+        assert_eq!(stream.max_bytes, 1 << 30);
+        assert_eq!(stream.max_message_size, 10 << 20);
+        assert_eq!(stream.duplicate_window, Duration::from_mins(10));
+        assert_eq!(stream.discard, stream::DiscardPolicy::Old);
+        assert_eq!(stream.storage, stream::StorageType::File);
+        assert_eq!(consumer.durable_name.as_deref(), Some(CONSUMER));
+        assert_eq!(consumer.ack_policy, consumer::AckPolicy::Explicit);
+        assert_eq!(consumer.ack_wait, Duration::from_mins(1));
+        assert_eq!(consumer.max_ack_pending, 10_000);
+        assert_eq!(consumer.max_deliver, -1);
+    }
+}

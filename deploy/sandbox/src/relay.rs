@@ -1,0 +1,133 @@
+//! Stands in for Vector: a sidecar before NATS and an aggregator behind it, in one process.
+//!
+//! It does what the two Vectors of the pipeline do to an event, and can be told to misbehave. It
+//! keeps what it holds in memory, where Vector has disk buffers: killed, it loses that.
+
+mod aggregator;
+mod corrupt;
+mod counters;
+mod faults;
+mod inserter;
+mod publisher;
+mod rows;
+mod sidecar;
+mod transform;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::info;
+
+use self::aggregator::{Aggregator, AggregatorOptions};
+use self::counters::Counters;
+use self::faults::Faults;
+use self::inserter::InsertOptions;
+use crate::clickhouse::ClickHouse;
+use crate::error::SandboxError;
+use crate::fault::{FaultKind, FaultPlan, Place};
+use crate::stack::{local, write_whole};
+
+/// What the relay joins, and how.
+#[derive(Debug)]
+pub(crate) struct RelayOptions {
+    /// `nats://…`
+    pub(crate) nats: String,
+    /// `ClickHouse`'s HTTP interface.
+    pub(crate) clickhouse: SocketAddr,
+    /// Where to write the address that the relay listens on, once it does.
+    pub(crate) address_file: PathBuf,
+    /// Where to record victims.
+    pub(crate) faults_file: PathBuf,
+    /// How long a batch may wait for more events.
+    pub(crate) batch_wait: Duration,
+    /// Ordered faults.
+    pub(crate) plan: FaultPlan,
+}
+
+/// How long the relay may take to pass on what it holds, once it is told to stop.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Relays events until SIGTERM, then passes on what it holds.
+///
+/// # Errors
+///
+/// Returns an error if NATS cannot be reached at first, or the relay could not pass on all it held.
+pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
+    /// Requests that are queued whole; their bytes are bounded too, see `sidecar::ROOM_BYTES`.
+    const QUEUED_REQUESTS_MAX: usize = 1024;
+    /// Full batches that wait for `ClickHouse`, or for an ordered delay to pass.
+    const QUEUED_BATCHES_MAX: usize = 16;
+
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(SandboxError::io("listen for SIGTERM in", &options.address_file))?;
+    let context = jetstream_context(&options.nats).await?;
+    let listener = TcpListener::bind(local(0)).await;
+    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) =
+        bound.map_err(SandboxError::io("listen for", &options.address_file))?;
+
+    let counters = Arc::new(Counters::default());
+    let insert = InsertOptions {
+        // Else two equal rows in one INSERT become one, and the ordered fault would be gone.
+        keep_equal_rows: options.plan.orders(FaultKind::Duplicate, Place::Sidecar),
+    };
+    let aggregate =
+        AggregatorOptions { batch_wait: options.batch_wait, hold_back: options.plan.delay() };
+    let faults = Arc::new(Faults::open(options.plan, &options.faults_file)?);
+    let (stop, stopped) = watch::channel(false);
+    let (drain, drained) = watch::channel(false);
+    let (queue, queued) = mpsc::channel(QUEUED_REQUESTS_MAX);
+    let (batch_sender, batch_receiver) = mpsc::channel(QUEUED_BATCHES_MAX);
+
+    let intake = sidecar::Intake::new(queue, Arc::clone(&faults), Arc::clone(&counters));
+    let publish =
+        publisher::publish(context.clone(), queued, Arc::clone(&faults), Arc::clone(&counters));
+    let aggregator =
+        Aggregator::new(context, batch_sender, faults, Arc::clone(&counters), aggregate);
+    let clickhouse = ClickHouse::at(options.clickhouse);
+    let insert = inserter::insert(clickhouse, batch_receiver, Arc::clone(&counters), insert);
+
+    let serving = tokio::spawn(sidecar::serve(listener, intake, stopped));
+    let publishing = tokio::spawn(publish);
+    let aggregating = tokio::spawn(aggregator.run(drained));
+    let inserting = tokio::spawn(insert);
+    write_whole(&options.address_file, &address.to_string())?;
+    info!("listening on {address}");
+
+    terminate.recv().await;
+    info!("stopping");
+    let passed_on = timeout(DRAIN_LIMIT, async {
+        // In the order of the events' way. A task can fail only by a panic, which is in the log.
+        stop.send_replace(true);
+        drop(serving.await);
+        drop(publishing.await);
+        drain.send_replace(true);
+        drop(aggregating.await);
+        drop(inserting.await);
+    });
+    let in_time = passed_on.await.is_ok();
+    info!("{}", counters.to_json());
+    match counters.held() {
+        0 if in_time => Ok(()),
+        events => Err(SandboxError::Undrained { events, seconds: DRAIN_LIMIT.as_secs() }),
+    }
+}
+
+async fn jetstream_context(url: &str) -> Result<jetstream::Context, SandboxError> {
+    const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+    let client = async_nats::connect(url).await.map_err(|error| SandboxError::Nats {
+        action: "accept the relay",
+        reason: error.to_string(),
+    })?;
+    Ok(jetstream::context::ContextBuilder::new()
+        .ack_timeout(ACK_TIMEOUT)
+        .backpressure_on_inflight(true)
+        .build(client))
+}

@@ -1,0 +1,239 @@
+//! Takes events from NATS and makes batches of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::Stream as Messages;
+use async_nats::jetstream::{Context, Message};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use super::corrupt::corrupt;
+use super::counters::Counters;
+use super::faults::Faults;
+use super::rows::Rows;
+use super::transform::{Event, audit_id, complete, is_kept};
+use crate::clock::now;
+use crate::fault::{FaultKind, Place};
+use crate::nats_server::{CONSUMER, STREAM};
+
+/// The part behind NATS.
+pub(super) struct Aggregator {
+    context: Context,
+    batches: mpsc::Sender<Batch>,
+    faults: Arc<Faults>,
+    counters: Arc<Counters>,
+    options: AggregatorOptions,
+    gathered: Gathered,
+}
+
+/// How batches are cut and held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AggregatorOptions {
+    /// How long a batch may wait for more events.
+    pub(super) batch_wait: Duration,
+    /// How long a batch is held back by order.
+    pub(super) hold_back: Duration,
+}
+
+/// A finished batch.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The rows of one INSERT.
+    pub(super) rows: Rows,
+    /// Second rows, for an INSERT of their own: within one, equal rows become one.
+    pub(super) again: Option<Rows>,
+    /// When it may be sent.
+    pub(super) due: Instant,
+}
+
+struct Gathered {
+    rows: Rows,
+    again: Rows,
+    first_at: Option<Instant>,
+}
+
+/// Why reading ended.
+enum Ended {
+    /// All that was in the stream is in batches.
+    Empty,
+    /// The subscription broke; a new one is needed.
+    Broken,
+}
+
+impl Aggregator {
+    /// An aggregator with nothing gathered.
+    pub(super) fn new(
+        context: Context,
+        batches: mpsc::Sender<Batch>,
+        faults: Arc<Faults>,
+        counters: Arc<Counters>,
+        options: AggregatorOptions,
+    ) -> Self {
+        Self { context, batches, faults, counters, options, gathered: Gathered::nothing() }
+    }
+
+    /// Reads until told to drain, then until the stream holds nothing more for it.
+    pub(super) async fn run(mut self, mut drain: watch::Receiver<bool>) {
+        const PAUSE: Duration = Duration::from_secs(1);
+        loop {
+            match self.subscribe().await {
+                Ok((consumer, messages)) => match self.read(consumer, messages, &mut drain).await {
+                    Ended::Empty => return,
+                    Ended::Broken => warn!("the subscription broke, making a new one"),
+                },
+                Err(error) => warn!("cannot read from NATS, trying again: {error}"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn subscribe(&self) -> Result<(PullConsumer, Messages), async_nats::Error> {
+        /// Messages that NATS sends for one pull, as in Vector's configuration.
+        const PULL_MESSAGES: usize = 1000;
+        let consumer: PullConsumer =
+            self.context.get_consumer_from_stream(CONSUMER, STREAM).await?;
+        let messages = consumer.stream().max_messages_per_batch(PULL_MESSAGES).messages().await?;
+        Ok((consumer, messages))
+    }
+
+    async fn read(
+        &mut self,
+        mut consumer: PullConsumer,
+        mut messages: Messages,
+        drain: &mut watch::Receiver<bool>,
+    ) -> Ended {
+        loop {
+            let draining = *drain.borrow();
+            let next = tokio::select! {
+                next = timeout(self.patience(draining), messages.next()) => next,
+                // The sender outlives this task, and a change is seen in the next round.
+                _ = drain.changed(), if !draining => continue,
+            };
+            match next {
+                Ok(Some(Ok(message))) => self.take(&message).await,
+                Ok(Some(Err(error))) => {
+                    warn!("reading from NATS: {error}");
+                    return Ended::Broken;
+                }
+                Ok(None) => return Ended::Broken,
+                Err(_) if draining && is_empty(&mut consumer).await => {
+                    self.flush().await;
+                    return Ended::Empty;
+                }
+                Err(_) => {}
+            }
+            if self.is_due() {
+                self.flush().await;
+            }
+        }
+    }
+
+    /// Puts one message into the batch and acknowledges it: before `ClickHouse` has it, as Vector
+    /// does.
+    async fn take(&mut self, message: &Message) {
+        Counters::add(&self.counters.taken, 1);
+        if self.gather(message).is_none() {
+            Counters::add(&self.counters.left_out, 1);
+        }
+        if let Err(error) = message.ack().await {
+            warn!("cannot acknowledge a message, it will come again: {error}");
+        }
+    }
+
+    /// Returns `None` if the message is not passed on.
+    fn gather(&mut self, message: &Message) -> Option<()> {
+        let Ok(Value::Object(mut event)) = serde_json::from_slice(&message.payload) else {
+            warn!("left out a message that is no event");
+            return None;
+        };
+        let id = audit_id(&event).map(str::to_owned);
+        let id = id.as_deref();
+        let at = Place::Aggregator;
+        if !is_kept(&event) || self.faults.strike(FaultKind::Drop, at, id) {
+            return None;
+        }
+        complete(&mut event, message.subject.as_str(), now());
+        if let Some((id, draw)) = id.zip(self.faults.corruption(at, id)) {
+            event = self.corrupted(event, id, draw);
+        }
+        self.gathered.rows.push(&event);
+        if self.faults.strike(FaultKind::Duplicate, at, id) {
+            self.gathered.again.push(&event);
+        }
+        self.gathered.first_at.get_or_insert_with(Instant::now);
+        Some(())
+    }
+
+    fn corrupted(&self, event: Event, id: &str, draw: u64) -> Event {
+        let mut changed = event.clone();
+        match corrupt(&mut changed, draw) {
+            Some(change)
+                if self.faults.is_recorded(
+                    FaultKind::Corrupt,
+                    Place::Aggregator,
+                    id,
+                    Some(&change),
+                ) =>
+            {
+                changed
+            }
+            _ => event,
+        }
+    }
+
+    /// How long to wait for the next message.
+    fn patience(&self, draining: bool) -> Duration {
+        const QUIET: Duration = Duration::from_millis(300);
+        const LONG: Duration = Duration::from_mins(1);
+        let until_due =
+            self.gathered.first_at.map(|at| (at + self.options.batch_wait) - Instant::now());
+        match until_due {
+            _ if draining => QUIET,
+            Some(left) => left,
+            None => LONG,
+        }
+    }
+
+    /// The limits of Vector's `ClickHouse` sink: events, bytes, and time.
+    fn is_due(&self) -> bool {
+        const EVENTS_MAX: usize = 10_000;
+        const BYTES_MAX: usize = 10 << 20;
+        let Gathered { rows, first_at, .. } = &self.gathered;
+        rows.count >= EVENTS_MAX
+            || rows.bytes >= BYTES_MAX
+            || first_at.is_some_and(|at| at.elapsed() >= self.options.batch_wait)
+    }
+
+    /// Hands the batch over; waits while `ClickHouse` is behind, and so lets NATS wait.
+    async fn flush(&mut self) {
+        let Gathered { rows, again, first_at } =
+            std::mem::replace(&mut self.gathered, Gathered::nothing());
+        if first_at.is_none() {
+            return;
+        }
+        let again = (again.count > 0).then_some(again);
+        let batch = Batch { rows, again, due: Instant::now() + self.options.hold_back };
+        // The receiver ends only after this sender does.
+        drop(self.batches.send(batch).await);
+    }
+}
+
+impl Gathered {
+    fn nothing() -> Self {
+        Self { rows: Rows::new(), again: Rows::new(), first_at: None }
+    }
+}
+
+/// Says whether the stream has nothing more to deliver; a server that does not answer has not. A
+/// message that another process took and never acknowledged does not count: it comes again after a
+/// minute, to the next relay.
+async fn is_empty(consumer: &mut PullConsumer) -> bool {
+    const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+    let info = timeout(ANSWER_LIMIT, consumer.info()).await;
+    !info.is_ok_and(|info| info.is_ok_and(|info| info.num_pending > 0))
+}

@@ -1,0 +1,72 @@
+//! Hands queued events to NATS until it has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::message::PublishMessage;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::counters::Counters;
+use super::faults::Faults;
+use super::sidecar::Queued;
+use crate::fault::{FaultKind, Place};
+
+/// Publishes all that is queued, until the queue is closed and empty.
+pub(super) async fn publish(
+    context: Context,
+    queue: mpsc::Receiver<Vec<Queued>>,
+    faults: Arc<Faults>,
+    counters: Arc<Counters>,
+) {
+    /// Messages that wait for an answer of NATS.
+    const IN_FLIGHT_MAX: usize = 1000;
+    let requests = stream::unfold(queue, async |mut queue| {
+        queue.recv().await.map(|events| (stream::iter(events), queue))
+    });
+    requests
+        .flatten()
+        .for_each_concurrent(IN_FLIGHT_MAX, async |event| {
+            publish_until_taken(&context, &event, event.audit_id.as_deref()).await;
+            Counters::add(&counters.published, 1);
+            if faults.strike(FaultKind::Duplicate, Place::Sidecar, event.audit_id.as_deref()) {
+                // Under its own id JetStream would swallow it, so the second one bears none.
+                publish_until_taken(&context, &event, None).await;
+            }
+        })
+        .await;
+}
+
+/// The subject of every audit event.
+const SUBJECT: &str = "audit.k8s.activity";
+
+/// Tries for ever, always with the same id: `JetStream` drops what it has already.
+async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>) {
+    const FIRST_PAUSE: Duration = Duration::from_millis(100);
+    const PAUSE_MAX: Duration = Duration::from_secs(5);
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = publish_once(context, event, id).await {
+        if pause == FIRST_PAUSE {
+            warn!("NATS did not take an event, trying again: {error}");
+        }
+        sleep(pause).await;
+        pause = PAUSE_MAX.min(pause * 2);
+    }
+}
+
+async fn publish_once(
+    context: &Context,
+    event: &Queued,
+    id: Option<&str>,
+) -> Result<(), PublishError> {
+    let message = PublishMessage::build().payload(event.payload.clone());
+    let message = match id {
+        Some(id) => message.message_id(id),
+        None => message,
+    };
+    context.send_publish(SUBJECT, message).await?.await.map(drop)
+}

@@ -1,0 +1,193 @@
+//! The webhook: takes requests, splits them into events, and queues these for NATS.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_ENCODING;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tracing::{debug, warn};
+
+use super::counters::Counters;
+use super::faults::Faults;
+use super::transform::{Posted, split};
+use crate::fault::{FaultKind, Place};
+
+/// Serves the webhook until told to stop, then finishes the requests that have begun.
+pub(super) async fn serve(
+    listener: TcpListener,
+    intake: Intake,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let intake = Arc::new(intake);
+    let connection_stopped = stopped.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = told(&mut stopped) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let intake = Arc::clone(&intake);
+                tokio::spawn(serve_connection(stream, intake, connection_stopped.clone()));
+            }
+            Err(error) => {
+                // Most likely no file descriptor is left; some connection must end first.
+                warn!("cannot accept a connection: {error}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// One event on its way to NATS.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// Its auditID, which is the message's too.
+    pub(super) audit_id: Option<String>,
+    /// Its JSON.
+    pub(super) payload: Bytes,
+    /// Its request's share of the queue, free again when all its events are taken.
+    pub(super) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// Where requests go.
+#[derive(Debug)]
+pub(super) struct Intake {
+    queue: mpsc::Sender<Vec<Queued>>,
+    room: Arc<Semaphore>,
+    faults: Arc<Faults>,
+    counters: Arc<Counters>,
+}
+
+/// Bytes of events that wait for NATS; when they are this many, requests wait too.
+const ROOM_BYTES: usize = 64 << 20;
+
+/// Bytes of one body, as sent and as unpacked.
+const BODY_BYTES_MAX: usize = 100 << 20;
+
+impl Intake {
+    /// An empty queue before `queue`.
+    pub(super) fn new(
+        queue: mpsc::Sender<Vec<Queued>>,
+        faults: Arc<Faults>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { queue, room: Arc::new(Semaphore::new(ROOM_BYTES)), faults, counters }
+    }
+
+    /// Answers one request. Success means that its events are queued, and no more than that.
+    async fn answer(&self, request: Request<Incoming>) -> (StatusCode, String) {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/events") => match self.take(request).await {
+                Ok(()) => (StatusCode::OK, String::new()),
+                Err(refusal) => refusal,
+            },
+            (&Method::GET, "/health") => (StatusCode::OK, self.counters.to_json().to_string()),
+            (_, "/events" | "/health") => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
+            _ => (StatusCode::NOT_FOUND, String::new()),
+        }
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Result<(), (StatusCode, String)> {
+        let body = read_body(request).await?;
+        let events = split(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let mut payloads = Vec::with_capacity(events.len());
+        for Posted { audit_id, json } in events {
+            if !self.faults.strike(FaultKind::Drop, Place::Sidecar, audit_id.as_deref()) {
+                payloads.push((audit_id, Bytes::from(json)));
+            }
+        }
+        self.queue(payloads).await.ok_or((StatusCode::SERVICE_UNAVAILABLE, String::new()))
+    }
+
+    /// Queues a request's events, all or none of them. Waits while there is no room.
+    async fn queue(&self, payloads: Vec<(Option<String>, Bytes)>) -> Option<()> {
+        let bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
+        let bytes = u32::try_from(bytes.min(ROOM_BYTES)).expect("the room's size fits");
+        let place = self.queue.reserve().await.ok()?;
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+        let room = Arc::new(room);
+        Counters::add(&self.counters.accepted, payloads.len());
+        let queued = payloads.into_iter().map(|(audit_id, payload)| {
+            let room = Arc::clone(&room);
+            Queued { audit_id, payload, _room: room }
+        });
+        place.send(queued.collect());
+        Some(())
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    intake: Arc<Intake>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // Answers are small and wanted at once. If it cannot be set, they are only a little later.
+    drop(stream.set_nodelay(true));
+    let service = service_fn(move |request| {
+        let intake = Arc::clone(&intake);
+        async move {
+            let (status, text) = intake.answer(request).await;
+            let mut response = Response::new(Full::new(Bytes::from(text)));
+            *response.status_mut() = status;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a connection broke: {error}");
+    }
+}
+
+/// Waits for the order to stop. If its sender is gone, that is as good.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+async fn read_body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+    let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            (StatusCode::PAYLOAD_TOO_LARGE, "body is too large".to_owned())
+        } else {
+            (StatusCode::BAD_REQUEST, format!("body is cut short: {error}"))
+        }
+    })?;
+    match encoding.as_deref() {
+        None | Some(b"identity") => Ok(body.to_bytes()),
+        Some(b"gzip") => gunzip(&body.to_bytes()),
+        Some(_) => {
+            Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "gzip is the only encoding".to_owned()))
+        }
+    }
+}
+
+fn gunzip(packed: &[u8]) -> Result<Bytes, (StatusCode, String)> {
+    let mut body = Vec::new();
+    let limit = BODY_BYTES_MAX as u64 + 1;
+    match MultiGzDecoder::new(packed).take(limit).read_to_end(&mut body) {
+        Ok(bytes) if bytes <= BODY_BYTES_MAX => Ok(Bytes::from(body)),
+        Ok(_) => Err((StatusCode::PAYLOAD_TOO_LARGE, "unpacked body is too large".to_owned())),
+        Err(error) => Err((StatusCode::BAD_REQUEST, format!("body is no gzip: {error}"))),
+    }
+}

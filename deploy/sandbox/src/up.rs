@@ -1,0 +1,196 @@
+//! Starts the pipeline, keeps it, and stops it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::Up;
+use crate::clickhouse_server::{ClickHouseAddresses, start_clickhouse, stop_merges};
+use crate::command::run_command;
+use crate::error::SandboxError;
+use crate::fault::{FaultKind, FaultPlan, Place};
+use crate::guard::OWN_PROGRAM;
+use crate::nats_server::{NatsAddresses, start_nats};
+use crate::owner::Ownership;
+use crate::parts::{self, CLICKHOUSE, NATS, on_path};
+use crate::process::Launch;
+use crate::relay::DRAIN_LIMIT;
+use crate::report;
+use crate::stack::{Stack, remove_stale, write_whole};
+use crate::stop_signals::StopSignals;
+use crate::vector::start_vector;
+
+/// Runs a sandbox from start to stop, and returns the exit code.
+///
+/// # Errors
+///
+/// Returns an error if the directory is taken, or a part is missing, cannot be started, or ends by
+/// itself. What was started is stopped in any case.
+pub(crate) async fn up(options: Up) -> Result<u8, SandboxError> {
+    let dir = std::path::absolute(&options.dir)
+        .map_err(SandboxError::io("find the folder", &options.dir))?;
+    let wanted = Wanted::new(&options)?;
+    if let Some(program) = options.command.first() {
+        check_program(program)?;
+    }
+    fs::create_dir_all(&dir).map_err(SandboxError::io("create", &dir))?;
+    let ownership = Ownership::take(&dir)?;
+    let env_file = dir.join("env");
+    remove_stale(&env_file)?;
+    let mut signals = StopSignals::listen()?;
+    let mut stack = Stack::new(&dir);
+    let outcome = keep(&wanted, &options.command, &env_file, &mut stack, &mut signals).await;
+    let removed = remove_stale(&env_file);
+    stack.stop().await;
+    drop(ownership);
+    let code = outcome?;
+    removed.map(|()| code)
+}
+
+/// What to start, found and checked before anything is.
+struct Wanted {
+    nats: PathBuf,
+    clickhouse: PathBuf,
+    join: Join,
+    stop_merges: bool,
+}
+
+/// What joins webhook, NATS and `ClickHouse`.
+enum Join {
+    Vector {
+        program: PathBuf,
+        batch_wait: Duration,
+    },
+    /// With the relay's own flags.
+    Relay(Vec<String>),
+}
+
+impl Wanted {
+    fn new(options: &Up) -> Result<Self, SandboxError> {
+        let plan = FaultPlan::new(&options.faults, options.seed)?;
+        let batch_wait = options.batch_wait;
+        let join = match &options.vector {
+            Some(_) if !options.faults.is_empty() => return Err(SandboxError::FaultsNeedRelay),
+            Some(path) if !path.is_file() => {
+                return Err(SandboxError::NotThere { part: "vector", path: path.clone() });
+            }
+            Some(path) => Join::Vector {
+                program: std::path::absolute(path).map_err(SandboxError::io("find", path))?,
+                batch_wait,
+            },
+            None => Join::Relay(relay_args(options)),
+        };
+        let home = std::path::absolute(&options.parts)
+            .map_err(SandboxError::io("find the folder", &options.parts))?;
+        let named = &options.named;
+        let duplicates = |place| plan.orders(FaultKind::Duplicate, place);
+        Ok(Self {
+            nats: parts::find(&NATS, named.nats_server.as_deref(), &home)?,
+            clickhouse: parts::find(&CLICKHOUSE, named.clickhouse.as_deref(), &home)?,
+            join,
+            stop_merges: duplicates(Place::Sidecar) || duplicates(Place::Aggregator),
+        })
+    }
+}
+
+/// Fails if a shell would not find the program either: better now than after all has started.
+fn check_program(program: &str) -> Result<(), SandboxError> {
+    let path = Path::new(program);
+    let is_there = if program.contains('/') { path.is_file() } else { on_path(program).is_some() };
+    let not_there = || SandboxError::NotThere { part: "command", path: path.to_owned() };
+    is_there.then_some(()).ok_or_else(not_there)
+}
+
+fn relay_args(options: &Up) -> Vec<String> {
+    let faults = options.faults.iter().map(|fault| format!("--fault={fault}"));
+    let batch_wait = format!("--batch-wait={}ms", options.batch_wait.as_millis());
+    let seed = format!("--seed={}", options.seed);
+    ["relay".to_owned(), batch_wait, seed].into_iter().chain(faults).collect()
+}
+
+type Addresses = Vec<(&'static str, String)>;
+
+async fn keep(
+    wanted: &Wanted,
+    command: &[String],
+    env_file: &Path,
+    stack: &mut Stack,
+    signals: &mut StopSignals,
+) -> Result<u8, SandboxError> {
+    let addresses = tokio::select! {
+        addresses = start(wanted, env_file, stack) => addresses?,
+        stop = signals.next() => return Ok(stop.exit_code()),
+    };
+    let lines: Vec<String> =
+        addresses.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    for line in &lines {
+        report::print_line(line);
+    }
+    // Last of all: who waits for this file finds everything ready.
+    write_whole(env_file, &format!("{}\n", lines.join("\n")))?;
+    if !command.is_empty() {
+        return run_command(command, &addresses, stack, signals).await;
+    }
+    report::say("up; Ctrl-C or `down` stops it");
+    tokio::select! {
+        error = stack.broken() => Err(error),
+        stop = signals.next() => Ok(stop.exit_code()),
+    }
+}
+
+async fn start(
+    wanted: &Wanted,
+    env_file: &Path,
+    stack: &mut Stack,
+) -> Result<Addresses, SandboxError> {
+    let nats = start_nats(stack, &wanted.nats).await?;
+    let clickhouse = start_clickhouse(stack, &wanted.clickhouse).await?;
+    if wanted.stop_merges {
+        stop_merges(clickhouse).await?;
+    }
+    let webhook = match &wanted.join {
+        Join::Relay(args) => {
+            let faults_file = env_file.with_file_name("faults.jsonl");
+            start_relay(stack, args, &faults_file, &nats, clickhouse).await?
+        }
+        Join::Vector { program, batch_wait } => {
+            start_vector(stack, program, *batch_wait, &nats.client, clickhouse.http).await?
+        }
+    };
+    Ok(vec![
+        ("VECTOR_WEBHOOK_URL", format!("http://{webhook}/events")),
+        ("NATS_URL", nats.client),
+        ("CLICKHOUSE_URL", format!("http://{}", clickhouse.http)),
+        ("NATS_MONITOR_URL", nats.monitor),
+        ("CLICKHOUSE_NATIVE_ADDRESS", clickhouse.native.to_string()),
+    ])
+}
+
+async fn start_relay(
+    stack: &mut Stack,
+    args: &[String],
+    faults_file: &Path,
+    nats: &NatsAddresses,
+    clickhouse: ClickHouseAddresses,
+) -> Result<String, SandboxError> {
+    const READY_LIMIT: Duration = Duration::from_secs(20);
+    /// Beyond its own limit, to write what it could not pass on.
+    const STOP_SLACK: Duration = Duration::from_secs(2);
+    let address_file = stack.folder("relay")?.join("address");
+    remove_stale(&address_file)?;
+    let own = [
+        format!("--nats={}", nats.client),
+        format!("--clickhouse={}", clickhouse.http),
+        format!("--address-file={}", address_file.display()),
+        format!("--faults-file={}", faults_file.display()),
+    ];
+    let process = stack.start(Launch {
+        name: "relay",
+        program: Path::new(OWN_PROGRAM),
+        args: args.iter().cloned().chain(own).collect(),
+        env: Vec::new(),
+        stop_limit: DRAIN_LIMIT + STOP_SLACK,
+    })?;
+    // The relay listens before it writes this, so who reads it can connect.
+    process.answer(READY_LIMIT, async || fs::read_to_string(&address_file).ok()).await
+}
