@@ -48,7 +48,8 @@ struct Run {
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
     /// Rows of an insert at most.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rows_per_insert: u64,
     /// Inserts under way at once.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]

@@ -7,9 +7,9 @@
 //! Source: `k8s.io/apiserver/pkg/apis/audit/v1/types.go`, `k8s.io/api/authentication/v1/types.go`,
 //! `k8s.io/apimachinery/pkg/apis/meta/v1/types.go`.
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

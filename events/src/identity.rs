@@ -12,7 +12,7 @@
 //!
 //! The bijection is a Feistel network over the two halves of the UUID as they lie in memory, 60
 //! free bits in the first and 62 in the second. Its round function is ClickHouse's `intHash64`,
-//! so that the server itself can undo it: [`location_sql`] is the same decoding in SQL.
+//! so that the server itself can undo it: [`RunMark::location_sql`] is the same decoding in SQL.
 
 use uuid::Uuid;
 
@@ -244,7 +244,7 @@ mod tests {
             }
         }
         // Six standard deviations of a fair coin: sqrt(n)/2 each.
-        let tolerance = 6 * (f64::from(ids_count).sqrt() / 2.0) as u32;
+        let tolerance = 6 * ids_count.isqrt() / 2;
         for (bit, &count) in set.iter().enumerate() {
             let fixed = (76..80).contains(&bit) || (62..64).contains(&bit);
             assert!(fixed || count.abs_diff(ids_count / 2) < tolerance, "bit {bit}: {count}");
@@ -254,9 +254,9 @@ mod tests {
     #[test]
     fn every_pair_of_ascii_hex_digits_is_equally_likely() {
         // Chi-square over the 256 values of each byte without fixed bits.
-        let ids_count = 256_000u64;
-        let mut counts = vec![[0u64; 256]; 16];
-        for seq in 0..ids_count {
+        let ids_count = 256_000u32;
+        let mut counts = vec![[0u32; 256]; 16];
+        for seq in 0..u64::from(ids_count) {
             for (at, &byte) in
                 mark().audit_id(TenantIndex(2), Seq(seq)).as_bytes().iter().enumerate()
             {
@@ -264,8 +264,9 @@ mod tests {
             }
         }
         for (at, counts) in counts.iter().enumerate().filter(|(at, _)| *at != 6 && *at != 8) {
-            let expected = ids_count as f64 / 256.0;
-            let chi: f64 = counts.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
+            let expected = f64::from(ids_count) / 256.0;
+            let chi: f64 =
+                counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
             // 255 degrees of freedom: mean 255, standard deviation 22.6; six of them.
             assert!((120.0..391.0).contains(&chi), "byte {at}: chi-square {chi}");
         }

@@ -254,18 +254,16 @@ mod tests {
     #[test]
     fn a_mistake_is_shown_where_it_is() {
         check(
-            &GOOD.replace("rate: 1/s", "rate: 100 per second"),
+            &GOOD.replace("tenants: 1", "tenants: 0"),
             &expect![[r#"
-                the profile x.yaml is wrong:
-                error: line 4 column 11: "100 per second" is no rate: write a number and a unit, like 100/s, 6000/min or 20/h for `stages[0].rate`
-                 --> x.yaml:4:11
-                  |
-                2 | stages:
-                3 |   - duration: 1s
-                4 |     rate: 100 per second
-                  |           ^ "100 per second" is no rate: write a number and a unit, like 100/s, 6000/min or 20/h for `stages[0].rate`
-                5 |     tenants: 1
-                  |"#]],
+            the profile x.yaml is wrong:
+            error: line 5 column 14: a stage needs at least one tenant for `stages[0].tenants`
+             --> x.yaml:5:14
+              |
+            3 |   - duration: 1s
+            4 |     rate: 1/s
+            5 |     tenants: 0
+              |              ^ a stage needs at least one tenant for `stages[0].tenants`"#]],
         );
     }
 
@@ -289,8 +287,9 @@ mod tests {
                30s, 15m or 1h30m for `stages[0].duration`"],
         );
         check_messages(
-            &GOOD.replace("tenants: 1", "tenants: 0"),
-            &["line 5 column 14: a stage needs at least one tenant for `stages[0].tenants`"],
+            &GOOD.replace("1/s", "100 per second"),
+            &["line 4 column 11: \"100 per second\" is no rate: write a number and a unit, like \
+               100/s, 6000/min or 20/h for `stages[0].rate`"],
         );
         check_messages(
             &GOOD.replace("tenants: 1", "tenants: 50 -> 65537"),

@@ -32,7 +32,10 @@ pub enum RunDirError {
         path.display()
     )]
     OtherFormat { path: PathBuf, format: u32 },
-    #[error("the profile recorded in {} is not the one that was run: its hash differs", path.display())]
+    #[error(
+        "the profile recorded in {} is not the one that was run: its hash differs",
+        path.display()
+    )]
     ProfileChanged { path: PathBuf },
     #[error("the run in {} has a profile that this version does not take", path.display())]
     Profile { path: PathBuf, source: ProfileError },

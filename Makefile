@@ -1,0 +1,62 @@
+# All that a person or a gate does with this repository. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The programs that the demo runs, built for speed.
+RELEASE := target/release
+NEXTEST_VERSION := 0.9.143
+
+.PHONY: help
+help: ## List what can be made
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+.PHONY: demo
+demo: release setup ## Run the main job end to end on real servers: about a minute after the build
+	@deploy/sandbox/demo.sh $(RELEASE)
+
+.PHONY: test
+test: check build setup nextest ## Check form, lints and docs, and run all tests on real servers
+	cargo nextest run --workspace
+
+.PHONY: check
+check: ## Check form, lints and documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: bench
+bench: bench-make-events bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
+
+.PHONY: bench-make-events
+bench-make-events: ## Making events against copying memory
+	cargo bench --quiet -p events --bench make_events
+
+.PHONY: bench-reconcile-10m
+bench-reconcile-10m: release setup ## Loading and reconciling 10 million rows
+	@in_sandbox() { dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	  $(RELEASE)/auditstorm-sandbox up --dir "$$dir" -- "$$@"; }; \
+	in_sandbox cargo bench --quiet -p auditstorm-verifier --bench reconcile_10m
+
+.PHONY: bench-smoke
+bench-smoke: export AUDITSTORM_BENCH_EVENTS = 1000
+bench-smoke: ## Compile all benches and run what needs no server, small
+	cargo bench --quiet --workspace --no-run
+	cargo bench --quiet -p events --bench make_events
+
+.PHONY: setup
+setup: build ## Fetch the servers of the sandbox into .sandbox
+	target/debug/auditstorm-sandbox setup
+
+.PHONY: build
+build: ## Build all programs
+	cargo build --workspace --locked
+
+.PHONY: release
+release: ## Build all programs for speed
+	cargo build --workspace --release --locked
+
+.PHONY: nextest
+nextest:
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest@$(NEXTEST_VERSION)

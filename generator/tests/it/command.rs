@@ -1,0 +1,91 @@
+//! Bad input gets one clear message and a documented exit code.
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const GOOD: &str = "name: x\nstages: [{duration: 1s, rate: 5/s, tenants: 2}]\n";
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        std::fs::write(place.0.path().join("good.yaml"), GOOD).unwrap();
+        place
+    }
+
+    /// Runs the generator. Returns exit code and what it said.
+    fn run(&self, args: &[&str]) -> (i32, String) {
+        let mut command = Command::cargo_bin("auditstorm-generator").unwrap();
+        command.env_remove("VECTOR_WEBHOOK_URL").current_dir(self.0.path()).args(args);
+        let output = command.output().unwrap();
+        let story = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap(), story)
+    }
+
+    #[track_caller]
+    fn check(&self, args: &[&str], code: i32, expected: &str) {
+        let (exit, story) = self.run(args);
+        assert_eq!(exit, code, "{story}");
+        assert!(story.contains(expected), "{story}");
+        assert!(!story.contains("panicked"), "{story}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_with_exit_code_2() {
+    let place = Place::new();
+    let webhook = ["--webhook", "http://127.0.0.1:1/events"];
+    let run = |args: &[&'static str]| [&["run"], args, &webhook[..]].concat();
+    place.check(&run(&["nowhere"]), 2, "no profile is called \"nowhere\"");
+    place.check(&run(&["./no.yaml"]), 2, "cannot read the profile ./no.yaml");
+    place.check(&["run", "good.yaml"], 2, "--webhook <WEBHOOK>");
+    place.check(&["run", "good.yaml", "--webhook", "vector:80"], 2, "must begin with http://");
+    place.check(&["emit", "good.yaml", "--events", "11"], 2, "has 10 events");
+    place.check(&["emit", "good.yaml", "--events", "1", "--start", "today"], 2, "is no time");
+    place.check(&["profiles", "nothing"], 2, "one of: demo, smoke");
+}
+
+#[test]
+fn a_bad_profile_is_shown_where_it_is_bad() {
+    let place = Place::new();
+    let check = |from: &str, to: &str, expected: &str| {
+        std::fs::write(place.0.path().join("bad.yaml"), GOOD.replace(from, to)).unwrap();
+        place.check(&["emit", "bad.yaml", "--events", "1"], 2, expected);
+    };
+    check("rate", "speed", "line 2 column 25: unknown field `speed`");
+    check("5/s", "5 per second", "line 2 column 31: \"5 per second\" is no rate");
+    check("5/s", "-5/s", "line 2 column 31: \"-5/s\" is negative");
+    check("1s", "0s", "a stage needs a duration above zero for `stages[0].duration`");
+    check("tenants: 2", "tenants: 0", "a stage needs at least one tenant");
+    check("tenants: 2", "tenants: 65537", "65537 tenants are more than the 65536");
+}
+
+#[test]
+fn a_webhook_that_is_not_there_is_told_with_exit_code_3_and_leaves_no_run() {
+    let place = Place::new();
+    let args = ["run", "good.yaml", "--out", "run", "--webhook", "http://127.0.0.1:1/events"];
+    place.check(&args, 3, "the webhook 127.0.0.1:1 does not answer");
+    assert!(!place.0.path().join("run").exists());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let program = assert_cmd::cargo::cargo_bin("auditstorm-generator");
+    let script = format!("{} emit demo --events 100000 | head -n 1 > /dev/null", program.display());
+    let output = std::process::Command::new("bash")
+        .args(["-o", "pipefail", "-c", &script])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn help_lists_the_exit_codes() {
+    let output =
+        Command::cargo_bin("auditstorm-generator").unwrap().arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for code in ["  0 ", "  1 ", "  2 ", "  3 ", "  4 ", "  130 "] {
+        assert!(help.contains(code), "{help}");
+    }
+}

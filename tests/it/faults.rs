@@ -1,0 +1,81 @@
+//! Test the tester: for every fault that the relay commits, exactly that finding.
+
+use std::collections::BTreeSet;
+
+use crate::stack::{Stack, found};
+
+const FINDINGS: [&str; 7] = [
+    "lost_before_nats",
+    "lost_after_nats",
+    "lost_somewhere",
+    "duplicated_before_nats",
+    "duplicated_after_nats",
+    "corrupted",
+    "unexpected",
+];
+
+/// Runs a profile through faults, each with the finding that it must lead to, and expects the
+/// verifier to name their victims at their hop, and nothing else.
+#[track_caller]
+fn check(faults: &[(&str, &str)]) {
+    let specs: Vec<String> = faults.iter().map(|(fault, _)| format!("{fault}:0.01")).collect();
+    let flags: Vec<&str> = specs.iter().flat_map(|spec| ["--fault", spec]).collect();
+    let stack = Stack::up(&flags);
+    let profile = stack.profile(200, 5, 100);
+    stack.generate(&profile, "run");
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["verdict"]), (1, &"lossy".into()), "{}", report["reasons"]);
+    for finding in FINDINGS {
+        let expected: BTreeSet<String> = faults
+            .iter()
+            .filter(|(_, expected)| *expected == finding)
+            .flat_map(|(fault, _)| {
+                let (kind, at) = fault.split_once(':').unwrap();
+                stack.victims(kind, at)
+            })
+            .collect();
+        assert_eq!(found(&report, finding), expected, "{finding}");
+        let is_planted = faults.iter().any(|(_, expected)| *expected == finding);
+        assert_eq!(expected.is_empty(), !is_planted, "{finding}: no victims, nothing is tested");
+    }
+    let lost = report["totals"]["lost"].as_u64().unwrap();
+    assert_eq!(report["totals"]["stored"].as_u64().unwrap() + lost, 10_000);
+}
+
+#[test]
+fn events_dropped_by_the_sidecar_are_lost_before_nats() {
+    check(&[("drop:sidecar", "lost_before_nats")]);
+}
+
+#[test]
+fn events_dropped_by_the_aggregator_are_lost_after_nats() {
+    check(&[("drop:aggregator", "lost_after_nats")]);
+}
+
+#[test]
+fn events_doubled_by_the_sidecar_are_duplicated_before_nats() {
+    check(&[("duplicate:sidecar", "duplicated_before_nats")]);
+}
+
+#[test]
+fn events_doubled_by_the_aggregator_are_duplicated_after_nats() {
+    check(&[("duplicate:aggregator", "duplicated_after_nats")]);
+}
+
+#[test]
+fn events_changed_by_the_aggregator_are_corrupted() {
+    check(&[("corrupt:aggregator", "corrupted")]);
+}
+
+#[test]
+fn a_duplicate_does_not_hide_a_loss() {
+    check(&[
+        ("drop:sidecar", "lost_before_nats"),
+        ("duplicate:aggregator", "duplicated_after_nats"),
+    ]);
+}
+
+#[test]
+fn losses_at_two_hops_are_told_apart() {
+    check(&[("drop:sidecar", "lost_before_nats"), ("drop:aggregator", "lost_after_nats")]);
+}

@@ -1,0 +1,159 @@
+//! A sandbox of its own for each test, and the programs to run against it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A running pipeline in a temporary directory. It stops, and goes, with the test.
+pub(crate) struct Stack {
+    dir: TempDir,
+    sandbox: Child,
+    env: Vec<(String, String)>,
+}
+
+impl Stack {
+    /// Starts a pipeline that stores within a second, with the flags given.
+    pub(crate) fn up(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = root().join(".sandbox");
+        assert!(parts.exists(), "no servers in {}: run `make setup`", parts.display());
+        let mut sandbox = Command::new(program("auditstorm-sandbox"))
+            .args(["up", "--batch-wait", "1s", "--dir"])
+            .arg(dir.path().join("sandbox"))
+            .arg("--parts")
+            .arg(parts)
+            .args(flags)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let env_file = dir.path().join("sandbox/env");
+        wait_until("the pipeline is up", || {
+            assert_eq!(sandbox.try_wait().unwrap(), None, "the sandbox ended");
+            env_file.exists()
+        });
+        let text = std::fs::read_to_string(env_file).unwrap();
+        let pair = |line: &str| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        Self { sandbox, env: text.lines().map(pair).collect(), dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Value of an address that the sandbox gave.
+    pub(crate) fn address(&self, name: &str) -> &str {
+        &self.env.iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    /// A profile of ten tenants for some seconds, written to a file.
+    pub(crate) fn profile(&self, rate: u32, seconds: u32, batch_events: u32) -> String {
+        let path = self.path("profile.yaml");
+        let text = format!(
+            "name: test\nstages: [{{duration: {seconds}s, rate: {rate}/s, tenants: 10}}]\n\
+             send: {{batch_events: {batch_events}, batch_age: 200ms, lateness_max: 30s}}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A program, ready to run against this pipeline.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program(name));
+        command.args(args).envs(self.env.iter().cloned()).current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs a program to its end.
+    pub(crate) fn run(&self, name: &str, args: &[&str]) -> Output {
+        self.command(name, args).output().unwrap()
+    }
+
+    /// Sends a profile into run directory `out`, and expects it to end in order.
+    pub(crate) fn generate(&self, profile: &str, out: &str) {
+        let output = self.run("auditstorm-generator", &["run", profile, "--out", out]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Reconciles a run directory. Returns exit code and report.
+    pub(crate) fn reconcile(&self, out: &str) -> (i32, Value) {
+        let args = ["reconcile", out, "--quiet", "4s", "--wait", "90s"];
+        let output = self.run("auditstorm-verifier", &args);
+        let code = output.status.code().unwrap();
+        let report = std::fs::read(self.path(out).join("report.json"));
+        let report = report.unwrap_or_else(|_| panic!("no report: {output:?}"));
+        (code, serde_json::from_slice(&report).unwrap())
+    }
+
+    /// Audit IDs of the victims of a kind of fault at a place.
+    pub(crate) fn victims(&self, kind: &str, at: &str) -> BTreeSet<String> {
+        let text = std::fs::read_to_string(self.path("sandbox/faults.jsonl")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["fault"] == kind && line["at"] == at)
+            .map(|line| line["auditID"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Asks ClickHouse and returns the answer's text.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        let client = clickhouse::Client::default().with_url(self.address("CLICKHOUSE_URL"));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let bytes = runtime.block_on(async {
+            client.query_raw(sql).fetch_bytes("TSV").unwrap().collect().await.unwrap()
+        });
+        String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let stop = Command::new(program("auditstorm-sandbox"))
+            .args(["down", "--dir"])
+            .arg(self.path("sandbox"))
+            .stdout(Stdio::null())
+            .status();
+        if !stop.is_ok_and(|status| status.success()) {
+            self.sandbox.kill().ok();
+        }
+        self.sandbox.wait().ok();
+    }
+}
+
+/// Audit IDs of the findings of a kind in a report.
+pub(crate) fn found(report: &Value, fault: &str) -> BTreeSet<String> {
+    let findings = report["findings"].as_array().unwrap();
+    let of_kind = findings.iter().filter(|finding| finding["fault"] == fault);
+    of_kind.map(|finding| finding["audit_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Awaits a condition, for a minute at most.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("waited a minute until {what}");
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A program of the workspace, built beside this test.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "no {}: run `cargo build --workspace`", path.display());
+    path
+}

@@ -1,0 +1,94 @@
+//! How fast ten million rows are reconciled, against one `uniqExact` over the same rows.
+//!
+//! Runs inside a sandbox, whose addresses are in the environment, and loads the rows with
+//! `auditstorm-backfill`, which must be built beside it. Prints `bench reconcile-10m …` and, of
+//! the loading, `bench backfill-10m …`. `AUDITSTORM_BENCH_ROWS` sets the number of rows.
+#![expect(clippy::print_stdout, reason = "the figures are the result")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use auditstorm_verifier::compare::{Held, StreamMemory, compare};
+use auditstorm_verifier::table::read_arrivals;
+use harness::clickhouse::{ClickHouse, ClickHouseArgs};
+use harness::clock::Clock;
+use harness::run_dir::RunDir;
+
+const ROUNDS: usize = 7;
+const BAR_RECONCILE: f64 = 0.5;
+const LIMIT_BACKFILL: Duration = Duration::from_mins(5);
+
+fn main() {
+    let rows = std::env::var("AUDITSTORM_BENCH_ROWS").unwrap_or_else(|_| "10000000".to_owned());
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("history");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let clock = Clock::system();
+        let loaded_s = timed(&clock, async { load(&rows, &out) }).await;
+        print_line("backfill-10m", loaded_s, "limit", LIMIT_BACKFILL.as_secs_f64(), 1.0);
+        let args = ClickHouseArgs {
+            url: std::env::var("CLICKHOUSE_URL").unwrap(),
+            user: "default".to_owned(),
+            password: None,
+            table: "audit.audit_logs".parse().unwrap(),
+        };
+        let server = ClickHouse::connect(&args).await.unwrap();
+        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            peer.push(timed(&clock, count_distinct(&server, &rows)).await);
+            ours.push(timed(&clock, reconcile(&server, &out)).await);
+        }
+        print_line("reconcile-10m", median(ours), "uniqExact", median(peer), BAR_RECONCILE);
+    });
+}
+
+/// Loads a history with the program that does it.
+fn load(rows: &str, out: &Path) {
+    let program = std::env::current_exe().unwrap();
+    let program = program.ancestors().nth(2).unwrap().join("auditstorm-backfill");
+    let mut command = Command::new(program);
+    command.args(["run", "demo", "--events", rows, "--days", "90", "--out"]).arg(out);
+    assert!(command.status().unwrap().success());
+}
+
+/// Opens the run, reads its rows' IDs, and compares every tenant's with the ledger.
+async fn reconcile(server: &ClickHouse, out: &Path) {
+    let (dir, plan) = RunDir::open(out).unwrap();
+    let ledger = dir.read_ledger(&plan).unwrap();
+    let table = read_arrivals(server, &plan.script).await.unwrap();
+    for (tenant, account) in plan.script.tenants().zip(&ledger.accounts) {
+        let held = Held { in_stream: None, in_table: table[&tenant].clone() };
+        let planned = plan.script.timeline(tenant).count();
+        let fates = compare(planned, account, &held, StreamMemory::Whole);
+        assert_eq!((fates.stored.count(), fates.lost().count()), (planned, 0));
+    }
+}
+
+async fn count_distinct(server: &ClickHouse, rows: &str) {
+    let sql = "SELECT uniqExact(audit_id) FROM audit.audit_logs";
+    let distinct: u64 = server.client.query_raw(sql).fetch_one().await.unwrap();
+    assert_eq!(distinct.to_string(), rows);
+}
+
+async fn timed(clock: &Clock, work: impl Future<Output = ()>) -> f64 {
+    let begun = clock.now();
+    work.await;
+    Duration::from_micros((clock.now() - begun).unsigned_abs()).as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints a figure in seconds, of which less is better.
+fn print_line(name: &str, ours_s: f64, peer: &str, peer_s: f64, bar: f64) {
+    let ratio = ours_s / peer_s;
+    let verdict = if ratio <= bar { "ok" } else { "short" };
+    println!(
+        "bench {name} ours={ours_s:.3} s peer={peer}:{peer_s:.3} s ratio={ratio:.3} bar={bar} \
+         {verdict}"
+    );
+}
