@@ -13,7 +13,8 @@ help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 .PHONY: demo
-demo: release setup ## Run the main job end to end on real servers: about a minute after the build
+demo: release ## Run the main job end to end on real servers: about a minute after the build
+	$(RELEASE)/auditstorm-sandbox setup
 	@deploy/sandbox/demo.sh $(RELEASE)
 
 .PHONY: test
@@ -34,7 +35,8 @@ bench-make-events: ## Making events against copying memory
 	cargo bench --quiet -p events --bench make_events
 
 .PHONY: bench-reconcile-10m
-bench-reconcile-10m: release setup ## Loading and reconciling 10 million rows
+bench-reconcile-10m: release ## Loading and reconciling 10 million rows
+	$(RELEASE)/auditstorm-sandbox setup
 	@in_sandbox() { dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	  $(RELEASE)/auditstorm-sandbox up --dir "$$dir" -- "$$@"; }; \
 	in_sandbox cargo bench --quiet -p auditstorm-verifier --bench reconcile_10m
