@@ -8,6 +8,9 @@ SHELL := bash
 RELEASE := target/release
 NEXTEST_VERSION := 0.9.143
 
+# Runs a command in a sandbox of its own, started by the programs in a folder.
+in_sandbox = dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; $(1)/auditstorm-sandbox up --dir "$$dir" --
+
 .PHONY: help
 help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -18,7 +21,7 @@ demo: release ## Run the main job end to end on real servers: about a minute aft
 	@deploy/sandbox/demo.sh $(RELEASE)
 
 .PHONY: test
-test: check build setup nextest ## Check form, lints and docs, and run all tests on real servers
+test: check build setup bench-smoke nextest ## Check form, lints and docs, and run all tests on real servers
 	cargo nextest run --workspace
 
 .PHONY: check
@@ -37,15 +40,13 @@ bench-make-events: ## Making events against copying memory
 .PHONY: bench-reconcile-10m
 bench-reconcile-10m: release ## Loading and reconciling 10 million rows
 	$(RELEASE)/auditstorm-sandbox setup
-	@in_sandbox() { dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	  $(RELEASE)/auditstorm-sandbox up --dir "$$dir" -- "$$@"; }; \
-	in_sandbox cargo bench --quiet -p auditstorm-verifier --bench reconcile_10m
+	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-verifier --bench reconcile_10m
 
 .PHONY: bench-smoke
-bench-smoke: export AUDITSTORM_BENCH_EVENTS = 1000
-bench-smoke: ## Compile all benches and run what needs no server, small
-	cargo bench --quiet --workspace --no-run
-	cargo bench --quiet -p events --bench make_events
+bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
+	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
+	@$(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
+	  cargo bench --quiet --profile dev -p auditstorm-verifier --bench reconcile_10m
 
 .PHONY: setup
 setup: build ## Fetch the servers of the sandbox into .sandbox

@@ -84,7 +84,7 @@ impl Stack {
 
     /// Reconciles a run directory. Returns exit code and report.
     pub(crate) fn reconcile(&self, out: &str) -> (i32, Value) {
-        let args = ["reconcile", out, "--quiet", "4s", "--wait", "90s"];
+        let args = ["reconcile", out, "--quiet", "8s", "--wait", "90s"];
         let output = self.run("auditstorm-verifier", &args);
         let code = output.status.code().unwrap();
         let report = std::fs::read(self.path(out).join("report.json"));

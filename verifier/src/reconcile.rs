@@ -103,9 +103,9 @@ async fn settle(
     loop {
         match watch.look(shutdown).await? {
             Look::Ended(stillness) => return Ok(stillness),
-            Look::Changed => is_checked = false,
-            Look::Unchanged if is_checked => {}
-            Look::Unchanged => {
+            Look::Moving => is_checked = false,
+            Look::Calm if is_checked => {}
+            Look::Calm => {
                 is_checked = true;
                 let table = read_arrivals(stores.table, &run.plan.script).await?;
                 let fates = all_fates(run, &table, None, &[]);
