@@ -114,9 +114,12 @@ fn location_sql(column: &str, mark: RunMark) -> LocationSql {
         format!("bitXor(second_2, bitAnd({}, {SECOND_MASK})) AS second_0", round(0, "first_0")),
     ]
     .join(", ");
+    // All that must hold in one expression: the server computes it without branches.
     let is_ours = format!(
-        "bitShiftRight(first_0, {}) = {} AND bitAnd(second_0, {CHECK_MASK}) = {} \
-         AND bitAnd(id_high, {VERSION_MASK}) = {VERSION_4} AND bitShiftRight(id_low, 62) = 2",
+        "bitOr(bitOr(bitXor(bitShiftRight(first_0, {}), {}), \
+         bitXor(bitAnd(second_0, {CHECK_MASK}), {})), \
+         bitOr(bitXor(bitAnd(id_high, {VERSION_MASK}), {VERSION_4}), \
+         bitXor(bitShiftRight(id_low, 62), 2))) = 0",
         TENANT_BITS + SEQ_BITS - SEQ_LOW_BITS,
         mark.tag,
         mark.check,

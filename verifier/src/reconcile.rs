@@ -57,6 +57,14 @@ impl Recorded {
         };
         Ok(Self { dir, plan, ledger, saturated })
     }
+
+    /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
+    /// an answered insert is in the table.
+    fn is_answered_in_full(&self) -> bool {
+        self.plan.spec.path == DeliveryPath::Bulk
+            && self.ledger.closed
+            && self.ledger.accounts.iter().all(|account| account.unknown().is_empty())
+    }
 }
 
 /// Waits for the stores, compares them with the ledger, and judges.
@@ -98,6 +106,9 @@ async fn settle(
     shutdown: &mut Shutdown,
     options: SettleOptions,
 ) -> Result<Stillness, VerifyError> {
+    if run.is_answered_in_full() {
+        return Ok(Stillness::Still);
+    }
     let mut watch = Watch::new(stores.table, stores.stream, *clock, options);
     let mut is_checked = false;
     loop {
