@@ -93,9 +93,8 @@ async fn insert(
         .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT))
         .with_setting("insert_allow_materialized_columns", "1")
         .with_setting("insert_deduplication_token", token)
-        // An insert is answered when its rows are in the table, and its answer says so in full.
-        .with_setting("async_insert", "0")
-        .with_setting("wait_end_of_query", "1");
+        // An insert is answered when its rows are in the table.
+        .with_setting("async_insert", "0");
     let slots = tokio::task::block_in_place(|| slots(&plan.script, chunk));
     for part in slots.chunks(ROWS_AT_ONCE) {
         for data in tokio::task::block_in_place(|| compressed(plan, part)) {

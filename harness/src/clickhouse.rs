@@ -108,7 +108,9 @@ impl ClickHouse {
         let mut client = Client::default()
             .with_url(&url)
             .with_user(&args.user)
-            .with_compression(Compression::Lz4);
+            .with_compression(Compression::Lz4)
+            // An answer begins when it is complete: an error in its middle is an error.
+            .with_setting("wait_end_of_query", "1");
         if let Some(password) = &args.password {
             client = client.with_password(password);
         }

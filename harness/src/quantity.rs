@@ -68,8 +68,8 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads a rate like `100/s`, `6000/min` or `20/h`, in thousandths of an event per second; at
-/// most a million a second.
+/// Reads a rate like `100/s`, `6000/min` or `20/h`, in thousandths of an event per second,
+/// rounded down; at most a million a second.
 ///
 /// # Errors
 ///
@@ -87,8 +87,10 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     if number.trim_start().starts_with('-') {
         return Err(format!("{text:?} is negative"));
     }
-    match parse_milli(number.trim()).ok_or_else(wrong)? / seconds {
-        milli @ 0..=RATE_MILLI_MAX => Ok(milli),
+    let milli = parse_milli(number.trim()).ok_or_else(wrong)?;
+    match milli / seconds {
+        0 if milli > 0 => Err(format!("{text:?} is less than 0.001/s")),
+        rate @ 0..=RATE_MILLI_MAX => Ok(rate),
         _ => Err(format!("{text:?} is more than 1000000/s for one tenant")),
     }
 }
@@ -166,6 +168,8 @@ mod tests {
         check("0.5/s", Some(500));
         check("6000/min", Some(100_000));
         check("20/h", Some(5));
+        check("1/h", None);
+        check("0/s", Some(0));
         check("1000001/s", None);
         check("100", None);
         check("100/day", None);
