@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::profile::{Arrival, Profile, ProfileError};
-use crate::quantity::{Quantity, parse_duration};
+use crate::profile::{Arrival, Profile, ProfileError, StageNumbers};
+use crate::quantity::parse_duration;
 
 /// What a run directory records of a run: its plan follows from it, wherever it is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,8 +217,8 @@ fn tenant_indexes(tenants: u32) -> impl Iterator<Item = TenantIndex> {
 }
 
 fn stage(written: &crate::profile::Stage) -> timeline::Stage {
-    let Quantity { duration_us, rate_milli, tenants } =
-        Quantity::of(written).expect("a valid profile has valid stages");
+    let StageNumbers { duration_us, rate_milli, tenants } =
+        written.numbers().expect("a valid profile has valid stages");
     timeline::Stage { duration_us, rate_milli, tenants }
 }
 

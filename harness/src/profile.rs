@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::{Quantity, parse_duration, parse_ramp, parse_rate, parse_tenants};
+use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
 
 /// A profile as written, with every rule checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
@@ -71,6 +71,31 @@ pub struct Stage {
     /// Tenants: `50`, or `50 -> 200`.
     #[garde(custom(is_tenants))]
     pub tenants: String,
+}
+
+/// A stage in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageNumbers {
+    pub duration_us: u64,
+    /// Thousandths of an event per second and tenant, at start and end.
+    pub rate_milli: (u64, u64),
+    /// Tenants at start and end.
+    pub tenants: (u32, u32),
+}
+
+impl Stage {
+    /// Reads the numbers of a stage.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the first field that is.
+    pub fn numbers(&self) -> Result<StageNumbers, String> {
+        Ok(StageNumbers {
+            duration_us: parse_duration(&self.duration)?,
+            rate_milli: parse_ramp(&self.rate, parse_rate)?,
+            tenants: parse_ramp(&self.tenants, parse_tenants)?,
+        })
+    }
 }
 
 /// How events are sent.
@@ -206,7 +231,7 @@ fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
     let mut most = 0u128;
     for stage in stages {
         // Where there are no numbers, the stage's own rules say what is wrong.
-        let Ok(Quantity { duration_us, rate_milli, .. }) = Quantity::of(stage) else {
+        let Ok(StageNumbers { duration_us, rate_milli, .. }) = stage.numbers() else {
             return Ok(());
         };
         most += u128::from(duration_us) * u128::from(rate_milli.0.max(rate_milli.1));

@@ -1,32 +1,6 @@
 //! Durations, rates and counts as people write them, and ramps between two of them.
 
-use crate::profile::Stage;
 use events::identity::TENANTS_MAX;
-
-/// A stage in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quantity {
-    pub duration_us: u64,
-    /// Thousandths of an event per second and tenant, at start and end.
-    pub rate_milli: (u64, u64),
-    /// Tenants at start and end.
-    pub tenants: (u32, u32),
-}
-
-impl Quantity {
-    /// Reads the numbers of a stage.
-    ///
-    /// # Errors
-    ///
-    /// Returns what is wrong with the first field that is.
-    pub fn of(stage: &Stage) -> Result<Self, String> {
-        Ok(Self {
-            duration_us: parse_duration(&stage.duration)?,
-            rate_milli: parse_ramp(&stage.rate, parse_rate)?,
-            tenants: parse_ramp(&stage.tenants, parse_tenants)?,
-        })
-    }
-}
 
 /// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
 ///

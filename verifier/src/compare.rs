@@ -2,6 +2,7 @@
 
 use harness::ledger::Account;
 use harness::ranges::RangeSet;
+use serde::Serialize;
 
 /// What the stores hold of one tenant's events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,8 +22,9 @@ pub struct Arrivals {
     pub count: u64,
 }
 
-/// What became of one tenant's events. Every set is of sequence numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What became of one tenant's events. Every set is of sequence numbers; a report has it as
+/// ranges `[start, end]`, the end not in the range.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Fates {
     pub planned: u64,
     pub unsent: RangeSet,
@@ -52,6 +54,30 @@ pub struct Fates {
     pub duplicated_after_nats: RangeSet,
     /// Stored with columns that differ from what was sent. Found by [`crate::content`].
     pub corrupted: RangeSet,
+}
+
+/// Events of all tenants, counted by fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub planned: u64,
+    pub unsent: u64,
+    pub attempted: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub in_stream: u64,
+    pub stored: u64,
+    pub lost: u64,
+    pub lost_before_nats: u64,
+    pub lost_after_nats: u64,
+    pub lost_somewhere: u64,
+    pub recovered: u64,
+    pub unresolved: u64,
+    pub unexpected: u64,
+    pub duplicated: u64,
+    pub corrupted: u64,
+    /// Rows of the run in the table, duplicates included.
+    pub rows: u64,
 }
 
 /// Whether the stream still holds everything that it was sent during the run.
@@ -119,6 +145,36 @@ impl Fates {
                 == count(&self.acknowledged) + count(&self.refused) + count(&self.unknown)
             && count(&self.acknowledged) == count(&self.stored) + count(&self.lost())
             && count(&self.unknown) == count(&self.recovered) + count(&self.unresolved)
+    }
+}
+
+impl Totals {
+    /// Adds up the fates of all tenants.
+    pub fn of(fates: &[Fates], rows: u64) -> Self {
+        let sum = |of: &dyn Fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
+        let count = |set: fn(&Fates) -> &RangeSet| sum(&|fates| set(fates).count());
+        Self {
+            planned: sum(&|fates| fates.planned),
+            unsent: count(|fates| &fates.unsent),
+            attempted: count(|fates| &fates.attempted),
+            acknowledged: count(|fates| &fates.acknowledged),
+            refused: count(|fates| &fates.refused),
+            unknown: count(|fates| &fates.unknown),
+            in_stream: count(|fates| &fates.in_stream),
+            stored: count(|fates| &fates.stored),
+            lost: sum(&|fates| fates.lost().count()),
+            lost_before_nats: count(|fates| &fates.lost_before_nats),
+            lost_after_nats: count(|fates| &fates.lost_after_nats),
+            lost_somewhere: count(|fates| &fates.lost_somewhere),
+            recovered: count(|fates| &fates.recovered),
+            unresolved: count(|fates| &fates.unresolved),
+            unexpected: count(|fates| &fates.unexpected),
+            duplicated: sum(&|fates| {
+                fates.duplicated_before_nats.union(&fates.duplicated_after_nats).count()
+            }),
+            corrupted: count(|fates| &fates.corrupted),
+            rows,
+        }
     }
 }
 

@@ -12,13 +12,11 @@ use harness::plan::{DeliveryPath, Plan};
 use harness::run_dir::RunDir;
 use harness::shutdown::Shutdown;
 
-use crate::compare::{Arrivals, Fates, Held, StreamMemory, compare};
+use crate::compare::{Arrivals, Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{Difference, read_differences};
 use crate::error::VerifyError;
 use crate::jetstream::{AuditStream, StreamArrivals};
-use crate::report::{
-    Durations, REPORT_FORMAT, Report, StreamReport, TenantReport, Totals, findings,
-};
+use crate::report::{Durations, REPORT_FORMAT, Report, StreamReport, TenantReport, findings};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::table::read_arrivals;
 use crate::verdict::{Evidence, judge};
@@ -94,7 +92,7 @@ pub async fn reconcile(
     let differences = read_differences(stores.table, script, &table).await?;
     durations.content_s = timer.lap();
     let fates = all_fates(run, &table, stream.as_ref(), &differences);
-    Ok(report(run, stillness, &fates, &table, stream.as_ref(), differences, durations))
+    Ok(report(run, stillness, fates, &table, stream.as_ref(), differences, durations))
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
@@ -162,14 +160,14 @@ fn all_fates(
 fn report(
     run: &Recorded,
     stillness: Stillness,
-    fates: &[Fates],
+    fates: Vec<Fates>,
     table: &BTreeMap<TenantIndex, Arrivals>,
     stream: Option<&StreamArrivals>,
     differences: Vec<Difference>,
     durations: Durations,
 ) -> Report {
     let plan = &run.plan;
-    let mut totals = Totals::of(fates, table.values().map(|arrivals| arrivals.count).sum());
+    let mut totals = Totals::of(&fates, table.values().map(|arrivals| arrivals.count).sum());
     // Rows that bear the run's mark, but a tenant that it does not have.
     totals.unexpected += table
         .iter()
@@ -183,7 +181,7 @@ fn report(
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
     let (verdict, reasons) = judge(&totals, &evidence);
-    let (findings, findings_left_out) = findings(&plan.script, fates);
+    let (findings, findings_left_out) = findings(&plan.script, &fates);
     Report {
         format: REPORT_FORMAT,
         verdict,

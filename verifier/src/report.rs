@@ -6,11 +6,10 @@ use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::Script;
 use harness::plan::{DeliveryPath, Plan};
-use harness::ranges::RangeSet;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::compare::{Fates, StreamMemory};
+use crate::compare::{Fates, StreamMemory, Totals};
 use crate::content::Difference;
 use crate::verdict::Verdict;
 
@@ -36,30 +35,6 @@ pub struct Report {
     pub tenants: Vec<TenantReport>,
     /// How long the parts of the check took.
     pub durations: Durations,
-}
-
-/// Events of all tenants, counted by fate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
-    pub planned: u64,
-    pub unsent: u64,
-    pub attempted: u64,
-    pub acknowledged: u64,
-    pub refused: u64,
-    pub unknown: u64,
-    pub in_stream: u64,
-    pub stored: u64,
-    pub lost: u64,
-    pub lost_before_nats: u64,
-    pub lost_after_nats: u64,
-    pub lost_somewhere: u64,
-    pub recovered: u64,
-    pub unresolved: u64,
-    pub unexpected: u64,
-    pub duplicated: u64,
-    pub corrupted: u64,
-    /// Rows of the run in the table, duplicates included.
-    pub rows: u64,
 }
 
 /// What was seen of the stream.
@@ -97,29 +72,13 @@ pub struct Finding {
     pub due: Option<MicroTime>,
 }
 
-/// The account of one tenant: sets of sequence numbers as ranges `[start, end]`, the end not in
-/// the range.
+/// The account of one tenant.
 #[derive(Debug, Clone, Serialize)]
 pub struct TenantReport {
     pub tenant: u16,
     pub scope_type: &'static str,
     pub scope_name: String,
-    pub planned: u64,
-    pub unsent: RangeSet,
-    pub acknowledged: RangeSet,
-    pub refused: RangeSet,
-    pub unknown: RangeSet,
-    pub in_stream: RangeSet,
-    pub stored: RangeSet,
-    pub lost_before_nats: RangeSet,
-    pub lost_after_nats: RangeSet,
-    pub lost_somewhere: RangeSet,
-    pub recovered: RangeSet,
-    pub unresolved: RangeSet,
-    pub unexpected: RangeSet,
-    pub duplicated_before_nats: RangeSet,
-    pub duplicated_after_nats: RangeSet,
-    pub corrupted: RangeSet,
+    pub fates: Fates,
 }
 
 /// How long the parts of a check took, in seconds.
@@ -137,36 +96,6 @@ pub const REPORT_FORMAT: u32 = 1;
 /// Most findings that are listed one by one.
 pub const FINDINGS_MAX: usize = 100_000;
 
-impl Totals {
-    /// Adds up the fates of all tenants.
-    pub fn of(fates: &[Fates], rows: u64) -> Self {
-        let sum = |of: &dyn Fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
-        let count = |set: fn(&Fates) -> &RangeSet| sum(&|fates| set(fates).count());
-        Self {
-            planned: sum(&|fates| fates.planned),
-            unsent: count(|fates| &fates.unsent),
-            attempted: count(|fates| &fates.attempted),
-            acknowledged: count(|fates| &fates.acknowledged),
-            refused: count(|fates| &fates.refused),
-            unknown: count(|fates| &fates.unknown),
-            in_stream: count(|fates| &fates.in_stream),
-            stored: count(|fates| &fates.stored),
-            lost: sum(&|fates| fates.lost().count()),
-            lost_before_nats: count(|fates| &fates.lost_before_nats),
-            lost_after_nats: count(|fates| &fates.lost_after_nats),
-            lost_somewhere: count(|fates| &fates.lost_somewhere),
-            recovered: count(|fates| &fates.recovered),
-            unresolved: count(|fates| &fates.unresolved),
-            unexpected: count(|fates| &fates.unexpected),
-            duplicated: sum(&|fates| {
-                fates.duplicated_before_nats.union(&fates.duplicated_after_nats).count()
-            }),
-            corrupted: count(|fates| &fates.corrupted),
-            rows,
-        }
-    }
-}
-
 impl StreamReport {
     pub fn new(messages: u64, without_id: u64, memory: StreamMemory) -> Self {
         Self { messages, without_id, evicted: memory == StreamMemory::Evicted }
@@ -174,29 +103,13 @@ impl StreamReport {
 }
 
 impl TenantReport {
-    pub fn new(plan: &Plan, tenant: TenantIndex, fates: &Fates) -> Self {
+    pub fn new(plan: &Plan, tenant: TenantIndex, fates: Fates) -> Self {
         let known = plan.script.world().tenant(tenant);
-        let fates = fates.clone();
         Self {
             tenant: tenant.0,
             scope_type: known.scope.as_str(),
             scope_name: known.scope_name.clone(),
-            planned: fates.planned,
-            unsent: fates.unsent,
-            acknowledged: fates.acknowledged,
-            refused: fates.refused,
-            unknown: fates.unknown,
-            in_stream: fates.in_stream,
-            stored: fates.stored,
-            lost_before_nats: fates.lost_before_nats,
-            lost_after_nats: fates.lost_after_nats,
-            lost_somewhere: fates.lost_somewhere,
-            recovered: fates.recovered,
-            unresolved: fates.unresolved,
-            unexpected: fates.unexpected,
-            duplicated_before_nats: fates.duplicated_before_nats,
-            duplicated_after_nats: fates.duplicated_after_nats,
-            corrupted: fates.corrupted,
+            fates,
         }
     }
 }

@@ -3,7 +3,7 @@
 use harness::exit::Exit;
 use serde::Serialize;
 
-use crate::report::Totals;
+use crate::compare::Totals;
 use crate::settle::Stillness;
 
 /// What a run's events prove about the pipeline.
