@@ -98,6 +98,7 @@ mod tests {
     use events::script::midnight;
     use harness::plan::{DeliveryPath, RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
+    use harness::scale::Scale;
     use uuid::Uuid;
 
     use super::*;
@@ -112,6 +113,8 @@ mod tests {
             span: Span::History { days, events },
             path: DeliveryPath::Bulk,
             targets: Targets::default(),
+            shards: 1,
+            scale: Scale::default(),
         };
         Plan::new(RunSpec::new(text, &profile, options), &profile)
     }

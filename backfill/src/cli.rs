@@ -9,6 +9,7 @@ use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::run_dir::RunDir;
+use harness::scale::Scale;
 use harness::shutdown::{Shutdown, Stop};
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
@@ -112,6 +113,8 @@ fn options(args: &Run, server: &ClickHouse, now: i64) -> RunOptions {
             table: Some(server.table.to_string()),
             ..Targets::default()
         },
+        shards: 1,
+        scale: Scale::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use events::identity::{RunMark, Seq, TenantIndex};
 use events::render::{Form, render};
 use events::script::{Days, Script};
 use events::timeline::{Arrival, Curve, Stage, Timeline};
-use events::world::World;
+use events::world::{Character, World};
 use uuid::Uuid;
 
 const ROUNDS: usize = 7;
@@ -64,7 +64,7 @@ fn script() -> Script {
             Timeline::live(curve, start, Arrival::Jittered, 1, tenant)
         })
         .collect();
-    let world = World::new(1, TENANTS.into());
+    let world = World::new(1, &[Character::default(); TENANTS as usize]);
     Script::new(RunMark::of(Uuid::nil()), world, timelines, Days::Flow)
 }
 

@@ -154,10 +154,18 @@ impl Actor<'_> {
                 each(&["system:serviceaccounts:kube-system"]);
             }
             Self::Node(_) => each(&["system:nodes"]),
-            Self::Apiserver => each(&["system:masters"]),
-            Self::ControllerManager | Self::Scheduler => {}
+            Self::Apiserver | Self::ControllerManager | Self::Scheduler => {}
         }
         each(&["system:authenticated"]);
+        if let Self::Apiserver = self {
+            each(&["system:masters"]);
+        }
+    }
+
+    /// Whether the user came to the control plane through the platform, which then says in the
+    /// user's extra fields whose control plane it is. Its own parts did not.
+    pub fn came_through_platform(&self) -> bool {
+        matches!(self, Self::Person(..))
     }
 
     /// What the user authenticated with; the API server's own loopback client has nothing.
@@ -172,7 +180,9 @@ impl Actor<'_> {
         }
     }
 
-    pub fn user_agent(&self, out: &mut impl Prose) {
+    /// Tells the user agent. Where the parts of the control plane elect their leaders, they say
+    /// so.
+    pub fn user_agent(&self, electing: bool, out: &mut impl Prose) {
         match self {
             Self::Person(_, client) => out.plain(client.0),
             Self::Operator(operator) => out.plain(operator.user_agent),
@@ -182,11 +192,13 @@ impl Actor<'_> {
                 out.plain(name);
             }
             Self::Node(_) => out.plain("kubelet/v1.36.2 (linux/amd64) kubernetes/5a1b2c3"),
-            Self::ControllerManager => out.plain(
-                "kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/5a1b2c3/shared-informers",
-            ),
+            Self::ControllerManager => {
+                out.plain("kube-controller-manager/v1.36.2 (linux/amd64) kubernetes/5a1b2c3/");
+                out.plain(if electing { "leader-election" } else { "shared-informers" });
+            }
             Self::Scheduler => {
-                out.plain("kube-scheduler/v1.36.2 (linux/amd64) kubernetes/5a1b2c3/scheduler");
+                out.plain("kube-scheduler/v1.36.2 (linux/amd64) kubernetes/5a1b2c3/");
+                out.plain(if electing { "leader-election" } else { "scheduler" });
             }
             Self::Apiserver => {
                 out.plain("kube-apiserver/v1.36.2 (linux/amd64) kubernetes/5a1b2c3");

@@ -2,46 +2,63 @@
 
 use crate::timeline::UnixMicros;
 
-/// Appends a moment in the form of Kubernetes' `MicroTime`. Years have four digits.
+/// Appends a moment in the form of Kubernetes' `MicroTime`; one before 1970 as 1970 itself.
 pub(crate) fn write_time(at: UnixMicros, bytes: &mut Vec<u8>) {
-    let (seconds, micros) = (at.div_euclid(1_000_000), at.rem_euclid(1_000_000));
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let at = u64::try_from(at).unwrap_or(0);
+    let (seconds, micros) = (at / 1_000_000, narrow(at % 1_000_000));
+    let (days, second) = (narrow(seconds / 86_400), narrow(seconds % 86_400));
     let (year, month, day) = civil(days);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let mut put = |at: usize, number: i64| text[at..at + 2].copy_from_slice(&two_digits(number));
+    let mut put = |at: usize, number: u32| {
+        text[at..at + 2].copy_from_slice(&PAIRS[usize::try_from(number % 100).expect("small")]);
+    };
     put(0, year / 100);
-    put(2, year % 100);
+    put(2, year);
     put(5, month);
     put(8, day);
     put(11, second / 3_600);
     put(14, second / 60 % 60);
     put(17, second % 60);
     put(20, micros / 10_000);
-    put(22, micros / 100 % 100);
-    put(24, micros % 100);
+    put(22, micros / 100);
+    put(24, micros);
     bytes.extend_from_slice(&text);
 }
 
 /// Returns year, month and day of a count of days since 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
+fn civil(days: u32) -> (u32, u32, u32) {
     let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 
-fn two_digits(number: i64) -> [u8; 2] {
-    let number = u8::try_from(number).expect("below 100");
-    [b'0' + number / 10, b'0' + number % 10]
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).expect("days and parts of days are few")
 }
+
+/// The two digits of every number below 100.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut table = [[b'0'; 2]; 100];
+    let mut number = 0;
+    let mut pair = [b'0'; 2];
+    while number < 100 {
+        table[number] = pair;
+        pair[1] += 1;
+        if pair[1] > b'9' {
+            pair = [pair[0] + 1, b'0'];
+        }
+        number += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -13,11 +13,14 @@ use std::io;
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::actor::Credential;
-use crate::catalog::Outcome;
+use crate::catalog::{Outcome, Resource, Subresource};
 use crate::facts::{Facts, INTERNAL_CAUSE, INVALID_FIELD, PodSecurity};
+use crate::objects::{Answer, answer, write_request, write_response};
+use crate::policy::Level;
 use crate::prose::told;
 use crate::timeline::UnixMicros;
 use crate::world::Scope;
@@ -48,6 +51,12 @@ pub struct Event {
     pub object_ref: Option<ObjectReference>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_status: Option<Status>,
+    /// What the client sent, as JSON of any form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_object: Option<Value>,
+    /// What the server answered, as JSON of any form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_object: Option<Value>,
     pub request_received_timestamp: MicroTime,
     pub stage_timestamp: MicroTime,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -169,16 +178,18 @@ impl Event {
         Self {
             kind: None,
             api_version: None,
-            level: "Metadata".to_owned(),
+            level: facts.level.as_str().to_owned(),
             audit_id: facts.audit_id,
             stage: "ResponseComplete".to_owned(),
             request_uri: told(|out| facts.uri(out)),
             verb: facts.verb.as_str().to_owned(),
             user: user_info(facts),
             source_ips: facts.sources.iter().flatten().copied().map(ip).collect(),
-            user_agent: told(|out| facts.actor.user_agent(out)),
-            object_ref: Some(object_reference(facts)),
+            user_agent: told(|out| facts.user_agent(out)),
+            object_ref: object_reference(facts),
             response_status: Some(status(facts)),
+            request_object: request_object(facts),
+            response_object: response_object(facts),
             request_received_timestamp: MicroTime(facts.received),
             stage_timestamp: MicroTime(facts.completed),
             annotations: annotations(facts),
@@ -220,6 +231,35 @@ impl serde_json::ser::Formatter for GoFormatter {
     }
 }
 
+/// Objects have one teller: here its JSON is read, so that writing it again shows that it was
+/// canonical.
+fn request_object(facts: &Facts<'_>) -> Option<Value> {
+    let mut bytes = Vec::new();
+    let is_there = facts.level >= Level::Request && write_request(facts, &mut bytes);
+    is_there.then(|| serde_json::from_slice(&bytes).expect("objects are JSON"))
+}
+
+fn response_object(facts: &Facts<'_>) -> Option<Value> {
+    let answer =
+        if facts.level == Level::RequestResponse { answer(facts) } else { Answer::Nothing };
+    match answer {
+        Answer::Nothing => None,
+        Answer::Object => {
+            let mut bytes = Vec::new();
+            write_response(facts, &mut bytes);
+            Some(serde_json::from_slice(&bytes).expect("objects are JSON"))
+        }
+        Answer::Status => {
+            let mut object = Map::new();
+            object.insert("kind".to_owned(), "Status".into());
+            object.insert("apiVersion".to_owned(), "v1".into());
+            let status = serde_json::to_value(status(facts)).expect("it has string keys");
+            object.extend(status.as_object().cloned().unwrap_or_default());
+            Some(Value::Object(object))
+        }
+    }
+}
+
 fn user_info(facts: &Facts<'_>) -> UserInfo {
     let mut groups = Vec::new();
     facts.actor.groups(|pieces| groups.push(pieces.concat()));
@@ -232,7 +272,7 @@ fn user_info(facts: &Facts<'_>) -> UserInfo {
         extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![id]);
     }
     let scope = facts.tenant.scope;
-    if scope != Scope::Global {
+    if scope != Scope::Global && facts.actor.came_through_platform() {
         let mut parent = |key: &str, value: &str| {
             extra.insert(format!("iam.miloapis.com/parent-{key}"), vec![value.to_owned()])
         };
@@ -248,23 +288,24 @@ fn user_info(facts: &Facts<'_>) -> UserInfo {
     }
 }
 
-fn object_reference(facts: &Facts<'_>) -> ObjectReference {
+fn object_reference(facts: &Facts<'_>) -> Option<ObjectReference> {
     let version = facts.refers_to_version();
-    ObjectReference {
-        resource: facts.resource.plural.to_owned(),
+    (facts.resource != Resource::None).then(|| ObjectReference {
+        resource: facts.resource.plural().to_owned(),
         namespace: facts.namespace.unwrap_or_default().to_owned(),
-        name: facts.name.to_string(),
-        uid: version.then(|| Uuid::from_u128(facts.object_uid)),
-        api_group: facts.resource.group.to_owned(),
+        name: facts.name().to_owned(),
+        uid: facts.refers_to_uid().then(|| Uuid::from_u128(facts.object_uid())),
+        api_group: facts.resource.group().to_owned(),
         api_version: "v1".to_owned(),
-        resource_version: if version { facts.resource_version.to_string() } else { String::new() },
-        subresource: if facts.of_status { "status".to_owned() } else { String::new() },
-    }
+        resource_version: if version { facts.version_before().to_string() } else { String::new() },
+        subresource: facts.subresource.as_str().to_owned(),
+    })
 }
 
 fn status(facts: &Facts<'_>) -> Status {
     let outcome = facts.outcome;
     let status = match outcome {
+        Outcome::Created if facts.subresource == Subresource::Binding => "Success",
         Outcome::Ok | Outcome::Created => "",
         Outcome::Deleted => "Success",
         _ => "Failure",
@@ -298,7 +339,7 @@ fn details(facts: &Facts<'_>) -> Option<StatusDetails> {
         | Outcome::Expired
         | Outcome::Unavailable => None,
         Outcome::Deleted => {
-            Some(StatusDetails { uid: Some(Uuid::from_u128(facts.object_uid)), ..named })
+            Some(StatusDetails { uid: Some(Uuid::from_u128(facts.object_uid())), ..named })
         }
         Outcome::Invalid => {
             let message = told(|out| facts.invalid_cause(out));
@@ -324,6 +365,13 @@ fn annotations(facts: &Facts<'_>) -> BTreeMap<String, String> {
     let decision = if forbidden { "forbid" } else { "allow" };
     add("authorization.k8s.io/decision", decision.to_owned());
     add("authorization.k8s.io/reason", told(|out| facts.authorization_reason(out)));
+    if let Some(token) = facts.issued_token() {
+        let id = format!("JTI={}", Uuid::from_u128(token));
+        add("authentication.kubernetes.io/issued-credential-id", id);
+    }
+    if facts.is_deprecated() {
+        add("k8s.io/deprecated", "true".to_owned());
+    }
     add("platform.miloapis.com/scope.type", facts.tenant.scope.as_str().to_owned());
     if facts.tenant.scope != Scope::Global {
         add("platform.miloapis.com/scope.name", facts.tenant.scope_name.clone());

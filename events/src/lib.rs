@@ -5,16 +5,24 @@
 //! can make any event again, alone, in any order.
 
 pub mod actor;
+pub mod alias;
 pub mod catalog;
 mod clock_face;
 pub mod draw;
 pub mod event;
 pub mod facts;
 pub mod identity;
+pub mod mix;
+pub mod names;
+mod objects;
+pub mod policy;
 pub mod prose;
 pub mod render;
+pub mod rhythm;
 pub mod row;
+mod scene;
 pub mod script;
+pub mod story;
 pub mod timeline;
 pub mod vocabulary;
 pub mod world;

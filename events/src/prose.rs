@@ -48,7 +48,12 @@ pub fn told(tell: impl FnOnce(&mut String)) -> String {
 }
 
 /// Writes a number's decimal digits to the end of `digits`.
-pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &str {
+pub fn decimal(number: u64, digits: &mut [u8; 20]) -> &str {
+    str::from_utf8(decimal_bytes(number, digits)).expect("digits are ASCII")
+}
+
+/// The same as bytes.
+pub(crate) fn decimal_bytes(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -58,7 +63,7 @@ pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &str {
             break;
         }
     }
-    str::from_utf8(&digits[at..]).expect("digits are ASCII")
+    &digits[at..]
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Events straight into JSON bytes: the same as [`crate::event`] makes, at the speed of copying.
 
 use crate::actor::Credential;
-use crate::catalog::Outcome;
+use crate::catalog::{Outcome, Resource, Subresource};
 use crate::clock_face::write_time;
 use crate::facts::{Facts, INTERNAL_CAUSE, INVALID_FIELD, PodSecurity};
-use crate::prose::Prose;
+use crate::objects::{Answer, answer, write_request, write_response};
+use crate::policy::Level;
+use crate::prose::{Prose, decimal_bytes};
 use crate::world::Scope;
 
 /// Where an event stands, which decides whether it says what it is.
@@ -21,19 +23,22 @@ pub const LIST_START: &[u8] =
     br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
 pub const LIST_END: &[u8] = b"]}\n";
 
-/// No event of the catalog is longer. Source: a test over all outcomes.
-pub const EVENT_BYTES_MAX: usize = 4_096;
+/// No event is longer at the level of metadata. Source: a test over all outcomes.
+pub const METADATA_BYTES_MAX: usize = 4_096;
+
+/// No event is longer at any level: NATS refuses messages of more than 1 MiB.
+pub const EVENT_BYTES_MAX: usize = 900 << 10;
 
 /// Appends one event, without a line feed.
 pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
-    bytes.reserve(EVENT_BYTES_MAX);
+    bytes.reserve(METADATA_BYTES_MAX);
     let out = &mut Json(bytes);
     out.raw(match form {
-        Form::Item => r#"{"level":"Metadata","auditID":""#,
-        Form::Alone => {
-            r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":""#
-        }
+        Form::Item => r#"{"level":""#,
+        Form::Alone => r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":""#,
     });
+    out.raw(facts.level.as_str());
+    out.raw(r#"","auditID":""#);
     out.uuid(facts.audit_id.as_u128());
     out.raw(r#"","stage":"ResponseComplete","requestURI":""#);
     facts.uri(out);
@@ -43,16 +48,18 @@ pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     user(facts, out);
     sources(facts, out);
     out.raw(r#","userAgent":""#);
-    facts.actor.user_agent(out);
-    out.raw(r#"","objectRef":{"resource":""#);
+    facts.user_agent(out);
+    out.raw("\"");
     object_reference(facts, out);
-    out.raw(r#"},"responseStatus":{"metadata":{}"#);
+    out.raw(r#","responseStatus":{"metadata":{}"#);
     status(facts, out);
-    out.raw(r#"},"requestReceivedTimestamp":""#);
+    out.raw("}");
+    objects_of(facts, out);
+    out.raw(r#","requestReceivedTimestamp":""#);
     write_time(facts.received, out.0);
     out.raw(r#"","stageTimestamp":""#);
     write_time(facts.completed, out.0);
-    out.raw(r#"","annotations":{"authorization.k8s.io/decision":""#);
+    out.raw(r#"","annotations":{"#);
     annotations(facts, out);
     out.raw("}}");
 }
@@ -106,6 +113,10 @@ impl Prose for Json<'_> {
     fn ampersand(&mut self) {
         self.raw("\\u0026");
     }
+
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(decimal_bytes(number, &mut [0; 20]));
+    }
 }
 
 /// The two digits of every byte.
@@ -154,7 +165,7 @@ fn user(facts: &Facts<'_>, out: &mut Json<'_>) {
         before = r#",""#;
     }
     let scope = facts.tenant.scope;
-    if scope != Scope::Global {
+    if scope != Scope::Global && facts.actor.came_through_platform() {
         out.raw(before);
         out.raw(r#"iam.miloapis.com/parent-api-group":[""#);
         out.raw(scope.api_group());
@@ -184,37 +195,69 @@ fn sources(facts: &Facts<'_>, out: &mut Json<'_>) {
 }
 
 fn object_reference(facts: &Facts<'_>, out: &mut Json<'_>) {
-    out.raw(facts.resource.plural);
+    if facts.resource == Resource::None {
+        return;
+    }
+    out.raw(r#","objectRef":{"resource":""#);
+    out.raw(facts.resource.plural());
     out.raw("\"");
     out.field(r#","namespace":""#, facts.namespace.unwrap_or_default());
-    out.field(r#","name":""#, &facts.name);
-    let version = facts.refers_to_version();
-    if version {
+    out.field(r#","name":""#, facts.name());
+    if facts.refers_to_uid() {
         out.raw(r#","uid":""#);
-        out.uuid(facts.object_uid);
+        out.uuid(facts.object_uid());
         out.raw("\"");
     }
-    out.field(r#","apiGroup":""#, facts.resource.group);
+    out.field(r#","apiGroup":""#, facts.resource.group());
     out.raw(r#","apiVersion":"v1""#);
-    if version {
+    if facts.refers_to_version() {
         out.raw(r#","resourceVersion":""#);
-        out.number(facts.resource_version);
+        out.number(facts.version_before());
         out.raw("\"");
     }
-    if facts.of_status {
-        out.raw(r#","subresource":"status""#);
+    out.field(r#","subresource":""#, facts.subresource.as_str());
+    out.raw("}");
+}
+
+/// The objects of request and response, where the level has them.
+fn objects_of(facts: &Facts<'_>, out: &mut Json<'_>) {
+    if facts.level == Level::Metadata {
+        return;
+    }
+    let before = out.0.len();
+    out.raw(r#","requestObject":"#);
+    if !write_request(facts, out.0) {
+        out.0.truncate(before);
+    }
+    if facts.level == Level::Request {
+        return;
+    }
+    match answer(facts) {
+        Answer::Nothing => {}
+        Answer::Object => {
+            out.raw(r#","responseObject":"#);
+            write_response(facts, out.0);
+        }
+        Answer::Status => {
+            out.raw(r#","responseObject":{"kind":"Status","apiVersion":"v1","metadata":{}"#);
+            status(facts, out);
+            out.raw("}");
+        }
     }
 }
 
 fn status(facts: &Facts<'_>, out: &mut Json<'_>) {
     match facts.outcome {
         Outcome::Ok => out.raw(r#","code":200"#),
+        Outcome::Created if facts.subresource == Subresource::Binding => {
+            out.raw(r#","status":"Success","code":201"#);
+        }
         Outcome::Created => out.raw(r#","code":201"#),
         Outcome::Deleted => {
             out.raw(r#","status":"Success","details":{"#);
             named_details(facts, out);
             out.raw(r#","uid":""#);
-            out.uuid(facts.object_uid);
+            out.uuid(facts.object_uid());
             out.raw(r#""},"code":200"#);
         }
         outcome => {
@@ -276,10 +319,19 @@ fn named_details(facts: &Facts<'_>, out: &mut Json<'_>) {
 }
 
 fn annotations(facts: &Facts<'_>, out: &mut Json<'_>) {
+    if let Some(token) = facts.issued_token() {
+        out.raw(r#""authentication.kubernetes.io/issued-credential-id":"JTI="#);
+        out.uuid(token);
+        out.raw(r#"","#);
+    }
+    out.raw(r#""authorization.k8s.io/decision":""#);
     out.raw(if facts.outcome == Outcome::Forbidden { "forbid" } else { "allow" });
     out.raw(r#"","authorization.k8s.io/reason":""#);
     facts.authorization_reason(out);
     out.raw("\"");
+    if facts.is_deprecated() {
+        out.raw(r#","k8s.io/deprecated":"true""#);
+    }
     if facts.tenant.scope != Scope::Global {
         out.field(r#","platform.miloapis.com/scope.name":""#, &facts.tenant.scope_name);
     }

@@ -43,12 +43,12 @@ impl Columns {
             self.user_uid.plain(uuid::Uuid::from_u128(uid).hyphenated().encode_lower(&mut text));
         }
         self.verb = facts.verb.as_str();
-        self.api_group = facts.resource.group;
-        self.resource = facts.resource.plural;
+        self.api_group = facts.resource.group();
+        self.resource = facts.resource.plural();
         self.namespace.clear();
         self.namespace.push_str(facts.namespace.unwrap_or_default());
         self.resource_name.clear();
-        self.resource_name.push_str(&facts.name);
+        self.resource_name.push_str(facts.name());
         self.status_code = facts.outcome.code();
     }
 }

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-use crate::facts::{Facts, draw_facts};
+use crate::facts::Facts;
 use crate::identity::{RunMark, Seq, TenantIndex};
+use crate::scene::draw_facts;
 use crate::timeline::{PastEnd, Timeline, UnixMicros};
 use crate::world::World;
 
@@ -73,9 +74,10 @@ impl Script {
     ///
     /// Returns [`PastEnd`] if the tenant has no such event.
     pub fn facts(&self, tenant: TenantIndex, seq: Seq) -> Result<Facts<'_>, PastEnd> {
-        let due = self.timeline(tenant).due(seq)?;
+        let timeline = self.timeline(tenant);
+        let due = timeline.due(seq)?;
         let id = self.audit_id(tenant, seq);
-        let mut facts = draw_facts(&self.world, self.world.tenant(tenant), seq, id, due);
+        let mut facts = draw_facts(&self.world, self.world.tenant(tenant), timeline, seq, id, due);
         if self.days == Days::Apart {
             facts.received = facts.received.max(midnight(due));
         }

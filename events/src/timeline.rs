@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::draw::Draw;
 use crate::identity::{SEQ_END, Seq, TenantIndex};
+use crate::rhythm::{Rhythm, Warp};
 
 /// Microseconds since the Unix epoch.
 pub type UnixMicros = i64;
@@ -176,6 +177,7 @@ pub struct Timeline {
     offsets: Offsets,
     /// History stretches a shared curve to the tenant's own count; a live curve is the tenant's.
     stretched: bool,
+    warps: Vec<Warp>,
 }
 
 impl Timeline {
@@ -190,7 +192,7 @@ impl Timeline {
         let offsets = Offsets::new(arrival, seed, tenant);
         let (whole, rest) = (curve.area / EVENT, curve.area % EVENT);
         let count = (whole + u64::from(offsets.of(whole) < rest)).min(SEQ_END);
-        Self { curve: Arc::new(curve), start, count, offsets, stretched: false }
+        Self { curve: Arc::new(curve), start, count, offsets, stretched: false, warps: Vec::new() }
     }
 
     /// Returns the timeline of a tenant that has exactly `count` events in the shape of `curve`.
@@ -202,7 +204,20 @@ impl Timeline {
         tenant: TenantIndex,
     ) -> Self {
         let offsets = Offsets::new(Arrival::Jittered, seed, tenant);
-        Self { curve, start, count: count.min(SEQ_END), offsets, stretched: true }
+        let count = count.min(SEQ_END);
+        Self { curve, start, count, offsets, stretched: true, warps: Vec::new() }
+    }
+
+    /// Returns the same timeline with a rhythm. It ends at `end`.
+    #[must_use]
+    pub fn with_rhythm(
+        self,
+        rhythm: Rhythm,
+        end: UnixMicros,
+        seed: u64,
+        tenant: TenantIndex,
+    ) -> Self {
+        Self { warps: Warp::all(rhythm, self.start, end, seed, tenant), ..self }
     }
 
     /// How many events the tenant has: sequence numbers run from 0 to one less.
@@ -229,11 +244,13 @@ impl Timeline {
             area = u64::try_from(stretched).expect("less than the curve's area, a u64");
         }
         let offset_us = self.curve.reach(area).ok_or(PastEnd)?;
-        Ok(self.start + signed(offset_us))
+        let even = self.start + signed(offset_us);
+        Ok(self.warps.iter().fold(even, |at, warp| warp.forward(at)))
     }
 
     /// Returns how many events are due before `at`: the inverse of [`Timeline::due`].
     pub fn count_before(&self, at: UnixMicros) -> u64 {
+        let at = self.warps.iter().rev().fold(at, |at, warp| warp.inverse(at));
         let Ok(last_us) = u64::try_from(at - self.start - 1) else { return 0 };
         let mut area = self.curve.area_until(last_us);
         if self.stretched {
@@ -401,10 +418,13 @@ mod tests {
         #[test]
         fn due_times_never_go_back_and_count_before_inverts_them(
             stages in stages(), tenant in 0u16..9, jittered: bool, picks in any::<[u64; 8]>(),
+            combs: bool, bursts: bool,
         ) {
             let arrival = if jittered { Arrival::Jittered } else { Arrival::Even };
             let curve = Curve::of_stages(&stages, TenantIndex(tenant));
-            let timeline = Timeline::live(curve, 1_000, arrival, 3, TenantIndex(tenant));
+            let length: u64 = stages.iter().map(|stage| stage.duration_us).sum();
+            let timeline = Timeline::live(curve, 1_000, arrival, 3, TenantIndex(tenant))
+                .with_rhythm(Rhythm { combs, bursts }, 1_000 + signed(length), 3, TenantIndex(7));
             check_inverse(&timeline, &picks)?;
         }
 

@@ -12,6 +12,8 @@ pub struct Vocabulary {
     pub first_names: Vec<String>,
     pub last_names: Vec<String>,
     pub companies: Vec<String>,
+    /// What projects are about.
+    pub subjects: Vec<String>,
     pub workloads: Vec<String>,
     pub namespaces: Vec<String>,
     pub teams: Vec<String>,
@@ -21,10 +23,10 @@ impl Vocabulary {
     /// Makes the words of a seed, the same on every machine.
     pub fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let first_names = distinct(256, || FirstName().fake_with_rng(&mut rng));
-        let last_names = distinct(256, || LastName().fake_with_rng(&mut rng));
-        let names = distinct(160, || LastName().fake_with_rng(&mut rng));
-        let words = distinct(48, || Buzzword().fake_with_rng(&mut rng));
+        let first_names = distinct(256, 16, || FirstName().fake_with_rng(&mut rng));
+        let last_names = distinct(256, 16, || LastName().fake_with_rng(&mut rng));
+        let names = distinct(160, 16, || LastName().fake_with_rng(&mut rng));
+        let words = distinct(48, 10, || Buzzword().fake_with_rng(&mut rng));
         let paired = |left: &[String], right: &[&str]| -> Vec<String> {
             left.iter().flat_map(|l| right.iter().map(move |r| format!("{l}-{r}"))).collect()
         };
@@ -35,16 +37,17 @@ impl Vocabulary {
             workloads: paired(&words, &["api", "web", "worker", "cache", "db", "gateway", "sync"]),
             namespaces: paired(&words[..24], &["prod", "staging", "dev"]),
             teams: words.iter().map(|word| format!("team-{word}")).collect(),
+            subjects: words,
         }
     }
 }
 
 /// Draws words until `count` different labels are found, or the source seems to have no more.
-fn distinct(count: usize, mut word: impl FnMut() -> String) -> Vec<String> {
+fn distinct(count: usize, length_max: usize, mut word: impl FnMut() -> String) -> Vec<String> {
     let mut labels = Vec::with_capacity(count);
     for _ in 0..count * 50 {
         let label = label(&word());
-        if label.len() >= 3 && label.len() <= 16 && !labels.contains(&label) {
+        if label.len() >= 3 && label.len() <= length_max && !labels.contains(&label) {
             labels.push(label);
         }
         if labels.len() == count {

@@ -4,8 +4,14 @@
 //! nodes. Its objects are not stored anywhere: name and UID of the n-th workload of a namespace
 //! are hashes of its coordinates, so that every event about it agrees.
 
+use std::sync::Arc;
+
 use crate::draw::{Draw, mix};
 use crate::identity::TenantIndex;
+use crate::mix::{Catalog, Mix};
+use crate::policy::{Level, Policy};
+use crate::story::{TYPES, workload_of};
+use crate::timeline::UnixMicros;
 use crate::vocabulary::Vocabulary;
 
 /// All that events take their names from.
@@ -26,7 +32,24 @@ pub struct Tenant {
     /// Mail domain of its people.
     pub domain: String,
     pub nodes: u32,
+    pub character: Character,
+    catalog: Arc<Catalog>,
     key: u64,
+}
+
+/// What a control plane is busy with, and how much of it its audit policy writes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Character {
+    pub mix: Mix,
+    pub policy: Policy,
+    /// Its events keep time with combs: see [`crate::rhythm`].
+    pub combs: bool,
+}
+
+impl Default for Character {
+    fn default() -> Self {
+        Self { mix: Mix::Seed, policy: Policy::All(Level::Metadata), combs: false }
+    }
 }
 
 /// Whose events these are, as the platform annotates them.
@@ -71,11 +94,22 @@ pub struct Person<'w> {
 }
 
 impl World {
-    pub fn new(seed: u64, tenants: u32) -> Self {
+    /// Makes the tenants of a run, each with the character given for it, in order.
+    pub fn new(seed: u64, characters: &[Character]) -> Self {
         let words = Vocabulary::new(seed);
-        let tenants = (0..tenants)
-            .map(|index| u16::try_from(index).expect("a plan has at most 65,536 tenants"))
-            .map(|index| Tenant::new(seed, TenantIndex(index), &words))
+        let catalogs = Mix::ALL.map(|mix| (mix, Arc::new(Catalog::new(mix))));
+        let catalog_of = |mix: Mix| {
+            let (_, catalog) = catalogs.iter().find(|(own, _)| *own == mix).expect("all are there");
+            Arc::clone(catalog)
+        };
+        let tenants = characters
+            .iter()
+            .enumerate()
+            .map(|(index, character)| {
+                let index = u16::try_from(index).expect("a plan has at most 65,536 tenants");
+                let catalog = catalog_of(character.mix);
+                Tenant::new(seed, TenantIndex(index), *character, catalog, &words)
+            })
             .collect();
         Self { words, tenants, seed }
     }
@@ -107,17 +141,48 @@ impl World {
         word(&self.words.namespaces, tenant.key_of(NAMESPACE, index.into()))
     }
 
-    /// Returns the name of a workload, and the key that tells it from all others.
-    pub fn workload<'w>(&'w self, tenant: &Tenant, namespace: u32, index: u32) -> (&'w str, u64) {
-        let key = mix(tenant.key_of(WORKLOAD, namespace.into()), index.into());
-        (word(&self.words.workloads, key), key)
+    /// Returns the workload that has a number at some time. One in four makes way for another
+    /// after some days, as previews and campaigns do.
+    pub fn workload<'w>(&'w self, tenant: &Tenant, number: u32, at: UnixMicros) -> Workload<'w> {
+        let mut key = tenant.key_of(WORKLOAD, number.into());
+        if key.is_multiple_of(4) {
+            let days = 3 + (key >> 8) % 18;
+            let born_us = i64::try_from((key >> 20) % DAY_US).expect("less than a day");
+            let term = (at + born_us).div_euclid(i64::try_from(days * DAY_US).expect("some days"));
+            key = mix(key, u64::try_from(term).unwrap_or(0));
+        }
+        let namespace = number / WORKLOADS_IN_NAMESPACE;
+        Workload { number, namespace, name: word(&self.words.workloads, key), key }
     }
 }
 
-/// People, namespaces and workloads per tenant and namespace.
+/// Something that runs in a namespace, with all that belongs to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload<'w> {
+    pub number: u32,
+    /// Index of its namespace.
+    pub namespace: u32,
+    pub name: &'w str,
+    /// Tells it from all others, and from what has its number at another time.
+    pub key: u64,
+}
+
+impl Workload<'_> {
+    /// The resource that it is managed as.
+    pub fn resource(&self) -> crate::catalog::Resource {
+        workload_of(self.number as usize)
+    }
+}
+
+/// People, namespaces and workloads of a tenant.
 pub const PEOPLE: u32 = 24;
 pub const NAMESPACES: u32 = 8;
-pub const WORKLOADS: u32 = 12;
+pub const WORKLOADS: u32 = NAMESPACES * WORKLOADS_IN_NAMESPACE;
+const WORKLOADS_IN_NAMESPACE: u32 = 12;
+const DAY_US: u64 = 86_400_000_000;
+
+// Each type of workload has its turn equally often.
+const _: () = assert!((WORKLOADS as usize).is_multiple_of(TYPES));
 
 const TEAMS: u64 = 5;
 const TENANT: u64 = 10 << 32;
@@ -127,7 +192,13 @@ const NAMESPACE: u64 = 3;
 const WORKLOAD: u64 = 4;
 
 impl Tenant {
-    fn new(seed: u64, index: TenantIndex, words: &Vocabulary) -> Self {
+    fn new(
+        seed: u64,
+        index: TenantIndex,
+        character: Character,
+        catalog: Arc<Catalog>,
+        words: &Vocabulary,
+    ) -> Self {
         let key = mix(mix(seed, TENANT), index.0.into());
         let mut draw = Draw::new(key, 0, 0);
         let scope = draw.pick(&[
@@ -140,13 +211,20 @@ impl Tenant {
         let scope_name = match scope {
             Scope::Organization => format!("{company}-{:04x}", draw.bits() >> 48),
             Scope::Project => {
-                format!("{}-{:06x}", word(&words.workloads, draw.bits()), draw.bits() >> 40)
+                let subject = word(&words.subjects, draw.bits());
+                format!("{subject}-{:06x}", draw.bits() >> 40)
             }
             Scope::User => format!("user-{:012x}", draw.bits() >> 16),
             Scope::Global => String::new(),
         };
         let nodes = 3 + draw.below(10);
-        Self { index, scope, scope_name, domain: format!("{company}.example.com"), nodes, key }
+        let domain = format!("{company}.example.com");
+        Self { index, scope, scope_name, domain, nodes, character, catalog, key }
+    }
+
+    /// What its events are drawn from.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Returns the key of a thing of this tenant: the same in all its events.

@@ -10,6 +10,7 @@ use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{BUILTIN, Profile, read_profile};
 use harness::run_dir::RunDir;
+use harness::scale::Scale;
 use harness::shutdown::Shutdown;
 use uuid::Uuid;
 
@@ -106,6 +107,8 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
             span: Span::Live,
             path: DeliveryPath::Pipeline,
             targets: Targets { webhook: Some(args.webhook.clone()), ..Targets::default() },
+            shards: 1,
+            scale: Scale::default(),
         };
         let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
         let target = Target::parse(&args.webhook, plan.send.timeout.as_secs())?;
@@ -140,6 +143,8 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
         span: Span::Live,
         path: DeliveryPath::Pipeline,
         targets: Targets::default(),
+        shards: 1,
+        scale: Scale::default(),
     };
     let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
     let planned = plan.script.planned();

@@ -83,7 +83,7 @@ mod tests {
     use events::identity::RunMark;
     use events::script::Days;
     use events::timeline::{Arrival, Curve, Stage};
-    use events::world::World;
+    use events::world::{Character, World};
     use uuid::Uuid;
 
     use super::*;
@@ -94,7 +94,7 @@ mod tests {
             rate_milli: (rate * 1_000, rate * 1_000),
             tenants: (tenants, tenants),
         };
-        let world = World::new(1, tenants);
+        let world = World::new(1, &vec![Character::default(); tenants as usize]);
         let timelines = world
             .tenants()
             .iter()

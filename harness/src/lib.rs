@@ -10,4 +10,5 @@ pub mod profile;
 pub mod quantity;
 pub mod ranges;
 pub mod run_dir;
+pub mod scale;
 pub mod shutdown;

@@ -5,20 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _};
+use events::draw::Draw;
 use events::event::MicroTime;
-use events::identity::{RunMark, TenantIndex};
+use events::identity::{RunMark, SEQ_END, TenantIndex};
+use events::policy::{self, Policy};
+use events::rhythm::Rhythm;
 use events::script::{DAY_US, Days, Script, midnight};
 use events::timeline::{self, Curve, Timeline, UnixMicros};
-use events::world::World;
+use events::world::{Character, World};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::profile::{Arrival, Profile, ProfileError, StageNumbers};
-use crate::quantity::parse_duration;
+use crate::profile::{
+    Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, Sender,
+};
+use crate::quantity::{RATE_MILLI_MAX, parse_duration};
+use crate::scale::Scale;
 
 /// What a run directory records of a run: its plan follows from it, wherever it is copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
     /// Version of this format.
@@ -36,8 +42,12 @@ pub struct RunSpec {
     /// The profile in full, as written.
     pub profile: String,
     pub targets: Targets,
-    /// How many ledgers together are the run.
+    /// How many ledgers together are the run: shard `i` runs every tenant whose index is `i`,
+    /// modulo this.
     pub shards: u32,
+    /// What the command line made of the profile's numbers.
+    #[serde(default, skip_serializing_if = "Scale::is_none")]
+    pub scale: Scale,
 }
 
 /// The time that a run's events are due in.
@@ -79,9 +89,21 @@ pub struct Plan {
     pub profile_name: String,
     pub script: Script,
     pub send: SendPlan,
+    pub faults: Faults,
+    /// The groups of tenants, by number: what reports tell apart.
+    pub groups: Groups,
     /// The time that events are due in.
     pub start: UnixMicros,
     pub end: UnixMicros,
+}
+
+/// Which group each tenant is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Names of the groups; the last one is of the tenants that are in no other.
+    pub names: Vec<String>,
+    /// Index of each tenant's group.
+    pub of_tenant: Vec<u8>,
 }
 
 /// How events are sent: [`crate::profile::Send`] in numbers.
@@ -92,10 +114,25 @@ pub struct SendPlan {
     pub connections: u32,
     pub timeout: Duration,
     pub lateness_max_us: i64,
+    /// The audit backend of each tenant's API server; `None` if batches are sent directly.
+    pub backend: Option<Backend>,
+}
+
+/// How an API server's audit backend sends: [`crate::profile::Apiserver`] in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backend {
+    pub buffer_events: u64,
+    pub batch_events: u64,
+    pub batch_wait_us: i64,
+    /// Time after which the throttle lets another batch through.
+    pub throttle_us: i64,
+    pub throttle_burst: u32,
+    pub attempts: u32,
+    pub initial_backoff_us: i64,
 }
 
 /// What a person adds to a profile to make it a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
     pub run_id: Uuid,
     /// Replaces the profile's seed.
@@ -104,10 +141,12 @@ pub struct RunOptions {
     pub span: Span,
     pub path: DeliveryPath,
     pub targets: Targets,
+    pub shards: u32,
+    pub scale: Scale,
 }
 
-/// The version of `run.json`.
-pub const RUN_FORMAT: u32 = 1;
+/// The version of `run.json`, and of the events that follow from it.
+pub const RUN_FORMAT: u32 = 2;
 
 impl RunSpec {
     /// Records a run of a valid profile.
@@ -127,7 +166,8 @@ impl RunSpec {
             profile_sha256: sha256_hex(text),
             profile: text.to_owned(),
             targets: options.targets,
-            shards: 1,
+            shards: options.shards,
+            scale: options.scale,
         }
     }
 
@@ -150,32 +190,132 @@ impl Plan {
 
     /// Makes the plan of a run of a valid profile.
     pub fn new(spec: RunSpec, profile: &Profile) -> Self {
-        let stages: Vec<_> = profile.stages.iter().map(stage).collect();
+        let stages = spec.scale.stages(profile);
         let tenants = stages.iter().map(|stage| stage.tenants.0.max(stage.tenants.1)).max();
         let tenants = tenants.expect("a valid profile has a stage");
         let start = spec.start.0;
+        let rates = rates(profile, tenants, spec.seed);
+        let rhythm = rhythm(profile);
         let (timelines, start, end, days) = match spec.span {
             Span::Live => {
                 let duration_us: u64 = stages.iter().map(|stage| stage.duration_us).sum();
-                let timelines = live_timelines(&stages, tenants, start, &spec, profile);
-                (timelines, start, start + signed(duration_us), Days::Flow)
+                let end = start + signed(duration_us);
+                let timelines = live_timelines(&stages, &rates, start, &spec, profile);
+                (timelines, start, end, Days::Flow)
             }
             Span::History { days, events } => {
                 let first = start - i64::from(days) * DAY_US;
-                let timelines = history_timelines(days, events, tenants, first, spec.seed);
+                let timelines = history_timelines(days, events, &rates, first, spec.seed);
                 (timelines, first, start, Days::Apart)
             }
         };
-        let world = World::new(spec.seed, tenants);
+        let timelines = timelines
+            .into_iter()
+            .zip(tenant_indexes(tenants))
+            .map(|(timeline, tenant)| timeline.with_rhythm(rhythm, end, spec.seed, tenant))
+            .collect();
+        let groups = groups(profile, tenants);
+        let world = World::new(spec.seed, &characters(profile, &groups));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
-        Self { spec, profile_name, script, send: send_plan(profile), start, end }
+        let faults = profile.faults.clone();
+        Self { spec, profile_name, script, send: send_plan(profile), faults, groups, start, end }
     }
+}
+
+/// Returns which group each tenant is in. Groups take the first tenants, in their order.
+fn groups(profile: &Profile, tenants: u32) -> Groups {
+    let mut names: Vec<_> = profile.groups.iter().map(|group| group.name.clone()).collect();
+    names.push(if names.is_empty() { "all".to_owned() } else { OTHERS.to_owned() });
+    let sizes = profile.groups.iter().map(|group| group.tenants as usize);
+    let of_group = |(group, size): (u8, usize)| std::iter::repeat_n(group, size);
+    let others = u8::try_from(profile.groups.len()).expect("at most 16 groups");
+    let in_groups = (0..others).zip(sizes).flat_map(of_group);
+    let of_tenant = in_groups.chain(std::iter::repeat(others)).take(tenants as usize).collect();
+    Groups { names, of_tenant }
+}
+
+fn characters(profile: &Profile, groups: &Groups) -> Vec<Character> {
+    let combs = profile.rhythm.contains(&Beat::Combs);
+    let character = |mix: Mix, level: Level| Character {
+        mix: match mix {
+            Mix::Seed => events::mix::Mix::Seed,
+            Mix::Cluster => events::mix::Mix::Cluster,
+        },
+        policy: match level {
+            Level::Metadata => Policy::All(policy::Level::Metadata),
+            Level::Request => Policy::All(policy::Level::Request),
+            Level::RequestResponse => Policy::All(policy::Level::RequestResponse),
+            Level::Policy => Policy::Example,
+        },
+        combs,
+    };
+    let of_tenant = |group: &u8| match profile.groups.get(usize::from(*group)) {
+        Some(group) => {
+            character(group.mix.unwrap_or(profile.mix), group.level.unwrap_or(profile.level))
+        }
+        None => character(profile.mix, profile.level),
+    };
+    groups.of_tenant.iter().map(of_tenant).collect()
+}
+
+fn rhythm(profile: &Profile) -> Rhythm {
+    let has = |beat| profile.rhythm.contains(&beat);
+    Rhythm { combs: has(Beat::Combs), bursts: has(Beat::Bursts) }
+}
+
+/// Returns each tenant's rate as a multiple of the mean, in millionths: a Zipf law over ranks that
+/// are dealt out by the seed, times what the tenant's group says.
+fn rates(profile: &Profile, tenants: u32, seed: u64) -> Vec<u64> {
+    let weights: Vec<f64> =
+        (1..=tenants).map(|rank| 1.0 / power(f64::from(rank), profile.skew)).collect();
+    let mean = weights.iter().sum::<f64>() / f64::from(tenants);
+    let mut ranks: Vec<usize> = (0..weights.len()).collect();
+    ranks.sort_by_key(|rank| Draw::new(seed, RANK_STREAM, *rank as u64).bits());
+    let groups = groups(profile, tenants);
+    let of_group = |group: u8| profile.groups.get(usize::from(group)).map_or(1.0, |it| it.rate);
+    ranks
+        .into_iter()
+        .zip(&groups.of_tenant)
+        .map(|(rank, group)| millionths(weights[rank] / mean * of_group(*group)))
+        .collect()
+}
+
+const RANK_STREAM: u64 = 5 << 32;
+
+/// Raises a number to a power from 0 to 2, by square roots alone: they are exactly rounded, so
+/// that the result is the same on every machine, which `powf` does not promise.
+fn power(base: f64, exponent: f64) -> f64 {
+    let mut result = 1.0;
+    let mut rest = exponent;
+    let mut root = base;
+    while rest >= 1.0 {
+        result *= base;
+        rest -= 1.0;
+    }
+    for _ in 0..30 {
+        root = root.sqrt();
+        rest *= 2.0;
+        if rest >= 1.0 {
+            result *= root;
+            rest -= 1.0;
+        }
+    }
+    result
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and rates are far below that"
+)]
+fn millionths(factor: f64) -> u64 {
+    (factor * 1e6).round() as u64
 }
 
 fn live_timelines(
     stages: &[timeline::Stage],
-    tenants: u32,
+    rates: &[u64],
     start: UnixMicros,
     spec: &RunSpec,
     profile: &Profile,
@@ -184,42 +324,68 @@ fn live_timelines(
         Arrival::Even => timeline::Arrival::Even,
         Arrival::Jittered => timeline::Arrival::Jittered,
     };
+    let tenants = u32::try_from(rates.len()).expect("at most 65,536 tenants");
+    // A sequence number has 40 bits: beyond that, a long run of a busy tenant is slower.
+    let whole_us: u64 = stages.iter().map(|stage| stage.duration_us).sum();
+    let enough = (u128::from(SEQ_END) - 1) * 1_000_000_000 / u128::from(whole_us.max(1));
+    let rate_max = u64::try_from(enough).unwrap_or(u64::MAX).min(RATE_MILLI_MAX);
     tenant_indexes(tenants)
-        .map(|tenant| {
-            let curve = Curve::of_stages(stages, tenant);
+        .zip(rates)
+        .map(|(tenant, rate)| {
+            let own: Vec<_> = stages.iter().map(|stage| at_rate(stage, *rate, rate_max)).collect();
+            let curve = Curve::of_stages(&own, tenant);
             Timeline::live(curve, start, arrival, spec.seed, tenant)
         })
         .collect()
 }
 
-/// Every tenant has its even share of the events; the first ones have what does not divide.
+/// A stage at a tenant's own rate, which is a multiple of the mean, in millionths.
+fn at_rate(stage: &timeline::Stage, rate: u64, rate_max: u64) -> timeline::Stage {
+    let own = |milli: u64| {
+        let scaled = u128::from(milli) * u128::from(rate) / 1_000_000;
+        u64::try_from(scaled).unwrap_or(u64::MAX).min(rate_max)
+    };
+    let rate_milli = (own(stage.rate_milli.0), own(stage.rate_milli.1));
+    timeline::Stage { rate_milli, ..*stage }
+}
+
+/// Tenants share the events by their rates. What does not divide goes to the largest remainders.
 fn history_timelines(
     days: u32,
     events: u64,
-    tenants: u32,
+    rates: &[u64],
     first: UnixMicros,
     seed: u64,
 ) -> Vec<Timeline> {
     let weekday = DateTime::from_timestamp_micros(first)
         .map_or(0, |start| start.weekday().num_days_from_monday());
     let curve = Arc::new(Curve::of_history(days, weekday));
-    let (share, rest) = (events / u64::from(tenants), events % u64::from(tenants));
+    let tenants = u32::try_from(rates.len()).expect("at most 65,536 tenants");
     tenant_indexes(tenants)
-        .map(|tenant| {
-            let count = share + u64::from(u64::from(tenant.0) < rest);
-            Timeline::history(Arc::clone(&curve), first, count, seed, tenant)
-        })
+        .zip(shares(events, rates))
+        .map(|(tenant, count)| Timeline::history(Arc::clone(&curve), first, count, seed, tenant))
         .collect()
+}
+
+/// Splits a number by weights, so that the parts add up to it.
+fn shares(whole: u64, weights: &[u64]) -> Vec<u64> {
+    let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+    let exact = |weight: &u64| u128::from(whole) * u128::from(*weight);
+    let mut parts: Vec<u64> = weights
+        .iter()
+        .map(|weight| u64::try_from(exact(weight) / total).expect("a part of a u64"))
+        .collect();
+    let left = whole - parts.iter().sum::<u64>();
+    let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+    by_remainder.sort_by_key(|index| std::cmp::Reverse(exact(&weights[*index]) % total));
+    for index in by_remainder.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        parts[index] += 1;
+    }
+    parts
 }
 
 fn tenant_indexes(tenants: u32) -> impl Iterator<Item = TenantIndex> {
     (0..tenants).map(|index| TenantIndex(u16::try_from(index).expect("at most 65,536 tenants")))
-}
-
-fn stage(written: &crate::profile::Stage) -> timeline::Stage {
-    let StageNumbers { duration_us, rate_milli, tenants } =
-        written.numbers().expect("a valid profile has valid stages");
-    timeline::Stage { duration_us, rate_milli, tenants }
 }
 
 fn send_plan(profile: &Profile) -> SendPlan {
@@ -231,6 +397,20 @@ fn send_plan(profile: &Profile) -> SendPlan {
         connections: send.connections,
         timeout: Duration::from_micros(duration(&send.timeout)),
         lateness_max_us: signed(duration(&send.lateness_max)),
+        backend: (send.sender == Sender::Apiserver).then(|| backend(&profile.apiserver)),
+    }
+}
+
+fn backend(written: &Apiserver) -> Backend {
+    let duration = |text: &str| parse_duration(text).expect("a valid profile has valid durations");
+    Backend {
+        buffer_events: written.buffer_events.into(),
+        batch_events: written.batch_events.into(),
+        batch_wait_us: signed(duration(&written.batch_wait)),
+        throttle_us: 1_000_000 / i64::from(written.throttle_qps),
+        throttle_burst: written.throttle_burst,
+        attempts: written.attempts,
+        initial_backoff_us: signed(duration(&written.initial_backoff)),
     }
 }
 
@@ -265,6 +445,8 @@ pub(crate) mod tests {
             span,
             path: DeliveryPath::Pipeline,
             targets: Targets::default(),
+            shards: 1,
+            scale: Scale::default(),
         };
         Plan::new(RunSpec::new(text, &profile, options), &profile)
     }
@@ -283,6 +465,43 @@ pub(crate) mod tests {
         assert_eq!(plan.script.planned(), 1_000_003);
         assert_eq!((plan.end - plan.start) / DAY_US, 90);
         assert_eq!(plan.end, midnight(1_790_000_000_000_000));
+    }
+
+    #[test]
+    fn skewed_tenants_have_the_same_mean_rate() {
+        let text = "name: x\nskew: 1.05\nstages: [{duration: 100s, rate: 100/s, tenants: 50}]\n";
+        let plan = plan_of(text, Span::Live);
+        let counts: Vec<_> =
+            plan.script.tenants().map(|tenant| plan.script.timeline(tenant).count()).collect();
+        assert!(plan.script.planned().abs_diff(500_000) < 50, "{}", plan.script.planned());
+        let most = *counts.iter().max().unwrap();
+        assert!((100_000..130_000).contains(&most), "{most}");
+        assert!(!counts.is_sorted_by(|a, b| a >= b), "ranks are dealt out: {counts:?}");
+        let history = plan_of(text, Span::History { days: 3, events: 999_999 });
+        assert_eq!(history.script.planned(), 999_999);
+    }
+
+    #[test]
+    fn groups_take_the_first_tenants_and_have_their_own_rate_and_mix() {
+        let text = "name: x\nstages: [{duration: 10s, rate: 10/s, tenants: 5}]\ngroups:\n\
+                    - {name: noisy, tenants: 2, rate: 10, mix: cluster}\n\
+                    - {name: quiet, tenants: 1, rate: 0.1, level: policy}\n";
+        let plan = plan_of(text, Span::Live);
+        let count = |tenant| plan.script.timeline(TenantIndex(tenant)).count();
+        assert_eq!([0, 1, 2, 3, 4].map(count), [1_000, 1_000, 10, 100, 100]);
+        assert_eq!(plan.groups.of_tenant, [0, 0, 1, 2, 2]);
+        assert_eq!(plan.groups.names, ["noisy", "quiet", "others"]);
+        let of = |tenant| plan.script.world().tenant(TenantIndex(tenant)).character;
+        assert_eq!(of(1).mix, events::mix::Mix::Cluster);
+        assert_eq!((of(2).mix, of(2).policy), (events::mix::Mix::Seed, Policy::Example));
+    }
+
+    #[test]
+    fn powers_are_those_of_mathematics() {
+        for (base, exponent) in [(2.0, 0.5), (65_536.0, 1.05), (7.0, 2.0), (3.0, 0.0)] {
+            let off = power(base, exponent) / f64::powf(base, exponent) - 1.0;
+            assert!(off.abs() < 1e-8, "{base}^{exponent}");
+        }
     }
 
     #[test]

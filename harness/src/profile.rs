@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
 
 /// A profile as written, with every rule checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Name of the profile, for reports.
@@ -26,10 +26,27 @@ pub struct Profile {
     #[serde(default)]
     #[garde(skip)]
     pub mix: Mix,
+    /// How much of each request the events tell.
+    #[serde(default)]
+    #[garde(skip)]
+    pub level: Level,
     /// How the events of a tenant follow each other.
     #[serde(default)]
     #[garde(skip)]
     pub arrival: Arrival,
+    /// What they keep time with, beside the rate.
+    #[serde(default)]
+    #[garde(skip)]
+    pub rhythm: Vec<Beat>,
+    /// How unequal tenants are: the exponent of a Zipf law, from 0 (all equal) to 2. It moves
+    /// events from tenant to tenant; the mean rate stays that of the stages.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 2.0))]
+    pub skew: f64,
+    /// Tenants that differ from the others: the first ones, in the order of the groups.
+    #[serde(default)]
+    #[garde(dive, length(max = 16))]
+    pub groups: Vec<Group>,
     /// What happens, one stage after the other.
     #[garde(dive, custom(has_events))]
     pub stages: Vec<Stage>,
@@ -37,6 +54,14 @@ pub struct Profile {
     #[serde(default)]
     #[garde(dive)]
     pub send: Send,
+    /// What each tenant's API server does, where the sender is `apiserver`.
+    #[serde(default)]
+    #[garde(dive)]
+    pub apiserver: Apiserver,
+    /// What a bad client does wrong: nothing, unless it is said here.
+    #[serde(default)]
+    #[garde(dive)]
+    pub faults: Faults,
 }
 
 /// Which users, verbs and resources the events have.
@@ -47,6 +72,54 @@ pub enum Mix {
     /// percent.
     #[default]
     Seed,
+    /// What a busy control plane sees with everything audited: leases, status updates, events.
+    Cluster,
+}
+
+/// How much of each request the events tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    #[default]
+    Metadata,
+    Request,
+    RequestResponse,
+    /// Each resource at the level that the example of the Kubernetes documentation has for it.
+    Policy,
+}
+
+/// What events keep time with, beside their rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Beat {
+    /// Leases every 2 and 10 seconds, and a busy first second of each minute.
+    Combs,
+    /// A rollout every ten minutes, for each tenant at its own time.
+    Bursts,
+}
+
+/// Tenants that differ from the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name of the group, for reports.
+    #[garde(length(min = 1, max = 32), custom(is_group_name))]
+    pub name: String,
+    /// How many tenants it has.
+    #[garde(range(min = 1, max = 65_536))]
+    pub tenants: u32,
+    /// Their rate, as a multiple of what it would be: 10, or 0.1.
+    #[serde(default = "one")]
+    #[garde(range(min = 0.001, max = 1_000.0))]
+    pub rate: f64,
+    /// Their mix, if it is another.
+    #[serde(default)]
+    #[garde(skip)]
+    pub mix: Option<Mix>,
+    /// Their level, if it is another.
+    #[serde(default)]
+    #[garde(skip)]
+    pub level: Option<Level>,
 }
 
 /// How the events of a tenant follow each other.
@@ -102,6 +175,9 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Send {
+    /// Who decides when a batch is full, and what becomes of it.
+    #[garde(skip)]
+    pub sender: Sender,
     /// Most events of a batch. 1 sends each event alone, without a list around it.
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
@@ -122,6 +198,7 @@ pub struct Send {
 impl Default for Send {
     fn default() -> Self {
         Self {
+            sender: Sender::Direct,
             batch_events: 400,
             batch_age: "1s".to_owned(),
             connections: 32,
@@ -129,6 +206,83 @@ impl Default for Send {
             lateness_max: "1s".to_owned(),
         }
     }
+}
+
+/// Who decides when a batch is full, and what becomes of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sender {
+    /// The schedule alone. Each batch is sent once; what is due waits for a connection.
+    #[default]
+    Direct,
+    /// The audit backend of an API server, one for each tenant: it buffers, throttles, sends
+    /// again, and drops.
+    Apiserver,
+}
+
+/// The settings of an API server's audit webhook backend, with the defaults of kube-apiserver.
+///
+/// Source: `k8s.io/apiserver/pkg/server/options/audit.go`, `k8s.io/apiserver/pkg/util/webhook`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Apiserver {
+    /// Events that wait for a batch; more are dropped (`--audit-webhook-batch-buffer-size`).
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub buffer_events: u32,
+    /// `--audit-webhook-batch-max-size`
+    #[garde(range(min = 1, max = 10_000))]
+    pub batch_events: u32,
+    /// `--audit-webhook-batch-max-wait`
+    #[garde(custom(is_duration))]
+    pub batch_wait: String,
+    /// Batches a second, on average (`--audit-webhook-batch-throttle-qps`).
+    #[garde(range(min = 1, max = 10_000))]
+    pub throttle_qps: u32,
+    /// Batches at once (`--audit-webhook-batch-throttle-burst`).
+    #[garde(range(min = 1, max = 10_000))]
+    pub throttle_burst: u32,
+    /// How often a batch is tried before it is dropped.
+    #[garde(range(min = 1, max = 20))]
+    pub attempts: u32,
+    /// Wait before the second attempt; each further one is half as long again
+    /// (`--audit-webhook-initial-backoff`).
+    #[garde(custom(is_duration))]
+    pub initial_backoff: String,
+}
+
+impl Default for Apiserver {
+    fn default() -> Self {
+        Self {
+            buffer_events: 10_000,
+            batch_events: 400,
+            batch_wait: "30s".to_owned(),
+            throttle_qps: 10,
+            throttle_burst: 15,
+            attempts: 5,
+            initial_backoff: "10s".to_owned(),
+        }
+    }
+}
+
+/// What a bad client does wrong, in shares from 0 to 1. What it spoils is counted apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub stages: f64,
+    /// Batches that are sent again after they were acknowledged.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub resent: f64,
+    /// Batches whose body ends too early to be JSON.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub malformed: f64,
+    /// Events of more than a mebibyte.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub oversized: f64,
+    /// Events whose audit ID is no UUID.
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub foreign_ids: f64,
 }
 
 /// Why there is no profile.
@@ -191,9 +345,19 @@ pub fn read_profile(name: &str) -> Result<ProfileText, ProfileError> {
 }
 
 /// The profiles that are built in, by name, with their texts.
-pub const BUILTIN: [(&str, &str); 2] = [
+pub const BUILTIN: [(&str, &str); 12] = [
     ("demo", include_str!("../../profiles/demo.yaml")),
     ("smoke", include_str!("../../profiles/smoke.yaml")),
+    ("baseline", include_str!("../../profiles/baseline.yaml")),
+    ("steady-state", include_str!("../../profiles/steady-state.yaml")),
+    ("tenant-growth", include_str!("../../profiles/tenant-growth.yaml")),
+    ("write-storm", include_str!("../../profiles/write-storm.yaml")),
+    ("peak-load", include_str!("../../profiles/peak-load.yaml")),
+    ("query-storm", include_str!("../../profiles/query-storm.yaml")),
+    ("stress", include_str!("../../profiles/stress.yaml")),
+    ("spike", include_str!("../../profiles/spike.yaml")),
+    ("soak", include_str!("../../profiles/soak.yaml")),
+    ("history-90d", include_str!("../../profiles/history-90d.yaml")),
 ];
 
 fn builtin_names() -> Vec<&'static str> {
@@ -203,6 +367,25 @@ fn builtin_names() -> Vec<&'static str> {
 fn default_seed() -> u64 {
     42
 }
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Names of groups are labels of metrics and keys of reports.
+fn is_group_name<C>(name: &str, _context: &C) -> garde::Result {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.bytes().all(is_plain) {
+        return Err(garde::Error::new("a group's name has lower-case letters, digits and hyphens"));
+    }
+    if name == OTHERS {
+        return Err(garde::Error::new("this is what tenants of no group are called"));
+    }
+    Ok(())
+}
+
+/// The tenants that are in no group.
+pub const OTHERS: &str = "others";
 
 fn checked<T>(parsed: Result<T, String>) -> garde::Result {
     parsed.map(|_| ()).map_err(garde::Error::new)

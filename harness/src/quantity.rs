@@ -101,7 +101,8 @@ pub fn parse_ramp<T: Copy>(
     }
 }
 
-const RATE_MILLI_MAX: u64 = 1_000_000_000;
+/// The highest rate of one tenant, in thousandths of an event per second.
+pub const RATE_MILLI_MAX: u64 = 1_000_000_000;
 const YEAR_US: u64 = 366 * 86_400_000_000;
 
 /// Reads a decimal number with at most three digits after the point, in thousandths.

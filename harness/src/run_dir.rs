@@ -186,7 +186,7 @@ mod tests {
             let message = RunDir::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };
-        check(&|spec| spec.format = 2, "has format 2, this version reads 1");
+        check(&|spec| spec.format = 3, "has format 3, this version reads 2");
         check(&|spec| spec.profile.push('#'), "its hash differs");
         fs::write(dir.path().join("run.json"), "{}").unwrap();
         let error = RunDir::open(dir.path()).unwrap_err();

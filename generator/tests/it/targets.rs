@@ -8,6 +8,7 @@ use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::Profile;
 use harness::run_dir::RunDir;
+use harness::scale::Scale;
 use harness::shutdown::Shutdown;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +78,8 @@ async fn sent_to(behaviour: Behaviour) -> (Summary, Ledger) {
         span: Span::Live,
         path: DeliveryPath::Pipeline,
         targets: Targets::default(),
+        shards: 1,
+        scale: Scale::default(),
     };
     let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
     let target = Target::parse(&format!("http://{address}/events"), 1).unwrap();

@@ -1,0 +1,518 @@
+//! Draws one event: who does what to which object, and how it ends.
+
+use uuid::Uuid;
+
+use crate::actor::{Actor, CLIENTS, OPERATORS};
+use crate::catalog::{self, Class, Outcome, Resource, Subresource, Verb};
+use crate::draw::Draw;
+use crate::facts::{Facts, PodSecurity, Query};
+use crate::identity::Seq;
+use crate::mix::Kind;
+use crate::names::{Name, PASSING, Subject, numbered};
+use crate::policy::Level;
+use crate::rhythm::is_in_tooth;
+use crate::story::{BLOCK, By, On, Step};
+use crate::timeline::{Timeline, UnixMicros};
+use crate::world::{NAMESPACES, PEOPLE, Tenant, WORKLOADS, World};
+
+/// Draws the facts of one event from the seed and its coordinates alone.
+pub(crate) fn draw_facts<'w>(
+    world: &'w World,
+    tenant: &'w Tenant,
+    timeline: &'w Timeline,
+    seq: Seq,
+    audit_id: Uuid,
+    due: UnixMicros,
+) -> Facts<'w> {
+    let mut draw = Draw::new(world.seed(), EVENT_STREAM + u64::from(tenant.index.0), seq.0);
+    let moment = Moment { world, tenant, timeline, due, turn: Turn::of(tenant, seq) };
+    let cast = match moment.step() {
+        Some(step) => moment.cast_of(step, &mut draw),
+        None => moment.cast_alone(&mut draw),
+    };
+    let Cast { kind, actor, subject, in_story } = cast;
+    let outcome = draw_outcome(tenant, kind, &actor, in_story, &mut draw);
+    let subject = moment.as_of(outcome, kind, subject);
+    let query = draw_query(kind, &actor, &mut draw);
+    let place = moment.place(kind, &actor, &subject, &mut draw);
+    let is_named = is_named(kind, &actor, query, outcome);
+    let level = tenant.character.policy.level(kind.resource);
+    let object_name = if is_named || level > Level::Metadata {
+        moment.name(kind, &actor, &subject)
+    } else {
+        Name::new()
+    };
+    Facts {
+        world,
+        tenant,
+        timeline,
+        audit_id,
+        level,
+        received: due - draw_service_us(kind.verb, query, &mut draw),
+        completed: due,
+        namespace: place,
+        object_name,
+        is_named,
+        version: tenant.key_of(30, 0) % 100_000_000 + seq.0,
+        query,
+        outcome,
+        pod_security: draw_pod_security(kind, outcome, &mut draw),
+        sources: draw_sources(&actor, &mut draw),
+        actor,
+        verb: kind.verb,
+        resource: kind.resource,
+        subresource: kind.subresource,
+        subject,
+    }
+}
+
+const EVENT_STREAM: u64 = 3 << 32;
+
+/// Who does what to whom.
+struct Cast<'w> {
+    kind: Kind,
+    actor: Actor<'w>,
+    subject: Subject<'w>,
+    in_story: bool,
+}
+
+/// Where an event stands in the turns of a tenant's workloads.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Blocks since the first turn of the first workload, before the run or in it.
+    block: u64,
+    /// The block that the run begins with.
+    first_block: u64,
+    place: u64,
+}
+
+impl Turn {
+    fn of(tenant: &Tenant, seq: Seq) -> Self {
+        let first_block = tenant.key_of(TURN, 0) % u64::from(WORKLOADS);
+        Self { block: first_block + seq.0 / BLOCK, first_block, place: seq.0 % BLOCK }
+    }
+
+    /// The workload whose turn it is.
+    fn workload(self) -> u32 {
+        let turn = self.block % u64::from(WORKLOADS) * STRIDE % u64::from(WORKLOADS);
+        u32::try_from(turn).expect("below the number of workloads")
+    }
+
+    /// Which revision a workload has before this block.
+    fn revision_before(self, workload: u32) -> u64 {
+        let first_turn = u64::from(workload) * STRIDE_INVERSE % u64::from(WORKLOADS);
+        match self.block.checked_sub(first_turn + 1) {
+            Some(since) => since / u64::from(WORKLOADS) + 1,
+            None => 0,
+        }
+    }
+
+    /// The first event of the block that brought a revision; `None` before the run.
+    fn first_of(self, workload: u32, revision: u64) -> Option<Seq> {
+        let first_turn = u64::from(workload) * STRIDE_INVERSE % u64::from(WORKLOADS);
+        let block = revision.checked_sub(1)? * u64::from(WORKLOADS) + first_turn;
+        block.checked_sub(self.first_block).map(|blocks| Seq(blocks * BLOCK))
+    }
+}
+
+const TURN: u64 = 31;
+
+/// Turns go through the workloads in steps of this, so that neighbours do not follow each other.
+const STRIDE: u64 = 35;
+const STRIDE_INVERSE: u64 = 11;
+const _: () = assert!(STRIDE * STRIDE_INVERSE % WORKLOADS as u64 == 1);
+
+/// All that an event is drawn from, but the draws.
+struct Moment<'w, 't> {
+    world: &'w World,
+    tenant: &'w Tenant,
+    timeline: &'t Timeline,
+    due: UnixMicros,
+    turn: Turn,
+}
+
+impl<'w> Moment<'w, '_> {
+    /// The step of a story that this event is, if it is one.
+    fn step(&self) -> Option<&'w Step> {
+        let story = self.tenant.catalog().story(self.turn.workload());
+        story.step(self.tenant.key_of(TURN, 1 + self.turn.block), self.turn.place)
+    }
+
+    fn subject(&self, workload: u32, revision: u64, number: u32) -> Subject<'w> {
+        let first = self.turn.first_of(workload, revision);
+        let workload = self.world.workload(self.tenant, workload, self.due);
+        let minute = match workload.resource() {
+            Resource::CronJobs => self.minute(first, workload.key),
+            _ => 0,
+        };
+        Subject { workload, revision, number, first, minute }
+    }
+
+    /// The minute in which a run of a cron job began.
+    fn minute(&self, first: Option<Seq>, key: u64) -> u64 {
+        let began = first.and_then(|first| self.timeline.due(first).ok());
+        // Runs from before this one were at some minute of the day before it.
+        let began = began.unwrap_or_else(|| {
+            let before_us = i64::try_from(key % 1_440).expect("minutes of a day") * 60_000_000;
+            self.timeline.due(Seq(0)).unwrap_or(self.due) - before_us
+        });
+        u64::try_from(began / 60_000_000).unwrap_or(0)
+    }
+
+    fn cast_of(&self, step: &Step, draw: &mut Draw) -> Cast<'w> {
+        let workload = self.turn.workload();
+        let old = self.turn.revision_before(workload);
+        let subject = match step.on {
+            On::New(number) => self.subject(workload, old + 1, number),
+            On::Old(number) => self.subject(workload, old, number),
+        };
+        let actor = match step.by {
+            By::Human => self.person(&mut self.block_draw()),
+            By::Operator => operator(&mut self.block_draw()),
+            By::Controller(name) => Actor::Controller(name),
+            By::Scheduler => Actor::Scheduler,
+            By::Node => Actor::Node(subject.node(self.tenant)),
+        };
+        // The event's own draws stay aligned, whoever acts.
+        draw.bits();
+        Cast { kind: step.kind, actor, subject, in_story: true }
+    }
+
+    /// Draws that are the same in the whole block: its author is one person.
+    fn block_draw(&self) -> Draw {
+        Draw::new(self.tenant.key_of(TURN, 1 + self.turn.block), 1, 0)
+    }
+
+    fn cast_alone(&self, draw: &mut Draw) -> Cast<'w> {
+        let catalog = self.tenant.catalog();
+        let table = if self.tenant.character.combs {
+            catalog.alone_at(is_in_tooth(self.due))
+        } else {
+            catalog.alone()
+        };
+        let choice = table.pick(draw);
+        let kind = choice.kind;
+        let start = draw.skewed(NAMESPACES) * (WORKLOADS / NAMESPACES)
+            + draw.skewed(WORKLOADS / NAMESPACES);
+        let workload = (start..start + WORKLOADS)
+            .map(|number| number % WORKLOADS)
+            .find(|number| suits(crate::story::workload_of(*number as usize), kind.resource))
+            .expect("there is a workload of every type");
+        let revision = self.turn.revision_before(workload);
+        // What a story has made lives until a story takes it away.
+        let is_passing = matches!(kind.verb, Verb::Create | Verb::Delete);
+        let number = if is_passing { PASSING + draw.below(100_000) } else { draw.skewed(3) };
+        let subject = self.subject(workload, revision, number);
+        let actor = match choice.class {
+            Class::Human => self.person(draw),
+            Class::Operator => operator(draw),
+            Class::System => self.system_actor(kind, &subject, draw),
+        };
+        Cast { kind, actor, subject, in_story: false }
+    }
+
+    fn person(&self, draw: &mut Draw) -> Actor<'w> {
+        let person = self.world.person(self.tenant, draw.skewed(PEOPLE));
+        Actor::Person(person, draw.pick(&CLIENTS))
+    }
+
+    /// What is not found is what the last rollout has taken away.
+    fn as_of(&self, outcome: Outcome, kind: Kind, subject: Subject<'w>) -> Subject<'w> {
+        let gone = outcome == Outcome::NotFound
+            && matches!(kind.resource, Resource::Pods | Resource::ReplicaSets | Resource::Jobs);
+        if !gone {
+            return subject;
+        }
+        self.subject(subject.workload.number, subject.revision.saturating_sub(1), subject.number)
+    }
+
+    /// Returns which part of Kubernetes does this in a real cluster.
+    fn system_actor(&self, kind: Kind, subject: &Subject, draw: &mut Draw) -> Actor<'w> {
+        let node = Actor::Node(subject.node(self.tenant));
+        let owner = Actor::Controller(controller_of(subject.workload.resource()));
+        match (kind.resource, kind.verb) {
+            (Resource::None | Resource::Roles | Resource::RoleBindings, _) => Actor::Apiserver,
+            (Resource::Leases, _) => draw.pick(&[
+                (30, Actor::ControllerManager),
+                (30, Actor::Scheduler),
+                (40, Actor::Node(1 + draw_node(self.tenant, subject))),
+            ]),
+            (Resource::Pods, verb) => pod_actor(verb, kind.subresource, node, owner, draw),
+            (Resource::Events, _) => draw.pick(&[(35, node), (25, Actor::Scheduler), (40, owner)]),
+            (Resource::Nodes, Verb::Patch)
+            | (Resource::ServiceAccounts, Verb::Create)
+            | (Resource::Services, Verb::List | Verb::Watch) => node,
+            (Resource::Nodes, Verb::Get) => {
+                draw.pick(&[(60, node), (40, Actor::Controller("node-controller"))])
+            }
+            (Resource::Nodes, _) => draw.pick(&[(50, Actor::Scheduler), (50, node)]),
+            (Resource::Namespaces, Verb::Get) => Actor::Controller("namespace-controller"),
+            (Resource::ConfigMaps, Verb::Create | Verb::Update) => {
+                Actor::Controller("root-ca-cert-publisher")
+            }
+            (Resource::ConfigMaps | Resource::Secrets, _) => node,
+            (Resource::ServiceAccounts, _) | (_, Verb::List | Verb::Watch) => {
+                Actor::ControllerManager
+            }
+            (Resource::Jobs, Verb::Create) => Actor::Controller("cronjob-controller"),
+            (Resource::Jobs, Verb::Delete) => draw.pick(&[
+                (60, Actor::Controller("ttl-after-finished-controller")),
+                (40, Actor::Controller("cronjob-controller")),
+            ]),
+            (Resource::Jobs, Verb::Patch) => Actor::Controller("generic-garbage-collector"),
+            (Resource::ReplicaSets, Verb::Get) => Actor::Controller("replicaset-controller"),
+            (Resource::ReplicaSets, _) if kind.subresource == Subresource::Status => {
+                Actor::Controller("replicaset-controller")
+            }
+            (resource, _) => Actor::Controller(controller_of(resource)),
+        }
+    }
+
+    /// Returns the namespace that a request is in, if it is in one.
+    fn place(
+        &self,
+        kind: Kind,
+        actor: &Actor<'w>,
+        subject: &Subject<'w>,
+        draw: &mut Draw,
+    ) -> Option<&'w str> {
+        let own = || self.world.namespace(self.tenant, subject.workload.namespace);
+        match (kind.resource, actor) {
+            (Resource::None | Resource::Nodes, _) => None,
+            // The API server calls a namespace the namespace of itself, but not in a list.
+            (Resource::Namespaces, _) => kind.verb.is_of_one().then(own),
+            (Resource::Leases, Actor::Node(_)) => Some("kube-node-lease"),
+            (Resource::Leases, Actor::Operator(operator)) => Some(operator.namespace),
+            (Resource::Leases, _) => Some("kube-system"),
+            (Resource::ConfigMaps, Actor::Operator(operator)) if kind.verb.is_of_one() => {
+                Some(operator.namespace)
+            }
+            _ if is_for_all(kind.verb, actor, draw) => None,
+            (_, Actor::Apiserver) => Some("kube-system"),
+            _ => Some(own()),
+        }
+    }
+
+    /// Returns the name of the object that a request is for, or would be for.
+    fn name(&self, kind: Kind, actor: &Actor<'w>, subject: &Subject<'w>) -> Name {
+        let named = |text: &str| Name::from(text).expect("it is short");
+        match (kind.resource, actor) {
+            (Resource::None, _) => Name::new(),
+            (Resource::Nodes | Resource::Leases, Actor::Node(number)) => numbered("node-", *number),
+            (Resource::Nodes, _) => numbered("node-", subject.node(self.tenant)),
+            (Resource::Namespaces, _) => {
+                named(self.world.namespace(self.tenant, subject.workload.namespace))
+            }
+            (Resource::Leases, Actor::Scheduler) => named("kube-scheduler"),
+            (Resource::Leases, Actor::Operator(operator)) => joined(operator.name, "-leader"),
+            (Resource::Leases, _) => named("kube-controller-manager"),
+            (Resource::ConfigMaps, Actor::Operator(operator)) if kind.verb.is_of_one() => {
+                joined(operator.name, "-state")
+            }
+            (resource, _) => subject.object(resource, actor, self.due),
+        }
+    }
+}
+
+fn pod_actor<'w>(
+    verb: Verb,
+    subresource: Subresource,
+    node: Actor<'w>,
+    owner: Actor<'w>,
+    draw: &mut Draw,
+) -> Actor<'w> {
+    let owner = match owner {
+        Actor::Controller("deployment-controller") => Actor::Controller("replicaset-controller"),
+        Actor::Controller("cronjob-controller") => Actor::Controller("job-controller"),
+        owner => owner,
+    };
+    match verb {
+        Verb::Create if subresource == Subresource::Binding => Actor::Scheduler,
+        Verb::Create => owner,
+        Verb::Delete => {
+            draw.pick(&[(55, owner), (35, node), (10, Actor::Controller("pod-garbage-collector"))])
+        }
+        Verb::List | Verb::Watch => draw.pick(&[(10, Actor::Scheduler), (90, node)]),
+        Verb::Get | Verb::Update | Verb::Patch => node,
+    }
+}
+
+/// Kubelets renew their leases whatever they run.
+fn draw_node(tenant: &Tenant, subject: &Subject) -> u32 {
+    u32::try_from(subject.pod_key() >> 32).expect("half of a u64") % tenant.nodes
+}
+
+fn joined(left: &str, right: &str) -> Name {
+    let mut name = Name::from(left).expect("it is short");
+    name.push_str(right);
+    name
+}
+
+/// Whether a list or watch is for all namespaces.
+fn is_for_all(verb: Verb, actor: &Actor, draw: &mut Draw) -> bool {
+    matches!(verb, Verb::List | Verb::Watch)
+        && match actor {
+            Actor::Person(..) => draw.chance(1_500),
+            Actor::Operator(_) => draw.chance(6_000),
+            Actor::Node(_) => false,
+            _ => true,
+        }
+}
+
+fn operator(draw: &mut Draw) -> Actor<'static> {
+    let last = u32::try_from(OPERATORS.len()).expect("nine operators");
+    Actor::Operator(&OPERATORS[draw.skewed(last) as usize])
+}
+
+/// Whether a workload of one type has objects of a resource.
+fn suits(workload: Resource, resource: Resource) -> bool {
+    match resource {
+        Resource::Deployments | Resource::ReplicaSets => workload == Resource::Deployments,
+        Resource::Jobs | Resource::CronJobs => workload == Resource::CronJobs,
+        Resource::StatefulSets | Resource::DaemonSets => workload == resource,
+        Resource::Pods => workload != Resource::ConfigMaps,
+        _ => true,
+    }
+}
+
+fn controller_of(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Deployments | Resource::ReplicaSets => "deployment-controller",
+        Resource::StatefulSets => "statefulset-controller",
+        Resource::DaemonSets => "daemon-set-controller",
+        Resource::Jobs => "job-controller",
+        Resource::CronJobs => "cronjob-controller",
+        Resource::Services | Resource::EndpointSlices => "endpointslice-controller",
+        Resource::Endpoints => "endpoint-controller",
+        _ => "generic-garbage-collector",
+    }
+}
+
+/// How it ends. A story is of what succeeds: its writes may only meet another's write.
+fn draw_outcome(
+    tenant: &Tenant,
+    kind: Kind,
+    actor: &Actor,
+    in_story: bool,
+    draw: &mut Draw,
+) -> Outcome {
+    let drawn = draw.pick(catalog::outcomes(tenant.character.mix, kind.verb));
+    let is_allowed = matches!(
+        actor,
+        Actor::Controller(_) | Actor::ControllerManager | Actor::Scheduler | Actor::Apiserver
+    );
+    let possible = match drawn {
+        _ if kind.resource == Resource::None => false,
+        Outcome::Ok | Outcome::Created => true,
+        Outcome::Conflict => !in_story || matches!(kind.verb, Verb::Update | Verb::Patch),
+        _ if in_story => false,
+        Outcome::Forbidden => !is_allowed && kind.subresource != Subresource::Token,
+        Outcome::AlreadyExists | Outcome::Invalid => {
+            kind.subresource == Subresource::None && !generates_name(kind.resource, actor)
+        }
+        _ => true,
+    };
+    match (possible.then_some(drawn), kind.verb) {
+        (None, Verb::Create) => Outcome::Created,
+        // Pods and jobs end gracefully: the answer is the object. Others are gone at once.
+        (None | Some(Outcome::Ok), Verb::Delete)
+            if !matches!(kind.resource, Resource::Pods | Resource::Jobs) =>
+        {
+            Outcome::Deleted
+        }
+        (outcome, _) => outcome.unwrap_or(Outcome::Ok),
+    }
+}
+
+fn draw_query(kind: Kind, actor: &Actor, draw: &mut Draw) -> Query {
+    let bits = draw.below(6);
+    match (kind.verb, kind.resource, actor) {
+        (Verb::Get, Resource::None, _) => Query::Path(bits),
+        (_, Resource::Leases, Actor::ControllerManager | Actor::Scheduler) => Query::Within(5),
+        (_, Resource::Leases, Actor::Node(_)) => Query::Within(10),
+        (Verb::Get, Resource::Nodes, Actor::Node(_) | Actor::Controller(_)) => Query::Cached,
+        (Verb::Watch, ..) => Query::Watch { seconds: 300 + draw.below(300) },
+        (Verb::List, _, Actor::Person(..) | Actor::Operator(_)) if bits < 2 => Query::OfApplication,
+        (Verb::List, _, Actor::Person(..)) => Query::Page,
+        (Verb::List, Resource::Pods, Actor::Node(node)) => Query::OnNode(*node),
+        (Verb::List, Resource::ConfigMaps | Resource::Secrets, Actor::Node(_)) => Query::Named,
+        (Verb::List, ..) => Query::Informer,
+        (Verb::Create, _, Actor::Person(..)) if bits < 3 => Query::Validated("kubectl-create"),
+        (Verb::Update, _, Actor::Person(..)) => Query::Validated("kubectl-replace"),
+        (Verb::Patch, Resource::Deployments, Actor::Person(..)) => {
+            Query::Managed(["kubectl-rollout", "kubectl-set", "kubectl-patch"][bits as usize % 3])
+        }
+        (Verb::Create | Verb::Patch, _, Actor::Person(..)) => {
+            Query::Validated("kubectl-client-side-apply")
+        }
+        (Verb::Create | Verb::Update, _, Actor::Operator(operator)) if bits < 2 => {
+            Query::Managed(operator.name)
+        }
+        _ => Query::None,
+    }
+}
+
+/// Controllers leave the names of their pods to the server; only stateful sets number theirs.
+fn generates_name(resource: Resource, actor: &Actor) -> bool {
+    resource == Resource::Pods
+        && matches!(actor, Actor::Controller(name) if *name != "statefulset-controller")
+}
+
+/// Whether `objectRef` bears the name of the object.
+fn is_named(kind: Kind, actor: &Actor, query: Query, outcome: Outcome) -> bool {
+    match kind.verb {
+        Verb::List | Verb::Watch => query == Query::Named,
+        Verb::Create if kind.subresource != Subresource::None => true,
+        Verb::Create => {
+            !generates_name(kind.resource, actor)
+                && !matches!(outcome, Outcome::Forbidden | Outcome::BadRequest)
+        }
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => kind.resource != Resource::None,
+    }
+}
+
+fn draw_service_us(verb: Verb, query: Query, draw: &mut Draw) -> i64 {
+    let watched_us = match query {
+        Query::Watch { seconds } => i64::from(seconds) * 1_000_000,
+        _ => 0,
+    };
+    let quantiles = catalog::service_time_us(verb);
+    let at = draw.below(1_000_000);
+    let (index, from, to) = match at {
+        0..500_000 => (0, 0, 500_000),
+        500_000..950_000 => (1, 500_000, 950_000),
+        950_000..990_000 => (2, 950_000, 990_000),
+        _ => (3, 990_000, 1_000_000),
+    };
+    let (low, high) = (i64::from(quantiles[index]), i64::from(quantiles[index + 1]));
+    watched_us + low + (high - low) * i64::from(at - from) / i64::from(to - from)
+}
+
+fn draw_pod_security(kind: Kind, outcome: Outcome, draw: &mut Draw) -> PodSecurity {
+    let creates = kind.verb == Verb::Create && outcome == Outcome::Created;
+    match kind.resource {
+        Resource::Pods if creates && kind.subresource == Subresource::None => PodSecurity::Enforced,
+        resource if creates && resource.has_pods() && draw.chance(3_000) => PodSecurity::Violated,
+        _ => PodSecurity::None,
+    }
+}
+
+/// People come from public addresses, half of them through a proxy; the cluster from its own.
+fn draw_sources(actor: &Actor, draw: &mut Draw) -> [Option<[u8; 4]>; 2] {
+    let byte = |bits: u64, shift: u32| u8::try_from(bits >> shift & 0xff).expect("one byte");
+    let bits = draw.bits();
+    match actor {
+        Actor::Person(person, _) => {
+            let home = u8::try_from(person.index + 10).unwrap_or(u8::MAX);
+            let network = if bits & 1 == 0 { [203, 0, 113, home] } else { [198, 51, 100, home] };
+            let proxy = [10, 0, byte(bits, 8), byte(bits, 16)];
+            [Some(network), (bits & 2 == 0).then_some(proxy)]
+        }
+        Actor::Operator(_) => [Some([10, 244, byte(bits, 8), byte(bits, 16)]), None],
+        Actor::Node(node) => [Some([10, 0, 1, u8::try_from(*node).unwrap_or(u8::MAX)]), None],
+        Actor::Controller(_) | Actor::ControllerManager | Actor::Scheduler => {
+            [Some([10, 0, 0, 2 + byte(bits, 8) % 3]), None]
+        }
+        Actor::Apiserver => [Some([127, 0, 0, 1]), None],
+    }
+}

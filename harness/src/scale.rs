@@ -1,0 +1,117 @@
+//! The numbers of a profile made larger or smaller for one run, and recorded with it.
+
+use events::timeline::Stage;
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{Profile, StageNumbers};
+use crate::quantity::RATE_MILLI_MAX;
+
+/// What a run makes of its profile's numbers. The default leaves them as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scale {
+    /// Factor of all rates.
+    pub rate: f64,
+    /// Factor of all durations.
+    pub time: f64,
+    /// The most tenants, instead of the profile's; other counts move in proportion.
+    pub tenants: Option<u32>,
+    /// Duration of the whole run in µs, instead of the profile's; stages move in proportion.
+    pub duration_us: Option<u64>,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { rate: 1.0, time: 1.0, tenants: None, duration_us: None }
+    }
+}
+
+impl Scale {
+    /// Whether everything stays as the profile has it.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the stages of a valid profile as they are run.
+    pub fn stages(&self, profile: &Profile) -> Vec<Stage> {
+        let numbers: Vec<StageNumbers> = profile
+            .stages
+            .iter()
+            .map(|stage| stage.numbers().expect("a valid profile has valid stages"))
+            .collect();
+        let most = numbers.iter().map(|stage| stage.tenants.0.max(stage.tenants.1)).max();
+        let whole_us: u64 = numbers.iter().map(|stage| stage.duration_us).sum();
+        let time = match self.duration_us {
+            Some(duration_us) => ratio(duration_us, whole_us),
+            None => self.time,
+        };
+        let tenants = |count: u32| match (self.tenants, most) {
+            (Some(wanted), Some(most)) if count > 0 => {
+                let scaled = u64::from(count) * u64::from(wanted) / u64::from(most);
+                u32::try_from(scaled).expect("at most what is wanted").max(1)
+            }
+            _ => count,
+        };
+        let rate = |milli: u64| scaled(milli, self.rate).min(RATE_MILLI_MAX);
+        let stage = |stage: &StageNumbers| Stage {
+            duration_us: scaled(stage.duration_us, time).max(1),
+            rate_milli: (rate(stage.rate_milli.0), rate(stage.rate_milli.1)),
+            tenants: (tenants(stage.tenants.0), tenants(stage.tenants.1)),
+        };
+        numbers.iter().map(stage).collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and products of two such numbers are exact enough to round"
+)]
+fn scaled(number: u64, factor: f64) -> u64 {
+    (number as f64 * factor).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "name: x\nstages:\n\
+        - {duration: 10m, rate: 100/s -> 1000/s, tenants: 50}\n\
+        - {duration: 5m, rate: 1000/s, tenants: 20 -> 50}\n";
+
+    #[track_caller]
+    fn check(scale: Scale, expected: [(u64, (u64, u64), (u32, u32)); 2]) {
+        let profile = Profile::parse(TEXT, "x").unwrap();
+        let stages: Vec<_> = scale
+            .stages(&profile)
+            .iter()
+            .map(|it| (it.duration_us / 1_000, it.rate_milli, it.tenants))
+            .collect();
+        assert_eq!(stages, expected);
+    }
+
+    #[test]
+    fn stages_are_run_as_they_are_or_as_the_command_line_wants_them() {
+        let own = [
+            (600_000, (100_000, 1_000_000), (50, 50)),
+            (300_000, (1_000_000, 1_000_000), (20, 50)),
+        ];
+        check(Scale::default(), own);
+        let scale = Scale { rate: 0.1, time: 0.1, ..Scale::default() };
+        check(
+            scale,
+            [(60_000, (10_000, 100_000), (50, 50)), (30_000, (100_000, 100_000), (20, 50))],
+        );
+        let scale = Scale { tenants: Some(5), duration_us: Some(90_000_000), ..Scale::default() };
+        check(
+            scale,
+            [(60_000, (100_000, 1_000_000), (5, 5)), (30_000, (1_000_000, 1_000_000), (2, 5))],
+        );
+    }
+}
