@@ -12,12 +12,12 @@ use harness::profile::{BUILTIN, Profile, read_profile};
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
 use harness::shutdown::Shutdown;
+use harness::webhook::{Webhook, WebhookArgs};
 use uuid::Uuid;
 
 use crate::emit::emit;
 use crate::error::GeneratorError;
-use crate::run::{reach, run};
-use crate::target::Target;
+use crate::run::run;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]
@@ -47,15 +47,14 @@ struct Run {
     /// Directory for the run's record [default: runs/<run id>].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Address to post to.
-    #[arg(long, env = "VECTOR_WEBHOOK_URL")]
-    webhook: String,
     /// Seed, instead of the profile's.
     #[arg(long)]
     seed: Option<u64>,
     /// Prints the summary as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    webhook: WebhookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -106,20 +105,19 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
             start: clock.now() + LEAD_US,
             span: Span::Live,
             path: DeliveryPath::Pipeline,
-            targets: Targets { webhook: Some(args.webhook.clone()), ..Targets::default() },
+            targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
             shards: 1,
             scale: Scale::default(),
         };
         let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
-        let target = Target::parse(&args.webhook, plan.send.timeout.as_secs())?;
-        reach(&target).await?;
+        let webhook = open_webhook(&args.webhook, &plan).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
         let path = args
             .out
             .clone()
             .unwrap_or_else(|| ["runs", &plan.spec.run_id.to_string()].iter().collect());
         let dir = RunDir::create(&path, &plan.spec)?;
-        let summary = run(plan, &dir, target, clock, shutdown).await?;
+        let summary = run(plan, &dir, webhook, clock, shutdown).await?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&summary).expect("it has string keys"));
         } else {
@@ -128,6 +126,17 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         }
         Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
     })
+}
+
+/// Makes sure that every address of the webhook can be connected to and will be.
+async fn open_webhook(args: &WebhookArgs, plan: &Plan) -> Result<Webhook, GeneratorError> {
+    let webhook = Webhook::from_args(args, plan.send.timeout)?;
+    let (addresses, connections) = (webhook.addresses(), plan.send.connections);
+    if addresses > connections as usize {
+        return Err(GeneratorError::TooFewConnections { addresses, connections });
+    }
+    webhook.reach().await?;
+    Ok(webhook)
 }
 
 fn emit_command(args: &Emit) -> Result<(), GeneratorError> {

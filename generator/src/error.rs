@@ -5,6 +5,7 @@ use std::io;
 use harness::exit::Exit;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
+use harness::webhook::WebhookError;
 
 /// Why the generator cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -13,14 +14,17 @@ pub enum GeneratorError {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     RunDir(#[from] RunDirError),
-    #[error("{url:?} is no webhook address: {fact}")]
-    Target { url: String, fact: &'static str },
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(
+        "the webhook has {addresses} addresses, but the profile only {connections} connections; \
+         raise `send.connections`"
+    )]
+    TooFewConnections { addresses: usize, connections: u32 },
     #[error("{text:?} is no time: write it like 2026-01-31T12:00:00.000000Z")]
     Time { text: String },
     #[error("the profile has {planned} events, which is less than the {asked} asked for")]
     TooFewEvents { planned: u64, asked: u64 },
-    #[error("the webhook {webhook} does not answer; is the pipeline up?")]
-    Unreachable { webhook: String, source: io::Error },
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
     #[error("cannot start")]
@@ -33,10 +37,10 @@ impl GeneratorError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Webhook(error) => error.exit(),
             Self::Profile(_)
             | Self::RunDir(_)
-            | Self::Target { .. }
+            | Self::TooFewConnections { .. }
             | Self::Time { .. }
             | Self::TooFewEvents { .. }
             | Self::Ledger { .. }

@@ -1,5 +1,6 @@
 //! A lane: some tenants, some connections, and one task that waits, fills, posts and records.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,19 +16,17 @@ use harness::latency::record;
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::{Plan, SendPlan};
 use harness::shutdown::{Shutdown, Stop};
+use harness::webhook::{Connection, Encoder, Outcome, Webhook};
 
-use crate::connection::Connection;
-use crate::outcome::Outcome;
 use crate::reservation::Reservation;
 use crate::schedule::{Batch, Batching, Schedule};
 use crate::tally::Tally;
-use crate::target::Target;
 
 /// What all lanes of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
-    pub(crate) target: Target,
+    pub(crate) webhook: Webhook,
     pub(crate) clock: Clock,
     pub(crate) ledger: Arc<LedgerWriter>,
     pub(crate) reservation: Reservation,
@@ -48,25 +47,26 @@ pub(crate) type NotBegun = (TenantIndex, u64);
 pub(crate) async fn run_lane(
     shared: &Shared,
     tenants: impl Iterator<Item = TenantIndex>,
-    connections: u32,
+    connections: Vec<Connection>,
     tally: SharedTally,
     mut shutdown: Shutdown,
 ) -> io::Result<Vec<NotBegun>> {
-    let batching = batching(&shared.plan.send);
+    let mut bodies = Bodies::new(shared);
     let script = &shared.plan.script;
-    let mut schedule = Schedule::new(script, tenants, batching);
-    let mut idle: Vec<Idle> = (0..connections).map(|_| Idle::default()).collect();
+    let mut schedule = Schedule::new(script, tenants, bodies.batching);
+    // They take turns, so that every address of the webhook has its share.
+    let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
     let mut in_flight = FuturesUnordered::new();
     while let Some(send_at) = schedule.next_send_at() {
         tokio::select! {
             biased;
             () = shutdown.asked(Stop::Drain) => break,
-            Some(sent) = in_flight.next() => idle.push(settle(shared, &tally, sent)),
+            Some(sent) = in_flight.next() => idle.push_back(settle(shared, &tally, sent)),
             () = shared.clock.sleep_until(send_at), if !idle.is_empty() => {
                 let now = shared.clock.now();
                 let batch = schedule.take(script, now).expect("one is due");
-                let idle = idle.pop().expect("one is idle");
-                let post = begin(shared, &tally, batch, idle, batching)?;
+                let idle = idle.pop_front().expect("one is idle");
+                let post = begin(shared, &tally, batch, idle, &mut bodies)?;
                 in_flight.push(post);
             }
         }
@@ -85,11 +85,17 @@ pub(crate) async fn run_lane(
 }
 
 /// A connection that is free, with the buffer that its bodies are filled into.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Idle {
     connection: Connection,
     buffer: Vec<u8>,
     free_since: UnixMicros,
+}
+
+impl Idle {
+    fn new(connection: Connection) -> Self {
+        Self { connection, buffer: Vec::new(), free_since: 0 }
+    }
 }
 
 /// A request that has ended.
@@ -111,13 +117,13 @@ fn begin<'s>(
     tally: &SharedTally,
     batch: Batch,
     mut idle: Idle,
-    batching: Batching,
+    bodies: &mut Bodies,
 ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
     let script = &shared.plan.script;
     let last = Seq(batch.seqs.end - 1);
     let last_due = script.timeline(batch.tenant).due(last).expect("the batch is of the plan");
     shared.reservation.cover(last_due)?;
-    fill(script, &batch, batching, &mut idle.buffer);
+    bodies.make(script, &batch, &mut idle.buffer);
     let begun = shared.clock.now();
     {
         let mut tally = lock(tally);
@@ -133,7 +139,7 @@ fn begin<'s>(
     let deadline = shared.clock.instant_of(begun + micros(shared.plan.send.timeout));
     Ok(async move {
         let body = Bytes::from(std::mem::take(&mut idle.buffer));
-        let outcome = idle.connection.post(&shared.target, body.clone(), deadline).await;
+        let outcome = idle.connection.post(body.clone(), deadline).await;
         // The buffer comes back for the next body, unless the connection still holds it.
         if let Ok(buffer) = body.try_into_mut() {
             idle.buffer = buffer.into();
@@ -142,6 +148,32 @@ fn begin<'s>(
         idle.free_since = ended;
         Sent { idle, batch, begun, ended, outcome }
     })
+}
+
+/// Makes the bodies of a lane.
+struct Bodies {
+    batching: Batching,
+    encoder: Option<Encoder>,
+    /// The body that is being compressed.
+    plain: Vec<u8>,
+}
+
+impl Bodies {
+    fn new(shared: &Shared) -> Self {
+        let batching = batching(&shared.plan.send);
+        Self { batching, encoder: shared.webhook.encoder(), plain: Vec::new() }
+    }
+
+    /// Replaces what is in `body` by the body of a batch, compressed if the webhook wants that.
+    fn make(&mut self, script: &Script, batch: &Batch, body: &mut Vec<u8>) {
+        match &mut self.encoder {
+            None => fill(script, batch, self.batching, body),
+            Some(encoder) => {
+                fill(script, batch, self.batching, &mut self.plain);
+                encoder.encode(&self.plain, body);
+            }
+        }
+    }
 }
 
 /// Fills the body of a batch: a list, or one event alone where batches are of one.

@@ -5,19 +5,15 @@
 //! reserved, begun and answered goes into the ledger of the run directory.
 
 pub mod cli;
-mod connection;
 pub mod emit;
 pub mod error;
 mod lane;
-mod outcome;
 mod progress;
 mod report;
 mod reservation;
 mod run;
 mod schedule;
 mod tally;
-mod target;
 
 pub use report::Summary;
 pub use run::run;
-pub use target::Target;

@@ -7,10 +7,10 @@ use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use harness::latency::{Percentiles, encoded, percentiles};
 use harness::plan::Plan;
+use harness::webhook::Outcome;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::outcome::Outcome;
 use crate::tally::Tally;
 
 /// One second of a run.

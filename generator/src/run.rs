@@ -11,7 +11,7 @@ use harness::ledger::Settlement;
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
-use tokio::net::TcpStream;
+use harness::webhook::Webhook;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -21,20 +21,6 @@ use crate::progress::Progress;
 use crate::report::{Histograms, Second, Summary};
 use crate::reservation::Reservation;
 use crate::tally::Tally;
-use crate::target::Target;
-
-/// Makes sure that the webhook can be connected to.
-///
-/// # Errors
-///
-/// Returns [`GeneratorError::Unreachable`] if it cannot.
-pub(crate) async fn reach(target: &Target) -> Result<(), GeneratorError> {
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&target.authority));
-    let result = connect.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    result
-        .map(drop)
-        .map_err(|source| GeneratorError::Unreachable { webhook: target.authority.clone(), source })
-}
 
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary.
 ///
@@ -44,7 +30,7 @@ pub(crate) async fn reach(target: &Target) -> Result<(), GeneratorError> {
 pub async fn run(
     plan: Plan,
     dir: &RunDir,
-    target: Target,
+    webhook: Webhook,
     clock: Clock,
     shutdown: Shutdown,
 ) -> Result<Summary, GeneratorError> {
@@ -52,7 +38,7 @@ pub async fn run(
     let timeline =
         File::create(dir.timeline(0)).map_err(|source| GeneratorError::Ledger { source })?;
     let reservation = Reservation::new(Arc::clone(&ledger), &plan);
-    let shared = Arc::new(Shared { plan, target, clock, ledger, reservation });
+    let shared = Arc::new(Shared { plan, webhook, clock, ledger, reservation });
     let (sender, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&shared, &lane_shutdown);
     let reporter = Reporter::new(&shared, tallies, timeline);
@@ -75,9 +61,11 @@ type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
 /// Starts the lanes, each with its share of tenants and connections.
 fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedTally>) {
     let tenants: Vec<TenantIndex> = shared.plan.script.tenants().collect();
-    let connections = shared.plan.send.connections;
+    let connections_count = shared.plan.send.connections as usize;
+    let connection = |index| shared.webhook.connection(index, shared.clock);
+    let mut connections = (0..connections_count).map(connection);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let lanes_count = (cores * 2).min(tenants.len()).min(connections as usize);
+    let lanes_count = (cores * 2).min(tenants.len()).min(connections_count);
     let mut lanes = JoinSet::new();
     let mut tallies = Vec::new();
     for lane in 0..lanes_count {
@@ -85,8 +73,8 @@ fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedT
         tallies.push(Arc::clone(&tally));
         let own: Vec<_> = tenants.iter().copied().skip(lane).step_by(lanes_count).collect();
         // The first lanes have one of the connections that do not divide.
-        let share = u32::try_from((connections as usize + lanes_count - 1 - lane) / lanes_count)
-            .expect("at most all connections");
+        let share = (connections_count + lanes_count - 1 - lane) / lanes_count;
+        let share: Vec<_> = connections.by_ref().take(share).collect();
         let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
         lanes
             .spawn(async move { run_lane(&shared, own.into_iter(), share, tally, shutdown).await });
@@ -189,4 +177,3 @@ impl<'s> Reporter<'s> {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use harness::latency::Latencies;
 use harness::ledger::Settlement;
-
-use crate::outcome::Outcome;
+use harness::webhook::Outcome;
 
 /// Counts over a stretch of time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) sent: u64,
+    /// Bytes of bodies as sent: compressed, if they are.
     pub(crate) bytes: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,

@@ -1,4 +1,5 @@
-//! Edges that the programs share: profiles and plans, run directories and ledgers, the clock.
+//! Edges that the programs share: profiles and plans, run directories and ledgers, the clock,
+//! the stores and the webhook.
 
 pub mod clickhouse;
 pub mod clock;
@@ -12,3 +13,4 @@ pub mod ranges;
 pub mod run_dir;
 pub mod scale;
 pub mod shutdown;
+pub mod webhook;

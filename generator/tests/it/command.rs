@@ -17,7 +17,11 @@ impl Place {
     /// Runs the generator. Returns exit code and what it said.
     fn run(&self, args: &[&str]) -> (i32, String) {
         let mut command = Command::cargo_bin("auditstorm-generator").unwrap();
-        command.env_remove("VECTOR_WEBHOOK_URL").current_dir(self.0.path()).args(args);
+        command
+            .env_remove("VECTOR_WEBHOOK_URL")
+            .env_remove("WEBHOOK_TOKEN")
+            .current_dir(self.0.path())
+            .args(args);
         let output = command.output().unwrap();
         let story = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code().unwrap(), story)
@@ -39,8 +43,14 @@ fn wrong_usage_is_told_with_exit_code_2() {
     let run = |args: &[&'static str]| [&["run"], args, &webhook[..]].concat();
     place.check(&run(&["nowhere"]), 2, "no profile is called \"nowhere\"");
     place.check(&run(&["./no.yaml"]), 2, "cannot read the profile ./no.yaml");
-    place.check(&["run", "good.yaml"], 2, "--webhook <WEBHOOK>");
+    place.check(&["run", "good.yaml"], 2, "--webhook <URL>");
     place.check(&["run", "good.yaml", "--webhook", "vector:80"], 2, "must begin with http://");
+    place.check(&run(&["good.yaml", "--ca-file", "ca.pem"]), 2, "begin with https://");
+    place.check(&run(&["good.yaml", "--token-file", "no"]), 2, "cannot read --token-file no");
+    place.check(&run(&["good.yaml", "--header", "Authorization: x"]), 2, "--token-file");
+    place.check(&run(&["good.yaml", "--connection-lifetime", "0s"]), 2, "above zero");
+    let many = ["http://x"; 100].join(",");
+    place.check(&["run", "good.yaml", "--webhook", &many], 2, "raise `send.connections`");
     place.check(&["emit", "good.yaml", "--events", "11"], 2, "has 10 events");
     place.check(&["emit", "good.yaml", "--events", "1", "--start", "today"], 2, "is no time");
     place.check(&["profiles", "nothing"], 2, "one of: demo, smoke");

@@ -1,8 +1,15 @@
 //! Every answer of a target, and the lack of one, is the outcome that it should be.
 
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Output;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditstorm_generator::{Summary, Target, run};
+use assert_cmd::Command;
+use auditstorm_generator::{Summary, run};
+use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
@@ -10,6 +17,7 @@ use harness::profile::Profile;
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
 use harness::shutdown::Shutdown;
+use harness::webhook::{Webhook, WebhookArgs};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
@@ -27,10 +35,50 @@ enum Behaviour {
     AnswerOnce,
     /// Closes before it has read the request.
     Hangup,
+    /// Says that it took all, but closes before the answer is complete.
+    CutShort,
+}
+
+/// A target that ends with its test.
+struct Server {
+    address: SocketAddr,
+    /// The heads of all requests, in lower case.
+    heads: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let log = Arc::clone(&heads);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, behaviour, Arc::clone(&log)));
+            }
+        });
+        Self { address, heads, task }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Serves one connection until its client goes away.
-async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    behaviour: Behaviour,
+    log: Arc<Mutex<Vec<String>>>,
+) -> std::io::Result<()> {
     let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     loop {
         if matches!(behaviour, Behaviour::Hangup) {
@@ -45,31 +93,38 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<(
         let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
+        log.lock().unwrap().push(head);
         match behaviour {
             Behaviour::Answer(status) => {
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nno");
                 stream.write_all(answer.as_bytes()).await?;
             }
             Behaviour::AnswerOnce => return stream.write_all(ok.as_bytes()).await,
+            Behaviour::CutShort => {
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc";
+                return stream.write_all(answer.as_bytes()).await;
+            }
             Behaviour::Close | Behaviour::Hangup => return Ok(()),
             Behaviour::Silence => tokio::time::sleep(Duration::from_secs(30)).await,
         }
     }
 }
 
-/// Runs a small profile against a target. Returns the summary and the ledger.
-async fn sent_to(behaviour: Behaviour) -> (Summary, Ledger) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(serve(stream, behaviour));
-        }
-    });
-    let text = "name: x\nstages: [{duration: 1s, rate: 10/s, tenants: 6}]\n\
-                send: {batch_events: 4, batch_age: 100ms, timeout: 1s, connections: 3}\n";
-    let profile = Profile::parse(text, "x").unwrap();
+const PROFILE: &str = "name: x\nstages: [{duration: 1s, rate: 10/s, tenants: 6}]\n\
+    send: {batch_events: 4, batch_age: 100ms, timeout: 1s, connections: 3}\n";
+
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    webhook: WebhookArgs,
+}
+
+/// Runs a small profile against targets. Returns the summary and the ledger.
+async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
+    let urls = servers.iter().map(|server| format!("--webhook=http://{}", server.address));
+    let flags = Flags::parse_from(["x".to_owned()].into_iter().chain(urls));
+    let webhook = Webhook::from_args(&flags.webhook, Duration::from_secs(1)).unwrap();
+    let profile = Profile::parse(PROFILE, "x").unwrap();
     let clock = Clock::system();
     let options = RunOptions {
         run_id: Uuid::from_u128(5),
@@ -81,13 +136,11 @@ async fn sent_to(behaviour: Behaviour) -> (Summary, Ledger) {
         shards: 1,
         scale: Scale::default(),
     };
-    let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
-    let target = Target::parse(&format!("http://{address}/events"), 1).unwrap();
+    let plan = Plan::new(RunSpec::new(PROFILE, &profile, options), &profile);
     let place = tempfile::tempdir().unwrap();
     let dir = RunDir::create(place.path(), &plan.spec).unwrap();
     let (_keep, shutdown) = Shutdown::manual();
-    let summary = run(plan, &dir, target, clock, shutdown).await.unwrap();
-    server.abort();
+    let summary = run(plan, &dir, webhook, clock, shutdown).await.unwrap();
     let (dir, plan) = RunDir::open(place.path()).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
     (summary, ledger)
@@ -96,7 +149,8 @@ async fn sent_to(behaviour: Behaviour) -> (Summary, Ledger) {
 #[track_caller]
 fn check(behaviour: Behaviour, acknowledged: u64, refused: u64, unknown: u64, outcome: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (summary, ledger) = runtime.block_on(sent_to(behaviour));
+    let (summary, ledger) =
+        runtime.block_on(async { sent_to(&[&Server::start(behaviour).await]).await });
     assert_eq!(summary.planned, EVENTS);
     let counted = (summary.acknowledged, summary.refused, summary.unknown, summary.unsent);
     assert_eq!(counted, (acknowledged, refused, unknown, 0), "{summary}");
@@ -139,6 +193,11 @@ fn what_gets_no_answer_is_unknown() {
 }
 
 #[test]
+fn an_answer_that_is_cut_short_is_unknown() {
+    check(Behaviour::CutShort, 0, 0, EVENTS, "connection broken");
+}
+
+#[test]
 fn garbage_for_an_answer_is_unknown() {
     check(Behaviour::Answer("yes"), 0, 0, EVENTS, "connection broken");
 }
@@ -147,7 +206,62 @@ fn garbage_for_an_answer_is_unknown() {
 fn a_target_that_hangs_up_leaves_every_event_settled() {
     // Whether a byte had left is for the operating system to say: refused or unknown.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (summary, ledger) = runtime.block_on(sent_to(Behaviour::Hangup));
+    let (summary, ledger) =
+        runtime.block_on(async { sent_to(&[&Server::start(Behaviour::Hangup).await]).await });
     assert_eq!(summary.refused + summary.unknown, EVENTS, "{summary}");
     assert!(ledger.closed);
+}
+
+#[test]
+fn every_address_gets_its_share() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let takes_all = Behaviour::Answer("200 OK");
+        let servers = [Server::start(takes_all).await, Server::start(takes_all).await];
+        let (summary, _) = sent_to(&servers.each_ref()).await;
+        assert_eq!(summary.acknowledged, EVENTS, "{summary}");
+        for server in &servers {
+            assert!(!server.heads().is_empty(), "{summary}");
+        }
+    });
+}
+
+#[test]
+fn secrets_arrive_and_are_nowhere_in_the_record() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Server::start(Behaviour::Answer("200 OK")));
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("profile.yaml"), PROFILE).unwrap();
+    fs::write(place.path().join("token"), "token-in-file\n").unwrap();
+    let url = format!("http://{}/events?key=in-query", server.address);
+    let run = |out: &str, flags: &[&str]| {
+        let args = ["run", "./profile.yaml", "--webhook", &url, "--out", out];
+        let mut command = Command::cargo_bin("auditstorm-generator").unwrap();
+        command.current_dir(place.path()).env("WEBHOOK_TOKEN", "token-in-variable");
+        command.args(args).args(["--header", "X-Key: in-header"]).args(flags).output().unwrap()
+    };
+    let check = |out: &str, output: Output, token: &str| {
+        assert!(output.status.success(), "{output:?}");
+        let heads = std::mem::take(&mut *server.heads.lock().unwrap());
+        assert!(!heads.is_empty());
+        for head in heads {
+            assert!(head.contains(&format!("authorization: bearer {token}\r\n")), "{head}");
+            assert!(head.contains("x-key: in-header\r\n"), "{head}");
+            assert!(head.contains("/events?key=in-query&timeout=1s"), "{head}");
+        }
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let record = record_of(&place.path().join(out)) + &said;
+        assert!(record.contains(&server.address.to_string()), "{record}");
+        for secret in ["token-in-file", "token-in-variable", "in-query", "in-header"] {
+            assert!(!record.contains(secret), "{secret} is in {record}");
+        }
+    };
+    check("a", run("a", &[]), "token-in-variable");
+    check("b", run("b", &["--token-file", "token"]), "token-in-file");
+}
+
+/// Returns all files of a run, as text.
+fn record_of(dir: &Path) -> String {
+    let files = fs::read_dir(dir).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    files.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
 }

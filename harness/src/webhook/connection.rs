@@ -1,0 +1,216 @@
+//! One connection to the webhook, kept alive from request to request.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use events::timeline::UnixMicros;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::time::Instant;
+
+use super::outcome::Outcome;
+use super::target::{Head, Stream, Target, Version};
+use crate::clock::{Clock, micros};
+
+/// A connection, open or to be opened when it is needed.
+#[derive(Debug)]
+pub struct Connection {
+    target: Arc<Target>,
+    clock: Clock,
+    open: Option<Open>,
+}
+
+impl Connection {
+    pub(super) fn new(target: Arc<Target>, clock: Clock) -> Self {
+        Self { target, clock, open: None }
+    }
+
+    /// Posts a body and waits for the whole answer, at most until `deadline`.
+    pub async fn post(&mut self, body: Bytes, deadline: Instant) -> Outcome {
+        self.close_if_old();
+        let exchange = tokio::time::timeout_at(deadline, self.exchange(body));
+        let Ok(outcome) = exchange.await else {
+            // The answer may still come: this connection must not be asked again.
+            let was_open = self.open.take().is_some();
+            return if was_open { Outcome::TimedOut } else { Outcome::NotConnected };
+        };
+        if outcome == Outcome::Broken {
+            self.open = None;
+        }
+        self.close_if_old();
+        outcome
+    }
+
+    async fn exchange(&mut self, body: Bytes) -> Outcome {
+        loop {
+            let is_kept = self.is_ready().await;
+            let open = match &mut self.open {
+                Some(open) if is_kept => open,
+                closed => match Open::new(&self.target, self.clock).await {
+                    Some(open) => closed.insert(open),
+                    None => return Outcome::NotConnected,
+                },
+            };
+            let fate = match open.sender.send(open.head.request(body.clone())).await {
+                Ok(response) => return self.settle(response).await,
+                Err(fate) => fate,
+            };
+            self.open = None;
+            match fate {
+                // The server has closed a kept connection meanwhile and did nothing with the
+                // request, so another connection may be tried: once, for that one is new.
+                Fate::Unsent | Fate::Unprocessed if is_kept => {}
+                Fate::Unsent => return Outcome::NotConnected,
+                Fate::Unprocessed => return Outcome::Unprocessed,
+                Fate::Begun => return Outcome::Broken,
+            }
+        }
+    }
+
+    /// Waits until the connection can take a request; says no if there is none or it has ended.
+    async fn is_ready(&mut self) -> bool {
+        match &mut self.open {
+            Some(open) => open.sender.is_ready().await,
+            None => false,
+        }
+    }
+
+    /// Reads the answer to its end, so that the connection can be used again.
+    async fn settle(&mut self, response: Response<Incoming>) -> Outcome {
+        let status = response.status();
+        match drain(response.into_body()).await {
+            Ok(Drained::Whole) => Outcome::Answered(status),
+            Ok(Drained::TooLong) => {
+                self.open = None;
+                Outcome::Answered(status)
+            }
+            // What ends in its middle is no answer.
+            Err(_) => Outcome::Broken,
+        }
+    }
+
+    /// Closes a connection that has reached the age at which it is to be replaced.
+    fn close_if_old(&mut self) {
+        let (Some(lifetime), Some(open)) = (self.target.lifetime, &self.open) else { return };
+        if self.clock.now() - open.since >= micros(lifetime) {
+            self.open = None;
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Open {
+    sender: Sender,
+    /// What its requests say.
+    head: Head,
+    since: UnixMicros,
+}
+
+impl Open {
+    /// Opens a connection. Why that fails is told before a run, by [`super::Webhook::reach`].
+    async fn new(target: &Target, clock: Clock) -> Option<Self> {
+        let (stream, version) = target.dial().await.ok()?;
+        let head = target.head(version).await.ok()?;
+        let sender = Sender::new(stream, version).await.ok()?;
+        Some(Self { sender, head, since: clock.now() })
+    }
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    /// Starts a task that drives the connection. It ends with its sender; what goes wrong in it,
+    /// the request that it carries is told.
+    async fn new(stream: Box<dyn Stream>, version: Version) -> hyper::Result<Self> {
+        let stream = TokioIo::new(stream);
+        match version {
+            Version::Http1 => {
+                let (sender, driver) = http1::handshake(stream).await?;
+                tokio::spawn(async move { driver.await.ok() });
+                Ok(Self::Http1(sender))
+            }
+            Version::Http2 => {
+                let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
+                tokio::spawn(async move { driver.await.ok() });
+                Ok(Self::Http2(sender))
+            }
+        }
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fate> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await.map_err(Fate::of),
+            Self::Http2(sender) => sender.try_send_request(request).await.map_err(Fate::of),
+        }
+    }
+}
+
+/// What became of a request that has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// No byte of it has left.
+    Unsent,
+    /// The server says that it did nothing with it.
+    Unprocessed,
+    /// Nobody knows.
+    Begun,
+}
+
+impl Fate {
+    /// An HTTP/2 server refuses a stream before it does anything with it (RFC 9113, section 8.7),
+    /// and names in a GOAWAY the last stream that it may act on (section 6.8): h2 fails with it
+    /// only the streams after that one.
+    fn of<T>(mut error: TrySendError<T>) -> Self {
+        if error.take_message().is_some() {
+            return Self::Unsent;
+        }
+        let error = error.into_error();
+        let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        match http2 {
+            Some(error) if error.is_remote() && error.is_go_away() => Self::Unprocessed,
+            Some(error)
+                if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) =>
+            {
+                Self::Unprocessed
+            }
+            _ => Self::Begun,
+        }
+    }
+}
+
+/// How much of an answer's body was read.
+enum Drained {
+    Whole,
+    TooLong,
+}
+
+/// Reads a body to its end, or to more than [`ANSWER_BYTES_MAX`], and forgets it.
+async fn drain(mut body: Incoming) -> hyper::Result<Drained> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, Bytes::len);
+        if bytes > ANSWER_BYTES_MAX {
+            return Ok(Drained::TooLong);
+        }
+    }
+    Ok(Drained::Whole)
+}
+
+const ANSWER_BYTES_MAX: usize = 1 << 20;

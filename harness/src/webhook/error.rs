@@ -1,0 +1,80 @@
+//! Why a webhook is not to be used.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustls::pki_types::pem;
+
+use super::token::TOKEN_VARIABLE;
+use crate::exit::Exit;
+
+/// Why a webhook is not to be used. What becomes of a request is no error: it is an
+/// [`Outcome`](super::Outcome).
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error("{url:?} is no webhook address: {fact}")]
+    Address { url: String, fact: &'static str },
+    #[error("{flag} is of use only with addresses that begin with https://")]
+    NotTls { flag: &'static str },
+    #[error("{given} is of use only together with {missing}")]
+    Alone { given: &'static str, missing: &'static str },
+    #[error("cannot read {flag} {}", path.display())]
+    Read { flag: &'static str, path: PathBuf, source: io::Error },
+    #[error("{flag} {} is no PEM file that can be read", path.display())]
+    Pem { flag: &'static str, path: PathBuf, source: pem::Error },
+    #[error(
+        "{flag} {} has no {wanted} in it: it needs a line -----BEGIN {wanted}-----",
+        path.display()
+    )]
+    Missing { flag: &'static str, path: PathBuf, wanted: &'static str },
+    #[error("--ca-file {} has a certificate that cannot be trusted", path.display())]
+    Authority { path: PathBuf, source: rustls::Error },
+    #[error(
+        "--client-cert {} and --client-key {} cannot be used together",
+        certificate.display(),
+        key.display()
+    )]
+    ClientCertificate { certificate: PathBuf, key: PathBuf, source: rustls::Error },
+    #[error("this machine has no trusted certificates: name some with --ca-file")]
+    NoAuthorities,
+    #[error("--token-file {} {fact}", path.display())]
+    TokenFile { path: PathBuf, fact: &'static str },
+    #[error("the environment variable {TOKEN_VARIABLE} {fact}")]
+    TokenVariable { fact: &'static str },
+    #[error("--header number {position} has no colon: write it like 'X-Cluster: east-1'")]
+    HeaderForm { position: usize },
+    #[error("--header {name:?} {fact}")]
+    Header { name: String, fact: &'static str },
+    #[error("the webhook {webhook} does not answer; is the pipeline up?")]
+    Unreachable { webhook: String, source: io::Error },
+    #[error(
+        "the webhook {webhook} refuses TLS, or is not to be trusted; check --ca-file, --client-cert"
+    )]
+    Handshake { webhook: String, source: io::Error },
+    #[error("the webhook {webhook} has no HTTP/2; leave --http to auto")]
+    NoHttp2 { webhook: String },
+}
+
+impl WebhookError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } | Self::Handshake { .. } | Self::NoHttp2 { .. } => {
+                Exit::Unreachable
+            }
+            Self::Address { .. }
+            | Self::NotTls { .. }
+            | Self::Alone { .. }
+            | Self::Read { .. }
+            | Self::Pem { .. }
+            | Self::Missing { .. }
+            | Self::Authority { .. }
+            | Self::ClientCertificate { .. }
+            | Self::NoAuthorities
+            | Self::TokenFile { .. }
+            | Self::TokenVariable { .. }
+            | Self::HeaderForm { .. }
+            | Self::Header { .. } => Exit::Usage,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! TLS: whom we trust, and the certificate that we show.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WantsClientCert;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::{Error as PemError, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::args::{HttpVersion, WebhookArgs};
+use super::error::WebhookError;
+
+/// What all TLS connections share. Its `Debug` shows none of it.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<ClientConfig>);
+
+impl Tls {
+    /// Reads the files that the flags name; nothing, if no address needs TLS.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WebhookError`] with the flag and file that are wrong.
+    pub(super) fn from_args(args: &WebhookArgs) -> Result<Option<Self>, WebhookError> {
+        if !args.urls.iter().any(|url| url.starts_with("https://")) {
+            return match unused_flag(args) {
+                Some(flag) => Err(WebhookError::NotTls { flag }),
+                None => Ok(None),
+            };
+        }
+        let trusting = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions")
+            .with_root_certificates(roots(args.ca_file.as_deref())?);
+        let mut config = with_client_certificate(trusting, args)?;
+        config.alpn_protocols = match args.http {
+            HttpVersion::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
+            HttpVersion::One => vec![ALPN_HTTP1.to_vec()],
+            HttpVersion::Two => vec![ALPN_HTTP2.to_vec()],
+        };
+        Ok(Some(Self(Arc::new(config))))
+    }
+
+    /// Shakes hands with a server and makes sure that it is the one named.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error whose source is rustls's, or the operating system's.
+    pub(super) async fn connect(
+        &self,
+        server: ServerName<'static>,
+        stream: TcpStream,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        TlsConnector::from(Arc::clone(&self.0)).connect(server, stream).await
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// The name of HTTP/2 in the handshake (RFC 9113, section 3.2).
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// Returns the first flag that is given in vain where no address needs TLS.
+fn unused_flag(args: &WebhookArgs) -> Option<&'static str> {
+    let flags = [
+        (&args.ca_file, "--ca-file"),
+        (&args.client_cert, "--client-cert"),
+        (&args.client_key, "--client-key"),
+    ];
+    flags.iter().find(|(path, _)| path.is_some()).map(|(_, flag)| *flag)
+}
+
+/// Returns the certificates of a file, or else those that this machine trusts.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, WebhookError> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = file else {
+        // Some of them may be of no use; that shows when a server needs one of those.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if roots.is_empty() { Err(WebhookError::NoAuthorities) } else { Ok(roots) };
+    };
+    for certificate in read_certificates("--ca-file", path)? {
+        roots
+            .add(certificate)
+            .map_err(|source| WebhookError::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
+
+fn with_client_certificate(
+    config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    args: &WebhookArgs,
+) -> Result<ClientConfig, WebhookError> {
+    const CERTIFICATE: &str = "--client-cert";
+    const KEY: &str = "--client-key";
+    match (&args.client_cert, &args.client_key) {
+        (None, None) => Ok(config.with_no_client_auth()),
+        (Some(_), None) => Err(WebhookError::Alone { given: CERTIFICATE, missing: KEY }),
+        (None, Some(_)) => Err(WebhookError::Alone { given: KEY, missing: CERTIFICATE }),
+        (Some(certificate), Some(key)) => config
+            .with_client_auth_cert(
+                read_certificates(CERTIFICATE, certificate)?,
+                read_key(KEY, key)?,
+            )
+            .map_err(|source| WebhookError::ClientCertificate {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                source,
+            }),
+    }
+}
+
+fn read_certificates(
+    flag: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, WebhookError> {
+    let text = read(flag, path)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|source| WebhookError::Pem { flag, path: path.to_owned(), source })?;
+    if certificates.is_empty() {
+        return Err(WebhookError::Missing { flag, path: path.to_owned(), wanted: "CERTIFICATE" });
+    }
+    Ok(certificates)
+}
+
+fn read_key(flag: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, WebhookError> {
+    let path_buf = path.to_owned();
+    PrivateKeyDer::from_pem_slice(&read(flag, path)?).map_err(|error| match error {
+        PemError::NoItemsFound => {
+            WebhookError::Missing { flag, path: path_buf, wanted: "PRIVATE KEY" }
+        }
+        source => WebhookError::Pem { flag, path: path_buf, source },
+    })
+}
+
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, WebhookError> {
+    fs::read(path).map_err(|source| WebhookError::Read { flag, path: path.to_owned(), source })
+}
