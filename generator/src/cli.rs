@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::emit::emit;
 use crate::error::GeneratorError;
+use crate::observe::Observe;
 use crate::run::{reach, run};
 use crate::target::Target;
 
@@ -52,9 +53,8 @@ struct Run {
     /// Seed, instead of the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Prints the summary as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    observe: Observe,
 }
 
 #[derive(Debug, Args)]
@@ -111,13 +111,14 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let target = Target::parse(&args.webhook, plan.send.timeout.as_secs())?;
         reach(&target).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
+        let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
         let path = args
             .out
             .clone()
             .unwrap_or_else(|| ["runs", &plan.spec.run_id.to_string()].iter().collect());
         let dir = RunDir::create(&path, &plan.spec)?;
-        let summary = run(plan, &dir, target, clock, shutdown).await?;
-        if args.json {
+        let summary = run(plan, &dir, target, clock, shutdown, observers).await?;
+        if args.observe.json {
             println!("{}", serde_json::to_string_pretty(&summary).expect("it has string keys"));
         } else {
             print!("{summary}");

@@ -4,20 +4,30 @@
 //! the next batch that is due, fills its body, and posts it over one of its connections. What was
 //! reserved, begun and answered goes into the ledger of the run directory.
 
+mod classes;
 pub mod cli;
 mod connection;
+mod draw;
 pub mod emit;
 pub mod error;
 mod lane;
+mod lines;
+mod metrics;
+mod observe;
 mod outcome;
 mod progress;
 mod report;
 mod reservation;
 mod run;
 mod schedule;
+mod screen;
+mod summary_export;
 mod tally;
 mod target;
+mod terminal;
+mod view;
 
-pub use report::Summary;
+pub use observe::Observers;
+pub use report::{ClassLatencies, Summary};
 pub use run::run;
 pub use target::Target;

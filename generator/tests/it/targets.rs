@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditstorm_generator::{Summary, Target, run};
+use auditstorm_generator::{Observers, Summary, Target, run};
 use harness::clock::Clock;
 use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
@@ -17,7 +17,7 @@ const EVENTS: u64 = 60;
 
 /// What a target does with a request that it has read in full.
 #[derive(Debug, Clone, Copy)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     Answer(&'static str),
     /// Closes without a word.
     Close,
@@ -29,7 +29,7 @@ enum Behaviour {
 }
 
 /// Serves one connection until its client goes away.
-async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<()> {
+pub(crate) async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> std::io::Result<()> {
     let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     loop {
         if matches!(behaviour, Behaviour::Hangup) {
@@ -83,7 +83,8 @@ async fn sent_to(behaviour: Behaviour) -> (Summary, Ledger) {
     let place = tempfile::tempdir().unwrap();
     let dir = RunDir::create(place.path(), &plan.spec).unwrap();
     let (_keep, shutdown) = Shutdown::manual();
-    let summary = run(plan, &dir, target, clock, shutdown).await.unwrap();
+    let observers = Observers::none();
+    let summary = run(plan, &dir, target, clock, shutdown, observers).await.unwrap();
     server.abort();
     let (dir, plan) = RunDir::open(place.path()).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
