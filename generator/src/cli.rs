@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::emit::emit;
 use crate::error::GeneratorError;
+use crate::observe::Observe;
 use crate::run::run;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
@@ -30,7 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Sends the events of a profile and records how each ended in a run directory.
-    Run(Run),
+    Run(Box<Run>),
     /// Writes the events of a profile to standard output, one JSON object a line.
     Emit(Emit),
     /// Lists the profiles that are built in, or shows one.
@@ -50,9 +51,8 @@ struct Run {
     /// Seed, instead of the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Prints the summary as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    observe: Observe,
     #[command(flatten)]
     webhook: WebhookArgs,
 }
@@ -112,13 +112,14 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
         let webhook = open_webhook(&args.webhook, &plan).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
+        let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
         let path = args
             .out
             .clone()
             .unwrap_or_else(|| ["runs", &plan.spec.run_id.to_string()].iter().collect());
         let dir = RunDir::create(&path, &plan.spec)?;
-        let summary = run(plan, &dir, webhook, clock, shutdown).await?;
-        if args.json {
+        let summary = run(plan, &dir, webhook, clock, shutdown, observers).await?;
+        if args.observe.json {
             println!("{}", serde_json::to_string_pretty(&summary).expect("it has string keys"));
         } else {
             print!("{summary}");

@@ -1,6 +1,8 @@
 //! Why the generator cannot go on. A refused or unanswered batch is no error: it is an outcome.
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use harness::exit::Exit;
 use harness::profile::ProfileError;
@@ -29,6 +31,10 @@ pub enum GeneratorError {
     Ledger { source: io::Error },
     #[error("cannot start")]
     Start { source: io::Error },
+    #[error("cannot serve metrics on {address}; is the port taken?")]
+    Metrics { address: SocketAddr, source: io::Error },
+    #[error("cannot write the summary to {}", path.display())]
+    SummaryExport { path: PathBuf, source: io::Error },
     #[error("cannot write the output")]
     Output { source: io::Error },
 }
@@ -45,6 +51,8 @@ impl GeneratorError {
             | Self::TooFewEvents { .. }
             | Self::Ledger { .. }
             | Self::Start { .. }
+            | Self::Metrics { .. }
+            | Self::SummaryExport { .. }
             | Self::Output { .. } => Exit::Usage,
         }
     }

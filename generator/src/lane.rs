@@ -18,6 +18,7 @@ use harness::plan::{Plan, SendPlan};
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Connection, Encoder, Outcome, Webhook};
 
+use crate::classes::Classes;
 use crate::reservation::Reservation;
 use crate::schedule::{Batch, Batching, Schedule};
 use crate::tally::Tally;
@@ -26,6 +27,7 @@ use crate::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
+    pub(crate) classes: Classes,
     pub(crate) webhook: Webhook,
     pub(crate) clock: Clock,
     pub(crate) ledger: Arc<LedgerWriter>,
@@ -127,10 +129,8 @@ fn begin<'s>(
     let begun = shared.clock.now();
     {
         let mut tally = lock(tally);
-        tally.requests += 1;
-        tally.sent += batch.seqs.end - batch.seqs.start;
-        tally.bytes += idle.buffer.len() as u64;
-        tally.in_flight += 1;
+        let events = batch.seqs.end - batch.seqs.start;
+        tally.begin(batch.tenant, events, idle.buffer.len() as u64);
         // Before a connection was free, it was the target that we waited for.
         let could_begin = batch.send_at.max(idle.free_since);
         tally.lateness_max_us = tally.lateness_max_us.max(begun - could_begin);
@@ -200,19 +200,18 @@ fn settle(shared: &Shared, tally: &SharedTally, sent: Sent) -> Idle {
     let settlement = outcome.settlement();
     shared.ledger.settle(batch.tenant, batch.seqs.clone(), settlement);
     let mut tally = lock(tally);
-    tally.in_flight -= 1;
-    tally.count(events, outcome);
+    tally.end(batch.tenant, events, outcome);
+    let latencies = &mut tally.latencies[shared.classes.of(batch.tenant)];
     let timeline = shared.plan.script.timeline(batch.tenant);
     for seq in batch.seqs {
         let due = timeline.due(Seq(seq)).expect("the batch is of the plan");
-        record(&mut tally.latencies.due_to_sent, begun - due);
+        record(&mut latencies.due_to_sent, begun - due);
         if settlement == Settlement::Acknowledged {
-            record(&mut tally.latencies.due_to_acknowledged, ended - due);
+            record(&mut latencies.due_to_acknowledged, ended - due);
         }
     }
     if settlement == Settlement::Acknowledged {
-        tally
-            .latencies
+        latencies
             .sent_to_acknowledged
             .saturating_record_n(u64::try_from(ended - begun).unwrap_or(0), events);
     }

@@ -4,16 +4,26 @@
 //! the next batch that is due, fills its body, and posts it over one of its connections. What was
 //! reserved, begun and answered goes into the ledger of the run directory.
 
+mod classes;
 pub mod cli;
+mod draw;
 pub mod emit;
 pub mod error;
 mod lane;
+mod lines;
+mod metrics;
+mod observe;
 mod progress;
 mod report;
 mod reservation;
 mod run;
 mod schedule;
+mod screen;
+mod summary_export;
 mod tally;
+mod terminal;
+mod view;
 
-pub use report::Summary;
+pub use observe::Observers;
+pub use report::{ClassLatencies, Summary};
 pub use run::run;

@@ -1,35 +1,56 @@
-//! One line a second on a terminal; nothing elsewhere.
+//! What is told about a run while it goes on, on standard error.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{Write as _, stderr};
 
-use crate::report::Second;
-use crate::tally::Tally;
+use harness::shutdown::Shutdown;
 
-/// The progress of a run, on standard error.
+use crate::lines::Lines;
+use crate::screen::Screen;
+use crate::terminal::is_ours;
+use crate::view::{About, Gatherer, Moment};
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// A live screen if there is a terminal, lines if there is none.
+    Screen,
+    Lines,
+    Nothing,
+}
+
+/// The progress of a run.
 #[derive(Debug)]
-pub(crate) struct Progress(ProgressBar);
+pub(crate) enum Progress {
+    Screen { screen: Screen, gatherer: Gatherer, shutdown: Shutdown },
+    Lines(Lines),
+    Nothing,
+}
 
 impl Progress {
-    pub(crate) fn new(planned: u64) -> Self {
-        let style = ProgressStyle::with_template("{elapsed_precise} {bar:24} {percent:>3}% {msg}")
-            .expect("the template is valid");
-        Self(ProgressBar::new(planned).with_style(style))
+    /// Begins to tell. A terminal that cannot be drawn on gets lines.
+    pub(crate) fn begin(telling: Telling, about: About, shutdown: Shutdown) -> Self {
+        match telling {
+            Telling::Nothing => Self::Nothing,
+            Telling::Screen if is_ours() => match Screen::start() {
+                Ok(screen) => Self::Screen { screen, gatherer: Gatherer::new(about), shutdown },
+                Err(_) => Self::Lines(Lines::new(about)),
+            },
+            Telling::Screen | Telling::Lines => Self::Lines(Lines::new(about)),
+        }
     }
 
-    pub(crate) fn show(&self, total: &Tally, second: &Second) {
-        self.0.set_position(total.acknowledged + total.refused + total.unknown);
-        self.0.set_message(format!(
-            "{}/s of {}/s planned, {} in flight, p99 {:.0} ms, {} refused, {} unknown",
-            second.sent,
-            second.planned,
-            second.in_flight,
-            second.due_to_acknowledged.p99_ms,
-            total.refused,
-            total.unknown,
-        ));
-    }
-
-    pub(crate) fn clear(&self) {
-        self.0.finish_and_clear();
+    pub(crate) fn tell(&mut self, moment: &Moment<'_>) {
+        match self {
+            Self::Screen { screen, gatherer, shutdown } => {
+                screen.show(gatherer.view(moment, shutdown.stop()));
+            }
+            Self::Lines(lines) => {
+                if let Some(line) = lines.line(moment) {
+                    // Whoever has closed standard error does not want to be told.
+                    writeln!(stderr(), "{line}").ok();
+                }
+            }
+            Self::Nothing => {}
+        }
     }
 }

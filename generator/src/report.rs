@@ -5,12 +5,13 @@ use std::fmt;
 
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
-use harness::latency::{Percentiles, encoded, percentiles};
+use harness::latency::{Latencies, Percentiles, encoded, percentiles};
 use harness::plan::Plan;
 use harness::webhook::Outcome;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::classes::Classes;
 use crate::tally::Tally;
 
 /// One second of a run.
@@ -63,6 +64,16 @@ pub struct Summary {
     pub due_to_acknowledged: Percentiles,
     pub sent_to_acknowledged: Percentiles,
     pub due_to_sent: Percentiles,
+    /// Latencies by class of tenants.
+    pub classes: BTreeMap<String, ClassLatencies>,
+}
+
+/// The latencies of a class of tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassLatencies {
+    pub due_to_acknowledged: Percentiles,
+    pub sent_to_acknowledged: Percentiles,
+    pub due_to_sent: Percentiles,
 }
 
 /// All latencies of a run, in a form that can be added to those of other runs.
@@ -71,32 +82,57 @@ pub(crate) struct Histograms {
     due_to_acknowledged: String,
     sent_to_acknowledged: String,
     due_to_sent: String,
+    /// By class of tenants.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    classes: BTreeMap<String, Histograms>,
 }
 
 impl Second {
     pub(crate) fn new(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
+        let events = &tally.events;
+        let latencies = ClassLatencies::new(&tally.latencies());
         Self {
             at: MicroTime(now),
             planned,
-            sent: tally.sent,
-            acknowledged: tally.acknowledged,
-            refused: tally.refused,
-            unknown: tally.unknown,
+            sent: events.sent,
+            acknowledged: events.acknowledged,
+            refused: events.refused,
+            unknown: events.unknown,
             requests: tally.requests,
             bytes: tally.bytes,
             in_flight: tally.in_flight,
             lateness_max_ms: milliseconds(tally.lateness_max_us),
             blocked_max_ms: milliseconds(tally.blocked_max_us),
-            due_to_acknowledged: percentiles(&tally.latencies.due_to_acknowledged),
-            sent_to_acknowledged: percentiles(&tally.latencies.sent_to_acknowledged),
-            due_to_sent: percentiles(&tally.latencies.due_to_sent),
+            due_to_acknowledged: latencies.due_to_acknowledged,
+            sent_to_acknowledged: latencies.sent_to_acknowledged,
+            due_to_sent: latencies.due_to_sent,
+        }
+    }
+}
+
+impl ClassLatencies {
+    fn new(latencies: &Latencies) -> Self {
+        Self {
+            due_to_acknowledged: percentiles(&latencies.due_to_acknowledged),
+            sent_to_acknowledged: percentiles(&latencies.sent_to_acknowledged),
+            due_to_sent: percentiles(&latencies.due_to_sent),
         }
     }
 }
 
 impl Summary {
-    pub(crate) fn new(plan: &Plan, total: &Tally, now: UnixMicros, stopped: bool) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        classes: &Classes,
+        total: &Tally,
+        now: UnixMicros,
+        stopped: bool,
+    ) -> Self {
         let planned = plan.script.planned();
+        let events = &total.events;
+        let latencies = ClassLatencies::new(&total.latencies());
+        let of_class =
+            |(name, of_class): (&String, &Latencies)| (name.clone(), ClassLatencies::new(of_class));
         let by_name = |(outcome, events): (&Outcome, &u64)| (outcome.name(), *events);
         Self {
             run_id: plan.spec.run_id,
@@ -104,31 +140,41 @@ impl Summary {
             saturated: total.lateness_max_us > plan.send.lateness_max_us,
             stopped,
             planned,
-            unsent: planned - total.sent,
-            attempted: total.sent,
-            acknowledged: total.acknowledged,
-            refused: total.refused,
+            unsent: planned - events.sent,
+            attempted: events.sent,
+            acknowledged: events.acknowledged,
+            refused: events.refused,
             // What is still in flight when the user leaves at once has no answer.
-            unknown: total.sent - total.acknowledged - total.refused,
+            unknown: events.sent - events.acknowledged - events.refused,
             requests: total.requests,
             bytes: total.bytes,
             duration_s: milliseconds(now - plan.start) / 1_000.0,
             lateness_max_ms: milliseconds(total.lateness_max_us),
             blocked_max_ms: milliseconds(total.blocked_max_us),
             outcomes: total.outcomes.iter().map(by_name).collect(),
-            due_to_acknowledged: percentiles(&total.latencies.due_to_acknowledged),
-            sent_to_acknowledged: percentiles(&total.latencies.sent_to_acknowledged),
-            due_to_sent: percentiles(&total.latencies.due_to_sent),
+            due_to_acknowledged: latencies.due_to_acknowledged,
+            sent_to_acknowledged: latencies.sent_to_acknowledged,
+            due_to_sent: latencies.due_to_sent,
+            classes: classes.names().iter().zip(&total.latencies).map(of_class).collect(),
         }
     }
 }
 
 impl Histograms {
-    pub(crate) fn new(total: &Tally) -> Self {
+    pub(crate) fn new(classes: &Classes, total: &Tally) -> Self {
+        let of_class = |(name, of_class): (&String, &Latencies)| {
+            (name.clone(), Self::of(of_class, BTreeMap::new()))
+        };
+        let classes = classes.names().iter().zip(&total.latencies).map(of_class).collect();
+        Self::of(&total.latencies(), classes)
+    }
+
+    fn of(latencies: &Latencies, classes: BTreeMap<String, Self>) -> Self {
         Self {
-            due_to_acknowledged: encoded(&total.latencies.due_to_acknowledged),
-            sent_to_acknowledged: encoded(&total.latencies.sent_to_acknowledged),
-            due_to_sent: encoded(&total.latencies.due_to_sent),
+            due_to_acknowledged: encoded(&latencies.due_to_acknowledged),
+            sent_to_acknowledged: encoded(&latencies.sent_to_acknowledged),
+            due_to_sent: encoded(&latencies.due_to_sent),
+            classes,
         }
     }
 }
@@ -159,6 +205,19 @@ impl fmt::Display for Summary {
         let requests = self.requests;
         writeln!(f, "{requests} requests, {} bytes, {:.1} s", self.bytes, self.duration_s)?;
         writeln!(f, "latency in ms             p50       p95       p99       max")?;
+        let &Self { due_to_acknowledged, sent_to_acknowledged, due_to_sent, .. } = self;
+        write!(f, "{}", ClassLatencies { due_to_acknowledged, sent_to_acknowledged, due_to_sent })?;
+        if self.classes.len() > 1 {
+            for (name, latencies) in &self.classes {
+                write!(f, "of class {name}\n{latencies}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ClassLatencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = [
             ("due to acknowledged ", self.due_to_acknowledged),
             ("sent to acknowledged", self.sent_to_acknowledged),
@@ -172,6 +231,6 @@ impl fmt::Display for Summary {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-fn milliseconds(micros: i64) -> f64 {
+pub(crate) fn milliseconds(micros: i64) -> f64 {
     micros as f64 / 1_000.0
 }

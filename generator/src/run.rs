@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use events::identity::TenantIndex;
@@ -15,33 +15,38 @@ use harness::webhook::Webhook;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::classes::Classes;
 use crate::error::GeneratorError;
 use crate::lane::{NotBegun, Shared, SharedTally, run_lane};
-use crate::progress::Progress;
+use crate::observe::Observers;
 use crate::report::{Histograms, Second, Summary};
 use crate::reservation::Reservation;
 use crate::tally::Tally;
+use crate::view::Moment;
 
-/// Sends all events of a plan when they are due, and writes ledger, timeline and summary.
+/// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
+/// observers are told how it goes.
 ///
 /// # Errors
 ///
-/// Returns [`GeneratorError`] if the run directory cannot be written.
+/// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
 pub async fn run(
     plan: Plan,
     dir: &RunDir,
     webhook: Webhook,
     clock: Clock,
     shutdown: Shutdown,
+    observers: Observers,
 ) -> Result<Summary, GeneratorError> {
     let ledger = Arc::new(dir.create_ledger(0)?);
     let timeline =
         File::create(dir.timeline(0)).map_err(|source| GeneratorError::Ledger { source })?;
     let reservation = Reservation::new(Arc::clone(&ledger), &plan);
-    let shared = Arc::new(Shared { plan, webhook, clock, ledger, reservation });
+    let classes = Classes::one(plan.script.tenants().count());
+    let shared = Arc::new(Shared { plan, classes, webhook, clock, ledger, reservation });
     let (sender, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&shared, &lane_shutdown);
-    let reporter = Reporter::new(&shared, tallies, timeline);
+    let reporter = Reporter::new(&shared, tallies, timeline, observers);
     let (left, reporter) = attend(&shared, lanes, reporter, shutdown.clone(), &sender).await?;
     let until = shared.reservation.until();
     for (tenant, first) in left {
@@ -51,9 +56,7 @@ pub async fn run(
         }
     }
     shared.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
-    let summary = reporter.finish(shutdown.stop() != Stop::No)?;
-    dir.write_json("summary-0.json", &summary)?;
-    Ok(summary)
+    reporter.finish(dir, shutdown.stop())
 }
 
 type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
@@ -69,7 +72,7 @@ fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedT
     let mut lanes = JoinSet::new();
     let mut tallies = Vec::new();
     for lane in 0..lanes_count {
-        let tally = SharedTally::default();
+        let tally = Arc::new(Mutex::new(Tally::new(shared.classes.names().len())));
         tallies.push(Arc::clone(&tally));
         let own: Vec<_> = tenants.iter().copied().skip(lane).step_by(lanes_count).collect();
         // The first lanes have one of the connections that do not divide.
@@ -129,15 +132,20 @@ struct Reporter<'s> {
     shared: &'s Shared,
     tallies: Vec<SharedTally>,
     timeline: File,
-    progress: Progress,
+    observers: Observers,
     total: Tally,
     planned: u64,
 }
 
 impl<'s> Reporter<'s> {
-    fn new(shared: &'s Shared, tallies: Vec<SharedTally>, timeline: File) -> Self {
-        let progress = Progress::new(shared.plan.script.planned());
-        Self { shared, tallies, timeline, progress, total: Tally::default(), planned: 0 }
+    fn new(
+        shared: &'s Shared,
+        tallies: Vec<SharedTally>,
+        timeline: File,
+        observers: Observers,
+    ) -> Self {
+        let total = Tally::new(shared.classes.names().len());
+        Self { shared, tallies, timeline, observers, total, planned: 0 }
     }
 
     fn report(&mut self) -> Result<(), GeneratorError> {
@@ -145,7 +153,7 @@ impl<'s> Reporter<'s> {
         let script = &self.shared.plan.script;
         let planned: u64 =
             script.tenants().map(|tenant| script.timeline(tenant).count_before(now)).sum();
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(self.shared.classes.names().len());
         for lane in &self.tallies {
             let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             tally.add(&lane);
@@ -155,17 +163,24 @@ impl<'s> Reporter<'s> {
         self.total.add(&tally);
         let second = Second::new(now, planned - self.planned, &tally);
         self.planned = planned;
-        self.progress.show(&self.total, &second);
+        let Shared { plan, classes, .. } = self.shared;
+        let total = &self.total;
+        let saturated = total.lateness_max_us > plan.send.lateness_max_us;
+        let moment =
+            Moment { now, second: &second, tally: &tally, total, planned, saturated, classes };
+        self.observers.tell(&moment);
         self.write(&second)?;
         self.shared.ledger.flush().map_err(|source| GeneratorError::Ledger { source })
     }
 
-    fn finish(mut self, stopped: bool) -> Result<Summary, GeneratorError> {
+    fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {
         self.report()?;
-        self.progress.clear();
-        let summary =
-            Summary::new(&self.shared.plan, &self.total, self.shared.clock.now(), stopped);
-        self.write(&Histograms::new(&self.total))?;
+        let Shared { plan, classes, clock, .. } = self.shared;
+        let stopped = stop != Stop::No;
+        let summary = Summary::new(plan, classes, &self.total, clock.now(), stopped);
+        self.write(&Histograms::new(classes, &self.total))?;
+        dir.write_json("summary-0.json", &summary)?;
+        self.observers.finish(&summary, &self.total, classes)?;
         Ok(summary)
     }
 

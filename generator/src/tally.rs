@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use events::identity::TenantIndex;
 use harness::latency::Latencies;
 use harness::ledger::Settlement;
 use harness::webhook::Outcome;
 
 /// Counts over a stretch of time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
-    pub(crate) sent: u64,
+    /// Requests whose events were acknowledged.
+    pub(crate) requests_acknowledged: u64,
     /// Bytes of bodies as sent: compressed, if they are.
     pub(crate) bytes: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) refused: u64,
-    pub(crate) unknown: u64,
+    /// Events, of all tenants.
+    pub(crate) events: EventCounts,
+    /// Events of each tenant that has any.
+    pub(crate) tenants: BTreeMap<TenantIndex, EventCounts>,
     /// Events by how their request ended.
     pub(crate) outcomes: BTreeMap<Outcome, u64>,
-    pub(crate) latencies: Latencies,
+    /// Latencies, by class of tenants.
+    pub(crate) latencies: Vec<Latencies>,
     /// The longest that a batch waited for us, while a connection was free, in µs.
     pub(crate) lateness_max_us: i64,
     /// The longest that a batch waited for a connection: for the target's answers, in µs.
@@ -26,37 +30,156 @@ pub(crate) struct Tally {
     pub(crate) in_flight: u64,
 }
 
-impl Tally {
-    /// Counts how the request of some events ended.
-    pub(crate) fn count(&mut self, events: u64, outcome: Outcome) {
-        match outcome.settlement() {
+/// Events by how far they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct EventCounts {
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    pub(crate) unknown: u64,
+}
+
+impl EventCounts {
+    fn settle(&mut self, events: u64, settlement: Settlement) {
+        match settlement {
             Settlement::Acknowledged => self.acknowledged += events,
             Settlement::Refused => self.refused += events,
             Settlement::Unknown | Settlement::Unsent => self.unknown += events,
         }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+    }
+}
+
+impl Tally {
+    /// Starts with nothing counted. There is at least one class.
+    pub(crate) fn new(classes: usize) -> Self {
+        Self::with_latencies(vec![Latencies::new(); classes])
+    }
+
+    /// Counts the events of a request that is begun.
+    pub(crate) fn begin(&mut self, tenant: TenantIndex, events: u64, body_bytes: u64) {
+        self.requests += 1;
+        self.in_flight += 1;
+        self.bytes += body_bytes;
+        self.events.sent += events;
+        self.tenants.entry(tenant).or_default().sent += events;
+    }
+
+    /// Counts how the request of some events ended.
+    pub(crate) fn end(&mut self, tenant: TenantIndex, events: u64, outcome: Outcome) {
+        let settlement = outcome.settlement();
+        self.in_flight -= 1;
+        self.requests_acknowledged += u64::from(settlement == Settlement::Acknowledged);
+        self.events.settle(events, settlement);
+        self.tenants.entry(tenant).or_default().settle(events, settlement);
         *self.outcomes.entry(outcome).or_default() += events;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
-        self.sent += other.sent;
+        self.requests_acknowledged += other.requests_acknowledged;
         self.bytes += other.bytes;
-        self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
-        self.unknown += other.unknown;
+        self.events.add(&other.events);
+        for (tenant, counts) in &other.tenants {
+            self.tenants.entry(*tenant).or_default().add(counts);
+        }
         for (outcome, events) in &other.outcomes {
             *self.outcomes.entry(*outcome).or_default() += events;
         }
-        self.latencies.add(&other.latencies);
+        for (class, latencies) in self.latencies.iter_mut().zip(&other.latencies) {
+            class.add(latencies);
+        }
         self.lateness_max_us = self.lateness_max_us.max(other.lateness_max_us);
         self.blocked_max_us = self.blocked_max_us.max(other.blocked_max_us);
         self.in_flight += other.in_flight;
     }
 
+    /// The latencies of all classes together.
+    pub(crate) fn latencies(&self) -> Latencies {
+        let mut all = Latencies::new();
+        self.latencies.iter().for_each(|class| all.add(class));
+        all
+    }
+
     /// Starts a new stretch of time. What is in flight goes on.
     pub(crate) fn restart(&mut self) {
         let mut latencies = std::mem::take(&mut self.latencies);
-        latencies.clear();
-        *self = Self { latencies, in_flight: self.in_flight, ..Self::default() };
+        latencies.iter_mut().for_each(Latencies::clear);
+        *self = Self { in_flight: self.in_flight, ..Self::with_latencies(latencies) };
+    }
+
+    fn with_latencies(latencies: Vec<Latencies>) -> Self {
+        Self {
+            requests: 0,
+            requests_acknowledged: 0,
+            bytes: 0,
+            events: EventCounts::default(),
+            tenants: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            latencies,
+            lateness_max_us: 0,
+            blocked_max_us: 0,
+            in_flight: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::latency::record;
+    use hyper::StatusCode;
+
+    use super::*;
+
+    const OK: Outcome = Outcome::Answered(StatusCode::OK);
+    const BUSY: Outcome = Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE);
+
+    #[test]
+    fn events_are_counted_in_all_and_by_tenant() {
+        let mut tally = Tally::new(1);
+        for (tenant, events, outcome) in [(3, 10, OK), (1, 5, BUSY), (3, 7, Outcome::NotConnected)]
+        {
+            tally.begin(TenantIndex(tenant), events, 100);
+            tally.end(TenantIndex(tenant), events, outcome);
+        }
+        tally.begin(TenantIndex(1), 2, 100);
+        let counts = |sent, acknowledged, refused, unknown| EventCounts {
+            sent,
+            acknowledged,
+            refused,
+            unknown,
+        };
+        assert_eq!(tally.events, counts(24, 10, 7, 5));
+        assert_eq!(tally.tenants[&TenantIndex(1)], counts(7, 0, 0, 5));
+        assert_eq!(tally.tenants[&TenantIndex(3)], counts(17, 10, 7, 0));
+        assert_eq!((tally.requests, tally.requests_acknowledged, tally.in_flight), (4, 1, 1));
+
+        let mut total = tally.clone();
+        tally.restart();
+        assert_eq!((tally.requests, tally.in_flight, tally.tenants.len()), (0, 1, 0));
+        tally.end(TenantIndex(1), 2, OK);
+        total.in_flight = 0;
+        total.add(&tally);
+        assert_eq!((total.events, total.in_flight), (counts(24, 12, 7, 5), 0));
+        assert_eq!(total.tenants[&TenantIndex(1)], counts(7, 2, 0, 5));
+    }
+
+    #[test]
+    fn latencies_are_kept_by_class_and_added_up() {
+        let mut tally = Tally::new(2);
+        record(&mut tally.latencies[0].due_to_sent, 10);
+        record(&mut tally.latencies[1].due_to_sent, 500);
+        let mut total = Tally::new(2);
+        total.add(&tally);
+        total.add(&tally);
+        assert_eq!(total.latencies[1].due_to_sent.len(), 2);
+        assert_eq!(total.latencies().due_to_sent.len(), 4);
+        assert_eq!(total.latencies().due_to_sent.max(), 500);
     }
 }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod exit;
 pub mod latency;
 pub mod ledger;
+pub mod metrics;
 pub mod plan;
 pub mod profile;
 pub mod quantity;

@@ -86,32 +86,23 @@ mod tests {
         - {duration: 5m, rate: 1000/s, tenants: 20 -> 50}\n";
 
     #[track_caller]
-    fn check(scale: Scale, expected: [(u64, (u64, u64), (u32, u32)); 2]) {
+    fn check(scale: Scale, expected: [Stage; 2]) {
         let profile = Profile::parse(TEXT, "x").unwrap();
-        let stages: Vec<_> = scale
-            .stages(&profile)
-            .iter()
-            .map(|it| (it.duration_us / 1_000, it.rate_milli, it.tenants))
-            .collect();
-        assert_eq!(stages, expected);
+        assert_eq!(scale.stages(&profile), expected);
+    }
+
+    fn stage(seconds: u64, rate: (u64, u64), tenants: (u32, u32)) -> Stage {
+        let rate_milli = (rate.0 * 1_000, rate.1 * 1_000);
+        Stage { duration_us: seconds * 1_000_000, rate_milli, tenants }
     }
 
     #[test]
     fn stages_are_run_as_they_are_or_as_the_command_line_wants_them() {
-        let own = [
-            (600_000, (100_000, 1_000_000), (50, 50)),
-            (300_000, (1_000_000, 1_000_000), (20, 50)),
-        ];
+        let own = [stage(600, (100, 1_000), (50, 50)), stage(300, (1_000, 1_000), (20, 50))];
         check(Scale::default(), own);
         let scale = Scale { rate: 0.1, time: 0.1, ..Scale::default() };
-        check(
-            scale,
-            [(60_000, (10_000, 100_000), (50, 50)), (30_000, (100_000, 100_000), (20, 50))],
-        );
+        check(scale, [stage(60, (10, 100), (50, 50)), stage(30, (100, 100), (20, 50))]);
         let scale = Scale { tenants: Some(5), duration_us: Some(90_000_000), ..Scale::default() };
-        check(
-            scale,
-            [(60_000, (100_000, 1_000_000), (5, 5)), (30_000, (1_000_000, 1_000_000), (2, 5))],
-        );
+        check(scale, [stage(60, (100, 1_000), (5, 5)), stage(30, (1_000, 1_000), (2, 5))]);
     }
 }

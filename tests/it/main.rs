@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod history;
 mod identity;
+mod metrics;
 mod stack;
 mod tidy;
 mod whole;

@@ -26,7 +26,7 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
 ];
 
 /// Crates that would let the outside world into the pure library.
-const IMPURE: [&str; 9] = [
+const IMPURE: [&str; 11] = [
     "tokio",
     "hyper",
     "hyper-util",
@@ -35,6 +35,8 @@ const IMPURE: [&str; 9] = [
     "clap",
     "rayon",
     "indicatif",
+    "prometheus-client",
+    "ratatui",
     "tracing",
 ];
 

@@ -21,6 +21,7 @@ mod nats_server;
 mod owner;
 mod parts;
 mod process;
+mod prometheus;
 mod relay;
 mod report;
 mod setup;

@@ -9,7 +9,7 @@ use crate::archive;
 use crate::error::SandboxError;
 use crate::guard::guarded;
 use crate::parts::{self, CLICKHOUSE, MARKER, NATS, Part, Pin, Source};
-use crate::report;
+use crate::{prometheus, report};
 
 /// Where the parts go, and which of them are on the machine already.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct SetupOptions {
     pub(crate) clickhouse: Option<PathBuf>,
 }
 
-/// Makes both parts ready, fetching only what is missing.
+/// Makes both parts ready, and Prometheus if it can be had, fetching only what is missing.
 ///
 /// A setup that is killed leaves no half part: each part is made beside its place and then moved
 /// there. Setups at the same time wait for each other.
@@ -44,6 +44,7 @@ pub(crate) fn setup(options: &SetupOptions) -> Result<(), SandboxError> {
             None => install(part, &home)?,
         }
     }
+    prometheus::offer(&home);
     Ok(())
 }
 
@@ -140,14 +141,14 @@ fn fetch(part: &'static Part, pin: &Pin, work: &Path) -> Result<PathBuf, Sandbox
         .ok_or_else(|| failed(&output))
 }
 
-fn last_lines(text: &[u8]) -> String {
+pub(crate) fn last_lines(text: &[u8]) -> String {
     const LINES: usize = 8;
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(SandboxError::io("remove", folder)(error))

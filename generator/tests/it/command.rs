@@ -80,6 +80,23 @@ fn a_webhook_that_is_not_there_is_told_with_exit_code_3_and_leaves_no_run() {
 }
 
 #[test]
+fn what_cannot_be_observed_is_told_before_anything_is_sent() {
+    let place = Place::new();
+    let sink = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = sink.local_addr().unwrap().to_string();
+    let webhook = format!("http://{address}/events");
+    let check = |args: &[&str], expected: &str| {
+        let run = ["run", "good.yaml", "--out", "run", "--webhook", &webhook];
+        place.check(&[&run, args].concat(), 2, expected);
+        assert!(!place.0.path().join("run").exists());
+    };
+    check(&["--summary-export", "no/k6.json"], "cannot write the summary to no/k6.json");
+    check(&["--metrics", &address], "cannot serve metrics on");
+    check(&["--metrics", "here"], "invalid socket address");
+    check(&["--metrics-per-tenant"], "--metrics <ADDR>");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let program = assert_cmd::cargo::cargo_bin("auditstorm-generator");
     let script = format!("{} emit demo --events 100000 | head -n 1 > /dev/null", program.display());

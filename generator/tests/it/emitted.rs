@@ -45,7 +45,8 @@ fn the_first_ten_thousand_events_of_each_profile_are_known() {
         spike 8b95dbbccb72e2e4dc961ad4482b974373a1a10617f4258ada62fe9dd8f4eba6
         soak 127115edb6b07ea4cbc23a5624ece606db37eb0ddbd8aec21f7c4e777f955b1e
         history-90d 079071c29fc202360ff0d17ff6fa1f075164fdede23dfeb0b1d39467a6d4255b
-    "#]].assert_eq(&seen.concat());
+    "#]]
+    .assert_eq(&seen.concat());
 }
 
 #[test]

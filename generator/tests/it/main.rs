@@ -3,4 +3,5 @@
 
 mod command;
 mod emitted;
+mod observed;
 mod targets;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use auditstorm_generator::{Summary, run};
+use auditstorm_generator::{Observers, Summary, run};
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
@@ -26,7 +26,7 @@ const EVENTS: u64 = 60;
 
 /// What a target does with a request that it has read in full.
 #[derive(Debug, Clone, Copy)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     Answer(&'static str),
     /// Closes without a word.
     Close,
@@ -40,15 +40,15 @@ enum Behaviour {
 }
 
 /// A target that ends with its test.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// The heads of all requests, in lower case.
     heads: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    async fn start(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::<Mutex<Vec<String>>>::default();
@@ -140,7 +140,8 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
     let place = tempfile::tempdir().unwrap();
     let dir = RunDir::create(place.path(), &plan.spec).unwrap();
     let (_keep, shutdown) = Shutdown::manual();
-    let summary = run(plan, &dir, webhook, clock, shutdown).await.unwrap();
+    let observers = Observers::none();
+    let summary = run(plan, &dir, webhook, clock, shutdown, observers).await.unwrap();
     let (dir, plan) = RunDir::open(place.path()).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
     (summary, ledger)

@@ -1,0 +1,377 @@
+//! Draws a view. Pure: the same view and size, the same picture.
+//!
+//! On 80 columns and 24 lines or more there is room for all; below that, the lines that matter
+//! most are kept, and what does not fit is cut off at the right and at the bottom.
+
+use std::time::Duration;
+
+use harness::latency::Percentiles;
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize as _};
+use ratatui::symbols::bar::NINE_LEVELS;
+use ratatui::text::{Line, Text};
+use ratatui::widgets::Block;
+
+use crate::view::{RateView, TenantView, View};
+
+/// Fills the frame with a view.
+pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
+    let area = frame.area();
+    if area.width < FULL_WIDTH || area.height < FULL_HEIGHT {
+        let lines = [head(view, area.width), counts(view), latency(view), delays(view)];
+        frame.render_widget(Text::from(lines.concat()), area);
+        return;
+    }
+    let rows = [
+        Constraint::Length(3),
+        Constraint::Min(CHART_HEIGHT),
+        Constraint::Length(8),
+        Constraint::Min(7),
+    ];
+    let [top, middle, numbers, bottom] = Layout::vertical(rows).areas(area);
+    frame.render_widget(Text::from(head(view, top.width)), top);
+    let chart_area = framed(frame, middle, &chart_title(view, middle.width));
+    chart(frame.buffer_mut(), chart_area, &view.history);
+
+    let columns = [Constraint::Length(LEFT_WIDTH), Constraint::Min(0)];
+    let [left, right] = Layout::horizontal(columns).areas(numbers);
+    let area = framed(frame, left, "events: all, last second");
+    frame.render_widget(Text::from(counts(view)), area);
+    let area = framed(frame, right, "last second");
+    frame.render_widget(Text::from([latency(view), delays(view)].concat()), area);
+
+    let [left, right] = Layout::horizontal(columns).areas(bottom);
+    let area = framed(frame, left, "outcomes: all, last second");
+    frame.render_widget(Text::from(outcomes(view)), area);
+    let area = framed(frame, right, "tenants that send most");
+    frame.render_widget(Text::from(tenants(&view.tenants, area.width)), area);
+}
+
+/// Draws a frame with a title, and returns the area inside of it.
+fn framed(frame: &mut Frame<'_>, area: Rect, title: &str) -> Rect {
+    let block = Block::bordered().title(format!(" {title} ")).border_style(Color::DarkGray);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    inner
+}
+
+/// What runs and how far it is, and first of all whether its numbers can be trusted.
+fn head(view: &View, width: u16) -> Vec<Line<'static>> {
+    let share = view.elapsed.as_secs_f64() / view.duration.as_secs_f64().max(1e-6);
+    let percent = (share.min(1.0) * 100.0).floor();
+    let left = view.duration.saturating_sub(view.elapsed);
+    let time = format!("{} of {}, {} left", clock(view.elapsed), clock(view.duration), clock(left));
+    let stage = match (&view.stage, view.stopping) {
+        (_, true) => "stopping: nothing new is sent, answers are awaited",
+        (Some(stage), false) => stage,
+        (None, false) => "all is due; answers are awaited",
+    };
+    let name = format!("{} to {}", view.profile, view.webhook);
+    let room = usize::from(width).saturating_sub(time.len() + 1);
+    let name: String = name.chars().take(room).collect();
+    let stage = Line::raw(format!("{percent:>3.0} % {stage}"));
+    vec![state(view), Line::raw(format!("{name:<room$} {time}")).bold(), stage]
+}
+
+fn state(view: &View) -> Line<'static> {
+    let (late, allowed) = (view.lateness_max_ms, view.lateness_allowed_ms);
+    if view.saturated {
+        let text =
+            format!("SATURATED: the generator was up to {late:.0} ms late; this is its own limit");
+        return Line::styled(text, Style::new().fg(Color::White).bg(Color::Red).bold());
+    }
+    let text =
+        format!("on time: the generator was at most {late:.0} ms late of {allowed:.0} allowed");
+    Line::styled(text, Color::Green)
+}
+
+fn counts(view: &View) -> Vec<Line<'static>> {
+    let (second, events) = (&view.second, &view.events);
+    let row = |name: &str, events: u64, rate: u64, worry: Color| {
+        let style = if events > 0 { Style::new().fg(worry) } else { Style::new() };
+        Line::styled(format!("{name:<12}{events:>10}{:>7}", per_second(rate)), style)
+    };
+    vec![
+        row("planned", view.planned, second.planned, Color::Reset),
+        row("attempted", events.sent, second.sent, Color::Reset),
+        row("acknowledged", events.acknowledged, second.acknowledged, Color::Green),
+        row("refused", events.refused, second.refused, Color::Red),
+        row("unknown", events.unknown, second.unknown, Color::Yellow),
+    ]
+}
+
+fn latency(view: &View) -> Vec<Line<'static>> {
+    let row = |name: &str, latency: &Percentiles| {
+        let [p50, p95, p99, max] =
+            [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms].map(short_ms);
+        Line::raw(format!("{name:<20}{p50:>6}{p95:>7}{p99:>7}{max:>7}"))
+    };
+    let title = format!("{:<20}{:>6}{:>7}{:>7}{:>7}", "latency in ms", "p50", "p95", "p99", "max");
+    vec![
+        Line::styled(title, Modifier::DIM),
+        row("due to acknowledged", &view.second.due_to_acknowledged),
+        row("sent to acknowledged", &view.second.sent_to_acknowledged),
+        row("due to sent", &view.second.due_to_sent),
+    ]
+}
+
+fn delays(view: &View) -> Vec<Line<'static>> {
+    let second = &view.second;
+    let (late, blocked) = (short_ms(second.lateness_max_ms), short_ms(second.blocked_max_ms));
+    vec![
+        Line::raw(format!("{} requests in flight of {}", second.in_flight, view.connections)),
+        Line::raw(format!("waited up to {late} ms for us, {blocked} for the target")),
+    ]
+}
+
+fn outcomes(view: &View) -> Vec<Line<'static>> {
+    let rows = view.outcomes.iter().map(|outcome| {
+        let (events, rate) = (short(outcome.events), short(outcome.events_per_second));
+        Line::raw(format!("{:<17}{events:>6}{rate:>6}", outcome.name))
+    });
+    rows.collect()
+}
+
+fn tenants(tenants: &[TenantView], width: u16) -> Vec<Line<'static>> {
+    let name_width = usize::from(width).saturating_sub(36);
+    let row = |name: &str, numbers: [&str; 4]| {
+        let name: String = name.chars().take(name_width).collect();
+        let [sent, acknowledged, refused, unknown] = numbers;
+        format!("{name:<name_width$}{sent:>7}{acknowledged:>13}{refused:>8}{unknown:>8}")
+    };
+    let title = row("tenant", ["sent/s", "acknowledged", "refused", "unknown"]);
+    let rows = tenants.iter().map(|tenant| {
+        let events = &tenant.events;
+        let numbers = [tenant.sent_per_second, events.acknowledged, events.refused, events.unknown]
+            .map(short);
+        Line::raw(row(&tenant.name, numbers.each_ref().map(String::as_str)))
+    });
+    std::iter::once(Line::styled(title, Modifier::DIM)).chain(rows).collect()
+}
+
+fn chart_title(view: &View, width: u16) -> String {
+    let (planned, acknowledged) = (view.second.planned, view.second.acknowledged);
+    let seconds = seconds_per_column(view.history.len(), width.saturating_sub(2));
+    format!(
+        "events per second: planned ░ {planned}, acknowledged █ {acknowledged}; \
+         {seconds} s a column"
+    )
+}
+
+/// Draws the acknowledged rate as bars, and what is missing to the planned one above them.
+fn chart(buffer: &mut Buffer, area: Rect, history: &[RateView]) {
+    let seconds = seconds_per_column(history.len(), area.width);
+    let most = history.iter().map(|rate| rate.planned.max(rate.acknowledged)).max();
+    let most = most.unwrap_or(0).max(1) * seconds as u64;
+    for (x, columns) in (area.left()..area.right()).zip(history.chunks_exact(seconds)) {
+        let sum = |of: fn(&RateView) -> u64| columns.iter().map(of).sum::<u64>();
+        let eighths = |events: u64| events * u64::from(area.height) * 8 / most;
+        let planned = eighths(sum(|rate| rate.planned));
+        let acknowledged = eighths(sum(|rate| rate.acknowledged));
+        for (y, below) in (area.top()..area.bottom()).rev().zip((0..).step_by(8)) {
+            let level = usize::try_from(acknowledged.saturating_sub(below).min(8)).unwrap_or(8);
+            let cell = &mut buffer[(x, y)];
+            if level > 0 {
+                cell.set_symbol(LEVELS[level]).set_fg(Color::Green);
+            } else if planned >= below + 4 {
+                cell.set_symbol("░").set_fg(Color::DarkGray);
+            }
+        }
+    }
+}
+
+/// So many that the whole history has room.
+fn seconds_per_column(seconds: usize, width: u16) -> usize {
+    seconds.div_ceil(usize::from(width).max(1)).max(1)
+}
+
+/// Like `04:10`, or `1:04:10`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes:02}:{seconds:02}")
+    }
+}
+
+/// At most five characters, like `99999`, `123k`, `12M`.
+fn short(number: u64) -> String {
+    match number {
+        0..100_000 => number.to_string(),
+        100_000..10_000_000 => format!("{}k", number / 1_000),
+        10_000_000..10_000_000_000 => format!("{}M", number / 1_000_000),
+        _ => format!("{}G", number / 1_000_000_000),
+    }
+}
+
+fn per_second(rate: u64) -> String {
+    match rate {
+        0..10_000 => format!("{rate}/s"),
+        10_000..1_000_000 => format!("{}k/s", rate / 1_000),
+        _ => format!("{}M/s", rate / 1_000_000),
+    }
+}
+
+fn short_ms(ms: f64) -> String {
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+const FULL_WIDTH: u16 = 80;
+const FULL_HEIGHT: u16 = 24;
+const CHART_HEIGHT: u16 = 6;
+const LEFT_WIDTH: u16 = 31;
+/// Bars in eighths of a cell.
+const LEVELS: [&str; 9] = [
+    NINE_LEVELS.empty,
+    NINE_LEVELS.one_eighth,
+    NINE_LEVELS.one_quarter,
+    NINE_LEVELS.three_eighths,
+    NINE_LEVELS.half,
+    NINE_LEVELS.five_eighths,
+    NINE_LEVELS.three_quarters,
+    NINE_LEVELS.seven_eighths,
+    NINE_LEVELS.full,
+];
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::view::tests::{BUSY, OK, tally, view_after};
+    use harness::webhook::Outcome;
+
+    fn drawn(width: u16, height: u16, view: &View) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, view)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let lines = buffer.content.chunks(usize::from(width).max(1)).map(|cells| {
+            let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
+            format!("{}\n", line.trim_end())
+        });
+        lines.collect()
+    }
+
+    #[track_caller]
+    fn check(width: u16, height: u16, view: &View, expected: &Expect) {
+        expected.assert_eq(&drawn(width, height, view));
+    }
+
+    fn busy() -> View {
+        let outcomes =
+            [(2, 60, OK), (1, 12, BUSY), (0, 3, Outcome::NotConnected), (1, 9, Outcome::Broken)];
+        view_after(9, &tally(&outcomes))
+    }
+
+    #[test]
+    fn on_80_by_24_all_is_there() {
+        check(
+            80,
+            24,
+            &busy(),
+            &expect![[r#"
+                on time: the generator was at most 0 ms late of 1000 allowed
+                demo to http://127.0.0.1:8080/events                  00:09 of 00:20, 00:11 left
+                 45 % stage 2 of 2: 10/s -> 90/s each, 3 tenants, 15s
+                ┌ events per second: planned ░ 100, acknowledged █ 60; 1 s a column ───────────┐
+                │░░░░░░░░░                                                                     │
+                │▃▃▃▃▃▃▃▃▃                                                                     │
+                │█████████                                                                     │
+                │█████████                                                                     │
+                └──────────────────────────────────────────────────────────────────────────────┘
+                ┌ events: all, last second ───┐┌ last second ──────────────────────────────────┐
+                │planned            900  100/s││latency in ms          p50    p95    p99    max│
+                │attempted          756   84/s││due to acknowledged    8.2    8.2    8.2    8.2│
+                │acknowledged       540   60/s││sent to acknowledged   7.0    7.0    7.0    7.0│
+                │refused             27    3/s││due to sent            1.2    1.2    1.2    1.2│
+                │unknown            189   21/s││0 requests in flight of 32                     │
+                │                             ││waited up to 0.0 ms for us, 0.0 for the target │
+                └─────────────────────────────┘└───────────────────────────────────────────────┘
+                ┌ outcomes: all, last second ─┐┌ tenants that send most ───────────────────────┐
+                │200                 540    60││tenant      sent/s acknowledged refused unknown│
+                │503                 108    12││2 initech       60          540       0       0│
+                │connection broken    81     9││1 acme          21            0       0     189│
+                │not connected        27     3││0 global         3            0      27       0│
+                │                             ││                                               │
+                └─────────────────────────────┘└───────────────────────────────────────────────┘
+            "#]],
+        );
+    }
+
+    #[test]
+    fn saturation_is_told_first_in_plain_words() {
+        let mut late = tally(&[(2, 100, OK)]);
+        late.lateness_max_us = 1_234_000;
+        let picture = drawn(80, 24, &view_after(3, &late));
+        let first = picture.lines().next().unwrap();
+        expect!["SATURATED: the generator was up to 1234 ms late; this is its own limit"]
+            .assert_eq(first);
+        let small = drawn(60, 15, &view_after(3, &late));
+        assert!(small.starts_with("SATURATED: the generator was up to 1234 ms late"), "{small}");
+    }
+
+    #[test]
+    fn on_60_by_15_what_matters_most_is_there() {
+        check(
+            60,
+            15,
+            &busy(),
+            &expect![[r#"
+            on time: the generator was at most 0 ms late of 1000 allowed
+            demo to http://127.0.0.1:8080/eve 00:09 of 00:20, 00:11 left
+             45 % stage 2 of 2: 10/s -> 90/s each, 3 tenants, 15s
+            planned            900  100/s
+            attempted          756   84/s
+            acknowledged       540   60/s
+            refused             27    3/s
+            unknown            189   21/s
+            latency in ms          p50    p95    p99    max
+            due to acknowledged    8.2    8.2    8.2    8.2
+            sent to acknowledged   7.0    7.0    7.0    7.0
+            due to sent            1.2    1.2    1.2    1.2
+            0 requests in flight of 32
+            waited up to 0.0 ms for us, 0.0 for the target
+
+        "#]],
+        );
+    }
+
+    #[test]
+    fn every_size_is_drawn_without_a_panic() {
+        let mut view = busy();
+        view.profile = "ü".repeat(300);
+        view.second.due_to_acknowledged.max_ms = 3_600_000.0;
+        view.events.acknowledged = u64::MAX;
+        for width in [0, 1, 2, 20, 60, 79, 80, 81, 200, 500] {
+            for height in [0, 1, 2, 15, 23, 24, 25, 50, 100] {
+                drawn(width, height, &view);
+            }
+        }
+    }
+
+    #[test]
+    fn on_200_by_50_no_room_is_left_unused() {
+        let picture = drawn(200, 50, &busy());
+        assert_eq!(picture.lines().count(), 50);
+        let longest = picture.lines().map(|line| line.chars().count()).max();
+        assert_eq!(longest, Some(200));
+        assert!(picture.lines().last().unwrap().starts_with('└'), "{picture}");
+    }
+
+    #[test]
+    fn numbers_keep_to_their_columns() {
+        for (number, expected) in [(99_999, "99999"), (100_000, "100k"), (12_345_678, "12M")] {
+            assert_eq!(short(number), expected);
+        }
+        assert_eq!(per_second(9_999), "9999/s");
+        assert_eq!(per_second(123_456), "123k/s");
+        assert_eq!(clock(Duration::from_secs(3_850)), "1:04:10");
+        assert_eq!(clock(Duration::from_secs(59)), "00:59");
+    }
+}

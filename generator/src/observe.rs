@@ -1,0 +1,132 @@
+//! Who is told about a run while it goes on, and what is exported at its end.
+
+use std::io::{Write as _, stderr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use harness::metrics::MetricsServer;
+use harness::plan::Plan;
+use harness::profile::Profile;
+use harness::shutdown::Shutdown;
+
+use crate::classes::Classes;
+use crate::error::GeneratorError;
+use crate::metrics::{Metrics, TenantSeries};
+use crate::progress::{Progress, Telling};
+use crate::report::Summary;
+use crate::summary_export::SummaryExport;
+use crate::tally::Tally;
+use crate::view::{About, Moment};
+
+/// Flags for watching a run.
+#[derive(Debug, Args)]
+pub(crate) struct Observe {
+    /// Prints the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tells nothing but errors and the summary.
+    #[arg(long)]
+    quiet: bool,
+    /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    /// Gives each of the first thousand tenants metrics of its own.
+    #[arg(long, requires = "metrics")]
+    metrics_per_tenant: bool,
+    /// Writes a summary in the form of k6's --summary-export as well.
+    #[arg(long, value_name = "FILE")]
+    summary_export: Option<PathBuf>,
+}
+
+impl Observe {
+    /// Makes ready what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`GeneratorError`] if the address cannot be bound or the file cannot be written.
+    pub(crate) async fn begin(
+        &self,
+        plan: &Plan,
+        profile: &Profile,
+        shutdown: Shutdown,
+    ) -> Result<Observers, GeneratorError> {
+        let export = self.summary_export.as_deref().map(SummaryExport::stage).transpose()?;
+        let metrics = match self.metrics {
+            Some(address) => Some(self.serve(address).await?),
+            None => None,
+        };
+        let telling = match (self.quiet, self.json) {
+            (true, _) => Telling::Nothing,
+            // The summary is for a machine, and so is the story.
+            (false, true) => Telling::Lines,
+            (false, false) => Telling::Screen,
+        };
+        // Last, because from here on standard error is not to be written to.
+        let progress = Progress::begin(telling, About::new(plan, profile), shutdown);
+        Ok(Observers { progress, metrics, export })
+    }
+
+    async fn serve(&self, address: SocketAddr) -> Result<Served, GeneratorError> {
+        let apart = self.metrics_per_tenant;
+        let series = if apart { TenantSeries::Apart } else { TenantSeries::None };
+        let (metrics, registry) = Metrics::new(series);
+        let server = MetricsServer::start(address, registry)
+            .await
+            .map_err(|source| GeneratorError::Metrics { address, source })?;
+        if !self.quiet {
+            writeln!(stderr(), "metrics on http://{}/metrics", server.address()).ok();
+        }
+        Ok(Served { metrics, _server: server })
+    }
+}
+
+/// All who are told about a run.
+#[derive(Debug)]
+pub struct Observers {
+    progress: Progress,
+    metrics: Option<Served>,
+    export: Option<SummaryExport>,
+}
+
+/// Metrics, and the server that they are read from.
+#[derive(Debug)]
+struct Served {
+    metrics: Metrics,
+    _server: MetricsServer,
+}
+
+impl Observers {
+    /// Nobody.
+    pub fn none() -> Self {
+        Self { progress: Progress::Nothing, metrics: None, export: None }
+    }
+
+    /// Tells of one more second.
+    pub(crate) fn tell(&mut self, moment: &Moment<'_>) {
+        if let Some(Served { metrics, .. }) = &self.metrics {
+            metrics.tell(moment);
+        }
+        self.progress.tell(moment);
+    }
+
+    /// Tells of the end, and gives the terminal back.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`GeneratorError::SummaryExport`] if the file cannot be written.
+    pub(crate) fn finish(
+        self,
+        summary: &Summary,
+        total: &Tally,
+        classes: &Classes,
+    ) -> Result<(), GeneratorError> {
+        if let Some(Served { metrics, .. }) = &self.metrics {
+            metrics.finish(summary.unsent);
+        }
+        match self.export {
+            Some(export) => export.write(summary, total, classes),
+            None => Ok(()),
+        }
+    }
+}

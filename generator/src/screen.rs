@@ -1,0 +1,138 @@
+//! The live screen: a thread that draws the newest view.
+//!
+//! It has a thread of its own, so that a terminal that does not take what is written to it (a
+//! slow line, Ctrl-S) costs pictures and never holds up the run. If drawing fails, or the terminal
+//! goes away, the run goes on without a screen.
+
+use std::io::{self, Stderr};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::draw::draw;
+use crate::terminal::{give_back, give_back_on_panic, is_ours, is_taken, take};
+use crate::view::View;
+
+/// The screen, shown until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    orders: SyncSender<Order>,
+    drawing: Option<JoinHandle<()>>,
+    signals: tokio::task::JoinHandle<()>,
+}
+
+/// What the drawing thread is to do.
+#[derive(Debug)]
+enum Order {
+    Draw(Box<View>),
+    /// The terminal has another size.
+    Redraw,
+    /// Ctrl-Z: give the terminal back and stop.
+    Suspend,
+    /// Go on after that.
+    Resume,
+    End,
+}
+
+impl Screen {
+    /// Takes the terminal over. Needs a tokio runtime for the signals that belong to a terminal.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error if the terminal cannot be had.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (orders, receiver) = sync_channel(ORDERS_MAX);
+        let signals = tokio::spawn(attend_signals(Signals::new()?, orders.clone()));
+        give_back_on_panic();
+        let terminal = take().inspect_err(|_| give_back())?;
+        let drawing = std::thread::Builder::new().name("screen".to_owned());
+        let drawing =
+            drawing.spawn(move || obey(&receiver, terminal)).inspect_err(|_| give_back())?;
+        Ok(Self { orders, drawing: Some(drawing), signals })
+    }
+
+    /// Shows a view, unless the terminal is still busy with earlier ones.
+    pub(crate) fn show(&self, view: View) {
+        self.orders.try_send(Order::Draw(Box::new(view))).ok();
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.signals.abort();
+        // Both fail only if drawing has panicked: then the terminal was given back by that.
+        self.orders.send(Order::End).ok();
+        self.drawing.take().map(JoinHandle::join);
+        give_back();
+    }
+}
+
+/// Draws what is ordered until told to end. What cannot be drawn is not shown.
+fn obey(orders: &Receiver<Order>, terminal: Terminal<CrosstermBackend<Stderr>>) {
+    let mut terminal = Some(terminal);
+    let mut shown: Option<Box<View>> = None;
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Draw(view) => shown = Some(view),
+            Order::Suspend => {
+                terminal = None;
+                give_back();
+                kill_process(getpid(), Signal::STOP).ok();
+            }
+            Order::Resume if terminal.is_none() && is_ours() => terminal = take().ok(),
+            Order::Resume | Order::Redraw => {}
+            Order::End => return,
+        }
+        // After a panic it is not ours any more.
+        if let (true, Some(terminal), Some(view)) = (is_taken(), &mut terminal, &shown) {
+            terminal.draw(|frame| draw(frame, view)).ok();
+        }
+    }
+}
+
+/// The signals of a terminal, beside those that ask to stop anyway.
+struct Signals {
+    suspend: tokio::signal::unix::Signal,
+    resume: tokio::signal::unix::Signal,
+    resized: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            suspend: signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?,
+            resume: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+            resized: signal(SignalKind::window_change())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+}
+
+/// Passes signals on for good. A line that hangs up, or Ctrl-\, asks to stop in order.
+async fn attend_signals(mut signals: Signals, orders: SyncSender<Order>) {
+    loop {
+        let order = tokio::select! {
+            _ = signals.suspend.recv() => Order::Suspend,
+            _ = signals.resume.recv() => Order::Resume,
+            _ = signals.resized.recv() => Order::Redraw,
+            _ = signals.hangup.recv() => {
+                kill_process(getpid(), Signal::TERM).ok();
+                continue;
+            }
+            _ = signals.quit.recv() => {
+                kill_process(getpid(), Signal::TERM).ok();
+                continue;
+            }
+        };
+        orders.try_send(order).ok();
+    }
+}
+
+const ORDERS_MAX: usize = 4;
