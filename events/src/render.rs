@@ -7,6 +7,7 @@ use crate::facts::{Facts, INTERNAL_CAUSE, INVALID_FIELD, PodSecurity};
 use crate::objects::{Answer, answer, write_request, write_response};
 use crate::policy::Level;
 use crate::prose::{Prose, decimal_bytes};
+use crate::timeline::UnixMicros;
 use crate::world::Scope;
 
 /// Where an event stands, which decides whether it says what it is.
@@ -33,6 +34,40 @@ pub const EVENT_BYTES_MAX: usize = 900 << 10;
 pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     bytes.reserve(METADATA_BYTES_MAX);
     let out = &mut Json(bytes);
+    request(facts, form, "ResponseComplete", out);
+    object_reference(facts, Known::AtTheEnd, out);
+    out.raw(r#","responseStatus":{"metadata":{}"#);
+    status(facts, out);
+    out.raw("}");
+    objects_of(facts, out);
+    times(facts.received, facts.completed, out);
+    out.raw(r#","annotations":{"#);
+    annotations(facts, out);
+    out.raw("}}");
+}
+
+/// Appends the event of the same request in stage `RequestReceived`, which bears the same audit
+/// ID. It knows nothing that follows from the request's body or from its answer.
+pub fn render_received(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
+    bytes.reserve(METADATA_BYTES_MAX);
+    let out = &mut Json(bytes);
+    request(facts, form, "RequestReceived", out);
+    object_reference(facts, Known::AtTheStart, out);
+    times(facts.received, facts.received, out);
+    out.raw("}");
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// What the path says.
+    AtTheStart,
+    /// What the bodies say, too.
+    AtTheEnd,
+}
+
+/// All that is known when a request comes in, but its object.
+fn request(facts: &Facts<'_>, form: Form, stage: &str, out: &mut Json<'_>) {
     out.raw(match form {
         Form::Item => r#"{"level":""#,
         Form::Alone => r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":""#,
@@ -40,7 +75,9 @@ pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     out.raw(facts.level.as_str());
     out.raw(r#"","auditID":""#);
     out.uuid(facts.audit_id.as_u128());
-    out.raw(r#"","stage":"ResponseComplete","requestURI":""#);
+    out.raw(r#"","stage":""#);
+    out.raw(stage);
+    out.raw(r#"","requestURI":""#);
     facts.uri(out);
     out.raw(r#"","verb":""#);
     out.raw(facts.verb.as_str());
@@ -50,18 +87,14 @@ pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     out.raw(r#","userAgent":""#);
     facts.user_agent(out);
     out.raw("\"");
-    object_reference(facts, out);
-    out.raw(r#","responseStatus":{"metadata":{}"#);
-    status(facts, out);
-    out.raw("}");
-    objects_of(facts, out);
+}
+
+fn times(received: UnixMicros, staged: UnixMicros, out: &mut Json<'_>) {
     out.raw(r#","requestReceivedTimestamp":""#);
-    write_time(facts.received, out.0);
+    write_time(received, out.0);
     out.raw(r#"","stageTimestamp":""#);
-    write_time(facts.completed, out.0);
-    out.raw(r#"","annotations":{"#);
-    annotations(facts, out);
-    out.raw("}}");
+    write_time(staged, out.0);
+    out.raw("\"");
 }
 
 /// Appends to a JSON text, inside or outside of strings.
@@ -194,7 +227,7 @@ fn sources(facts: &Facts<'_>, out: &mut Json<'_>) {
     }
 }
 
-fn object_reference(facts: &Facts<'_>, out: &mut Json<'_>) {
+fn object_reference(facts: &Facts<'_>, known: Known, out: &mut Json<'_>) {
     if facts.resource == Resource::None {
         return;
     }
@@ -202,15 +235,18 @@ fn object_reference(facts: &Facts<'_>, out: &mut Json<'_>) {
     out.raw(facts.resource.plural());
     out.raw("\"");
     out.field(r#","namespace":""#, facts.namespace.unwrap_or_default());
-    out.field(r#","name":""#, facts.name());
-    if facts.refers_to_uid() {
+    let in_path = facts.verb.is_of_one() || facts.subresource != Subresource::None;
+    if in_path || known == Known::AtTheEnd {
+        out.field(r#","name":""#, facts.name());
+    }
+    if known == Known::AtTheEnd && facts.refers_to_uid() {
         out.raw(r#","uid":""#);
         out.uuid(facts.object_uid());
         out.raw("\"");
     }
     out.field(r#","apiGroup":""#, facts.resource.group());
     out.raw(r#","apiVersion":"v1""#);
-    if facts.refers_to_version() {
+    if known == Known::AtTheEnd && facts.refers_to_version() {
         out.raw(r#","resourceVersion":""#);
         out.number(facts.version_before());
         out.raw("\"");

@@ -1,6 +1,7 @@
 //! Classes of tenants, whose latencies are told apart.
 
 use events::identity::TenantIndex;
+use harness::plan::Groups;
 
 /// Which class each tenant is of. A class is an index into the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,13 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
+    /// The groups of tenants that the profile has.
+    pub(crate) fn of_groups(groups: &Groups) -> Self {
+        Self { names: groups.names.clone(), of_tenant: groups.of_tenant.clone() }
+    }
+
     /// One class of all tenants.
+    #[cfg(test)]
     pub(crate) fn one(tenants: usize) -> Self {
         Self { names: vec!["all".to_owned()], of_tenant: vec![0; tenants] }
     }

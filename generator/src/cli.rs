@@ -3,22 +3,27 @@
 use std::io;
 use std::path::PathBuf;
 
+use chrono::DateTime;
 use clap::{Args, Parser, Subcommand};
-use events::event::MicroTime;
-use harness::clock::Clock;
+use events::timeline::UnixMicros;
+use harness::clock::{Clock, micros};
 use harness::exit::{EXIT_CODES, Exit};
-use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::{BUILTIN, Profile, read_profile};
+use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
+use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
+use harness::quantity::{parse_duration, parse_tenants};
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
 use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
 use uuid::Uuid;
 
+use crate::abort::{AbortCondition, Watchdog};
 use crate::emit::emit;
 use crate::error::GeneratorError;
 use crate::observe::Observe;
-use crate::run::run;
+use crate::report::Summary;
+use crate::run::{RunContext, Shard, run};
+use crate::self_test;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]
@@ -52,9 +57,56 @@ struct Run {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
+    scale: ScaleArgs,
+    /// Gives the run up if this holds over ten seconds, like `acknowledged_rate<99%`, `p95>10s` or
+    /// `lateness>1s`; can be given several times.
+    #[arg(long, value_name = "CONDITION")]
+    abort_on: Vec<AbortCondition>,
+    /// Runs part I of N: every Nth tenant. Needs --start-at, the same for all parts.
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, requires = "start_at")]
+    shard: Option<Shard>,
+    /// When the first event is due, like 2026-01-31T12:00:00Z [default: at once].
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    start_at: Option<UnixMicros>,
+    /// Run ID [default: a new one; of a shard, one that follows from profile, seed and start].
+    #[arg(long = "run-id", value_name = "UUID")]
+    id: Option<Uuid>,
+    /// Does not measure first how much this machine could send.
+    #[arg(long)]
+    no_self_test: bool,
+    #[command(flatten)]
     observe: Observe,
     #[command(flatten)]
     webhook: WebhookArgs,
+}
+
+/// Flags that make a profile's numbers larger or smaller.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scale")]
+struct ScaleArgs {
+    /// Factor of all rates.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    rate_scale: f64,
+    /// Factor of all durations.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    time_scale: f64,
+    /// The most tenants, instead of the profile's.
+    #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
+    tenants: Option<u32>,
+    /// Duration of the whole run, instead of the profile's, like 90s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "time_scale")]
+    duration: Option<u64>,
+}
+
+impl ScaleArgs {
+    fn scale(&self) -> Scale {
+        Scale {
+            rate: self.rate_scale,
+            time: self.time_scale,
+            tenants: self.tenants,
+            duration_us: self.duration,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -68,11 +120,13 @@ struct Emit {
     #[arg(long)]
     seed: Option<u64>,
     /// When the run would start.
-    #[arg(long, default_value = "2026-01-01T00:00:00.000000Z")]
-    start: String,
+    #[arg(long, default_value = "2026-01-01T00:00:00Z", value_parser = parse_time)]
+    start: UnixMicros,
     /// Run ID, from which the audit IDs follow.
     #[arg(long, default_value = "00000000-0000-4000-8000-000000000000")]
     run_id: Uuid,
+    #[command(flatten)]
+    scale: ScaleArgs,
 }
 
 /// Reads the command line and does what it says.
@@ -90,8 +144,6 @@ pub fn main() -> Exit {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is the result")]
-#[expect(clippy::disallowed_methods, reason = "a new run has a new ID")]
 fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
     let text = read_profile(&args.profile)?;
     let profile = Profile::parse(&text.text, &text.origin)?;
@@ -99,34 +151,76 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         tokio::runtime::Runtime::new().map_err(|source| GeneratorError::Start { source })?;
     runtime.block_on(async {
         let clock = Clock::system();
-        let options = RunOptions {
-            run_id: Uuid::new_v4(),
-            seed: args.seed,
-            start: clock.now() + LEAD_US,
-            span: Span::Live,
-            path: DeliveryPath::Pipeline,
-            targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
-            shards: 1,
-            scale: Scale::default(),
-        };
-        let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
+        let plan = plan(args, &text, &profile, clock)?;
+        let shard = args.shard.unwrap_or(Shard::WHOLE);
         let webhook = open_webhook(&args.webhook, &plan).await?;
-        let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
-        let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
         let path = args
             .out
             .clone()
             .unwrap_or_else(|| ["runs", &plan.spec.run_id.to_string()].iter().collect());
-        let dir = RunDir::create(&path, &plan.spec)?;
-        let summary = run(plan, &dir, webhook, clock, shutdown, observers).await?;
-        if args.observe.json {
-            println!("{}", serde_json::to_string_pretty(&summary).expect("it has string keys"));
-        } else {
-            print!("{summary}");
-            println!("recorded in {}", dir.path().display());
-        }
-        Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+        let dir = match args.shard {
+            Some(shard) => RunDir::join(&path, &plan.spec, shard.index)?,
+            None => RunDir::create(&path, &plan.spec)?,
+        };
+        let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
+        self_test(args, &plan, &profile).await?;
+        let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
+        let watchdog = Watchdog::new(args.abort_on.clone());
+        let context = RunContext { webhook, clock, shutdown, observers, shard, watchdog };
+        let summary = run(plan, &dir, context).await?;
+        tell(&summary, &dir, args);
+        Ok(match summary {
+            Summary { stopped: true, .. } => Exit::Stopped,
+            Summary { aborted: Some(_), .. } => Exit::Threshold,
+            _ => Exit::Done,
+        })
     })
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is the result")]
+fn tell(summary: &Summary, dir: &RunDir, args: &Run) {
+    if args.observe.json {
+        println!("{}", serde_json::to_string_pretty(summary).expect("it has string keys"));
+    } else {
+        print!("{summary}");
+        println!("recorded in {}", dir.path().display());
+    }
+}
+
+/// Makes the plan of a run that starts at once, or when the command line says.
+fn plan(
+    args: &Run,
+    text: &ProfileText,
+    profile: &Profile,
+    clock: Clock,
+) -> Result<Plan, GeneratorError> {
+    let now = clock.now();
+    if let Some(at) = args.start_at.filter(|at| *at < now) {
+        return Err(GeneratorError::StartIsPast { late_s: (now - at) / 1_000_000 });
+    }
+    let lead_us = if args.no_self_test { LEAD_US } else { LEAD_US + micros(self_test::TAKES_MAX) };
+    let seed = args.seed.unwrap_or(profile.seed);
+    let options = RunOptions {
+        run_id: run_id(args, text, seed),
+        seed: args.seed,
+        start: args.start_at.unwrap_or(now + lead_us),
+        span: Span::Live,
+        path: DeliveryPath::Pipeline,
+        targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
+        shards: args.shard.map_or(1, |shard| shard.count),
+        scale: args.scale.scale(),
+    };
+    Ok(Plan::new(RunSpec::new(&text.text, profile, options), profile))
+}
+
+/// All shards of a run must find the same ID without talking.
+#[expect(clippy::disallowed_methods, reason = "a new run has a new ID")]
+fn run_id(args: &Run, text: &ProfileText, seed: u64) -> Uuid {
+    match (args.id, args.shard, args.start_at) {
+        (Some(run_id), ..) => run_id,
+        (None, Some(shard), Some(start)) => shared_run_id(&text.text, seed, start, shard.count),
+        _ => Uuid::new_v4(),
+    }
 }
 
 /// Makes sure that every address of the webhook can be connected to and will be.
@@ -143,18 +237,15 @@ async fn open_webhook(args: &WebhookArgs, plan: &Plan) -> Result<Webhook, Genera
 fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
     let text = read_profile(&args.profile)?;
     let profile = Profile::parse(&text.text, &text.origin)?;
-    let quoted = serde_json::Value::String(args.start.clone());
-    let start: MicroTime = serde_json::from_value(quoted)
-        .map_err(|_| GeneratorError::Time { text: args.start.clone() })?;
     let options = RunOptions {
         run_id: args.run_id,
         seed: args.seed,
-        start: start.0,
+        start: args.start,
         span: Span::Live,
         path: DeliveryPath::Pipeline,
         targets: Targets::default(),
         shards: 1,
-        scale: Scale::default(),
+        scale: args.scale.scale(),
     };
     let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
     let planned = plan.script.planned();
@@ -188,5 +279,52 @@ fn to_stdout(
     }
 }
 
+/// Measures how much more this machine could send, and says so.
+#[expect(clippy::print_stderr, reason = "it is told before there is a screen")]
+async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), GeneratorError> {
+    if args.no_self_test {
+        return Ok(());
+    }
+    let measured = self_test::measure(plan, profile).await;
+    let headroom = measured.map_err(|source| GeneratorError::Start { source })?;
+    if !args.observe.is_quiet() {
+        eprintln!("{headroom}");
+    }
+    Ok(())
+}
+
+/// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
+fn parse_time(text: &str) -> Result<UnixMicros, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.timestamp_micros())
+        .map_err(|_| "write it like 2026-01-31T12:00:00Z".to_owned())
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor| (0.001..=1_000.0).contains(factor));
+    factor.ok_or_else(|| "write a number from 0.001 to 1000".to_owned())
+}
+
+fn parse_tenants_above_zero(text: &str) -> Result<u32, String> {
+    match parse_tenants(text)? {
+        0 => Err("a run needs at least one tenant".to_owned()),
+        tenants => Ok(tenants),
+    }
+}
+
+/// Reads part and number of parts, counted from 1: `1/3` to `3/3`.
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(part, count)| Some((part.parse::<u32>().ok()?, count.parse::<u32>().ok()?)));
+    match numbers {
+        Some((part, count)) if (1..=count).contains(&part) && count <= SHARDS_MAX => {
+            Ok(Shard { index: part - 1, count })
+        }
+        _ => Err(format!("write it like 1/3: a part of at most {SHARDS_MAX}")),
+    }
+}
+
 /// Time between making the plan and its first event.
 const LEAD_US: i64 = 200_000;
+const SHARDS_MAX: u32 = 1_000;

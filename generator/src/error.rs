@@ -23,8 +23,8 @@ pub enum GeneratorError {
          raise `send.connections`"
     )]
     TooFewConnections { addresses: usize, connections: u32 },
-    #[error("{text:?} is no time: write it like 2026-01-31T12:00:00.000000Z")]
-    Time { text: String },
+    #[error("the start is {late_s} s in the past; name a time that is still to come")]
+    StartIsPast { late_s: i64 },
     #[error("the profile has {planned} events, which is less than the {asked} asked for")]
     TooFewEvents { planned: u64, asked: u64 },
     #[error("cannot write to the run directory: nothing more was sent")]
@@ -47,7 +47,7 @@ impl GeneratorError {
             Self::Profile(_)
             | Self::RunDir(_)
             | Self::TooFewConnections { .. }
-            | Self::Time { .. }
+            | Self::StartIsPast { .. }
             | Self::TooFewEvents { .. }
             | Self::Ledger { .. }
             | Self::Start { .. }

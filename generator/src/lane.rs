@@ -1,26 +1,30 @@
-//! A lane: some tenants, some connections, and one task that waits, fills, posts and records.
+//! A lane: some tenants, some connections, and one thread that waits, fills, posts and records.
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use events::identity::{Seq, TenantIndex};
-use events::render::{Form, LIST_END, LIST_START, render};
-use events::script::Script;
+use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clock::{Clock, micros};
+use harness::clock::Clock;
 use harness::latency::record;
 use harness::ledger::{LedgerWriter, Settlement};
-use harness::plan::{Plan, SendPlan};
+use harness::plan::Plan;
 use harness::shutdown::{Shutdown, Stop};
-use harness::webhook::{Connection, Encoder, Outcome, Webhook};
+use harness::webhook::{Connection, Webhook};
 
+use crate::backend::Handover;
+use crate::body::{Bodies, Spoils, buffer_of};
 use crate::classes::Classes;
+use crate::delivery::{Delivery, Fate};
+use crate::faults::{BatchFault, Spoiler};
+use crate::feed::{Feed, NotBegun};
 use crate::reservation::Reservation;
-use crate::schedule::{Batch, Batching, Schedule};
+use crate::schedule::{Batch, Seqs};
 use crate::tally::Tally;
 
 /// What all lanes of a run share.
@@ -37,9 +41,6 @@ pub(crate) struct Shared {
 /// The counts of a lane, which the reporter takes.
 pub(crate) type SharedTally = Arc<Mutex<Tally>>;
 
-/// A tenant and its first event that was not begun.
-pub(crate) type NotBegun = (TenantIndex, u64);
-
 /// Sends all batches of some tenants. Ends when they are sent and settled, or when asked to stop,
 /// and returns what it left.
 ///
@@ -53,169 +54,175 @@ pub(crate) async fn run_lane(
     tally: SharedTally,
     mut shutdown: Shutdown,
 ) -> io::Result<Vec<NotBegun>> {
-    let mut bodies = Bodies::new(shared);
-    let script = &shared.plan.script;
-    let mut schedule = Schedule::new(script, tenants, bodies.batching);
+    let mut lane = Lane::new(shared, tally, shutdown.clone());
+    let mut feed = Feed::new(&shared.plan, tenants);
     // They take turns, so that every address of the webhook has its share.
     let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
     let mut in_flight = FuturesUnordered::new();
-    while let Some(send_at) = schedule.next_send_at() {
+    // Both waits go on from turn to turn: to begin them anew takes locks each time.
+    let mut alarm = shared.clock.alarm();
+    let mut leaving = shutdown.clone();
+    let mut drain_asked = pin!(shutdown.asked(Stop::Drain));
+    while let Some(send_at) = feed.next_send_at() {
         tokio::select! {
             biased;
-            () = shutdown.asked(Stop::Drain) => break,
-            Some(sent) = in_flight.next() => idle.push_back(settle(shared, &tally, sent)),
-            () = shared.clock.sleep_until(send_at), if !idle.is_empty() => {
-                let now = shared.clock.now();
-                let batch = schedule.take(script, now).expect("one is due");
+            () = &mut drain_asked => break,
+            Some(sent) = in_flight.next() => idle.push_back(lane.settle(sent)),
+            () = alarm.wait_until(send_at), if !idle.is_empty() => {
+                let handover = feed.take(&shared.plan, shared.clock.now());
                 let idle = idle.pop_front().expect("one is idle");
-                let post = begin(shared, &tally, batch, idle, &mut bodies)?;
-                in_flight.push(post);
+                in_flight.push(lane.begin(handover.expect("one is due"), idle)?);
             }
         }
     }
     let drain = async {
         while let Some(sent) = in_flight.next().await {
-            settle(shared, &tally, sent);
+            lane.settle(sent);
         }
     };
     tokio::select! {
         () = drain => {}
         // What is in flight stays reserved and unsettled: unknown.
-        () = shutdown.asked(Stop::Now) => {}
+        () = leaving.asked(Stop::Now) => {}
     }
-    Ok(schedule.rest().collect())
+    Ok(feed.rest())
 }
 
-/// A connection that is free, with the buffer that its bodies are filled into.
+/// A connection that is free, with the buffers that its bodies are made in.
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    buffer: Vec<u8>,
+    body: Vec<u8>,
+    /// When the events of the body are due.
+    dues: Vec<UnixMicros>,
     free_since: UnixMicros,
 }
 
 impl Idle {
     fn new(connection: Connection) -> Self {
-        Self { connection, buffer: Vec::new(), free_since: 0 }
+        Self { connection, body: Vec::new(), dues: Vec::new(), free_since: 0 }
     }
 }
 
-/// A request that has ended.
+/// A batch whose fate is known.
 struct Sent {
     idle: Idle,
     batch: Batch,
-    begun: UnixMicros,
-    ended: UnixMicros,
-    outcome: Outcome,
+    spoils: Spoils,
+    fate: Fate,
 }
 
-fn batching(send: &SendPlan) -> Batching {
-    Batching { events_max: send.batch_events.into(), age_max_us: send.batch_age_us }
-}
-
-/// Reserves a batch, fills its body, and returns the request to be waited for.
-fn begin<'s>(
+/// What a lane makes and records with.
+struct Lane<'s> {
     shared: &'s Shared,
-    tally: &SharedTally,
-    batch: Batch,
-    mut idle: Idle,
-    bodies: &mut Bodies,
-) -> io::Result<impl Future<Output = Sent> + use<'s>> {
-    let script = &shared.plan.script;
-    let last = Seq(batch.seqs.end - 1);
-    let last_due = script.timeline(batch.tenant).due(last).expect("the batch is of the plan");
-    shared.reservation.cover(last_due)?;
-    bodies.make(script, &batch, &mut idle.buffer);
-    let begun = shared.clock.now();
-    {
-        let mut tally = lock(tally);
-        let events = batch.seqs.end - batch.seqs.start;
-        tally.begin(batch.tenant, events, idle.buffer.len() as u64);
+    tally: SharedTally,
+    bodies: Bodies,
+    shutdown: Shutdown,
+}
+
+impl<'s> Lane<'s> {
+    fn new(shared: &'s Shared, tally: SharedTally, shutdown: Shutdown) -> Self {
+        let Plan { send, faults, spec, .. } = &shared.plan;
+        let batch_events =
+            send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
+        let spoiler = Spoiler::new(faults, spec.seed);
+        let bodies = Bodies::new(batch_events, spoiler, shared.webhook.encoder());
+        Self { shared, tally, bodies, shutdown }
+    }
+
+    /// Reserves a batch, fills its body, and returns the delivery to be waited for.
+    fn begin(
+        &mut self,
+        handover: Handover,
+        mut idle: Idle,
+    ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
+        let Handover { batch, dropped } = handover;
+        let Shared { plan, clock, ledger, .. } = self.shared;
+        let timeline = plan.script.timeline(batch.tenant);
+        let last_due = timeline.due(batch.seqs.last()).expect("the batch is of the plan");
+        self.shared.reservation.cover(last_due)?;
+        let spoils = self.bodies.make(&plan.script, &batch, &mut idle.body, &mut idle.dues);
+        let begun = clock.now();
+        let mut tally = lock(&self.tally);
+        if !dropped.is_empty() {
+            tally.dropped += dropped.end - dropped.start;
+            ledger.settle(batch.tenant, dropped, Settlement::Unsent);
+        }
+        tally.begin(batch.tenant, batch.seqs.count(), idle.body.len() as u64);
         // Before a connection was free, it was the target that we waited for.
         let could_begin = batch.send_at.max(idle.free_since);
         tally.lateness_max_us = tally.lateness_max_us.max(begun - could_begin);
         tally.blocked_max_us = tally.blocked_max_us.max(could_begin - batch.send_at);
-    }
-    let deadline = shared.clock.instant_of(begun + micros(shared.plan.send.timeout));
-    Ok(async move {
-        let body = Bytes::from(std::mem::take(&mut idle.buffer));
-        let outcome = idle.connection.post(body.clone(), deadline).await;
-        // The buffer comes back for the next body, unless the connection still holds it.
-        if let Ok(buffer) = body.try_into_mut() {
-            idle.buffer = buffer.into();
-        }
-        let ended = shared.clock.now();
-        idle.free_since = ended;
-        Sent { idle, batch, begun, ended, outcome }
-    })
-}
-
-/// Makes the bodies of a lane.
-struct Bodies {
-    batching: Batching,
-    encoder: Option<Encoder>,
-    /// The body that is being compressed.
-    plain: Vec<u8>,
-}
-
-impl Bodies {
-    fn new(shared: &Shared) -> Self {
-        let batching = batching(&shared.plan.send);
-        Self { batching, encoder: shared.webhook.encoder(), plain: Vec::new() }
+        drop(tally);
+        let delivery = Delivery {
+            clock: *clock,
+            send: plan.send,
+            key: batch.seqs.first().0 ^ u64::from(batch.tenant.0) << 48,
+            is_resent: spoils.of_batch == Some(BatchFault::Resent),
+            shutdown: self.shutdown.clone(),
+        };
+        Ok(async move {
+            let body = Bytes::from(std::mem::take(&mut idle.body));
+            let fate = delivery.run(&mut idle.connection, &body, begun).await;
+            idle.body = buffer_of(body);
+            idle.free_since = fate.free_at;
+            Sent { idle, batch, spoils, fate }
+        })
     }
 
-    /// Replaces what is in `body` by the body of a batch, compressed if the webhook wants that.
-    fn make(&mut self, script: &Script, batch: &Batch, body: &mut Vec<u8>) {
-        match &mut self.encoder {
-            None => fill(script, batch, self.batching, body),
-            Some(encoder) => {
-                fill(script, batch, self.batching, &mut self.plain);
-                encoder.encode(&self.plain, body);
+    /// Records what became of a batch.
+    fn settle(&self, sent: Sent) -> Idle {
+        let Sent { idle, batch, spoils, fate } = sent;
+        let is_acknowledged = fate.settlement == Settlement::Acknowledged;
+        let spoiled = match spoils.of_batch {
+            Some(BatchFault::Malformed) if is_acknowledged => batch.seqs.count(),
+            _ if is_acknowledged => spoils.events.len() as u64,
+            _ => 0,
+        };
+        self.settle_in_ledger(&batch, &spoils, &fate);
+        let mut tally = lock(&self.tally);
+        tally.requests += fate.requests - 1;
+        tally.resent += u64::from(fate.resent);
+        tally.end(batch.tenant, batch.seqs.count(), spoiled, &fate);
+        let latencies = &mut tally.latencies[self.shared.classes.of(batch.tenant)];
+        for due in &idle.dues {
+            record(&mut latencies.due_to_sent, fate.begun - due);
+            if is_acknowledged {
+                record(&mut latencies.due_to_acknowledged, fate.ended - due);
             }
         }
-    }
-}
-
-/// Fills the body of a batch: a list, or one event alone where batches are of one.
-fn fill(script: &Script, batch: &Batch, batching: Batching, body: &mut Vec<u8>) {
-    body.clear();
-    let alone = batching.events_max == 1;
-    if !alone {
-        body.extend_from_slice(LIST_START);
-    }
-    for seq in batch.seqs.clone() {
-        if seq > batch.seqs.start {
-            body.push(b',');
+        if is_acknowledged {
+            let took = u64::try_from(fate.ended - fate.last_begun).unwrap_or(0);
+            let events = idle.dues.len() as u64;
+            latencies.sent_to_acknowledged.saturating_record_n(took, events);
         }
-        let facts = script.facts(batch.tenant, Seq(seq)).expect("the batch is of the plan");
-        render(&facts, if alone { Form::Alone } else { Form::Item }, body);
+        idle
     }
-    body.extend_from_slice(if alone { b"\n" } else { LIST_END });
-}
 
-/// Records how a request ended.
-fn settle(shared: &Shared, tally: &SharedTally, sent: Sent) -> Idle {
-    let Sent { idle, batch, begun, ended, outcome } = sent;
-    let events = batch.seqs.end - batch.seqs.start;
-    let settlement = outcome.settlement();
-    shared.ledger.settle(batch.tenant, batch.seqs.clone(), settlement);
-    let mut tally = lock(tally);
-    tally.end(batch.tenant, events, outcome);
-    let latencies = &mut tally.latencies[shared.classes.of(batch.tenant)];
-    let timeline = shared.plan.script.timeline(batch.tenant);
-    for seq in batch.seqs {
-        let due = timeline.due(Seq(seq)).expect("the batch is of the plan");
-        record(&mut latencies.due_to_sent, begun - due);
-        if settlement == Settlement::Acknowledged {
-            record(&mut latencies.due_to_acknowledged, ended - due);
+    fn settle_in_ledger(&self, batch: &Batch, spoils: &Spoils, fate: &Fate) {
+        let settle = |seqs: &Seqs, settlement| {
+            for range in seqs.ranges().filter(|range| !range.is_empty()) {
+                self.shared.ledger.settle(batch.tenant, range, settlement);
+            }
+        };
+        if fate.settlement != Settlement::Acknowledged {
+            return settle(&batch.seqs, fate.settlement);
         }
+        if spoils.of_batch == Some(BatchFault::Malformed) {
+            return settle(&batch.seqs, Settlement::Spoiled);
+        }
+        if spoils.events.is_empty() {
+            return settle(&batch.seqs, Settlement::Acknowledged);
+        }
+        let is_spoiled = |seq: u64| spoils.events.binary_search(&seq).is_ok();
+        let (mut sound, mut spoiled) = (Seqs::of(0..0), Seqs::of(0..0));
+        for seq in batch.seqs.iter() {
+            let part = if is_spoiled(seq.0) { &mut spoiled } else { &mut sound };
+            part.push(seq.0..seq.0 + 1);
+        }
+        settle(&sound, Settlement::Acknowledged);
+        settle(&spoiled, Settlement::Spoiled);
     }
-    if settlement == Settlement::Acknowledged {
-        latencies
-            .sent_to_acknowledged
-            .saturating_record_n(u64::try_from(ended - begun).unwrap_or(0), events);
-    }
-    idle
 }
 
 fn lock(tally: &SharedTally) -> MutexGuard<'_, Tally> {

@@ -4,11 +4,17 @@
 //! the next batch that is due, fills its body, and posts it over one of its connections. What was
 //! reserved, begun and answered goes into the ledger of the run directory.
 
+mod abort;
+mod backend;
+mod body;
 mod classes;
 pub mod cli;
+mod delivery;
 mod draw;
 pub mod emit;
 pub mod error;
+mod faults;
+mod feed;
 mod lane;
 mod lines;
 mod metrics;
@@ -19,11 +25,13 @@ mod reservation;
 mod run;
 mod schedule;
 mod screen;
+mod self_test;
 mod summary_export;
 mod tally;
 mod terminal;
 mod view;
 
+pub use abort::{AbortCondition, Watchdog};
 pub use observe::Observers;
 pub use report::{ClassLatencies, Summary};
-pub use run::run;
+pub use run::{RunContext, Shard, run};

@@ -40,6 +40,11 @@ pub(crate) struct Observe {
 }
 
 impl Observe {
+    /// Whether nothing but errors and the summary is to be told.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Makes ready what was asked for.
     ///
     /// # Errors

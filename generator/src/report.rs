@@ -46,13 +46,23 @@ pub struct Summary {
     pub saturated: bool,
     /// The user stopped the run before its end.
     pub stopped: bool,
+    /// The condition for which the run was given up before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<String>,
+    /// Events of this process: of all tenants, unless the run is shared among several.
     pub planned: u64,
     pub unsent: u64,
+    /// Those of the unsent that API servers dropped because their buffers were full.
+    pub dropped: u64,
     pub attempted: u64,
     pub acknowledged: u64,
     pub refused: u64,
     pub unknown: u64,
+    /// Acknowledged, but sent on purpose in a way in which they cannot be stored as they are.
+    pub spoiled: u64,
     pub requests: u64,
+    /// Requests for batches that were acknowledged before.
+    pub resent: u64,
     pub bytes: u64,
     pub duration_s: f64,
     /// The longest that a batch waited for the generator itself.
@@ -120,15 +130,22 @@ impl ClassLatencies {
     }
 }
 
+/// How and when a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) at: UnixMicros,
+    pub(crate) stopped: bool,
+    pub(crate) aborted: Option<String>,
+}
+
 impl Summary {
     pub(crate) fn new(
         plan: &Plan,
+        planned: u64,
         classes: &Classes,
         total: &Tally,
-        now: UnixMicros,
-        stopped: bool,
+        ending: Ending,
     ) -> Self {
-        let planned = plan.script.planned();
         let events = &total.events;
         let latencies = ClassLatencies::new(&total.latencies());
         let of_class =
@@ -138,17 +155,21 @@ impl Summary {
             run_id: plan.spec.run_id,
             profile: plan.profile_name.clone(),
             saturated: total.lateness_max_us > plan.send.lateness_max_us,
-            stopped,
+            stopped: ending.stopped,
+            aborted: ending.aborted,
             planned,
             unsent: planned - events.sent,
+            dropped: total.dropped,
             attempted: events.sent,
             acknowledged: events.acknowledged,
             refused: events.refused,
             // What is still in flight when the user leaves at once has no answer.
-            unknown: events.sent - events.acknowledged - events.refused,
+            unknown: events.sent - events.acknowledged - events.refused - events.spoiled,
+            spoiled: events.spoiled,
             requests: total.requests,
+            resent: total.resent,
             bytes: total.bytes,
-            duration_s: milliseconds(now - plan.start) / 1_000.0,
+            duration_s: milliseconds(ending.at - plan.start) / 1_000.0,
             lateness_max_ms: milliseconds(total.lateness_max_us),
             blocked_max_ms: milliseconds(total.blocked_max_us),
             outcomes: total.outcomes.iter().map(by_name).collect(),
@@ -192,13 +213,22 @@ impl fmt::Display for Summary {
         if self.stopped {
             writeln!(f, "stopped by the user before its end\n")?;
         }
+        if let Some(condition) = &self.aborted {
+            writeln!(f, "given up before its end: {condition} over ten seconds\n")?;
+        }
         writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
         writeln!(f, "  planned       {:>12}", self.planned)?;
         writeln!(f, "  unsent        {:>12}", self.unsent)?;
+        if self.dropped > 0 {
+            writeln!(f, "    dropped by API servers, whose buffers were full: {}", self.dropped)?;
+        }
         writeln!(f, "  attempted     {:>12}", self.attempted)?;
         writeln!(f, "  acknowledged  {:>12}", self.acknowledged)?;
         writeln!(f, "  refused       {:>12}", self.refused)?;
         writeln!(f, "  unknown       {:>12}", self.unknown)?;
+        if self.spoiled > 0 {
+            writeln!(f, "  spoiled       {:>12}", self.spoiled)?;
+        }
         for (name, events) in self.outcomes.iter().filter(|(name, _)| !name.starts_with('2')) {
             writeln!(f, "    {name}: {events}")?;
         }

@@ -15,14 +15,51 @@ use harness::webhook::Webhook;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::abort::Watchdog;
 use crate::classes::Classes;
 use crate::error::GeneratorError;
-use crate::lane::{NotBegun, Shared, SharedTally, run_lane};
+use crate::feed::NotBegun;
+use crate::lane::{Shared, SharedTally, run_lane};
 use crate::observe::Observers;
-use crate::report::{Histograms, Second, Summary};
+use crate::report::{Ending, Histograms, Second, Summary};
 use crate::reservation::Reservation;
 use crate::tally::Tally;
 use crate::view::Moment;
+
+/// What a run is beside its plan.
+#[derive(Debug)]
+pub struct RunContext {
+    pub webhook: Webhook,
+    pub clock: Clock,
+    pub shutdown: Shutdown,
+    pub observers: Observers,
+    /// Which part of the run this process is.
+    pub shard: Shard,
+    pub watchdog: Watchdog,
+}
+
+/// One of the processes that a run is shared among: it has every tenant whose index is `index`,
+/// modulo `count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    pub index: u32,
+    pub count: u32,
+}
+
+impl Shard {
+    /// All of the run.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    pub(crate) fn tenants(self, plan: &Plan) -> impl Iterator<Item = TenantIndex> + '_ {
+        let (index, count) = (self.index as usize, self.count as usize);
+        plan.script.tenants().skip(index).step_by(count)
+    }
+
+    /// How many events this part of the run has.
+    pub(crate) fn planned(self, plan: &Plan) -> u64 {
+        self.tenants(plan).map(|tenant| plan.script.timeline(tenant).count()).sum()
+    }
+}
 
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
 /// observers are told how it goes.
@@ -30,40 +67,52 @@ use crate::view::Moment;
 /// # Errors
 ///
 /// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
-pub async fn run(
-    plan: Plan,
-    dir: &RunDir,
-    webhook: Webhook,
-    clock: Clock,
-    shutdown: Shutdown,
-    observers: Observers,
-) -> Result<Summary, GeneratorError> {
-    let ledger = Arc::new(dir.create_ledger(0)?);
-    let timeline =
-        File::create(dir.timeline(0)).map_err(|source| GeneratorError::Ledger { source })?;
+pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summary, GeneratorError> {
+    let RunContext { webhook, clock, shutdown, observers, shard, watchdog } = context;
+    let ledger = Arc::new(dir.create_ledger(shard.index)?);
+    let timeline = File::create(dir.timeline(shard.index))
+        .map_err(|source| GeneratorError::Ledger { source })?;
     let reservation = Reservation::new(Arc::clone(&ledger), &plan);
-    let classes = Classes::one(plan.script.tenants().count());
+    let classes = Classes::of_groups(&plan.groups);
     let shared = Arc::new(Shared { plan, classes, webhook, clock, ledger, reservation });
     let (sender, lane_shutdown) = Shutdown::manual();
-    let (lanes, tallies) = spawn_lanes(&shared, &lane_shutdown);
-    let reporter = Reporter::new(&shared, tallies, timeline, observers);
+    let (lanes, tallies) = spawn_lanes(&shared, shard, &lane_shutdown);
+    let total = Tally::new(shared.classes.names().len());
+    let shown = &*shared;
+    let reporter = Reporter {
+        shared: shown,
+        shard,
+        tallies,
+        timeline,
+        observers,
+        watchdog,
+        total,
+        planned: 0,
+    };
     let (left, reporter) = attend(&shared, lanes, reporter, shutdown.clone(), &sender).await?;
     let until = shared.reservation.until();
-    for (tenant, first) in left {
+    for (tenant, ranges) in left {
         let reserved = shared.plan.script.timeline(tenant).count_before(until);
-        if first < reserved {
-            shared.ledger.settle(tenant, first..reserved, Settlement::Unsent);
+        for range in ranges {
+            let given_up = range.start..range.end.min(reserved);
+            if !given_up.is_empty() {
+                shared.ledger.settle(tenant, given_up, Settlement::Unsent);
+            }
         }
     }
     shared.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
     reporter.finish(dir, shutdown.stop())
 }
 
-type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
+pub(crate) type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
 
 /// Starts the lanes, each with its share of tenants and connections.
-fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedTally>) {
-    let tenants: Vec<TenantIndex> = shared.plan.script.tenants().collect();
+pub(crate) fn spawn_lanes(
+    shared: &Arc<Shared>,
+    part: Shard,
+    shutdown: &Shutdown,
+) -> (Lanes, Vec<SharedTally>) {
+    let tenants: Vec<TenantIndex> = part.tenants(&shared.plan).collect();
     let connections_count = shared.plan.send.connections as usize;
     let connection = |index| shared.webhook.connection(index, shared.clock);
     let mut connections = (0..connections_count).map(connection);
@@ -85,8 +134,9 @@ fn spawn_lanes(shared: &Arc<Shared>, shutdown: &Shutdown) -> (Lanes, Vec<SharedT
     (lanes, tallies)
 }
 
-/// Waits for all lanes, reports every second, and passes on the wish to stop. A lane that cannot
-/// write the ledger stops all others.
+/// Waits for all lanes, reports every second, and passes on the wish to stop: the user's, or that
+/// of a condition. A lane that cannot write the ledger, or a report that cannot be written, stops
+/// all lanes.
 async fn attend<'s>(
     shared: &Shared,
     mut lanes: Lanes,
@@ -96,7 +146,7 @@ async fn attend<'s>(
 ) -> Result<(Vec<NotBegun>, Reporter<'s>), GeneratorError> {
     let mut left = Vec::new();
     let mut failure = None;
-    let mut next_report = shared.clock.now() + micros(SECOND);
+    let mut next_report = shared.clock.now().max(shared.plan.start) + micros(SECOND);
     loop {
         let next_stop = match *lane_stop.borrow() {
             Stop::No => Stop::Drain,
@@ -114,7 +164,20 @@ async fn attend<'s>(
             },
             () = shared.clock.sleep_until(next_report) => {
                 next_report += micros(SECOND);
-                reporter.report()?;
+                match reporter.report() {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        lane_stop.send_if_modified(|stop| {
+                            let changes = *stop < Stop::Drain;
+                            *stop = (*stop).max(Stop::Drain);
+                            changes
+                        });
+                    }
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        lane_stop.send_replace(Stop::Now);
+                    }
+                }
             }
             () = shutdown.asked(next_stop), if *lane_stop.borrow() != Stop::Now => {
                 lane_stop.send_replace(next_stop);
@@ -130,30 +193,23 @@ async fn attend<'s>(
 /// Takes the counts of all lanes every second, and writes them down.
 struct Reporter<'s> {
     shared: &'s Shared,
+    shard: Shard,
     tallies: Vec<SharedTally>,
     timeline: File,
     observers: Observers,
+    watchdog: Watchdog,
     total: Tally,
     planned: u64,
 }
 
-impl<'s> Reporter<'s> {
-    fn new(
-        shared: &'s Shared,
-        tallies: Vec<SharedTally>,
-        timeline: File,
-        observers: Observers,
-    ) -> Self {
-        let total = Tally::new(shared.classes.names().len());
-        Self { shared, tallies, timeline, observers, total, planned: 0 }
-    }
-
-    fn report(&mut self) -> Result<(), GeneratorError> {
+impl Reporter<'_> {
+    /// Reports the last second. Says whether the run is to be given up.
+    fn report(&mut self) -> Result<bool, GeneratorError> {
         let now = self.shared.clock.now();
-        let script = &self.shared.plan.script;
-        let planned: u64 =
-            script.tenants().map(|tenant| script.timeline(tenant).count_before(now)).sum();
-        let mut tally = Tally::new(self.shared.classes.names().len());
+        let Shared { plan, classes, ledger, .. } = self.shared;
+        let due = |tenant| plan.script.timeline(tenant).count_before(now);
+        let planned: u64 = self.shard.tenants(plan).map(due).sum();
+        let mut tally = Tally::new(classes.names().len());
         for lane in &self.tallies {
             let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             tally.add(&lane);
@@ -163,23 +219,28 @@ impl<'s> Reporter<'s> {
         self.total.add(&tally);
         let second = Second::new(now, planned - self.planned, &tally);
         self.planned = planned;
-        let Shared { plan, classes, .. } = self.shared;
         let total = &self.total;
         let saturated = total.lateness_max_us > plan.send.lateness_max_us;
         let moment =
             Moment { now, second: &second, tally: &tally, total, planned, saturated, classes };
         self.observers.tell(&moment);
         self.write(&second)?;
-        self.shared.ledger.flush().map_err(|source| GeneratorError::Ledger { source })
+        ledger.flush().map_err(|source| GeneratorError::Ledger { source })?;
+        Ok(self.watchdog.watch(&tally))
     }
 
     fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {
         self.report()?;
         let Shared { plan, classes, clock, .. } = self.shared;
-        let stopped = stop != Stop::No;
-        let summary = Summary::new(plan, classes, &self.total, clock.now(), stopped);
+        let ending = Ending {
+            at: clock.now(),
+            stopped: stop != Stop::No,
+            aborted: self.watchdog.tripped.take(),
+        };
+        let planned = self.shard.planned(plan);
+        let summary = Summary::new(plan, planned, classes, &self.total, ending);
         self.write(&Histograms::new(classes, &self.total))?;
-        dir.write_json("summary-0.json", &summary)?;
+        dir.write_json(&format!("summary-{}.json", self.shard.index), &summary)?;
         self.observers.finish(&summary, &self.total, classes)?;
         Ok(summary)
     }

@@ -15,13 +15,60 @@ pub(crate) struct Batching {
     pub(crate) age_max_us: i64,
 }
 
-/// Some consecutive events of one tenant.
+/// Some events of one tenant, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) tenant: TenantIndex,
-    pub(crate) seqs: Range<u64>,
+    pub(crate) seqs: Seqs,
     /// When it is full or old enough: when it is to be sent.
     pub(crate) send_at: UnixMicros,
+}
+
+/// Sequence numbers in order: mostly one range, more where events were dropped between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seqs {
+    first: Range<u64>,
+    more: Vec<Range<u64>>,
+}
+
+impl Seqs {
+    pub(crate) fn of(first: Range<u64>) -> Self {
+        Self { first, more: Vec::new() }
+    }
+
+    /// Appends a range that lies after all others.
+    pub(crate) fn push(&mut self, range: Range<u64>) {
+        let last = self.more.last_mut().unwrap_or(&mut self.first);
+        if last.is_empty() {
+            *last = range;
+        } else if last.end == range.start {
+            last.end = range.end;
+        } else {
+            self.more.push(range);
+        }
+    }
+
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        std::iter::once(&self.first).chain(&self.more).cloned()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.ranges().flatten().map(Seq)
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.ranges().map(|range| range.end - range.start).sum()
+    }
+
+    /// The last one of some.
+    pub(crate) fn last(&self) -> Seq {
+        Seq(self.more.last().unwrap_or(&self.first).end - 1)
+    }
+
+    /// The first one of some.
+    pub(crate) fn first(&self) -> Seq {
+        Seq(self.first.start)
+    }
 }
 
 /// The next batch of each of some tenants, the earliest first.
@@ -60,7 +107,7 @@ impl Schedule {
         if let Some(send_at) = self::send_at(timeline, end, self.batching) {
             self.next.push(Reverse((send_at, tenant, end)));
         }
-        Some(Batch { tenant, seqs: first..end, send_at })
+        Some(Batch { tenant, seqs: Seqs::of(first..end), send_at })
     }
 
     /// The tenants that are not done, each with its first event that was not taken.
@@ -120,7 +167,7 @@ mod tests {
         let script = script(rate, 10, 1);
         let batching = Batching { events_max, age_max_us: age_ms * 1_000 };
         let batches = all(&script, batching);
-        let sizes: Vec<_> = batches.iter().map(|batch| batch.seqs.end - batch.seqs.start).collect();
+        let sizes: Vec<_> = batches.iter().map(|batch| batch.seqs.count()).collect();
         assert_eq!(sizes, expected_sizes);
     }
 
@@ -139,8 +186,8 @@ mod tests {
         for tenant in script.tenants() {
             let mut next = 0;
             for batch in batches.iter().filter(|batch| batch.tenant == tenant) {
-                assert_eq!(batch.seqs.start, next);
-                next = batch.seqs.end;
+                assert_eq!(batch.seqs.first().0, next);
+                next = batch.seqs.last().0 + 1;
             }
             assert_eq!(next, 600);
         }
@@ -152,7 +199,8 @@ mod tests {
         let batching = Batching { events_max: 400, age_max_us: 100_000 };
         let mut schedule = Schedule::new(&script, script.tenants(), batching);
         let batch = schedule.take(&script, 3_000_000).unwrap();
-        assert!((299..=301).contains(&batch.seqs.end), "{batch:?}");
-        assert_eq!(schedule.take(&script, 9_999_999).unwrap().seqs.end, batch.seqs.end + 400);
+        let taken = batch.seqs.count();
+        assert!((299..=301).contains(&taken), "{batch:?}");
+        assert_eq!(schedule.take(&script, 9_999_999).unwrap().seqs.first().0, taken);
     }
 }

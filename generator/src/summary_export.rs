@@ -159,6 +159,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::report::Ending;
     use crate::view::tests::{BUSY, OK, START, tally};
 
     fn summary(total: &Tally, classes: &Classes) -> Summary {
@@ -175,7 +176,8 @@ mod tests {
             scale: Scale::default(),
         };
         let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
-        Summary::new(&plan, classes, total, START + 2_000_000, false)
+        let ending = Ending { at: START + 2_000_000, stopped: false, aborted: None };
+        Summary::new(&plan, plan.script.planned(), classes, total, ending)
     }
 
     #[test]
@@ -187,47 +189,47 @@ mod tests {
         lines.push(exported["root_group"].to_string());
         assert_eq!(exported.as_object().unwrap().len(), 2);
         expect![[r#"
-            checks {"fails":20,
-              "passes":70,
-              "value":0.7777777777777778}
-            data_sent {"count":90000,
-              "rate":45000.0}
-            dropped_iterations {"count":10,
-              "rate":5.0}
+            http_reqs {"count":3,
+              "rate":1.5}
+            http_req_failed {"passes":1,
+              "fails":2,
+              "value":0.3333333333333333}
             http_req_duration {"avg":7.002,
-              "max":7.003,
-              "med":7.003,
               "min":7.0,
+              "med":7.003,
+              "max":7.003,
               "p(90)":7.003,
               "p(95)":7.003}
             http_req_duration{expected_response:true} {"avg":7.002,
-              "max":7.003,
-              "med":7.003,
               "min":7.0,
+              "med":7.003,
+              "max":7.003,
               "p(90)":7.003,
               "p(95)":7.003}
-            http_req_failed {"fails":2,
-              "passes":1,
-              "value":0.3333333333333333}
-            http_reqs {"count":3,
-              "rate":1.5}
-            iteration_duration {"avg":8.204,
-              "max":8.207,
-              "med":8.207,
-              "min":8.2,
-              "p(90)":8.207,
-              "p(95)":8.207}
             iterations {"count":90,
               "rate":45.0}
-            {"checks":{"events are acknowledged":{"fails":20,
-              "id":"f329e1cc51ac2cf079f646516d000290",
-              "name":"events are acknowledged",
-              "passes":70,
-              "path":"::events are acknowledged"}},
-              "groups":{},
+            iteration_duration {"avg":8.204,
+              "min":8.2,
+              "med":8.207,
+              "max":8.207,
+              "p(90)":8.207,
+              "p(95)":8.207}
+            dropped_iterations {"count":10,
+              "rate":5.0}
+            checks {"passes":70,
+              "fails":20,
+              "value":0.7777777777777778}
+            data_sent {"count":90000,
+              "rate":45000.0}
+            {"name":"",
+              "path":"",
               "id":"d41d8cd98f00b204e9800998ecf8427e",
-              "name":"",
-              "path":""}"#]]
+              "groups":{},
+              "checks":{"events are acknowledged":{"name":"events are acknowledged",
+              "path":"::events are acknowledged",
+              "id":"f329e1cc51ac2cf079f646516d000290",
+              "passes":70,
+              "fails":20}}}"#]]
         .assert_eq(&lines.join("\n").replace(",\"", ",\n  \""));
     }
 

@@ -7,6 +7,8 @@ use harness::latency::Latencies;
 use harness::ledger::Settlement;
 use harness::webhook::Outcome;
 
+use crate::delivery::Fate;
+
 /// Counts over a stretch of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
@@ -28,6 +30,10 @@ pub(crate) struct Tally {
     /// The longest that a batch waited for a connection: for the target's answers, in µs.
     pub(crate) blocked_max_us: i64,
     pub(crate) in_flight: u64,
+    /// Events that API servers dropped, because their buffers were full.
+    pub(crate) dropped: u64,
+    /// Batches that a bad client sent again after they were acknowledged.
+    pub(crate) resent: u64,
 }
 
 /// Events by how far they came.
@@ -37,12 +43,17 @@ pub(crate) struct EventCounts {
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
+    /// Acknowledged, but sent in a way in which the pipeline cannot be expected to store them.
+    pub(crate) spoiled: u64,
 }
 
 impl EventCounts {
-    fn settle(&mut self, events: u64, settlement: Settlement) {
+    fn settle(&mut self, events: u64, spoiled: u64, settlement: Settlement) {
         match settlement {
-            Settlement::Acknowledged => self.acknowledged += events,
+            Settlement::Acknowledged | Settlement::Spoiled => {
+                self.acknowledged += events - spoiled;
+                self.spoiled += spoiled;
+            }
             Settlement::Refused => self.refused += events,
             Settlement::Unknown | Settlement::Unsent => self.unknown += events,
         }
@@ -53,6 +64,7 @@ impl EventCounts {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.unknown += other.unknown;
+        self.spoiled += other.spoiled;
     }
 }
 
@@ -71,14 +83,14 @@ impl Tally {
         self.tenants.entry(tenant).or_default().sent += events;
     }
 
-    /// Counts how the request of some events ended.
-    pub(crate) fn end(&mut self, tenant: TenantIndex, events: u64, outcome: Outcome) {
-        let settlement = outcome.settlement();
+    /// Counts what became of some events, of which some may have been spoiled.
+    pub(crate) fn end(&mut self, tenant: TenantIndex, events: u64, spoiled: u64, fate: &Fate) {
         self.in_flight -= 1;
-        self.requests_acknowledged += u64::from(settlement == Settlement::Acknowledged);
-        self.events.settle(events, settlement);
-        self.tenants.entry(tenant).or_default().settle(events, settlement);
-        *self.outcomes.entry(outcome).or_default() += events;
+        let is_acknowledged = fate.settlement == Settlement::Acknowledged;
+        self.requests_acknowledged += u64::from(is_acknowledged);
+        self.events.settle(events, spoiled, fate.settlement);
+        self.tenants.entry(tenant).or_default().settle(events, spoiled, fate.settlement);
+        *self.outcomes.entry(fate.outcome).or_default() += events;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -98,6 +110,8 @@ impl Tally {
         self.lateness_max_us = self.lateness_max_us.max(other.lateness_max_us);
         self.blocked_max_us = self.blocked_max_us.max(other.blocked_max_us);
         self.in_flight += other.in_flight;
+        self.dropped += other.dropped;
+        self.resent += other.resent;
     }
 
     /// The latencies of all classes together.
@@ -126,6 +140,8 @@ impl Tally {
             lateness_max_us: 0,
             blocked_max_us: 0,
             in_flight: 0,
+            dropped: 0,
+            resent: 0,
         }
     }
 }
@@ -146,7 +162,7 @@ mod tests {
         for (tenant, events, outcome) in [(3, 10, OK), (1, 5, BUSY), (3, 7, Outcome::NotConnected)]
         {
             tally.begin(TenantIndex(tenant), events, 100);
-            tally.end(TenantIndex(tenant), events, outcome);
+            tally.end(TenantIndex(tenant), events, 0, &Fate::at_once(outcome));
         }
         tally.begin(TenantIndex(1), 2, 100);
         let counts = |sent, acknowledged, refused, unknown| EventCounts {
@@ -154,6 +170,7 @@ mod tests {
             acknowledged,
             refused,
             unknown,
+            spoiled: 0,
         };
         assert_eq!(tally.events, counts(24, 10, 7, 5));
         assert_eq!(tally.tenants[&TenantIndex(1)], counts(7, 0, 0, 5));
@@ -163,7 +180,7 @@ mod tests {
         let mut total = tally.clone();
         tally.restart();
         assert_eq!((tally.requests, tally.in_flight, tally.tenants.len()), (0, 1, 0));
-        tally.end(TenantIndex(1), 2, OK);
+        tally.end(TenantIndex(1), 2, 0, &Fate::at_once(OK));
         total.in_flight = 0;
         total.add(&tally);
         assert_eq!((total.events, total.in_flight), (counts(24, 12, 7, 5), 0));

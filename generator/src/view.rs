@@ -96,7 +96,7 @@ impl About {
             end: plan.end,
             connections: plan.send.connections,
             lateness_max_us: plan.send.lateness_max_us,
-            stages: stages(profile),
+            stages: stages(plan, profile),
             tenants: tenants.map(name).collect(),
         }
     }
@@ -109,16 +109,22 @@ impl About {
     }
 }
 
-fn stages(profile: &Profile) -> Vec<(i64, String)> {
+/// The stages as they are run, whatever the command line made of them.
+fn stages(plan: &Plan, profile: &Profile) -> Vec<(i64, String)> {
     let mut end_us = 0;
-    let mut stages = Vec::with_capacity(profile.stages.len());
-    for stage in &profile.stages {
-        let numbers = stage.numbers().expect("a valid profile has valid stages");
-        end_us += i64::try_from(numbers.duration_us).expect("at most a thousand years");
-        let (rate, tenants, duration) = (&stage.rate, &stage.tenants, &stage.duration);
-        stages.push((end_us, format!("{rate} each, {tenants} tenants, {duration}")));
-    }
-    stages
+    let ramp = |first: String, last: String| {
+        if first == last { first } else { format!("{first} -> {last}") }
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a million a second is exact")]
+    let rate = |milli: u64| format!("{}/s", milli as f64 / 1_000.0);
+    let of_stage = |stage: events::timeline::Stage| {
+        end_us += i64::try_from(stage.duration_us).expect("at most a thousand years");
+        let rates = ramp(rate(stage.rate_milli.0), rate(stage.rate_milli.1));
+        let tenants = ramp(stage.tenants.0.to_string(), stage.tenants.1.to_string());
+        let seconds = stage.duration_us / 1_000_000;
+        (end_us, format!("{rates} each, {tenants} tenants, {seconds} s"))
+    };
+    plan.spec.scale.stages(profile).into_iter().map(of_stage).collect()
 }
 
 /// A second of a run, as the reporter has it.
@@ -238,6 +244,7 @@ pub(crate) mod tests {
     use hyper::StatusCode;
 
     use super::*;
+    use crate::delivery::Fate;
     use harness::webhook::Outcome;
 
     pub(crate) const START: UnixMicros = 1_790_000_000_000_000;
@@ -264,7 +271,7 @@ pub(crate) mod tests {
         let mut tally = Tally::new(1);
         for (tenant, events, outcome) in sent {
             tally.begin(TenantIndex(*tenant), *events, events * 1_000);
-            tally.end(TenantIndex(*tenant), *events, *outcome);
+            tally.end(TenantIndex(*tenant), *events, 0, &Fate::at_once(*outcome));
             let latencies = &mut tally.latencies[0];
             latencies.due_to_sent.record_n(1_200, *events).unwrap();
             latencies.sent_to_acknowledged.record_n(7_000, *events).unwrap();

@@ -1,9 +1,10 @@
 //! The one place that knows what time it is.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use events::timeline::UnixMicros;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// A clock that starts at the machine's time and from then on only moves forward.
 ///
@@ -45,6 +46,37 @@ impl Clock {
     /// Waits until a time has come.
     pub async fn sleep_until(&self, at: UnixMicros) {
         tokio::time::sleep_until(self.instant_of(at)).await;
+    }
+
+    /// Returns an alarm, which waits for one time after another.
+    pub fn alarm(&self) -> Alarm {
+        let sleep = Box::pin(tokio::time::sleep_until(self.anchor));
+        Alarm { clock: *self, sleep, at: self.anchor_unix }
+    }
+}
+
+/// Waits for one time after another, and is cheap where a wait is given up and taken up again.
+///
+/// The runtime's timers are up to a millisecond late; one who is woken meanwhile by something
+/// else, and asks again, learns at once that the time has come.
+#[derive(Debug)]
+pub struct Alarm {
+    clock: Clock,
+    sleep: Pin<Box<Sleep>>,
+    at: UnixMicros,
+}
+
+impl Alarm {
+    /// Waits until a time has come; not at all, if it has.
+    pub async fn wait_until(&mut self, at: UnixMicros) {
+        if self.clock.now() >= at {
+            return;
+        }
+        if at != self.at {
+            self.sleep.as_mut().reset(self.clock.instant_of(at));
+            self.at = at;
+        }
+        self.sleep.as_mut().await;
     }
 }
 

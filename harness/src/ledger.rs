@@ -39,6 +39,9 @@ pub enum Settlement {
     Unknown = 3,
     /// Given up before any byte left.
     Unsent = 4,
+    /// The target answered 2xx, but on purpose it was sent in a way in which nobody can be
+    /// expected to store it.
+    Spoiled = 5,
 }
 
 /// Writes the ledger of one shard. Shared by all senders of a process.
@@ -164,6 +167,7 @@ pub struct Account {
     pub refused: RangeSet,
     pub unknown: RangeSet,
     pub unsent: RangeSet,
+    pub spoiled: RangeSet,
 }
 
 impl Account {
@@ -175,7 +179,8 @@ impl Account {
     /// Events without an answer that settles them: those settled as unknown, and those that were
     /// reserved when the sender died.
     pub fn unknown(&self) -> RangeSet {
-        self.attempted().difference(&self.acknowledged).difference(&self.refused)
+        let settled = self.attempted().difference(&self.acknowledged).difference(&self.refused);
+        settled.difference(&self.spoiled)
     }
 
     fn of(&mut self, kind: u8) -> Option<&mut RangeSet> {
@@ -185,6 +190,7 @@ impl Account {
             2 => &mut self.refused,
             3 => &mut self.unknown,
             4 => &mut self.unsent,
+            5 => &mut self.spoiled,
             _ => return None,
         })
     }

@@ -418,6 +418,19 @@ fn signed(micros: u64) -> i64 {
     i64::try_from(micros).expect("at most a thousand years")
 }
 
+/// Returns the run ID that all shards of a run find without talking: it follows from what they
+/// have in common.
+pub fn shared_run_id(profile: &str, seed: u64, start: UnixMicros, shards: u32) -> Uuid {
+    let mut hash = Sha256::new();
+    hash.update(profile.len().to_le_bytes());
+    hash.update(profile);
+    hash.update(seed.to_le_bytes());
+    hash.update(start.to_le_bytes());
+    hash.update(shards.to_le_bytes());
+    let bytes: [u8; 16] = hash.finalize()[..16].try_into().expect("it has 32 bytes");
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
 fn sha256_hex(text: &str) -> String {
     Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a string takes what is written to it");

@@ -21,6 +21,12 @@ pub struct RunDir {
 pub enum RunDirError {
     #[error("there is a run in {} already; name another directory", path.display())]
     Occupied { path: PathBuf },
+    #[error(
+        "there is another run in {}: shards that share a directory have the same profile, seed, \
+         scale, start, run ID and number of shards",
+        path.display()
+    )]
+    OtherRun { path: PathBuf },
     #[error("there is no run in {}: it has no run.json", path.display())]
     NoRun { path: PathBuf },
     #[error("cannot use the run directory {}", path.display())]
@@ -56,6 +62,29 @@ impl RunDir {
         }
         fs::create_dir_all(path).map_err(|source| dir.io(source))?;
         dir.write_json("run.json", spec)?;
+        Ok(dir)
+    }
+
+    /// Makes the directory and records the run, or joins the other shards of the same run that
+    /// have done so.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError`] if there is another run, or this shard of it already, or the file
+    /// system refuses.
+    pub fn join(path: &Path, spec: &RunSpec, shard: u32) -> Result<Self, RunDirError> {
+        let dir = Self { path: path.to_owned() };
+        if !dir.record().exists() {
+            return Self::create(path, spec);
+        }
+        let (dir, plan) = Self::open(path)?;
+        let found = RunSpec { targets: spec.targets.clone(), ..plan.spec };
+        if found != *spec {
+            return Err(RunDirError::OtherRun { path: path.to_owned() });
+        }
+        if dir.ledger(shard).exists() {
+            return Err(RunDirError::Occupied { path: path.to_owned() });
+        }
         Ok(dir)
     }
 

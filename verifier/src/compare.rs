@@ -32,6 +32,9 @@ pub struct Fates {
     pub acknowledged: RangeSet,
     pub refused: RangeSet,
     pub unknown: RangeSet,
+    /// Acknowledged, but sent on purpose in a way in which nobody can be expected to store them:
+    /// whatever became of them is no finding.
+    pub spoiled: RangeSet,
     /// Acknowledged and in the stream.
     pub in_stream: RangeSet,
     /// Acknowledged and stored.
@@ -65,6 +68,7 @@ pub struct Totals {
     pub acknowledged: u64,
     pub refused: u64,
     pub unknown: u64,
+    pub spoiled: u64,
     pub in_stream: u64,
     pub stored: u64,
     pub lost: u64,
@@ -94,6 +98,7 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
     let attempted = account.attempted();
     let acknowledged = account.acknowledged.clone();
     let unknown = account.unknown();
+    let spoiled = &account.spoiled;
     let stored = &held.in_table.seqs;
     let missing = acknowledged.difference(stored);
     let nothing = RangeSet::new();
@@ -118,9 +123,14 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         stored: acknowledged.intersection(stored),
         recovered: unknown.intersection(stored),
         unresolved: unknown.difference(stored),
-        unexpected: stored.difference(&acknowledged.union(&unknown)),
-        duplicated_before_nats: repeated_in_stream.clone(),
-        duplicated_after_nats: held.in_table.repeated.difference(repeated_in_stream),
+        unexpected: stored.difference(&acknowledged.union(&unknown)).difference(spoiled),
+        duplicated_before_nats: repeated_in_stream.difference(spoiled),
+        duplicated_after_nats: held
+            .in_table
+            .repeated
+            .difference(repeated_in_stream)
+            .difference(spoiled),
+        spoiled: spoiled.clone(),
         corrupted: RangeSet::new(),
         attempted,
         acknowledged,
@@ -142,7 +152,10 @@ impl Fates {
         let count = RangeSet::count;
         self.planned == count(&self.attempted) + count(&self.unsent)
             && count(&self.attempted)
-                == count(&self.acknowledged) + count(&self.refused) + count(&self.unknown)
+                == count(&self.acknowledged)
+                    + count(&self.refused)
+                    + count(&self.unknown)
+                    + count(&self.spoiled)
             && count(&self.acknowledged) == count(&self.stored) + count(&self.lost())
             && count(&self.unknown) == count(&self.recovered) + count(&self.unresolved)
     }
@@ -160,6 +173,7 @@ impl Totals {
             acknowledged: count(|fates| &fates.acknowledged),
             refused: count(|fates| &fates.refused),
             unknown: count(|fates| &fates.unknown),
+            spoiled: count(|fates| &fates.spoiled),
             in_stream: count(|fates| &fates.in_stream),
             stored: count(|fates| &fates.stored),
             lost: sum(&|fates| fates.lost().count()),
@@ -197,6 +211,7 @@ mod tests {
             refused: set([80..85]),
             unknown: set([85..90]),
             unsent: set([95..100]),
+            spoiled: RangeSet::new(),
         }
     }
 
@@ -249,7 +264,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_stores_hold_the_account_adds_up(
-            kinds in proptest::collection::vec(0u8..6, 0..60),
+            kinds in proptest::collection::vec(0u8..7, 0..60),
             stream in proptest::collection::btree_set(0u64..80, 0..60),
             table in proptest::collection::btree_set(0u64..80, 0..60),
         ) {
@@ -261,6 +276,7 @@ mod tests {
                     2 => Some(&mut account.refused),
                     3 => Some(&mut account.unknown),
                     4 => Some(&mut account.unsent),
+                    5 => Some(&mut account.spoiled),
                     _ => Some(&mut account.reserved),
                 }) else { continue };
                 set.insert(seq..seq + 1);

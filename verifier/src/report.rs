@@ -158,6 +158,9 @@ impl fmt::Display for Report {
             line("      recovered", totals.recovered, "  stored all the same")?;
             line("      unresolved", totals.unresolved, "  not stored")?;
         }
+        if totals.spoiled > 0 {
+            line("    spoiled", totals.spoiled, "  sent as a bad client sends them")?;
+        }
         line("    acknowledged", totals.acknowledged, "")?;
         if self.path == DeliveryPath::Pipeline {
             line("      in stream", totals.in_stream, "")?;

@@ -9,7 +9,7 @@ use events::event::Event;
 use events::identity::{RunMark, Seq, TenantIndex};
 use events::mix::{Kind, Mix};
 use events::policy::{Level, Policy};
-use events::render::{EVENT_BYTES_MAX, Form, METADATA_BYTES_MAX, render};
+use events::render::{EVENT_BYTES_MAX, Form, METADATA_BYTES_MAX, render, render_received};
 use events::row::Columns;
 use events::script::{DAY_US, Days, Script, midnight};
 use events::timeline::{Arrival, Curve, Stage, Timeline};
@@ -92,6 +92,25 @@ fn ten_thousand_events_of_each_mix_and_policy_pass_a_strict_decoder() {
             assert!(event.to_go_json().unwrap() == bytes, "not canonical: {event:?}");
             assert!(!bytes.iter().any(|byte| b"<>".contains(byte)), "Go escapes these");
         }
+    }
+}
+
+#[test]
+fn the_stage_in_which_a_request_is_received_knows_less() {
+    let script = live_as(16, 3, of_cluster(Policy::All(Level::Metadata)));
+    for (tenant, seq) in (0..3).flat_map(|tenant| (0..3_000).map(move |seq| (tenant, seq))) {
+        let facts = script.facts(TenantIndex(tenant), Seq(seq)).unwrap();
+        let mut bytes = Vec::new();
+        render_received(&facts, Form::Item, &mut bytes);
+        let received: Event = serde_json::from_slice(&bytes).unwrap();
+        assert!(received.to_go_json().unwrap() == bytes);
+        let complete = Event::of(&facts);
+        assert_eq!(received.audit_id, complete.audit_id);
+        assert_eq!(received.stage, "RequestReceived");
+        assert_eq!(received.stage_timestamp, complete.request_received_timestamp);
+        assert!(received.response_status.is_none() && received.annotations.is_empty());
+        let uid = received.object_ref.and_then(|of| of.uid);
+        assert!(uid.is_none() || facts.subresource == Subresource::Binding);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use auditstorm_generator::{Observers, Summary, run};
+use auditstorm_generator::{Observers, RunContext, Shard, Summary, Watchdog, run};
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
@@ -140,8 +140,15 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
     let place = tempfile::tempdir().unwrap();
     let dir = RunDir::create(place.path(), &plan.spec).unwrap();
     let (_keep, shutdown) = Shutdown::manual();
-    let observers = Observers::none();
-    let summary = run(plan, &dir, webhook, clock, shutdown, observers).await.unwrap();
+    let context = RunContext {
+        webhook,
+        clock,
+        shutdown,
+        observers: Observers::none(),
+        shard: Shard::WHOLE,
+        watchdog: Watchdog::new(Vec::new()),
+    };
+    let summary = run(plan, &dir, context).await.unwrap();
     let (dir, plan) = RunDir::open(place.path()).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
     (summary, ledger)

@@ -2,13 +2,15 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use events::timeline::UnixMicros;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::{Request, Response};
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
 
@@ -22,16 +24,26 @@ pub struct Connection {
     target: Arc<Target>,
     clock: Clock,
     open: Option<Open>,
+    retry_after: Option<Duration>,
 }
 
 impl Connection {
     pub(super) fn new(target: Arc<Target>, clock: Clock) -> Self {
-        Self { target, clock, open: None }
+        Self { target, clock, open: None, retry_after: None }
+    }
+
+    /// Returns how long the server wants one to wait before the last request is sent again, if it
+    /// said so with a status of 429 or 5xx.
+    ///
+    /// Source: `k8s.io/client-go/rest/with_retry.go`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Posts a body and waits for the whole answer, at most until `deadline`.
     pub async fn post(&mut self, body: Bytes, deadline: Instant) -> Outcome {
         self.close_if_old();
+        self.retry_after = None;
         let exchange = tokio::time::timeout_at(deadline, self.exchange(body));
         let Ok(outcome) = exchange.await else {
             // The answer may still come: this connection must not be asked again.
@@ -82,6 +94,9 @@ impl Connection {
     /// Reads the answer to its end, so that the connection can be used again.
     async fn settle(&mut self, response: Response<Incoming>) -> Outcome {
         let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            self.retry_after = retry_after(response.headers());
+        }
         match drain(response.into_body()).await {
             Ok(Drained::Whole) => Outcome::Answered(status),
             Ok(Drained::TooLong) => {
@@ -193,6 +208,12 @@ impl Fate {
             _ => Self::Begun,
         }
     }
+}
+
+/// Reads a wait in whole seconds, of an hour at most; client-go takes no dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3_600)))
 }
 
 /// How much of an answer's body was read.

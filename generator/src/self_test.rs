@@ -1,0 +1,166 @@
+//! How much this machine could send: a short run of the same shape against a sink in this process.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser;
+use events::timeline::UnixMicros;
+use harness::clock::{Clock, micros};
+use harness::ledger::LedgerWriter;
+use harness::plan::{Plan, RunSpec, SendPlan};
+use harness::profile::{Profile, Stage};
+use harness::scale::Scale;
+use harness::shutdown::{Shutdown, Stop};
+use harness::webhook::{Webhook, WebhookArgs};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::classes::Classes;
+use crate::lane::Shared;
+use crate::reservation::Reservation;
+use crate::run::{Shard, spawn_lanes};
+
+/// What a self-test has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Headroom {
+    /// Events a second that this process can make, send and see acknowledged.
+    pub(crate) events_per_second: f64,
+    /// The highest rate of the plan.
+    pub(crate) peak_per_second: f64,
+}
+
+impl fmt::Display for Headroom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events_per_second, peak_per_second } = self;
+        let factor = events_per_second / peak_per_second;
+        write!(
+            f,
+            "headroom: {events_per_second:.0} events/s to a sink in this process, {factor:.1} \
+             times the plan's peak of {peak_per_second:.0}/s"
+        )?;
+        if factor < ENOUGH { write!(f, " (too little: expect saturation)") } else { Ok(()) }
+    }
+}
+
+/// Sends events of a plan for about a third of a second, as fast as it can, to a sink of its own.
+///
+/// # Errors
+///
+/// Returns the operating system's error if there is no port or no temporary file to be had.
+pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headroom> {
+    let peak_per_second = peak(plan, profile);
+    let test = test_plan(plan, profile);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let sink = tokio::spawn(swallow(listener));
+    let ledger_path = std::env::temp_dir().join(format!("auditstorm-{}", test.spec.run_id));
+    let ledger = Arc::new(LedgerWriter::create(&ledger_path)?);
+    // It stays usable as long as it is open, and is gone with the process, however that ends.
+    std::fs::remove_file(&ledger_path)?;
+    let clock = Clock::starting_at(test.start);
+    let url = format!("http://{address}/");
+    let args = Target::parse_from(["self-test", "--webhook", &url]).args;
+    let webhook = Webhook::from_args(&args, test.send.timeout).map_err(io::Error::other)?;
+    let reservation = Reservation::new(Arc::clone(&ledger), &test);
+    let classes = Classes::of_groups(&test.groups);
+    let shared = Arc::new(Shared { plan: test, classes, webhook, clock, ledger, reservation });
+    let (stop, shutdown) = Shutdown::manual();
+    let (mut lanes, tallies) = spawn_lanes(&shared, Shard::WHOLE, &shutdown);
+    clock.sleep_until(shared.plan.start + micros(WARM_UP)).await;
+    let acknowledged = || -> u64 {
+        let of_lane = |tally: &crate::lane::SharedTally| {
+            tally.lock().map_or(0, |tally| tally.events.acknowledged)
+        };
+        tallies.iter().map(of_lane).sum()
+    };
+    let (before, begun) = (acknowledged(), clock.now());
+    clock.sleep_until(begun + micros(MEASURED)).await;
+    let (after, ended) = (acknowledged(), clock.now());
+    stop.send_replace(Stop::Now);
+    while lanes.join_next().await.is_some() {}
+    sink.abort();
+    let events_per_second = rate(after - before, ended - begun);
+    Ok(Headroom { events_per_second, peak_per_second })
+}
+
+/// All of it, with room for a slow machine.
+pub(crate) const TAKES_MAX: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(80);
+const MEASURED: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Parser)]
+struct Target {
+    #[command(flatten)]
+    args: WebhookArgs,
+}
+
+/// The same events, all due at once, and sent without waiting for batches.
+fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
+    let tenants = plan.groups.of_tenant.len();
+    let tenants = u32::try_from(tenants).unwrap_or(TENANTS_MAX).min(TENANTS_MAX);
+    let rate = (RATE_PER_SECOND / tenants).min(1_000_000);
+    let stage = Stage {
+        duration: "1s".to_owned(),
+        rate: format!("{rate}/s"),
+        tenants: tenants.to_string(),
+    };
+    let flood = Profile { stages: vec![stage], skew: 0.0, ..profile.clone() };
+    let spec = RunSpec { scale: Scale::default(), shards: 1, ..plan.spec.clone() };
+    let mut test = Plan::new(spec, &flood);
+    let batch_events = plan.send.backend.map_or(plan.send.batch_events, |rules| {
+        u32::try_from(rules.batch_events).unwrap_or(u32::MAX)
+    });
+    test.send = SendPlan { backend: None, batch_events, batch_age_us: 1_000_000, ..plan.send };
+    test
+}
+
+const TENANTS_MAX: u32 = 200;
+
+/// Less headroom than this is eaten up by the target, if it is on the same machine.
+const ENOUGH: f64 = 1.5;
+
+/// More than any machine makes.
+const RATE_PER_SECOND: u32 = 4_000_000;
+
+/// The highest rate of all stages, in events per second.
+#[expect(clippy::cast_precision_loss, reason = "a figure for a person to read")]
+fn peak(plan: &Plan, profile: &Profile) -> f64 {
+    let at = |rate_milli: u64, tenants: u32| rate_milli as f64 / 1_000.0 * f64::from(tenants);
+    let stages = plan.spec.scale.stages(profile);
+    let of_stage = |stage: &events::timeline::Stage| {
+        at(stage.rate_milli.0, stage.tenants.0).max(at(stage.rate_milli.1, stage.tenants.1))
+    };
+    stages.iter().map(of_stage).fold(0.001, f64::max)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for a person to read")]
+fn rate(events: u64, micros: UnixMicros) -> f64 {
+    events as f64 / (micros.max(1) as f64 / 1e6)
+}
+
+/// Takes all that comes, and answers 204.
+async fn swallow(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).ok();
+        tokio::spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new();
+            connection.serve_connection(TokioIo::new(stream), service_fn(answer)).await.ok();
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let mut body = request.into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
