@@ -31,11 +31,28 @@ check: ## Check form, lints and documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 .PHONY: bench
-bench: bench-make-events bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
+bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
+       bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
 	cargo bench --quiet -p events --bench make_events
+
+.PHONY: bench-distances
+bench-distances: ## Shares and sizes of events against the published ones
+	cargo bench --quiet -p events --bench distances
+
+.PHONY: bench-post-single
+bench-post-single: release bench-setup ## Posting single events, against k6 and wrk
+	cargo bench --quiet -p auditstorm-generator --bench post -- single
+
+.PHONY: bench-post-batch
+bench-post-batch: release bench-setup ## Posting lists of 400 events, against k6, and making + wrk
+	cargo bench --quiet -p auditstorm-generator --bench post -- batch
+
+.PHONY: bench-generator-memory
+bench-generator-memory: release bench-setup ## Memory of the generator at 50,000 events a second
+	cargo bench --quiet -p auditstorm-generator --bench post -- memory
 
 .PHONY: bench-reconcile-10m
 bench-reconcile-10m: release ## Loading and reconciling 10 million rows
@@ -45,8 +62,15 @@ bench-reconcile-10m: release ## Loading and reconciling 10 million rows
 .PHONY: bench-smoke
 bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
 	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
+	AUDITSTORM_BENCH_EVENTS=20000 cargo bench --quiet --profile dev -p events --bench distances
+	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
+	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
 	@$(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
 	  cargo bench --quiet --profile dev -p auditstorm-verifier --bench reconcile_10m
+
+.PHONY: bench-setup
+bench-setup: ## Fetch what the benches of posting measure against into .sandbox
+	@generator/benches/post/setup.sh .sandbox/bench-peers
 
 .PHONY: setup
 setup: build ## Fetch the servers of the sandbox into .sandbox

@@ -154,17 +154,10 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let plan = plan(args, &text, &profile, clock)?;
         let shard = args.shard.unwrap_or(Shard::WHOLE);
         let webhook = open_webhook(&args.webhook, &plan).await?;
-        let path = args
-            .out
-            .clone()
-            .unwrap_or_else(|| ["runs", &plan.spec.run_id.to_string()].iter().collect());
-        let dir = match args.shard {
-            Some(shard) => RunDir::join(&path, &plan.spec, shard.index)?,
-            None => RunDir::create(&path, &plan.spec)?,
-        };
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
         self_test(args, &plan, &profile).await?;
         let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
+        let dir = open_dir(args, &plan)?;
         let watchdog = Watchdog::new(args.abort_on.clone());
         let context = RunContext { webhook, clock, shutdown, observers, shard, watchdog };
         let summary = run(plan, &dir, context).await?;
@@ -174,6 +167,15 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
             Summary { aborted: Some(_), .. } => Exit::Threshold,
             _ => Exit::Done,
         })
+    })
+}
+
+fn open_dir(args: &Run, plan: &Plan) -> Result<RunDir, GeneratorError> {
+    let named = || ["runs", &plan.spec.run_id.to_string()].iter().collect();
+    let path = args.out.clone().unwrap_or_else(named);
+    Ok(match args.shard {
+        Some(shard) => RunDir::join(&path, &plan.spec, shard.index)?,
+        None => RunDir::create(&path, &plan.spec)?,
     })
 }
 

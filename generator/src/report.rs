@@ -234,7 +234,7 @@ impl fmt::Display for Summary {
         }
         let requests = self.requests;
         writeln!(f, "{requests} requests, {} bytes, {:.1} s", self.bytes, self.duration_s)?;
-        writeln!(f, "latency in ms             p50       p95       p99       max")?;
+        writeln!(f, "latency in ms             p50       p95       p99     p99.9       max")?;
         let &Self { due_to_acknowledged, sent_to_acknowledged, due_to_sent, .. } = self;
         write!(f, "{}", ClassLatencies { due_to_acknowledged, sent_to_acknowledged, due_to_sent })?;
         if self.classes.len() > 1 {
@@ -253,8 +253,11 @@ impl fmt::Display for ClassLatencies {
             ("sent to acknowledged", self.sent_to_acknowledged),
             ("due to sent         ", self.due_to_sent),
         ];
-        for (name, Percentiles { p50_ms, p95_ms, p99_ms, max_ms }) in rows {
-            writeln!(f, "  {name}{p50_ms:>9.1} {p95_ms:>9.1} {p99_ms:>9.1} {max_ms:>9.1}")?;
+        for (name, Percentiles { p50_ms, p95_ms, p99_ms, p99_9_ms, max_ms }) in rows {
+            writeln!(
+                f,
+                "  {name}{p50_ms:>9.1} {p95_ms:>9.1} {p99_ms:>9.1} {p99_9_ms:>9.1} {max_ms:>9.1}"
+            )?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ pub struct Percentiles {
     pub p50_ms: f64,
     pub p95_ms: f64,
     pub p99_ms: f64,
+    pub p99_9_ms: f64,
     pub max_ms: f64,
 }
 
@@ -70,6 +71,7 @@ pub fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
         p50_ms: at(0.5),
         p95_ms: at(0.95),
         p99_ms: at(0.99),
+        p99_9_ms: at(0.999),
         max_ms: histogram.max() as f64 / 1_000.0,
     }
 }

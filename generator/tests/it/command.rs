@@ -52,7 +52,11 @@ fn wrong_usage_is_told_with_exit_code_2() {
     let many = ["http://x"; 100].join(",");
     place.check(&["run", "good.yaml", "--webhook", &many], 2, "raise `send.connections`");
     place.check(&["emit", "good.yaml", "--events", "11"], 2, "has 10 events");
-    place.check(&["emit", "good.yaml", "--events", "1", "--start", "today"], 2, "2026-01-31T12:00:00Z");
+    place.check(
+        &["emit", "good.yaml", "--events", "1", "--start", "today"],
+        2,
+        "2026-01-31T12:00:00Z",
+    );
     place.check(&["profiles", "nothing"], 2, "one of: demo, smoke");
 }
 

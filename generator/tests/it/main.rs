@@ -4,4 +4,5 @@
 mod command;
 mod emitted;
 mod observed;
+mod sending;
 mod targets;

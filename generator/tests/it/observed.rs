@@ -77,7 +77,7 @@ fn elsewhere_there_is_a_line_every_ten_seconds() {
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{stderr}");
     assert!(lines[0].starts_with("at=20"), "{stderr}");
-    assert!(lines[0].contains(" elapsed_s=10 planned=5"), "{stderr}");
+    assert!(lines[0].contains(" elapsed_s=10 planned=600 "), "{stderr}");
     assert!(stdout.contains("acknowledged           660"), "{stdout}");
     let exported = json(&place.path().join("k6.json"));
     assert_eq!(exported["metrics"]["iterations"]["count"], 660);
