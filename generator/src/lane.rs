@@ -19,7 +19,6 @@ use harness::webhook::{Connection, Webhook};
 
 use crate::backend::Handover;
 use crate::body::{Bodies, Spoils, buffer_of};
-use crate::classes::Classes;
 use crate::delivery::{Delivery, Fate};
 use crate::faults::{BatchFault, Spoiler};
 use crate::feed::{Feed, NotBegun};
@@ -31,7 +30,6 @@ use crate::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
-    pub(crate) classes: Classes,
     pub(crate) webhook: Webhook,
     pub(crate) clock: Clock,
     pub(crate) ledger: Arc<LedgerWriter>,
@@ -184,7 +182,7 @@ impl<'s> Lane<'s> {
         tally.requests += fate.requests - 1;
         tally.resent += u64::from(fate.resent);
         tally.end(batch.tenant, batch.seqs.count(), spoiled, &fate);
-        let latencies = &mut tally.latencies[self.shared.classes.of(batch.tenant)];
+        let latencies = &mut tally.latencies[self.shared.plan.classes.of(batch.tenant)];
         for due in &idle.dues {
             record(&mut latencies.due_to_sent, fate.begun - due);
             if is_acknowledged {

@@ -7,7 +7,6 @@
 mod abort;
 mod backend;
 mod body;
-mod classes;
 pub mod cli;
 mod delivery;
 mod draw;

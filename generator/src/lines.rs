@@ -72,8 +72,8 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::classes::Classes;
     use crate::view::tests::{BUSY, OK, START, about, tally};
+    use harness::plan::Classes;
 
     #[test]
     fn every_ten_seconds_there_is_a_line() {

@@ -149,7 +149,7 @@ impl Metrics {
         self.lateness.set(milliseconds(tally.lateness_max_us) / 1_000.0);
         self.blocked.set(milliseconds(tally.blocked_max_us) / 1_000.0);
         self.saturated.set(moment.saturated.into());
-        for (name, latencies) in moment.classes.names().iter().zip(&tally.latencies) {
+        for (name, latencies) in moment.classes.names.iter().zip(&tally.latencies) {
             self.add_latencies(&ClassLabel { class: name.clone() }, latencies);
         }
         if let Some(tenants) = &self.tenants {
@@ -225,10 +225,10 @@ mod tests {
     use prometheus_client::encoding::text;
 
     use super::*;
-    use crate::classes::Classes;
     use crate::report::Second;
     use crate::tally::Tally;
     use crate::view::tests::{BUSY, OK, START, tally};
+    use harness::plan::Classes;
 
     /// The values after two seconds, without what only the machine knows.
     fn scraped(series: TenantSeries, tally: &Tally) -> Vec<String> {

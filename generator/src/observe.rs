@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use harness::metrics::MetricsServer;
-use harness::plan::Plan;
+use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
 use harness::shutdown::Shutdown;
 
-use crate::classes::Classes;
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};
 use crate::progress::{Progress, Telling};

@@ -6,12 +6,11 @@ use std::fmt;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use harness::latency::{Latencies, Percentiles, encoded, percentiles};
-use harness::plan::Plan;
+use harness::plan::{Classes, Plan};
 use harness::webhook::Outcome;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::classes::Classes;
 use crate::tally::Tally;
 
 /// One second of a run.
@@ -139,13 +138,7 @@ pub(crate) struct Ending {
 }
 
 impl Summary {
-    pub(crate) fn new(
-        plan: &Plan,
-        planned: u64,
-        classes: &Classes,
-        total: &Tally,
-        ending: Ending,
-    ) -> Self {
+    pub(crate) fn new(plan: &Plan, planned: u64, total: &Tally, ending: Ending) -> Self {
         let events = &total.events;
         let latencies = ClassLatencies::new(&total.latencies());
         let of_class =
@@ -176,7 +169,7 @@ impl Summary {
             due_to_acknowledged: latencies.due_to_acknowledged,
             sent_to_acknowledged: latencies.sent_to_acknowledged,
             due_to_sent: latencies.due_to_sent,
-            classes: classes.names().iter().zip(&total.latencies).map(of_class).collect(),
+            classes: plan.classes.names.iter().zip(&total.latencies).map(of_class).collect(),
         }
     }
 }
@@ -186,7 +179,7 @@ impl Histograms {
         let of_class = |(name, of_class): (&String, &Latencies)| {
             (name.clone(), Self::of(of_class, BTreeMap::new()))
         };
-        let classes = classes.names().iter().zip(&total.latencies).map(of_class).collect();
+        let classes = classes.names.iter().zip(&total.latencies).map(of_class).collect();
         Self::of(&total.latencies(), classes)
     }
 

@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::abort::Watchdog;
-use crate::classes::Classes;
 use crate::error::GeneratorError;
 use crate::feed::NotBegun;
 use crate::lane::{Shared, SharedTally, run_lane};
@@ -73,11 +72,10 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
     let reservation = Reservation::new(Arc::clone(&ledger), &plan);
-    let classes = Classes::of_groups(&plan.groups);
-    let shared = Arc::new(Shared { plan, classes, webhook, clock, ledger, reservation });
+    let shared = Arc::new(Shared { plan, webhook, clock, ledger, reservation });
     let (sender, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&shared, shard, &lane_shutdown);
-    let total = Tally::new(shared.classes.names().len());
+    let total = Tally::new(shared.plan.classes.names.len());
     let shown = &*shared;
     let reporter = Reporter {
         shared: shown,
@@ -121,7 +119,7 @@ pub(crate) fn spawn_lanes(
     let mut lanes = JoinSet::new();
     let mut tallies = Vec::new();
     for lane in 0..lanes_count {
-        let tally = Arc::new(Mutex::new(Tally::new(shared.classes.names().len())));
+        let tally = Arc::new(Mutex::new(Tally::new(shared.plan.classes.names.len())));
         tallies.push(Arc::clone(&tally));
         let own: Vec<_> = tenants.iter().copied().skip(lane).step_by(lanes_count).collect();
         // The first lanes have one of the connections that do not divide.
@@ -206,10 +204,11 @@ impl Reporter<'_> {
     /// Reports the last second. Says whether the run is to be given up.
     fn report(&mut self) -> Result<bool, GeneratorError> {
         let now = self.shared.clock.now();
-        let Shared { plan, classes, ledger, .. } = self.shared;
+        let Shared { plan, ledger, .. } = self.shared;
+        let classes = &plan.classes;
         let due = |tenant| plan.script.timeline(tenant).count_before(now);
         let planned: u64 = self.shard.tenants(plan).map(due).sum();
-        let mut tally = Tally::new(classes.names().len());
+        let mut tally = Tally::new(classes.names.len());
         for lane in &self.tallies {
             let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             tally.add(&lane);
@@ -231,14 +230,15 @@ impl Reporter<'_> {
 
     fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {
         self.report()?;
-        let Shared { plan, classes, clock, .. } = self.shared;
+        let Shared { plan, clock, .. } = self.shared;
+        let classes = &plan.classes;
         let ending = Ending {
             at: clock.now(),
             stopped: stop != Stop::No,
             aborted: self.watchdog.tripped.take(),
         };
         let planned = self.shard.planned(plan);
-        let summary = Summary::new(plan, planned, classes, &self.total, ending);
+        let summary = Summary::new(plan, planned, &self.total, ending);
         self.write(&Histograms::new(classes, &self.total))?;
         dir.write_json(&format!("summary-{}.json", self.shard.index), &summary)?;
         self.observers.finish(&summary, &self.total, classes)?;

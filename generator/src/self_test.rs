@@ -23,7 +23,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::classes::Classes;
 use crate::lane::Shared;
 use crate::reservation::Reservation;
 use crate::run::{Shard, spawn_lanes};
@@ -70,8 +69,7 @@ pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headro
     let args = Target::parse_from(["self-test", "--webhook", &url]).args;
     let webhook = Webhook::from_args(&args, test.send.timeout).map_err(io::Error::other)?;
     let reservation = Reservation::new(Arc::clone(&ledger), &test);
-    let classes = Classes::of_groups(&test.groups);
-    let shared = Arc::new(Shared { plan: test, classes, webhook, clock, ledger, reservation });
+    let shared = Arc::new(Shared { plan: test, webhook, clock, ledger, reservation });
     let (stop, shutdown) = Shutdown::manual();
     let (mut lanes, tallies) = spawn_lanes(&shared, Shard::WHOLE, &shutdown);
     clock.sleep_until(shared.plan.start + micros(WARM_UP)).await;
@@ -104,7 +102,7 @@ struct Target {
 
 /// The same events, all due at once, and sent without waiting for batches.
 fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
-    let tenants = plan.groups.of_tenant.len();
+    let tenants = plan.classes.of_tenant.len();
     let tenants = u32::try_from(tenants).unwrap_or(TENANTS_MAX).min(TENANTS_MAX);
     let rate = (RATE_PER_SECOND / tenants).min(1_000_000);
     let stage = Stage {

@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use crate::classes::Classes;
 use crate::error::GeneratorError;
 use crate::report::Summary;
 use crate::tally::Tally;
+use harness::plan::Classes;
 
 /// A file beside its place, to be filled and moved there. Dropped before that, it goes away.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ fn k6_summary(summary: &Summary, total: &Tally, classes: &Classes) -> Value {
     add("dropped_iterations", counter(summary.unsent));
     add("checks", share(summary.acknowledged, not_acknowledged));
     add("data_sent", counter(total.bytes));
-    if classes.names().len() > 1 {
-        for (name, latencies) in classes.names().iter().zip(&total.latencies) {
+    if classes.names.len() > 1 {
+        for (name, latencies) in classes.names.iter().zip(&total.latencies) {
             let name = format!("http_req_duration{{class:{name}}}");
             add(&name, trend(&latencies.sent_to_acknowledged));
         }
@@ -175,9 +175,10 @@ mod tests {
             shards: 1,
             scale: Scale::default(),
         };
-        let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
+        let mut plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
+        plan.classes = classes.clone();
         let ending = Ending { at: START + 2_000_000, stopped: false, aborted: None };
-        Summary::new(&plan, plan.script.planned(), classes, total, ending)
+        Summary::new(&plan, plan.script.planned(), total, ending)
     }
 
     #[test]
@@ -235,7 +236,8 @@ mod tests {
 
     #[test]
     fn classes_are_told_apart_where_there_are_several() {
-        let classes = Classes::two(2);
+        let names = ["calm", "busy"].map(str::to_owned).to_vec();
+        let classes = Classes { names, of_tenant: vec![0, 1] };
         let mut total = Tally::new(2);
         for (class, micros) in [(0, 1_000), (1, 2_000)] {
             total.latencies[class].sent_to_acknowledged.record(micros).unwrap();

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
-use harness::plan::Plan;
+use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
 use harness::shutdown::Stop;
 
-use crate::classes::Classes;
 use crate::report::{Second, milliseconds};
 use crate::tally::{EventCounts, Tally};
 

@@ -90,20 +90,33 @@ pub struct Plan {
     pub script: Script,
     pub send: SendPlan,
     pub faults: Faults,
-    /// The groups of tenants, by number: what reports tell apart.
-    pub groups: Groups,
+    /// The classes of tenants that reports tell apart.
+    pub classes: Classes,
     /// The time that events are due in.
     pub start: UnixMicros,
     pub end: UnixMicros,
 }
 
-/// Which group each tenant is in.
+/// Which class each tenant is of. A class is an index into the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Groups {
-    /// Names of the groups; the last one is of the tenants that are in no other.
+pub struct Classes {
+    /// Names of the classes, of which there is at least one; the last one is of the tenants that
+    /// the profile gives no class.
     pub names: Vec<String>,
-    /// Index of each tenant's group.
+    /// Index of each tenant's class.
     pub of_tenant: Vec<u8>,
+}
+
+impl Classes {
+    /// One class of all tenants.
+    pub fn one(tenants: usize) -> Self {
+        Self { names: vec!["all".to_owned()], of_tenant: vec![0; tenants] }
+    }
+
+    /// The class of a tenant of the plan.
+    pub fn of(&self, tenant: TenantIndex) -> usize {
+        self.of_tenant[usize::from(tenant.0)].into()
+    }
 }
 
 /// How events are sent: [`crate::profile::Send`] in numbers.
@@ -214,28 +227,31 @@ impl Plan {
             .zip(tenant_indexes(tenants))
             .map(|(timeline, tenant)| timeline.with_rhythm(rhythm, end, spec.seed, tenant))
             .collect();
-        let groups = groups(profile, tenants);
-        let world = World::new(spec.seed, &characters(profile, &groups));
+        let classes = classes(profile, tenants);
+        let world = World::new(spec.seed, &characters(profile, &classes));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
         let faults = profile.faults.clone();
-        Self { spec, profile_name, script, send: send_plan(profile), faults, groups, start, end }
+        Self { spec, profile_name, script, send: send_plan(profile), faults, classes, start, end }
     }
 }
 
-/// Returns which group each tenant is in. Groups take the first tenants, in their order.
-fn groups(profile: &Profile, tenants: u32) -> Groups {
-    let mut names: Vec<_> = profile.groups.iter().map(|group| group.name.clone()).collect();
-    names.push(if names.is_empty() { "all".to_owned() } else { OTHERS.to_owned() });
-    let sizes = profile.groups.iter().map(|group| group.tenants as usize);
-    let of_group = |(group, size): (u8, usize)| std::iter::repeat_n(group, size);
-    let others = u8::try_from(profile.groups.len()).expect("at most 16 groups");
-    let in_groups = (0..others).zip(sizes).flat_map(of_group);
-    let of_tenant = in_groups.chain(std::iter::repeat(others)).take(tenants as usize).collect();
-    Groups { names, of_tenant }
+/// Returns which class each tenant is of. Classes take the first tenants, in their order.
+fn classes(profile: &Profile, tenants: u32) -> Classes {
+    if profile.classes.is_empty() {
+        return Classes::one(tenants as usize);
+    }
+    let mut names: Vec<_> = profile.classes.iter().map(|class| class.name.clone()).collect();
+    names.push(OTHERS.to_owned());
+    let sizes = profile.classes.iter().map(|class| class.tenants as usize);
+    let of_class = |(class, size): (u8, usize)| std::iter::repeat_n(class, size);
+    let others = u8::try_from(profile.classes.len()).expect("at most 16 classes");
+    let in_classes = (0..others).zip(sizes).flat_map(of_class);
+    let of_tenant = in_classes.chain(std::iter::repeat(others)).take(tenants as usize).collect();
+    Classes { names, of_tenant }
 }
 
-fn characters(profile: &Profile, groups: &Groups) -> Vec<Character> {
+fn characters(profile: &Profile, classes: &Classes) -> Vec<Character> {
     let combs = profile.rhythm.contains(&Beat::Combs);
     let character = |mix: Mix, level: Level| Character {
         mix: match mix {
@@ -250,13 +266,13 @@ fn characters(profile: &Profile, groups: &Groups) -> Vec<Character> {
         },
         combs,
     };
-    let of_tenant = |group: &u8| match profile.groups.get(usize::from(*group)) {
-        Some(group) => {
-            character(group.mix.unwrap_or(profile.mix), group.level.unwrap_or(profile.level))
+    let of_tenant = |class: &u8| match profile.classes.get(usize::from(*class)) {
+        Some(class) => {
+            character(class.mix.unwrap_or(profile.mix), class.level.unwrap_or(profile.level))
         }
         None => character(profile.mix, profile.level),
     };
-    groups.of_tenant.iter().map(of_tenant).collect()
+    classes.of_tenant.iter().map(of_tenant).collect()
 }
 
 fn rhythm(profile: &Profile) -> Rhythm {
@@ -265,19 +281,19 @@ fn rhythm(profile: &Profile) -> Rhythm {
 }
 
 /// Returns each tenant's rate as a multiple of the mean, in millionths: a Zipf law over ranks that
-/// are dealt out by the seed, times what the tenant's group says.
+/// are dealt out by the seed, times what the tenant's class says.
 fn rates(profile: &Profile, tenants: u32, seed: u64) -> Vec<u64> {
     let weights: Vec<f64> =
         (1..=tenants).map(|rank| 1.0 / power(f64::from(rank), profile.skew)).collect();
     let mean = weights.iter().sum::<f64>() / f64::from(tenants);
     let mut ranks: Vec<usize> = (0..weights.len()).collect();
     ranks.sort_by_key(|rank| Draw::new(seed, RANK_STREAM, *rank as u64).bits());
-    let groups = groups(profile, tenants);
-    let of_group = |group: u8| profile.groups.get(usize::from(group)).map_or(1.0, |it| it.rate);
+    let classes = classes(profile, tenants);
+    let of_class = |class: u8| profile.classes.get(usize::from(class)).map_or(1.0, |it| it.rate);
     ranks
         .into_iter()
-        .zip(&groups.of_tenant)
-        .map(|(rank, group)| millionths(weights[rank] / mean * of_group(*group)))
+        .zip(&classes.of_tenant)
+        .map(|(rank, class)| millionths(weights[rank] / mean * of_class(*class)))
         .collect()
 }
 
@@ -495,15 +511,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn groups_take_the_first_tenants_and_have_their_own_rate_and_mix() {
-        let text = "name: x\nstages: [{duration: 10s, rate: 10/s, tenants: 5}]\ngroups:\n\
+    fn classes_take_the_first_tenants_and_have_their_own_rate_and_mix() {
+        let text = "name: x\nstages: [{duration: 10s, rate: 10/s, tenants: 5}]\nclasses:\n\
                     - {name: noisy, tenants: 2, rate: 10, mix: cluster}\n\
                     - {name: quiet, tenants: 1, rate: 0.1, level: policy}\n";
         let plan = plan_of(text, Span::Live);
         let count = |tenant| plan.script.timeline(TenantIndex(tenant)).count();
         assert_eq!([0, 1, 2, 3, 4].map(count), [1_000, 1_000, 10, 100, 100]);
-        assert_eq!(plan.groups.of_tenant, [0, 0, 1, 2, 2]);
-        assert_eq!(plan.groups.names, ["noisy", "quiet", "others"]);
+        assert_eq!(plan.classes.of_tenant, [0, 0, 1, 2, 2]);
+        assert_eq!(plan.classes.names, ["noisy", "quiet", "others"]);
         let of = |tenant| plan.script.world().tenant(TenantIndex(tenant)).character;
         assert_eq!(of(1).mix, events::mix::Mix::Cluster);
         assert_eq!((of(2).mix, of(2).policy), (events::mix::Mix::Seed, Policy::Example));

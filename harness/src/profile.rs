@@ -43,10 +43,10 @@ pub struct Profile {
     #[serde(default)]
     #[garde(range(min = 0.0, max = 2.0))]
     pub skew: f64,
-    /// Tenants that differ from the others: the first ones, in the order of the groups.
+    /// Tenants that differ from the others: the first ones, in the order of the classes.
     #[serde(default)]
     #[garde(dive, length(max = 16))]
-    pub groups: Vec<Group>,
+    pub classes: Vec<TenantClass>,
     /// What happens, one stage after the other.
     #[garde(dive, custom(has_events))]
     pub stages: Vec<Stage>,
@@ -101,9 +101,9 @@ pub enum Beat {
 /// Tenants that differ from the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Group {
-    /// Name of the group, for reports.
-    #[garde(length(min = 1, max = 32), custom(is_group_name))]
+pub struct TenantClass {
+    /// Name of the class, for reports.
+    #[garde(length(min = 1, max = 32), custom(is_class_name))]
     pub name: String,
     /// How many tenants it has.
     #[garde(range(min = 1, max = 65_536))]
@@ -372,19 +372,19 @@ fn one() -> f64 {
     1.0
 }
 
-/// Names of groups are labels of metrics and keys of reports.
-fn is_group_name<C>(name: &str, _context: &C) -> garde::Result {
+/// Names of classes are labels of metrics and keys of reports.
+fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.bytes().all(is_plain) {
-        return Err(garde::Error::new("a group's name has lower-case letters, digits and hyphens"));
+        return Err(garde::Error::new("a class's name has lower-case letters, digits and hyphens"));
     }
     if name == OTHERS {
-        return Err(garde::Error::new("this is what tenants of no group are called"));
+        return Err(garde::Error::new("this is what tenants of no class are called"));
     }
     Ok(())
 }
 
-/// The tenants that are in no group.
+/// The tenants that are in no class of the profile's.
 pub const OTHERS: &str = "others";
 
 fn checked<T>(parsed: Result<T, String>) -> garde::Result {

@@ -344,14 +344,14 @@ fn a_stall_is_felt_by_every_event_that_waits_for_it() {
 }
 
 #[test]
-fn groups_are_told_apart() {
-    let groups = "groups: [{name: noisy, tenants: 1, rate: 5}]\n";
-    let place = Place::new(&profile("duration: 1s, rate: 20/s, tenants: 3", groups));
+fn classes_are_told_apart() {
+    let classes = "classes: [{name: noisy, tenants: 1, rate: 5}]\n";
+    let place = Place::new(&profile("duration: 1s, rate: 20/s, tenants: 3", classes));
     let sink = Sink::start(|_, _| OK);
     let (_, summary) = place.run(&sink, &[]);
     assert_eq!(number(&summary, "planned"), 100 + 20 + 20);
-    let classes: Vec<_> = summary["classes"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(classes, ["noisy", "others"]);
+    let told: Vec<_> = summary["classes"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(told, ["noisy", "others"]);
 }
 
 #[test]
