@@ -94,7 +94,12 @@ struct ScaleArgs {
     #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
     tenants: Option<u32>,
     /// Duration of the whole run, instead of the profile's, like 90s.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "time_scale")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        conflicts_with = "time_scale"
+    )]
     duration: Option<u64>,
 }
 

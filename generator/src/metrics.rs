@@ -47,6 +47,7 @@ struct EventCounters {
     acknowledged: Counter,
     refused: Counter,
     unknown: Counter,
+    spoiled: Counter,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -118,12 +119,16 @@ impl Metrics {
     fn register_events(&self, registry: &mut Registry) {
         let mut add = Adder(registry);
         add.metric("events_planned", "Events that became due", &self.planned);
-        let help = "Events planned, but given up before any byte left; known when the run ends";
+        let help = "Events planned, but given up before any byte left; when the run ends, with all \
+                    that it did not come to";
         add.metric("events_unsent", help, &self.unsent);
         add.metric("events_attempted", ATTEMPTED, &self.events.attempted);
         add.metric("events_acknowledged", ACKNOWLEDGED, &self.events.acknowledged);
         add.metric("events_refused", REFUSED, &self.events.refused);
         add.metric("events_unknown", UNKNOWN, &self.events.unknown);
+        let help = "Events acknowledged, but on purpose sent in a way in which nobody can be \
+                    expected to store them";
+        add.metric("events_spoiled", help, &self.events.spoiled);
         let help = "Events by how their request ended: a status code, or what happened instead";
         add.metric("events_outcome", help, &self.outcomes);
         if let Some(tenants) = &self.tenants {
@@ -139,6 +144,7 @@ impl Metrics {
         let tally = moment.tally;
         self.planned.inc_by(moment.second.planned);
         self.events.add(&tally.events);
+        self.unsent.inc_by(tally.dropped);
         self.requests.inc_by(tally.requests);
         self.request_bytes.inc_by(tally.bytes);
         self.requests_in_flight.set(i64::try_from(tally.in_flight).unwrap_or(i64::MAX));
@@ -161,7 +167,7 @@ impl Metrics {
 
     /// Tells what was never begun, once the run is over.
     pub(crate) fn finish(&self, unsent: u64) {
-        self.unsent.inc_by(unsent);
+        self.unsent.inc_by(unsent - self.unsent.get());
     }
 
     fn add_latencies(&self, class: &ClassLabel, latencies: &Latencies) {
@@ -177,6 +183,7 @@ impl EventCounters {
         self.acknowledged.inc_by(counts.acknowledged);
         self.refused.inc_by(counts.refused);
         self.unknown.inc_by(counts.unknown);
+        self.spoiled.inc_by(counts.spoiled);
     }
 }
 
@@ -268,6 +275,7 @@ mod tests {
             events_outcome_total{outcome="503"} 40
             events_planned_total 200
             events_refused_total 0
+            events_spoiled_total 0
             events_unknown_total 40
             events_unsent_total 11
             lateness_seconds 0.0025

@@ -24,6 +24,8 @@ pub(crate) struct Second {
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
+    pub(crate) spoiled: u64,
+    pub(crate) dropped: u64,
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
     /// Requests without an answer at its end.
@@ -107,6 +109,8 @@ impl Second {
             acknowledged: events.acknowledged,
             refused: events.refused,
             unknown: events.unknown,
+            spoiled: events.spoiled,
+            dropped: tally.dropped,
             requests: tally.requests,
             bytes: tally.bytes,
             in_flight: tally.in_flight,

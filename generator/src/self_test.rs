@@ -60,7 +60,9 @@ pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headro
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let sink = tokio::spawn(swallow(listener));
-    let ledger_path = std::env::temp_dir().join(format!("auditstorm-{}", test.spec.run_id));
+    // Other shards of the run may test themselves at the same time.
+    let name = format!("auditstorm-{}-{}", test.spec.run_id, std::process::id());
+    let ledger_path = std::env::temp_dir().join(name);
     let ledger = Arc::new(LedgerWriter::create(&ledger_path)?);
     // It stays usable as long as it is open, and is gone with the process, however that ends.
     std::fs::remove_file(&ledger_path)?;

@@ -77,7 +77,7 @@ fn generator(place: &Path) -> (Running, String) {
                    send: {batch_events: 10, batch_age: 100ms, lateness_max: 60s}\n";
     std::fs::write(place.join("profile.yaml"), profile).unwrap();
     let mut child = Command::new(program("auditstorm-generator"))
-        .args(["run", "profile.yaml", "--out", "run", "--webhook", &null_sink()])
+        .args(["run", "profile.yaml", "--no-self-test", "--out", "run", "--webhook", &null_sink()])
         .args(["--metrics", "127.0.0.1:0", "--metrics-per-tenant"])
         .args(["--summary-export", "k6.json"])
         .current_dir(place)

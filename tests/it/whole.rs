@@ -23,6 +23,46 @@ fn a_run_without_faults_is_whole_in_batches_and_one_by_one() {
 }
 
 #[test]
+fn a_cluster_of_api_servers_in_two_shards_is_whole() {
+    let stack = Stack::up(&[]);
+    let text = "name: shards\nmix: cluster\nlevel: policy\nskew: 1.05\nrhythm: [combs, bursts]\n\
+                stages: [{duration: 5s, rate: 20/s -> 60/s, tenants: 2 -> 12}]\n\
+                send: {sender: apiserver}\napiserver: {batch_wait: 500ms}\n\
+                classes: [{name: noisy, tenants: 1, rate: 3, level: request-response}]\n";
+    std::fs::write(stack.path("shards.yaml"), text).unwrap();
+    let start = chrono::Utc::now() + chrono::Duration::seconds(3);
+    let start = start.to_rfc3339();
+    let shards = ["1/2", "2/2"].map(|part| {
+        let args = ["run", "shards.yaml", "--out", "run", "--shard", part, "--start-at", &start];
+        stack.command("auditstorm-generator", &args).spawn().unwrap()
+    });
+    for mut shard in shards {
+        assert!(shard.wait().unwrap().success());
+    }
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{report}");
+    let totals = &report["totals"];
+    assert_eq!(totals["stored"], totals["planned"]);
+    assert!(totals["stored"].as_u64().unwrap() > 1_000, "{totals}");
+}
+
+#[test]
+fn what_a_bad_client_spoils_is_neither_lost_nor_stored() {
+    let stack = Stack::up(&[]);
+    let text = "name: spoiled\nstages: [{duration: 3s, rate: 100/s, tenants: 10}]\n\
+                send: {batch_events: 50}\n\
+                faults: {stages: 0.05, foreign_ids: 0.05, resent: 0.2}\n";
+    std::fs::write(stack.path("spoiled.yaml"), text).unwrap();
+    stack.generate("spoiled.yaml", "run");
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{report}");
+    let totals = ["spoiled", "stored", "planned"].map(|name| report["totals"][name].as_u64());
+    let [Some(spoiled), Some(stored), Some(planned)] = totals else { panic!("{report}") };
+    assert_eq!(spoiled + stored, planned);
+    assert!((150..450).contains(&spoiled), "{spoiled}");
+}
+
+#[test]
 fn harmless_delays_are_waited_for() {
     let stack = Stack::up(&["--fault", "delay:aggregator:3s"]);
     let profile = stack.profile(100, 2, 100);

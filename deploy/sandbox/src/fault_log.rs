@@ -120,8 +120,8 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
             text,
-            "{\"at\":\"sidecar\",\"auditID\":\"a\",\"fault\":\"drop\"}\n\
-             {\"at\":\"aggregator\",\"auditID\":\"a\",\"fault\":\"corrupt\",\"field\":\"verb\",\
+            "{\"fault\":\"drop\",\"at\":\"sidecar\",\"auditID\":\"a\"}\n\
+             {\"fault\":\"corrupt\",\"at\":\"aggregator\",\"auditID\":\"a\",\"field\":\"verb\",\
              \"from\":\"get\",\"to\":\"list\"}\n"
         );
     }

@@ -10,6 +10,7 @@ use events::identity::{RunMark, Seq, TenantIndex};
 use events::mix::{Kind, Mix};
 use events::policy::{Level, Policy};
 use events::render::{EVENT_BYTES_MAX, Form, METADATA_BYTES_MAX, render, render_received};
+use events::rhythm::{Rhythm, is_in_tooth};
 use events::row::Columns;
 use events::script::{DAY_US, Days, Script, midnight};
 use events::timeline::{Arrival, Curve, Stage, Timeline};
@@ -59,7 +60,8 @@ proptest! {
         seed: u64, tenant in 0u16..30, from in 0u64..150_000, cluster: bool, level in 0usize..3,
     ) {
         let mix = if cluster { Mix::Cluster } else { Mix::Seed };
-        let script = live_as(seed, 30, Character { mix, policy: Policy::All(LEVELS[level]), combs: false });
+        let policy = Policy::All(LEVELS[level]);
+        let script = live_as(seed, 30, Character { mix, policy, combs: false });
         for seq in from..from + 300 {
             let facts = script.facts(TenantIndex(tenant), Seq(seq)).expect("the plan has it");
             let mut event = Event::of(&facts);
@@ -158,6 +160,35 @@ fn shares_of_requests_are_those_of_the_mix() {
         }
         assert!(distance < 0.015, "{mix:?}: total variation {distance}");
     }
+}
+
+#[test]
+fn leases_are_renewed_in_the_teeth_of_combs_and_shares_stay() {
+    let tenant = TenantIndex(0);
+    let policy = Policy::All(Level::Metadata);
+    let character = Character { mix: Mix::Cluster, policy, combs: true };
+    let stage = Stage { duration_us: 2_000_000_000, rate_milli: (50_000, 50_000), tenants: (1, 1) };
+    let curve = Curve::of_stages(&[stage], tenant);
+    let rhythm = Rhythm { combs: true, bursts: false };
+    let timeline = Timeline::live(curve, START, Arrival::Jittered, 1, tenant).with_rhythm(
+        rhythm,
+        START + 2_000_000_000,
+        1,
+        tenant,
+    );
+    let world = World::new(1, &[character]);
+    let script = Script::new(RunMark::of(Uuid::nil()), world, vec![timeline], Days::Flow);
+    let (mut leases, mut in_teeth) = (0.0, 0.0);
+    for seq in 0..100_000 {
+        let facts = script.facts(tenant, Seq(seq)).unwrap();
+        if facts.resource == Resource::Leases {
+            leases += 1.0;
+            in_teeth += f64::from(u8::from(is_in_tooth(facts.completed)));
+        }
+    }
+    let share = leases / 100_000.0;
+    assert!((share - 0.208f64).abs() < 0.01, "{share}");
+    assert!(in_teeth / leases > 0.7, "{in_teeth} of {leases}");
 }
 
 /// The events of one tenant, as a reader of its log sees them.

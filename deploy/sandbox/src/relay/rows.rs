@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn an_event_becomes_a_string_in_a_row() {
         let mut rows = Rows::new();
-        let event = json!({ "verb": "get", "auditID": "a\"b" });
+        let event = json!({ "auditID": "a\"b", "verb": "get" });
         rows.push(event.as_object().unwrap());
         assert_eq!(rows.count, 1);
         let mut text = String::new();

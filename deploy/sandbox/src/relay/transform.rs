@@ -107,6 +107,9 @@ pub(super) fn complete(event: &mut Event, subject: &str, now: DateTime<Utc>) {
     if let Some(Value::Array(addresses)) = event.get_mut("sourceIPs") {
         addresses.retain(|address| !address.as_str().is_some_and(is_internal));
     }
+    // Vector keeps the fields of an event in the order of their names.
+    event.values_mut().for_each(Value::sort_all_objects);
+    event.sort_keys();
 }
 
 fn stage_moment(event: &Event) -> Option<DateTime<Utc>> {
