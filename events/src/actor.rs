@@ -2,7 +2,7 @@
 
 use crate::draw::mix;
 use crate::prose::Prose;
-use crate::world::{Person, Tenant};
+use crate::world::{Person, Tenant, Thing};
 
 /// One user of a control plane, as its authenticator sees them.
 #[derive(Debug, Clone, Copy)]
@@ -132,10 +132,11 @@ impl Actor<'_> {
     }
 
     /// UID of the user, where its authenticator gives one: not to holders of certificates.
-    pub fn uid(&self, tenant: &Tenant) -> Option<u128> {
+    /// `key` is the user's own.
+    pub fn uid(&self, key: u64) -> Option<u128> {
         match self {
             Self::Person(..) | Self::Operator(_) | Self::Controller(_) | Self::Apiserver => {
-                Some(uuid_of(self.key(tenant)))
+                Some(uuid_of(key))
             }
             Self::Node(_) | Self::ControllerManager | Self::Scheduler => None,
         }
@@ -169,8 +170,9 @@ impl Actor<'_> {
     }
 
     /// What the user authenticated with; the API server's own loopback client has nothing.
-    pub fn credential(&self, tenant: &Tenant) -> Option<Credential> {
-        let key = mix(self.key(tenant), 1);
+    /// `key` is the user's own.
+    pub fn credential(&self, key: u64) -> Option<Credential> {
+        let key = mix(key, 1);
         match self {
             Self::Apiserver => None,
             Self::Operator(_) | Self::Controller(_) => Some(Credential::Token(uuid_of(key))),
@@ -235,15 +237,17 @@ impl Actor<'_> {
     }
 
     /// A number of the tenant's own for this user: its UID and credentials follow from it.
-    fn key(&self, tenant: &Tenant) -> u64 {
+    pub fn key(&self, tenant: &Tenant) -> u64 {
         match self {
-            Self::Person(person, _) => tenant.key_of(20, person.index.into()),
-            Self::Operator(operator) => tenant.key_of(21, name_key(operator.name)),
-            Self::Controller(name) => tenant.key_of(22, name_key(name)),
-            Self::Node(node) => tenant.key_of(23, u64::from(*node)),
-            Self::ControllerManager => tenant.key_of(24, 0),
-            Self::Scheduler => tenant.key_of(24, 1),
-            Self::Apiserver => tenant.key_of(24, 2),
+            Self::Person(person, _) => tenant.key_of(Thing::PersonAsUser, person.index.into()),
+            Self::Operator(operator) => {
+                tenant.key_of(Thing::OperatorAsUser, name_key(operator.name))
+            }
+            Self::Controller(name) => tenant.key_of(Thing::ControllerAsUser, name_key(name)),
+            Self::Node(node) => tenant.key_of(Thing::NodeAsUser, u64::from(*node)),
+            Self::ControllerManager => tenant.key_of(Thing::PartAsUser, 0),
+            Self::Scheduler => tenant.key_of(Thing::PartAsUser, 1),
+            Self::Apiserver => tenant.key_of(Thing::PartAsUser, 2),
         }
     }
 }

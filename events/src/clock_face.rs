@@ -25,6 +25,28 @@ pub(crate) fn write_time(at: UnixMicros, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&text);
 }
 
+/// The same for a moment shortly after `earlier`, which has been written to `bytes[at..]`.
+pub(crate) fn write_later_time(
+    later: UnixMicros,
+    earlier: UnixMicros,
+    at: usize,
+    bytes: &mut Vec<u8>,
+) {
+    let (Ok(unsigned), Ok(before)) = (u64::try_from(later), u64::try_from(earlier)) else {
+        return write_time(later, bytes);
+    };
+    if unsigned / 1_000_000 != before / 1_000_000 {
+        return write_time(later, bytes);
+    }
+    bytes.extend_from_within(at..at + "2006-01-02T15:04:05.".len());
+    let micros = narrow(unsigned % 1_000_000);
+    let mut text = *b"000000Z";
+    for (pair, number) in text.chunks_exact_mut(2).zip([micros / 10_000, micros / 100, micros]) {
+        pair.copy_from_slice(&PAIRS[usize::try_from(number % 100).expect("small")]);
+    }
+    bytes.extend_from_slice(&text);
+}
+
 /// Returns year, month and day of a count of days since 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
@@ -75,6 +97,15 @@ mod tests {
             let expected = DateTime::from_timestamp_micros(at).expect("in range");
             let expected = expected.to_rfc3339_opts(SecondsFormat::Micros, true);
             prop_assert_eq!(String::from_utf8(bytes).expect("ASCII"), expected);
+        }
+
+        #[test]
+        fn later_times_are_written_as_any(at in 0i64..4_000_000_000_000_000, after in 0i64..3_000_000) {
+            let (mut both, mut later) = (Vec::new(), Vec::new());
+            write_time(at, &mut both);
+            write_later_time(at + after, at, 0, &mut both);
+            write_time(at + after, &mut later);
+            prop_assert_eq!(&both[27..], &later[..]);
         }
     }
 }

@@ -261,10 +261,11 @@ fn response_object(facts: &Facts<'_>) -> Option<Value> {
 }
 
 fn user_info(facts: &Facts<'_>) -> UserInfo {
+    let key = facts.actor.key(facts.tenant);
     let mut groups = Vec::new();
     facts.actor.groups(|pieces| groups.push(pieces.concat()));
     let mut extra = BTreeMap::new();
-    if let Some(credential) = facts.actor.credential(facts.tenant) {
+    if let Some(credential) = facts.actor.credential(key) {
         let id = match credential {
             Credential::Certificate(high, low) => format!("X509SHA256={high:032x}{low:032x}"),
             Credential::Token(id) => format!("JTI={}", Uuid::from_u128(id)),
@@ -282,7 +283,7 @@ fn user_info(facts: &Facts<'_>) -> UserInfo {
     }
     UserInfo {
         username: told(|out| facts.actor.username(out)),
-        uid: facts.actor.uid(facts.tenant).map(Uuid::from_u128),
+        uid: facts.actor.uid(key).map(Uuid::from_u128),
         groups,
         extra,
     }

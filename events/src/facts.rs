@@ -12,7 +12,7 @@ use crate::names::{Name, Subject, object_uid};
 use crate::policy::Level;
 use crate::prose::Prose;
 use crate::timeline::{Timeline, UnixMicros};
-use crate::world::{Tenant, World};
+use crate::world::{Tenant, Thing, World};
 
 /// What one event says.
 #[derive(Debug, Clone)]
@@ -214,7 +214,7 @@ impl Facts<'_> {
     /// `authentication.kubernetes.io/issued-credential-id` names it.
     pub fn issued_token(&self) -> Option<u128> {
         let issued = self.subresource == Subresource::Token && self.outcome == Outcome::Created;
-        issued.then(|| uuid_of(self.tenant.key_of(32, self.version)))
+        issued.then(|| uuid_of(self.tenant.key_of(Thing::Token, self.version)))
     }
 
     /// Whether the API is one that its users are warned of: `v1` endpoints.

@@ -12,7 +12,7 @@ use crate::catalog::Resource::{
 };
 use crate::catalog::Subresource::{self, Binding, Status, Token};
 use crate::catalog::Verb::{self, Create, Delete, Get, List, Patch, Update, Watch};
-use crate::catalog::{Class, Subresource as Sub};
+use crate::catalog::{Class, Outcome, Subresource as Sub, outcomes};
 use crate::rhythm::IN_TEETH_PER_MILLE;
 use crate::story::{self, BLOCK, Story};
 
@@ -65,6 +65,7 @@ pub struct Catalog {
     alone: AliasTable<Choice>,
     in_teeth: AliasTable<Choice>,
     between_teeth: AliasTable<Choice>,
+    outcomes: [AliasTable<Outcome>; Verb::ALL.len()],
     stories: [Story; story::TYPES],
 }
 
@@ -77,6 +78,11 @@ impl Catalog {
             alone: AliasTable::new(&left),
             in_teeth: AliasTable::new(&in_teeth),
             between_teeth: AliasTable::new(&between_teeth),
+            outcomes: Verb::ALL.map(|verb| {
+                let shares = outcomes(mix, verb).iter();
+                let weighted = shares.map(|(share, outcome)| (u64::from(*share), *outcome));
+                AliasTable::new(&weighted.collect::<Vec<_>>())
+            }),
             stories,
         }
     }
@@ -90,6 +96,11 @@ impl Catalog {
     /// have the same shares as without.
     pub fn alone_at(&self, is_in_tooth: bool) -> &AliasTable<Choice> {
         if is_in_tooth { &self.in_teeth } else { &self.between_teeth }
+    }
+
+    /// How requests of a verb end.
+    pub fn outcomes(&self, verb: Verb) -> &AliasTable<Outcome> {
+        &self.outcomes[verb as usize]
     }
 
     /// The story of a type of workload.

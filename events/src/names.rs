@@ -151,7 +151,7 @@ pub fn numbered(prefix: &str, number: u32) -> Name {
 /// An object has one UID, whoever writes to it.
 pub fn object_uid(tenant: &Tenant, resource: Resource, namespace: &str, name: &str) -> u128 {
     let place = mix(xxh3_64(resource.plural().as_bytes()), xxh3_64(namespace.as_bytes()));
-    uuid_of(tenant.key_of(place, xxh3_64(name.as_bytes())))
+    uuid_of(tenant.key_in(place, xxh3_64(name.as_bytes())))
 }
 
 /// Returns letters as Kubernetes appends them to names.

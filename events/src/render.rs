@@ -2,7 +2,7 @@
 
 use crate::actor::Credential;
 use crate::catalog::{Outcome, Resource, Subresource};
-use crate::clock_face::write_time;
+use crate::clock_face::{write_later_time, write_time};
 use crate::facts::{Facts, INTERNAL_CAUSE, INVALID_FIELD, PodSecurity};
 use crate::objects::{Answer, answer, write_request, write_response};
 use crate::policy::Level;
@@ -91,9 +91,10 @@ fn request(facts: &Facts<'_>, form: Form, stage: &str, out: &mut Json<'_>) {
 
 fn times(received: UnixMicros, staged: UnixMicros, out: &mut Json<'_>) {
     out.raw(r#","requestReceivedTimestamp":""#);
+    let at = out.0.len();
     write_time(received, out.0);
     out.raw(r#"","stageTimestamp":""#);
-    write_time(staged, out.0);
+    write_later_time(staged, received, at, out.0);
     out.raw("\"");
 }
 
@@ -165,8 +166,9 @@ static HEX: [[u8; 2]; 256] = {
 };
 
 fn user(facts: &Facts<'_>, out: &mut Json<'_>) {
+    let key = facts.actor.key(facts.tenant);
     facts.actor.username(out);
-    if let Some(uid) = facts.actor.uid(facts.tenant) {
+    if let Some(uid) = facts.actor.uid(key) {
         out.raw(r#"","uid":""#);
         out.uuid(uid);
     }
@@ -180,7 +182,7 @@ fn user(facts: &Facts<'_>, out: &mut Json<'_>) {
     });
     out.raw(r#""]"#);
     let mut before = r#","extra":{""#;
-    if let Some(credential) = facts.actor.credential(facts.tenant) {
+    if let Some(credential) = facts.actor.credential(key) {
         out.raw(before);
         out.raw(r#"authentication.kubernetes.io/credential-id":[""#);
         match credential {

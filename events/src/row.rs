@@ -38,7 +38,7 @@ impl Columns {
         self.user.clear();
         facts.actor.username(&mut self.user);
         self.user_uid.clear();
-        if let Some(uid) = facts.actor.uid(facts.tenant) {
+        if let Some(uid) = facts.actor.uid(facts.actor.key(facts.tenant)) {
             let mut text = [0; 36];
             self.user_uid.plain(uuid::Uuid::from_u128(uid).hyphenated().encode_lower(&mut text));
         }

@@ -13,7 +13,7 @@ use crate::policy::Level;
 use crate::rhythm::is_in_tooth;
 use crate::story::{BLOCK, By, On, Step};
 use crate::timeline::{Timeline, UnixMicros};
-use crate::world::{NAMESPACES, PEOPLE, Tenant, WORKLOADS, World};
+use crate::world::{NAMESPACES, PEOPLE, Tenant, Thing, WORKLOADS, World};
 
 /// Draws the facts of one event from the seed and its coordinates alone.
 pub(crate) fn draw_facts<'w>(
@@ -53,7 +53,7 @@ pub(crate) fn draw_facts<'w>(
         namespace: place,
         object_name,
         is_named,
-        version: tenant.key_of(30, 0) % 100_000_000 + seq.0,
+        version: tenant.first_version + seq.0,
         query,
         outcome,
         pod_security: draw_pod_security(kind, outcome, &mut draw),
@@ -88,7 +88,7 @@ struct Turn {
 
 impl Turn {
     fn of(tenant: &Tenant, seq: Seq) -> Self {
-        let first_block = tenant.key_of(TURN, 0) % u64::from(WORKLOADS);
+        let first_block = tenant.first_block;
         Self { block: first_block + seq.0 / BLOCK, first_block, place: seq.0 % BLOCK }
     }
 
@@ -115,8 +115,6 @@ impl Turn {
     }
 }
 
-const TURN: u64 = 31;
-
 /// Turns go through the workloads in steps of this, so that neighbours do not follow each other.
 const STRIDE: u64 = 35;
 const STRIDE_INVERSE: u64 = 11;
@@ -135,7 +133,7 @@ impl<'w> Moment<'w, '_> {
     /// The step of a story that this event is, if it is one.
     fn step(&self) -> Option<&'w Step> {
         let story = self.tenant.catalog().story(self.turn.workload());
-        story.step(self.tenant.key_of(TURN, 1 + self.turn.block), self.turn.place)
+        story.step(self.tenant.key_of(Thing::Turn, self.turn.block), self.turn.place)
     }
 
     fn subject(&self, workload: u32, revision: u64, number: u32) -> Subject<'w> {
@@ -180,7 +178,7 @@ impl<'w> Moment<'w, '_> {
 
     /// Draws that are the same in the whole block: its author is one person.
     fn block_draw(&self) -> Draw {
-        Draw::new(self.tenant.key_of(TURN, 1 + self.turn.block), 1, 0)
+        Draw::new(self.tenant.key_of(Thing::Turn, self.turn.block), 1, 0)
     }
 
     fn cast_alone(&self, draw: &mut Draw) -> Cast<'w> {
@@ -396,7 +394,7 @@ fn draw_outcome(
     in_story: bool,
     draw: &mut Draw,
 ) -> Outcome {
-    let drawn = draw.pick(catalog::outcomes(tenant.character.mix, kind.verb));
+    let drawn = tenant.catalog().outcomes(kind.verb).pick(draw);
     let is_allowed = matches!(
         actor,
         Actor::Controller(_) | Actor::ControllerManager | Actor::Scheduler | Actor::Apiserver

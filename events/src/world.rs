@@ -33,8 +33,37 @@ pub struct Tenant {
     pub domain: String,
     pub nodes: u32,
     pub character: Character,
+    /// The block of its stories that its first event is in: see [`crate::scene`].
+    pub(crate) first_block: u64,
+    /// Version of its store before its first event.
+    pub(crate) first_version: u64,
     catalog: Arc<Catalog>,
     key: u64,
+    /// The parts of keys that depend on the kind of thing alone.
+    keys: [u64; Thing::COUNT],
+}
+
+/// Kinds of things that a tenant has many of, each with a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thing {
+    Person,
+    Team,
+    Namespace,
+    Workload,
+    /// A turn of a workload: a block of events.
+    Turn,
+    /// A token that was issued.
+    Token,
+    /// People, operators and so on as users of the API server.
+    PersonAsUser,
+    OperatorAsUser,
+    ControllerAsUser,
+    NodeAsUser,
+    PartAsUser,
+}
+
+impl Thing {
+    const COUNT: usize = Self::PartAsUser as usize + 1;
 }
 
 /// What a control plane is busy with, and how much of it its audit policy writes down.
@@ -127,24 +156,24 @@ impl World {
     }
 
     pub fn person<'w>(&'w self, tenant: &'w Tenant, index: u32) -> Person<'w> {
-        let key = tenant.key_of(PERSON, index.into());
+        let key = tenant.key_of(Thing::Person, index.into());
         Person {
             index,
             first: word(&self.words.first_names, key),
             last: word(&self.words.last_names, key >> 32),
             domain: &tenant.domain,
-            team: word(&self.words.teams, tenant.key_of(TEAM, u64::from(index) % TEAMS)),
+            team: word(&self.words.teams, tenant.key_of(Thing::Team, u64::from(index) % TEAMS)),
         }
     }
 
     pub fn namespace<'w>(&'w self, tenant: &Tenant, index: u32) -> &'w str {
-        word(&self.words.namespaces, tenant.key_of(NAMESPACE, index.into()))
+        word(&self.words.namespaces, tenant.key_of(Thing::Namespace, index.into()))
     }
 
     /// Returns the workload that has a number at some time. One in four makes way for another
     /// after some days, as previews and campaigns do.
     pub fn workload<'w>(&'w self, tenant: &Tenant, number: u32, at: UnixMicros) -> Workload<'w> {
-        let mut key = tenant.key_of(WORKLOAD, number.into());
+        let mut key = tenant.key_of(Thing::Workload, number.into());
         if key.is_multiple_of(4) {
             let days = 3 + (key >> 8) % 18;
             let born_us = i64::try_from((key >> 20) % DAY_US).expect("less than a day");
@@ -186,10 +215,6 @@ const _: () = assert!((WORKLOADS as usize).is_multiple_of(TYPES));
 
 const TEAMS: u64 = 5;
 const TENANT: u64 = 10 << 32;
-const PERSON: u64 = 1;
-const TEAM: u64 = 2;
-const NAMESPACE: u64 = 3;
-const WORKLOAD: u64 = 4;
 
 impl Tenant {
     fn new(
@@ -219,7 +244,22 @@ impl Tenant {
         };
         let nodes = 3 + draw.below(10);
         let domain = format!("{company}.example.com");
-        Self { index, scope, scope_name, domain, nodes, character, catalog, key }
+        let keys = std::array::from_fn(|thing| mix(key, thing as u64));
+        let first_block = mix(key, FIRST_BLOCK) % u64::from(WORKLOADS);
+        let first_version = mix(key, FIRST_VERSION) % 100_000_000;
+        Self {
+            index,
+            scope,
+            scope_name,
+            domain,
+            nodes,
+            character,
+            first_block,
+            first_version,
+            catalog,
+            key,
+            keys,
+        }
     }
 
     /// What its events are drawn from.
@@ -228,10 +268,19 @@ impl Tenant {
     }
 
     /// Returns the key of a thing of this tenant: the same in all its events.
-    pub fn key_of(&self, kind: u64, index: u64) -> u64 {
-        mix(mix(self.key, kind), index)
+    #[inline]
+    pub fn key_of(&self, thing: Thing, index: u64) -> u64 {
+        mix(self.keys[thing as usize], index)
+    }
+
+    /// Returns the key of an object: of a name in a place.
+    pub fn key_in(&self, place: u64, name: u64) -> u64 {
+        mix(mix(self.key, place), name)
     }
 }
+
+const FIRST_BLOCK: u64 = 100;
+const FIRST_VERSION: u64 = 101;
 
 fn word(list: &[String], key: u64) -> &str {
     &list[usize::try_from(key % list.len() as u64).expect("less than a length")]

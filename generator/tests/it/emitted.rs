@@ -33,18 +33,18 @@ fn the_first_ten_thousand_events_of_each_profile_are_known() {
         format!("{name} {}\n", fingerprint(&emit(&[name, "--events", events])))
     });
     expect![[r#"
-        demo 8b95dbbccb72e2e4dc961ad4482b974373a1a10617f4258ada62fe9dd8f4eba6
-        smoke b2439f49afab61d8e1d97d1b156842aa5926d693037554694fba375bc5394115
-        baseline d1f0b5fda340c52e75e6884469eb53edfa4666a036182aba92faaa6d5776e92c
-        steady-state 8b95dbbccb72e2e4dc961ad4482b974373a1a10617f4258ada62fe9dd8f4eba6
-        tenant-growth 46da33ab052a27b2c3a088c5b7616f7b73f352f80bda2088c18081d6a76fcc33
-        write-storm b40cd4698f5528d44344c511aa16a3b8f15a0973b71eeab570a22b9e3f7a8b20
-        peak-load 11a09d09d8c1bccd0ecc8d011617a9970e682c69749af3871a7c043d0ca14d80
-        query-storm 80b80cda7fb77cb84f5b488e3435f2c98eddc66d679c522ebc02ed11e11cbc41
-        stress 9b4cec1bb767f1da12130235e118b4a31c02d294bac5c97792c87d97e0f6f6c2
-        spike 8b95dbbccb72e2e4dc961ad4482b974373a1a10617f4258ada62fe9dd8f4eba6
-        soak 127115edb6b07ea4cbc23a5624ece606db37eb0ddbd8aec21f7c4e777f955b1e
-        history-90d 079071c29fc202360ff0d17ff6fa1f075164fdede23dfeb0b1d39467a6d4255b
+        demo 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
+        smoke 704fecbecdd7a30b33ec370b403275d6abc0d2c783ed28b7108d7ba899c5a6cf
+        baseline 63be6c5fd4288a903f7216167984382ecbebf22d820c2f198e7c8cb890cd9112
+        steady-state 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
+        tenant-growth fa0c06dcad031464ee27b3f9a015fbab3ce3705a801d6f939dbfbfae1923066b
+        write-storm a7decff70b5f11eb119be0f6e2d15d04783ebdb4ff7e1eff33065240dfcad587
+        peak-load 2b016131ebbab16a2bef8e43263efdc0d54be68953b89fdedc4fcc99436068c6
+        query-storm 591f3b698e47b56dfbf077ccaf5808e1dad093e60a0596cea8f481885024a0f1
+        stress 46150547d1affb8b5d8aabfb57d094377523e0dc9cbbad041088f9ba91535ed0
+        spike 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
+        soak 5f8fdf89db54a8203042ad5e8252c7a634b8c746a2675a33ac1ed33e0eae37b9
+        history-90d 38662854e68cd46ab8160ce2f2ed97e578900bca8ace31091ca1a3a6f32afe0e
     "#]]
     .assert_eq(&seen.concat());
 }
