@@ -3,6 +3,8 @@
 use std::fs::OpenOptions;
 use std::net::TcpListener;
 
+use harness::clock::Clock;
+
 use crate::stack::Stack;
 
 #[test]
@@ -30,8 +32,8 @@ fn a_cluster_of_api_servers_in_two_shards_is_whole() {
                 send: {sender: apiserver}\napiserver: {batch_wait: 500ms}\n\
                 classes: [{name: noisy, tenants: 1, rate: 3, level: request-response}]\n";
     std::fs::write(stack.path("shards.yaml"), text).unwrap();
-    let start = chrono::Utc::now() + chrono::Duration::seconds(3);
-    let start = start.to_rfc3339();
+    let start = Clock::system().now() + 3_000_000;
+    let start = chrono::DateTime::from_timestamp_micros(start).unwrap().to_rfc3339();
     let shards = ["1/2", "2/2"].map(|part| {
         let args = ["run", "shards.yaml", "--out", "run", "--shard", part, "--start-at", &start];
         stack.command("auditstorm-generator", &args).spawn().unwrap()

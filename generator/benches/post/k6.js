@@ -51,9 +51,6 @@ function event() {
       ],
       extra: {
         'authentication.kubernetes.io/credential-id': ['JTI=68f5b890-ba3b-4e5c-8972-0e647176f8c6'],
-        'iam.miloapis.com/parent-api-group': ['resourcemanager.miloapis.com'],
-        'iam.miloapis.com/parent-name': [project],
-        'iam.miloapis.com/parent-type': ['Project'],
       },
     },
     sourceIPs: [`10.244.${Math.floor(Math.random() * 256)}.${Math.floor(Math.random() * 256)}`],
