@@ -125,7 +125,7 @@ async fn insert_recorded(
     args: &Run,
     clock: Clock,
 ) -> Result<Summary, BackfillError> {
-    let ledger = dir.create_ledger(0)?;
+    let ledger = dir.create_ledger(&plan.spec, 0)?;
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
     let chunks = chunks(plan, args.rows_per_insert);
     let begun = clock.now();

@@ -100,7 +100,9 @@ mod tests {
         }
 
         #[test]
-        fn later_times_are_written_as_any(at in 0i64..4_000_000_000_000_000, after in 0i64..3_000_000) {
+        fn later_times_are_written_as_any(
+            at in 0i64..4_000_000_000_000_000, after in 0i64..3_000_000,
+        ) {
             let (mut both, mut later) = (Vec::new(), Vec::new());
             write_time(at, &mut both);
             write_later_time(at + after, at, 0, &mut both);

@@ -299,11 +299,10 @@ impl Facts<'_> {
                 self.qualified_resource(out);
                 out.plain(" ");
                 out.quoted(self.name());
-                out.plain(": the ResourceVersion in the precondition (");
-                out.number(self.version - 5);
-                out.plain(") does not match the ResourceVersion in record (");
-                out.number(self.version - 1);
-                out.plain("). The object might have been modified");
+                out.plain(": Precondition failed: UID in precondition: ");
+                out.id(uuid_of(self.version));
+                out.plain(", UID in object meta: ");
+                out.id(self.object_uid());
             }
             Outcome::AlreadyExists => {
                 self.qualified_resource(out);

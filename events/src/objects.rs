@@ -256,6 +256,9 @@ impl<'f, 'w> Object<'f, 'w> {
 
     /// When the revision came.
     fn since(&self) -> UnixMicros {
+        if self.subject.minute > 0 {
+            return i64::try_from(self.subject.minute).expect("minutes are few") * 60_000_000;
+        }
         let timeline = self.facts.timeline;
         self.subject.first.and_then(|first| timeline.due(first).ok()).unwrap_or_else(|| {
             let age_s = i64::try_from(self.subject.workload.key % 172_800).expect("two days");

@@ -1,6 +1,6 @@
 //! How much of a request an audit policy writes down.
 
-use crate::catalog::Resource;
+use crate::catalog::{Resource, Subresource};
 
 /// How much an event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,23 +28,34 @@ impl Level {
 pub enum Policy {
     /// All at one level.
     All(Level),
-    /// The example of the Kubernetes documentation: pods with request and response, secrets and
-    /// config maps without either, the rest of the core group with the request, all else without.
+    /// The example of the Kubernetes documentation: pods with request and response, their status
+    /// and all secrets and config maps without either (in kube-system, config maps with the
+    /// request), the rest of the core group with the request, all else without. What it leaves out
+    /// altogether (discovery under `/api*` and `/version`) does not occur.
     ///
     /// Source: kubernetes/website, `content/en/examples/audit/audit-policy.yaml`.
     Example,
 }
 
 impl Policy {
-    pub fn level(self, resource: Resource) -> Level {
-        match self {
-            Self::All(level) => level,
-            Self::Example => match resource {
-                Resource::Pods => Level::RequestResponse,
-                Resource::None | Resource::ConfigMaps | Resource::Secrets => Level::Metadata,
-                resource if resource.group().is_empty() => Level::Request,
-                _ => Level::Metadata,
-            },
+    pub fn level(
+        self,
+        resource: Resource,
+        subresource: Subresource,
+        namespace: Option<&str>,
+    ) -> Level {
+        if let Self::All(level) = self {
+            return level;
+        }
+        match (resource, subresource) {
+            (Resource::Pods, Subresource::None) => Level::RequestResponse,
+            (Resource::Pods, Subresource::Status) | (Resource::None | Resource::Secrets, _) => {
+                Level::Metadata
+            }
+            (Resource::ConfigMaps, _) if namespace == Some("kube-system") => Level::Request,
+            (Resource::ConfigMaps, _) => Level::Metadata,
+            (resource, _) if resource.group().is_empty() => Level::Request,
+            _ => Level::Metadata,
         }
     }
 }

@@ -19,6 +19,12 @@ pub trait Prose {
         self.quote();
     }
 
+    /// Appends a UUID.
+    fn id(&mut self, id: u128) {
+        let mut text = [0; 36];
+        self.plain(uuid::Uuid::from_u128(id).hyphenated().encode_lower(&mut text));
+    }
+
     /// Appends a number in decimal digits.
     fn number(&mut self, number: u64) {
         let mut digits = [0; 20];

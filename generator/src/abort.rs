@@ -147,7 +147,13 @@ impl Watchdog {
                 let mut all = Latencies::new();
                 self.recent.iter().for_each(|sample| all.add(&sample.latencies));
                 let felt = percentiles(&all.due_to_acknowledged);
-                Some(if measure == Measure::P95 { felt.p95_ms } else { felt.p99_ms })
+                let (value, beyond) = match measure {
+                    Measure::P95 => (felt.p95_ms, 0.05),
+                    _ => (felt.p99_ms, 0.01),
+                };
+                // What is not acknowledged has taken longer than anything that is.
+                let missed = ratio(ended - sum(|it| it.acknowledged), ended);
+                Some(if missed > beyond { f64::INFINITY } else { value })
             }
         }
     }
@@ -199,5 +205,6 @@ mod tests {
         check("acknowledged_rate<75%", 3, Some(14));
         check("unknown_rate>50%", 20, Some(17));
         check("p99>7ms", 0, Some(9));
+        check("p99>1h", 1, Some(12));
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
-use harness::clock::{Clock, micros};
+use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
@@ -156,17 +156,19 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         tokio::runtime::Runtime::new().map_err(|source| GeneratorError::Start { source })?;
     runtime.block_on(async {
         let clock = Clock::system();
+        // What comes before the first event may take its time, so it comes before the plan.
+        let first = plan(args, &text, &profile, clock)?;
+        let webhook = open_webhook(&args.webhook, &first).await?;
+        let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
+        self_test(args, &first, &profile).await?;
         let plan = plan(args, &text, &profile, clock)?;
         let shard = args.shard.unwrap_or(Shard::WHOLE);
-        let webhook = open_webhook(&args.webhook, &plan).await?;
-        let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
-        self_test(args, &plan, &profile).await?;
         let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
         let dir = open_dir(args, &plan)?;
         let watchdog = Watchdog::new(args.abort_on.clone());
         let context = RunContext { webhook, clock, shutdown, observers, shard, watchdog };
         let summary = run(plan, &dir, context).await?;
-        tell(&summary, &dir, args);
+        tell(&summary, &dir, args)?;
         Ok(match summary {
             Summary { stopped: true, .. } => Exit::Stopped,
             Summary { aborted: Some(_), .. } => Exit::Threshold,
@@ -184,13 +186,12 @@ fn open_dir(args: &Run, plan: &Plan) -> Result<RunDir, GeneratorError> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is the result")]
-fn tell(summary: &Summary, dir: &RunDir, args: &Run) {
+fn tell(summary: &Summary, dir: &RunDir, args: &Run) -> Result<(), GeneratorError> {
     if args.observe.json {
-        println!("{}", serde_json::to_string_pretty(summary).expect("it has string keys"));
+        let text = serde_json::to_string_pretty(summary).expect("it has string keys");
+        to_stdout(|out| writeln!(out, "{text}"))
     } else {
-        print!("{summary}");
-        println!("recorded in {}", dir.path().display());
+        to_stdout(|out| writeln!(out, "{summary}recorded in {}", dir.path().display()))
     }
 }
 
@@ -205,19 +206,27 @@ fn plan(
     if let Some(at) = args.start_at.filter(|at| *at < now) {
         return Err(GeneratorError::StartIsPast { late_s: (now - at) / 1_000_000 });
     }
-    let lead_us = if args.no_self_test { LEAD_US } else { LEAD_US + micros(self_test::TAKES_MAX) };
     let seed = args.seed.unwrap_or(profile.seed);
     let options = RunOptions {
         run_id: run_id(args, text, seed),
         seed: args.seed,
-        start: args.start_at.unwrap_or(now + lead_us),
+        start: args.start_at.unwrap_or(now + LEAD_US),
         span: Span::Live,
         path: DeliveryPath::Pipeline,
         targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
         shards: args.shard.map_or(1, |shard| shard.count),
         scale: args.scale.scale(),
     };
+    if too_long(&options.scale, profile) {
+        return Err(GeneratorError::TooLong);
+    }
     Ok(Plan::new(RunSpec::new(&text.text, profile, options), profile))
+}
+
+/// Whether stages take more than ten years together.
+fn too_long(scale: &Scale, profile: &Profile) -> bool {
+    let durations = scale.stages(profile).into_iter().map(|stage| u128::from(stage.duration_us));
+    durations.sum::<u128>() > 10 * 366 * 86_400_000_000
 }
 
 /// All shards of a run must find the same ID without talking.
@@ -225,7 +234,9 @@ fn plan(
 fn run_id(args: &Run, text: &ProfileText, seed: u64) -> Uuid {
     match (args.id, args.shard, args.start_at) {
         (Some(run_id), ..) => run_id,
-        (None, Some(shard), Some(start)) => shared_run_id(&text.text, seed, start, shard.count),
+        (None, Some(shard), Some(start)) => {
+            shared_run_id(&text.text, seed, &args.scale.scale(), start, shard.count)
+        }
         _ => Uuid::new_v4(),
     }
 }
@@ -254,6 +265,9 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
         shards: 1,
         scale: args.scale.scale(),
     };
+    if too_long(&options.scale, &profile) {
+        return Err(GeneratorError::TooLong);
+    }
     let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
     let planned = plan.script.planned();
     if planned < args.events {
@@ -292,7 +306,8 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
     if args.no_self_test {
         return Ok(());
     }
-    let measured = self_test::measure(plan, profile).await;
+    let measured =
+        self_test::measure(plan, profile, args.shard.unwrap_or(Shard::WHOLE), &args.webhook).await;
     let headroom = measured.map_err(|source| GeneratorError::Start { source })?;
     if !args.observe.is_quiet() {
         eprintln!("{headroom}");
@@ -303,8 +318,10 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
 /// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
 fn parse_time(text: &str) -> Result<UnixMicros, String> {
     DateTime::parse_from_rfc3339(text)
+        .ok()
         .map(|time| time.timestamp_micros())
-        .map_err(|_| "write it like 2026-01-31T12:00:00Z".to_owned())
+        .filter(|time| (YEAR_1971_US..YEAR_9999_US).contains(time))
+        .ok_or_else(|| "write it like 2026-01-31T12:00:00Z, from 1971 to 9998".to_owned())
 }
 
 fn parse_factor(text: &str) -> Result<f64, String> {
@@ -334,4 +351,6 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 
 /// Time between making the plan and its first event.
 const LEAD_US: i64 = 200_000;
+const YEAR_1971_US: UnixMicros = 31_536_000_000_000;
+const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 const SHARDS_MAX: u32 = 1_000;

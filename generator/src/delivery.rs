@@ -1,169 +1,133 @@
-//! The delivery of one batch: one attempt, or as many as an API server makes.
+//! The delivery of one batch: one attempt, or as many as an API server makes. Pure.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use events::draw::Draw;
 use events::timeline::UnixMicros;
-use harness::clock::{Clock, micros};
+use harness::clock::micros;
 use harness::ledger::Settlement;
-use harness::plan::{Backend, SendPlan};
-use harness::shutdown::{Shutdown, Stop};
-use harness::webhook::{Connection, Outcome};
+use harness::plan::Backend;
+use harness::webhook::Outcome;
 
-/// How a batch is to be delivered.
-#[derive(Debug, Clone)]
-pub(crate) struct Delivery {
-    pub(crate) clock: Clock,
-    pub(crate) send: SendPlan,
-    /// Tells the batch from others: its waits are drawn from it.
-    pub(crate) key: u64,
-    /// It is sent once more after it was acknowledged.
-    pub(crate) is_resent: bool,
-    pub(crate) shutdown: Shutdown,
+/// How far a batch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// When its first request was begun.
+    pub(crate) begun: UnixMicros,
+    pub(crate) requests: u64,
+    /// A request of it has ended without an answer that settles it.
+    is_unknown: bool,
+    /// Attempts that are over.
+    attempts: u32,
+    /// When the present attempt must be over, with all requests and waits in it.
+    attempt_ends: UnixMicros,
+    /// Requests that the server has answered with a time to come again, in this attempt.
+    sent_away: u32,
+}
+
+/// A request that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) outcome: Outcome,
+    /// How long the server wants one to wait before the next request.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) begun: UnixMicros,
+    pub(crate) ended: UnixMicros,
+}
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It is sent again at that moment.
+    Again {
+        at: UnixMicros,
+    },
+    Over(Fate),
 }
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
-    /// How the last attempt ended.
+    /// How the last request ended.
     pub(crate) outcome: Outcome,
-    /// What all attempts together say: refused only if each of them was.
+    /// What all requests together say: refused only if each of them was.
     pub(crate) settlement: Settlement,
     pub(crate) requests: u64,
-    /// It was sent again although it was acknowledged.
-    pub(crate) resent: bool,
-    /// When the first attempt began.
+    /// When the first request was begun.
     pub(crate) begun: UnixMicros,
-    /// When the last attempt began.
+    /// When the last request was begun.
     pub(crate) last_begun: UnixMicros,
-    /// When the last attempt ended.
+    /// When the last request ended.
     pub(crate) ended: UnixMicros,
-    /// When the connection was free again.
-    pub(crate) free_at: UnixMicros,
 }
 
-#[cfg(test)]
-impl Fate {
-    /// One attempt that took no time.
-    pub(crate) fn at_once(outcome: Outcome) -> Self {
-        let settlement = outcome.settlement();
-        let (begun, ended) = (0, 0);
-        Self {
-            outcome,
-            settlement,
-            requests: 1,
-            resent: false,
-            begun,
-            last_begun: begun,
-            ended,
-            free_at: ended,
-        }
+impl Progress {
+    pub(crate) fn new(begun: UnixMicros, timeout: Duration) -> Self {
+        let attempt_ends = begun + micros(timeout);
+        Self { begun, requests: 0, is_unknown: false, attempts: 0, attempt_ends, sent_away: 0 }
     }
-}
 
-impl Delivery {
-    /// Posts a body until it is acknowledged or given up. The user's wish to stop ends the waits
-    /// between attempts.
-    pub(crate) async fn run(
-        mut self,
-        connection: &mut Connection,
-        body: &Bytes,
-        begun: UnixMicros,
-    ) -> Fate {
-        let mut fate = self.attempt(connection, body, begun, None).await;
-        if let Some(rules) = self.send.backend {
-            let mut attempt = 1;
-            while fate.settlement != Settlement::Acknowledged
-                && attempt < rules.attempts
-                && self.wait(backoff(rules, attempt, self.key)).await
-            {
-                let now = self.clock.now();
-                fate = self.attempt(connection, body, now, Some(fate)).await;
-                attempt += 1;
+    /// When the next request must be over, if it is begun now.
+    pub(crate) fn deadline(&mut self, now: UnixMicros, timeout: Duration) -> UnixMicros {
+        if self.sent_away == 0 {
+            self.attempt_ends = now + micros(timeout);
+        }
+        self.attempt_ends
+    }
+
+    /// Decides what follows from a request. `key` tells the batch from others: its waits are drawn
+    /// from it. Without rules, nothing is sent again.
+    pub(crate) fn after(&mut self, request: Request, rules: Option<Backend>, key: u64) -> Next {
+        self.requests += 1;
+        let settlement = request.outcome.settlement();
+        self.is_unknown |= settlement == Settlement::Unknown;
+        if let Some(rules) = rules.filter(|_| settlement != Settlement::Acknowledged) {
+            // A server that says when to come again is obeyed within the attempt.
+            let again = request.ended + request.retry_after.map_or(0, micros);
+            let in_time = again < self.attempt_ends && self.sent_away < SENT_AWAY_MAX;
+            if request.retry_after.is_some() && in_time {
+                self.sent_away += 1;
+                return Next::Again { at: again };
+            }
+            self.attempts += 1;
+            self.sent_away = 0;
+            if self.attempts < rules.attempts {
+                let wait = micros(backoff(rules, self.attempts, key));
+                return Next::Again { at: request.ended + wait };
             }
         }
-        if self.is_resent && fate.settlement == Settlement::Acknowledged {
-            connection.post(body.clone(), self.deadline(self.clock.now())).await;
-            fate.requests += 1;
-            fate.resent = true;
-            fate.free_at = self.clock.now();
-        }
-        fate
+        Next::Over(self.fate(request))
     }
 
-    /// One attempt. Where a server says when to come again, an API server does so within it.
-    async fn attempt(
-        &mut self,
-        connection: &mut Connection,
-        body: &Bytes,
-        begun: UnixMicros,
-        before: Option<Fate>,
-    ) -> Fate {
-        let mut fate = self.post(connection, body, begun, before).await;
-        if self.send.backend.is_none() {
-            return fate;
-        }
-        for _ in 0..RETRIES_WITHIN_MAX {
-            let Some(after) = connection.retry_after() else { break };
-            if !self.wait(after).await {
-                break;
-            }
-            fate = self.post(connection, body, self.clock.now(), Some(fate)).await;
-        }
-        fate
-    }
-
-    async fn post(
-        &self,
-        connection: &mut Connection,
-        body: &Bytes,
-        begun: UnixMicros,
-        before: Option<Fate>,
-    ) -> Fate {
-        let outcome = connection.post(body.clone(), self.deadline(begun)).await;
-        let ended = self.clock.now();
-        let settlement = match (before.map(|fate| fate.settlement), outcome.settlement()) {
-            (Some(Settlement::Unknown), Settlement::Refused) => Settlement::Unknown,
-            (_, settlement) => settlement,
+    /// What became of the batch, if nothing more is done.
+    pub(crate) fn fate(&self, last: Request) -> Fate {
+        let settlement = match last.outcome.settlement() {
+            Settlement::Refused if self.is_unknown => Settlement::Unknown,
+            settlement => settlement,
         };
         Fate {
-            outcome,
+            outcome: last.outcome,
             settlement,
-            requests: before.map_or(0, |fate| fate.requests) + 1,
-            resent: false,
-            begun: before.map_or(begun, |fate| fate.begun),
-            last_begun: begun,
-            ended,
-            free_at: ended,
-        }
-    }
-
-    fn deadline(&self, begun: UnixMicros) -> tokio::time::Instant {
-        self.clock.instant_of(begun + micros(self.send.timeout))
-    }
-
-    /// Waits, unless the user wants to stop. Says whether it is to go on.
-    async fn wait(&mut self, time: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(time) => true,
-            () = self.shutdown.asked(Stop::Drain) => false,
+            requests: self.requests,
+            begun: self.begun,
+            last_begun: last.begun,
+            ended: last.ended,
         }
     }
 }
 
-/// How often client-go tries again within one attempt, where the server says when.
+/// How often client-go comes again within one attempt, where the server says when.
 ///
 /// Source: `k8s.io/client-go/rest/request.go`, `maxRetries`.
-const RETRIES_WITHIN_MAX: u32 = 10;
+const SENT_AWAY_MAX: u32 = 10;
 
-/// Returns how long an API server waits before attempt `attempt` + 1: half as long again each
-/// time, and up to a fifth longer by chance.
+/// Returns how long an API server waits after attempt `attempt`: half as long again each time, and
+/// up to a fifth longer by chance.
 ///
 /// Source: `k8s.io/apiserver/pkg/util/webhook/webhook.go`, `DefaultRetryBackoffWithInitialDelay`.
 fn backoff(rules: Backend, attempt: u32, key: u64) -> Duration {
     let initial = Duration::from_micros(rules.initial_backoff_us.unsigned_abs());
-    let grown = initial * 3u32.saturating_pow(attempt - 1) / 2u32.saturating_pow(attempt - 1);
+    let grown = (1..attempt).fold(initial, |wait, _| wait * 3 / 2);
     let jitter = Draw::new(key, BACKOFF_STREAM, attempt.into()).below(200);
     grown + grown * jitter / 1_000
 }
@@ -171,25 +135,80 @@ fn backoff(rules: Backend, attempt: u32, key: u64) -> Duration {
 const BACKOFF_STREAM: u64 = 8 << 32;
 
 #[cfg(test)]
+impl Fate {
+    /// One request that took no time.
+    pub(crate) fn at_once(outcome: Outcome) -> Self {
+        let settlement = outcome.settlement();
+        Self { outcome, settlement, requests: 1, begun: 0, last_begun: 0, ended: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use hyper::StatusCode;
+
     use super::*;
+
+    const RULES: Backend = Backend {
+        buffer_events: 1,
+        batch_events: 1,
+        batch_wait_us: 1,
+        throttle_us: 1,
+        throttle_burst: 1,
+        attempts: 5,
+        initial_backoff_us: 10_000_000,
+    };
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn request(status: StatusCode, at_s: i64, retry_after_s: Option<u64>) -> Request {
+        Request {
+            outcome: Outcome::Answered(status),
+            retry_after: retry_after_s.map(Duration::from_secs),
+            begun: at_s * 1_000_000,
+            ended: at_s * 1_000_000,
+        }
+    }
 
     #[test]
     fn waits_grow_by_half_and_a_little() {
-        let rules = Backend {
-            buffer_events: 1,
-            batch_events: 1,
-            batch_wait_us: 1,
-            throttle_us: 1,
-            throttle_burst: 1,
-            attempts: 5,
-            initial_backoff_us: 10_000_000,
-        };
         for (attempt, least_ms) in [(1, 10_000), (2, 15_000), (3, 22_500), (4, 33_750)] {
             for key in 0..50 {
-                let wait = backoff(rules, attempt, key).as_millis();
+                let wait = backoff(RULES, attempt, key).as_millis();
                 assert!((least_ms..=least_ms * 6 / 5).contains(&wait), "{attempt}: {wait}");
             }
         }
+    }
+
+    #[test]
+    fn five_attempts_are_made_and_one_unknown_among_refusals_leaves_it_unknown() {
+        let mut progress = Progress::new(0, TIMEOUT);
+        let mut requests = 0;
+        let fate = loop {
+            let status =
+                if requests == 2 { StatusCode::BAD_GATEWAY } else { StatusCode::NOT_FOUND };
+            requests += 1;
+            match progress.after(request(status, 0, None), Some(RULES), 1) {
+                Next::Again { .. } => {}
+                Next::Over(fate) => break fate,
+            }
+        };
+        assert_eq!((fate.requests, fate.settlement), (5, Settlement::Unknown));
+        let mut direct = Progress::new(0, TIMEOUT);
+        let next = direct.after(request(StatusCode::NOT_FOUND, 0, None), None, 1);
+        assert!(matches!(next, Next::Over(Fate { settlement: Settlement::Refused, .. })));
+    }
+
+    #[test]
+    fn a_server_is_obeyed_until_the_attempt_times_out() {
+        let mut progress = Progress::new(0, TIMEOUT);
+        assert_eq!(progress.deadline(0, TIMEOUT), 30_000_000);
+        let busy = |at_s| request(StatusCode::TOO_MANY_REQUESTS, at_s, Some(20));
+        let next = progress.after(busy(1), Some(RULES), 1);
+        assert_eq!(next, Next::Again { at: 21_000_000 });
+        // The second request has only what is left, and the next wait would be too long.
+        assert_eq!(progress.deadline(21_000_000, TIMEOUT), 30_000_000);
+        let Next::Again { at } = progress.after(busy(22), Some(RULES), 1) else { panic!("over") };
+        assert!(at >= 32_000_000, "{at}: a new attempt, after its backoff");
+        assert_eq!(progress.deadline(at, TIMEOUT), at + 30_000_000);
     }
 }

@@ -25,6 +25,8 @@ pub enum GeneratorError {
     TooFewConnections { addresses: usize, connections: u32 },
     #[error("the start is {late_s} s in the past; name a time that is still to come")]
     StartIsPast { late_s: i64 },
+    #[error("the stages take more than ten years; lower --time-scale or --duration")]
+    TooLong,
     #[error("the profile has {planned} events, which is less than the {asked} asked for")]
     TooFewEvents { planned: u64, asked: u64 },
     #[error("cannot write to the run directory: nothing more was sent")]
@@ -48,6 +50,7 @@ impl GeneratorError {
             | Self::RunDir(_)
             | Self::TooFewConnections { .. }
             | Self::StartIsPast { .. }
+            | Self::TooLong
             | Self::TooFewEvents { .. }
             | Self::Ledger { .. }
             | Self::Start { .. }

@@ -1,6 +1,7 @@
 //! A lane: some tenants, some connections, and one thread that waits, fills, posts and records.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,7 +11,7 @@ use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clock::Clock;
+use harness::clock::{Clock, micros};
 use harness::latency::record;
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::Plan;
@@ -19,7 +20,7 @@ use harness::webhook::{Connection, Webhook};
 
 use crate::backend::Handover;
 use crate::body::{Bodies, Spoils, buffer_of};
-use crate::delivery::{Delivery, Fate};
+use crate::delivery::{Fate, Next, Progress, Request};
 use crate::faults::{BatchFault, Spoiler};
 use crate::feed::{Feed, NotBegun};
 use crate::reservation::Reservation;
@@ -52,7 +53,7 @@ pub(crate) async fn run_lane(
     tally: SharedTally,
     mut shutdown: Shutdown,
 ) -> io::Result<Vec<NotBegun>> {
-    let mut lane = Lane::new(shared, tally, shutdown.clone());
+    let mut lane = Lane::new(shared, tally);
     let mut feed = Feed::new(&shared.plan, tenants);
     // They take turns, so that every address of the webhook has its share.
     let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
@@ -61,21 +62,27 @@ pub(crate) async fn run_lane(
     let mut alarm = shared.clock.alarm();
     let mut leaving = shutdown.clone();
     let mut drain_asked = pin!(shutdown.asked(Stop::Drain));
-    while let Some(send_at) = feed.next_send_at() {
+    loop {
+        let next = lane.parked.next_at().into_iter().chain(feed.next_send_at()).min();
+        if next.is_none() && in_flight.is_empty() {
+            return Ok(Vec::new());
+        }
+        let next_at = next.unwrap_or(UnixMicros::MAX);
         tokio::select! {
             biased;
             () = &mut drain_asked => break,
             Some(sent) = in_flight.next() => idle.push_back(lane.settle(sent)),
-            () = alarm.wait_until(send_at), if !idle.is_empty() => {
-                let handover = feed.take(&shared.plan, shared.clock.now());
+            () = alarm.wait_until(next_at), if next.is_some() && !idle.is_empty() => {
                 let idle = idle.pop_front().expect("one is idle");
-                in_flight.push(lane.begin(handover.expect("one is due"), idle)?);
+                in_flight.push(lane.begin(&mut feed, idle)?);
             }
         }
     }
+    lane.give_up_parked();
     let drain = async {
         while let Some(sent) = in_flight.next().await {
             lane.settle(sent);
+            lane.give_up_parked();
         }
     };
     tokio::select! {
@@ -102,12 +109,48 @@ impl Idle {
     }
 }
 
-/// A batch whose fate is known.
+/// A batch on its way, with how far it has come.
+#[derive(Debug)]
+struct Traveller {
+    batch: Batch,
+    progress: Progress,
+}
+
+/// A request that has ended.
 struct Sent {
     idle: Idle,
-    batch: Batch,
+    traveller: Traveller,
     spoils: Spoils,
-    fate: Fate,
+    request: Request,
+    /// It was acknowledged, and sent once more.
+    is_resent: bool,
+}
+
+/// Batches that wait to be sent again. Only what they are is kept: their bodies can be made anew.
+#[derive(Debug, Default)]
+struct Parked {
+    next: BinaryHeap<Reverse<(UnixMicros, u64)>>,
+    travellers: BTreeMap<u64, (Traveller, Request)>,
+    count: u64,
+}
+
+impl Parked {
+    fn next_at(&self) -> Option<UnixMicros> {
+        self.next.peek().map(|Reverse((at, _))| *at)
+    }
+
+    fn park(&mut self, traveller: Traveller, last: Request, until: UnixMicros) {
+        self.count += 1;
+        self.next.push(Reverse((until, self.count)));
+        self.travellers.insert(self.count, (traveller, last));
+    }
+
+    /// Takes the one that has waited longest, if its time has come.
+    fn take(&mut self, now: UnixMicros) -> Option<Traveller> {
+        self.next_at().filter(|at| *at <= now)?;
+        let Reverse((_, number)) = self.next.pop()?;
+        self.travellers.remove(&number).map(|(traveller, _)| traveller)
+    }
 }
 
 /// What a lane makes and records with.
@@ -115,75 +158,129 @@ struct Lane<'s> {
     shared: &'s Shared,
     tally: SharedTally,
     bodies: Bodies,
-    shutdown: Shutdown,
+    parked: Parked,
 }
 
 impl<'s> Lane<'s> {
-    fn new(shared: &'s Shared, tally: SharedTally, shutdown: Shutdown) -> Self {
+    fn new(shared: &'s Shared, tally: SharedTally) -> Self {
         let Plan { send, faults, spec, .. } = &shared.plan;
         let batch_events =
             send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
         let spoiler = Spoiler::new(faults, spec.seed);
         let bodies = Bodies::new(batch_events, spoiler, shared.webhook.encoder());
-        Self { shared, tally, bodies, shutdown }
+        Self { shared, tally, bodies, parked: Parked::default() }
     }
 
-    /// Reserves a batch, fills its body, and returns the delivery to be waited for.
+    /// Begins the next request: of a batch whose time to be sent again has come, or of a new one.
     fn begin(
         &mut self,
-        handover: Handover,
+        feed: &mut Feed,
         mut idle: Idle,
     ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
-        let Handover { batch, dropped } = handover;
-        let Shared { plan, clock, ledger, .. } = self.shared;
+        let Shared { plan, clock, .. } = self.shared;
+        let mut traveller = match self.parked.take(clock.now()) {
+            Some(traveller) => traveller,
+            None => self.depart(feed)?,
+        };
+        let is_first = traveller.progress.requests == 0;
+        let spoils =
+            self.bodies.make(&plan.script, &traveller.batch, &mut idle.body, &mut idle.dues);
+        let begun = clock.now();
+        let deadline = traveller.progress.deadline(begun, plan.send.timeout);
+        let deadline = clock.instant_of(deadline);
+        if is_first {
+            traveller.progress.begun = begun;
+            self.count_departure(&traveller.batch, &idle, begun);
+        } else {
+            lock(&self.tally).bytes += idle.body.len() as u64;
+        }
+        let (clock, timeout) = (*clock, plan.send.timeout);
+        Ok(async move {
+            let body = Bytes::from(std::mem::take(&mut idle.body));
+            let outcome = idle.connection.post(body.clone(), deadline).await;
+            let ended = clock.now();
+            let retry_after = idle.connection.retry_after();
+            let is_resent = spoils.of_batch == Some(BatchFault::Resent)
+                && outcome.settlement() == Settlement::Acknowledged;
+            if is_resent {
+                let deadline = clock.instant_of(ended + micros(timeout));
+                idle.connection.post(body.clone(), deadline).await;
+            }
+            idle.body = buffer_of(body);
+            idle.free_since = clock.now();
+            let request = Request { outcome, retry_after, begun, ended };
+            Sent { idle, traveller, spoils, request, is_resent }
+        })
+    }
+
+    /// Takes a new batch and reserves it.
+    fn depart(&self, feed: &mut Feed) -> io::Result<Traveller> {
+        let Shared { plan, clock, ledger, reservation, .. } = self.shared;
+        let now = clock.now();
+        let Handover { batch, dropped } = feed.take(plan, now).expect("one is due");
         let timeline = plan.script.timeline(batch.tenant);
         let last_due = timeline.due(batch.seqs.last()).expect("the batch is of the plan");
-        self.shared.reservation.cover(last_due)?;
-        let spoils = self.bodies.make(&plan.script, &batch, &mut idle.body, &mut idle.dues);
-        let begun = clock.now();
-        let mut tally = lock(&self.tally);
+        reservation.cover(last_due)?;
         if !dropped.is_empty() {
-            tally.dropped += dropped.end - dropped.start;
+            lock(&self.tally).dropped += dropped.end - dropped.start;
             ledger.settle(batch.tenant, dropped, Settlement::Unsent);
         }
+        Ok(Traveller { batch, progress: Progress::new(now, plan.send.timeout) })
+    }
+
+    fn count_departure(&self, batch: &Batch, idle: &Idle, begun: UnixMicros) {
+        let mut tally = lock(&self.tally);
         tally.begin(batch.tenant, batch.seqs.count(), idle.body.len() as u64);
         // Before a connection was free, it was the target that we waited for.
         let could_begin = batch.send_at.max(idle.free_since);
         tally.lateness_max_us = tally.lateness_max_us.max(begun - could_begin);
         tally.blocked_max_us = tally.blocked_max_us.max(could_begin - batch.send_at);
-        drop(tally);
-        let delivery = Delivery {
-            clock: *clock,
-            send: plan.send,
-            key: batch.seqs.first().0 ^ u64::from(batch.tenant.0) << 48,
-            is_resent: spoils.of_batch == Some(BatchFault::Resent),
-            shutdown: self.shutdown.clone(),
-        };
-        Ok(async move {
-            let body = Bytes::from(std::mem::take(&mut idle.body));
-            let fate = delivery.run(&mut idle.connection, &body, begun).await;
-            idle.body = buffer_of(body);
-            idle.free_since = fate.free_at;
-            Sent { idle, batch, spoils, fate }
-        })
+    }
+
+    /// Decides what follows from a request, and records it if the batch's journey is over.
+    fn settle(&mut self, sent: Sent) -> Idle {
+        let Sent { idle, mut traveller, spoils, request, is_resent } = sent;
+        let rules = self.shared.plan.send.backend;
+        match traveller.progress.after(request, rules, key_of(&traveller.batch)) {
+            Next::Again { at } => self.parked.park(traveller, request, at),
+            Next::Over(fate) => {
+                let mut tally = lock(&self.tally);
+                tally.resent += u64::from(is_resent);
+                tally.requests += u64::from(is_resent);
+                drop(tally);
+                self.arrive(&traveller.batch, &spoils, &fate, &idle.dues);
+            }
+        }
+        idle
+    }
+
+    /// Settles all that waits to be sent again: nothing more is sent.
+    fn give_up_parked(&mut self) {
+        let Parked { travellers, .. } = std::mem::take(&mut self.parked);
+        let script = &self.shared.plan.script;
+        let nothing = Spoils { of_batch: None, events: Vec::new() };
+        for (Traveller { batch, progress }, last) in travellers.into_values() {
+            let timeline = script.timeline(batch.tenant);
+            let due = |seq| timeline.due(seq).expect("the batch is of the plan");
+            let dues: Vec<_> = batch.seqs.iter().map(due).collect();
+            self.arrive(&batch, &nothing, &progress.fate(last), &dues);
+        }
     }
 
     /// Records what became of a batch.
-    fn settle(&self, sent: Sent) -> Idle {
-        let Sent { idle, batch, spoils, fate } = sent;
+    fn arrive(&self, batch: &Batch, spoils: &Spoils, fate: &Fate, dues: &[UnixMicros]) {
         let is_acknowledged = fate.settlement == Settlement::Acknowledged;
         let spoiled = match spoils.of_batch {
             Some(BatchFault::Malformed) if is_acknowledged => batch.seqs.count(),
             _ if is_acknowledged => spoils.events.len() as u64,
             _ => 0,
         };
-        self.settle_in_ledger(&batch, &spoils, &fate);
+        self.settle_in_ledger(batch, spoils, fate);
         let mut tally = lock(&self.tally);
         tally.requests += fate.requests - 1;
-        tally.resent += u64::from(fate.resent);
-        tally.end(batch.tenant, batch.seqs.count(), spoiled, &fate);
+        tally.end(batch.tenant, batch.seqs.count(), spoiled, fate);
         let latencies = &mut tally.latencies[self.shared.plan.classes.of(batch.tenant)];
-        for due in &idle.dues {
+        for due in dues {
             record(&mut latencies.due_to_sent, fate.begun - due);
             if is_acknowledged {
                 record(&mut latencies.due_to_acknowledged, fate.ended - due);
@@ -191,10 +288,8 @@ impl<'s> Lane<'s> {
         }
         if is_acknowledged {
             let took = u64::try_from(fate.ended - fate.last_begun).unwrap_or(0);
-            let events = idle.dues.len() as u64;
-            latencies.sent_to_acknowledged.saturating_record_n(took, events);
+            latencies.sent_to_acknowledged.saturating_record_n(took, dues.len() as u64);
         }
-        idle
     }
 
     fn settle_in_ledger(&self, batch: &Batch, spoils: &Spoils, fate: &Fate) {
@@ -221,6 +316,11 @@ impl<'s> Lane<'s> {
         settle(&sound, Settlement::Acknowledged);
         settle(&spoiled, Settlement::Spoiled);
     }
+}
+
+/// Tells a batch from all others of its run.
+fn key_of(batch: &Batch) -> u64 {
+    batch.seqs.first().0 ^ u64::from(batch.tenant.0) << 48
 }
 
 fn lock(tally: &SharedTally) -> MutexGuard<'_, Tally> {

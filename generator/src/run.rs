@@ -68,7 +68,7 @@ impl Shard {
 /// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
 pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summary, GeneratorError> {
     let RunContext { webhook, clock, shutdown, observers, shard, watchdog } = context;
-    let ledger = Arc::new(dir.create_ledger(shard.index)?);
+    let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index)?);
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
     let reservation = Reservation::new(Arc::clone(&ledger), &plan);

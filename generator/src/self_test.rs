@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Parser;
 use events::timeline::UnixMicros;
 use harness::clock::{Clock, micros};
 use harness::ledger::LedgerWriter;
 use harness::plan::{Plan, RunSpec, SendPlan};
-use harness::profile::{Profile, Stage};
+use harness::profile::{Faults, Profile, Stage};
 use harness::scale::Scale;
 use harness::shutdown::{Shutdown, Stop};
-use harness::webhook::{Webhook, WebhookArgs};
+use harness::webhook::{HttpVersion, Webhook, WebhookArgs};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -54,8 +53,13 @@ impl fmt::Display for Headroom {
 /// # Errors
 ///
 /// Returns the operating system's error if there is no port or no temporary file to be had.
-pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headroom> {
-    let peak_per_second = peak(plan, profile);
+pub(crate) async fn measure(
+    plan: &Plan,
+    profile: &Profile,
+    part: Shard,
+    args: &WebhookArgs,
+) -> io::Result<Headroom> {
+    let peak_per_second = peak(plan, part);
     let test = test_plan(plan, profile);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -63,12 +67,23 @@ pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headro
     // Other shards of the run may test themselves at the same time.
     let name = format!("auditstorm-{}-{}", test.spec.run_id, std::process::id());
     let ledger_path = std::env::temp_dir().join(name);
-    let ledger = Arc::new(LedgerWriter::create(&ledger_path)?);
+    let ledger = Arc::new(LedgerWriter::create(&ledger_path, &test.spec.head(0))?);
     // It stays usable as long as it is open, and is gone with the process, however that ends.
     std::fs::remove_file(&ledger_path)?;
     let clock = Clock::starting_at(test.start);
     let url = format!("http://{address}/");
-    let args = Target::parse_from(["self-test", "--webhook", &url]).args;
+    // Bodies are made as for the target, but nothing of the target's own is shown to the sink.
+    let args = WebhookArgs {
+        urls: vec![url],
+        encoding: args.encoding,
+        http: HttpVersion::Auto,
+        ca_file: None,
+        client_cert: None,
+        client_key: None,
+        token_file: None,
+        headers: Vec::new(),
+        lifetime: None,
+    };
     let webhook = Webhook::from_args(&args, test.send.timeout).map_err(io::Error::other)?;
     let reservation = Reservation::new(Arc::clone(&ledger), &test);
     let shared = Arc::new(Shared { plan: test, webhook, clock, ledger, reservation });
@@ -91,16 +106,8 @@ pub(crate) async fn measure(plan: &Plan, profile: &Profile) -> io::Result<Headro
     Ok(Headroom { events_per_second, peak_per_second })
 }
 
-/// All of it, with room for a slow machine.
-pub(crate) const TAKES_MAX: Duration = Duration::from_millis(500);
 const WARM_UP: Duration = Duration::from_millis(80);
 const MEASURED: Duration = Duration::from_millis(250);
-
-#[derive(Debug, Parser)]
-struct Target {
-    #[command(flatten)]
-    args: WebhookArgs,
-}
 
 /// The same events, all due at once, and sent without waiting for batches.
 fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
@@ -112,7 +119,14 @@ fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
         rate: format!("{rate}/s"),
         tenants: tenants.to_string(),
     };
-    let flood = Profile { stages: vec![stage], skew: 0.0, ..profile.clone() };
+    let flood = Profile {
+        stages: vec![stage],
+        skew: 0.0,
+        classes: Vec::new(),
+        rhythm: Vec::new(),
+        faults: Faults::default(),
+        ..profile.clone()
+    };
     let spec = RunSpec { scale: Scale::default(), shards: 1, ..plan.spec.clone() };
     let mut test = Plan::new(spec, &flood);
     let batch_events = plan.send.backend.map_or(plan.send.batch_events, |rules| {
@@ -130,16 +144,27 @@ const ENOUGH: f64 = 1.5;
 /// More than any machine makes.
 const RATE_PER_SECOND: u32 = 4_000_000;
 
-/// The highest rate of all stages, in events per second.
+/// The most events that a part of the run has in one second of many, in events per second.
 #[expect(clippy::cast_precision_loss, reason = "a figure for a person to read")]
-fn peak(plan: &Plan, profile: &Profile) -> f64 {
-    let at = |rate_milli: u64, tenants: u32| rate_milli as f64 / 1_000.0 * f64::from(tenants);
-    let stages = plan.spec.scale.stages(profile);
-    let of_stage = |stage: &events::timeline::Stage| {
-        at(stage.rate_milli.0, stage.tenants.0).max(at(stage.rate_milli.1, stage.tenants.1))
+fn peak(plan: &Plan, part: Shard) -> f64 {
+    let tenants: Vec<_> = part.tenants(plan).collect();
+    let seconds = (plan.end - plan.start) / 1_000_000;
+    let looks = (SECONDS_LOOKED_AT / tenants.len().max(1)).clamp(8, 600);
+    let step = (seconds / i64::try_from(looks).expect("at most 600")).max(1);
+    let of_second = |second: i64| -> u64 {
+        let (from, to) = (plan.start + second * 1_000_000, plan.start + (second + 1) * 1_000_000);
+        let of_tenant = |tenant: &events::identity::TenantIndex| {
+            let timeline = plan.script.timeline(*tenant);
+            timeline.count_before(to) - timeline.count_before(from)
+        };
+        tenants.iter().map(of_tenant).sum()
     };
-    stages.iter().map(of_stage).fold(0.001, f64::max)
+    let seconds = (0..seconds.max(1)).step_by(usize::try_from(step).unwrap_or(1));
+    seconds.map(of_second).max().unwrap_or(0).max(1) as f64
 }
+
+/// Seconds of tenants: enough of them to see a plan's peak, few enough to be quick.
+const SECONDS_LOOKED_AT: usize = 100_000;
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for a person to read")]
 fn rate(events: u64, micros: UnixMicros) -> f64 {

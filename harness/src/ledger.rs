@@ -58,15 +58,36 @@ struct State {
     events_settled: u64,
 }
 
+/// Which run a ledger is of, and which part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerHead {
+    /// Follows from all that the run's events follow from: see [`crate::plan::RunSpec::head`].
+    pub seal: [u8; 16],
+    /// The shard has every tenant whose index is `shard`, modulo `shards`.
+    pub shard: u32,
+    pub shards: u32,
+}
+
+impl LedgerHead {
+    fn bytes(&self) -> Vec<u8> {
+        let numbers = [self.shard.to_le_bytes(), self.shards.to_le_bytes()].concat();
+        [&MAGIC[..], &self.seal, &numbers].concat()
+    }
+
+    fn has(&self, tenant: TenantIndex) -> bool {
+        u32::from(tenant.0) % self.shards == self.shard
+    }
+}
+
 impl LedgerWriter {
     /// Creates a ledger.
     ///
     /// # Errors
     ///
     /// Returns the operating system's error, also if the file exists.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub fn create(path: &Path, head: &LedgerHead) -> io::Result<Self> {
         let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
-        file.write_all(MAGIC)?;
+        file.write_all(&head.bytes())?;
         let state = State { file, waiting: BTreeMap::new(), bytes_written: 0, events_settled: 0 };
         Ok(Self { state: Mutex::new(state) })
     }
@@ -111,7 +132,8 @@ impl LedgerWriter {
         let mut state = self.lock();
         let ranges: u64 = state.waiting.values().map(|set| set.ranges().len() as u64).sum();
         let allowed = ALLOWANCE_BYTES + state.events_settled / 2;
-        let all = state.bytes_written + ranges * ENTRY_BYTES_MAX <= allowed;
+        let all = state.bytes_written + ranges * ENTRY_BYTES_MAX <= allowed
+            || ranges > WAITING_RANGES_MAX;
         state.write_waiting(if all { 1 } else { WORTHWHILE_EVENTS })
     }
 
@@ -210,6 +232,11 @@ pub enum LedgerError {
     #[error("cannot read the ledger {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
+        "the ledger {} is of another run or shard; copy the shards of one run only",
+        path.display()
+    )]
+    OtherRun { path: PathBuf },
+    #[error(
         "the ledger {} is damaged at byte {at}: {fact}; restore the run directory from a copy",
         path.display()
     )]
@@ -227,14 +254,25 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// Returns [`LedgerError`] if the file cannot be read or is damaged before its end.
-    pub fn read(&mut self, path: &Path, script: &Script) -> Result<(), LedgerError> {
+    /// Returns [`LedgerError`] if the file cannot be read, is of another run or shard than `head`
+    /// says, or is damaged before its end.
+    pub fn read(
+        &mut self,
+        path: &Path,
+        script: &Script,
+        head: &LedgerHead,
+    ) -> Result<(), LedgerError> {
         let bytes = std::fs::read(path)
             .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
         let mut closed = false;
-        let result = read_frames(&bytes, |entries, at| {
+        let own = head.bytes();
+        let begins_alike = bytes.iter().zip(&own).all(|(found, expected)| found == expected);
+        if !begins_alike && bytes.starts_with(MAGIC) {
+            return Err(LedgerError::OtherRun { path: path.to_owned() });
+        }
+        let result = read_frames(&bytes, own.len(), |entries, at| {
             closed = false;
-            self.read_entries(entries, script, &mut closed).map_err(|fact| (at, fact))
+            self.read_entries(entries, script, head, &mut closed).map_err(|fact| (at, fact))
         });
         self.closed &= closed;
         result.map_err(|(at, fact)| LedgerError::Damaged { path: path.to_owned(), at, fact })
@@ -244,6 +282,7 @@ impl Ledger {
         &mut self,
         mut entries: &[u8],
         script: &Script,
+        head: &LedgerHead,
         closed: &mut bool,
     ) -> Result<(), &'static str> {
         while let Some((&kind, rest)) = entries.split_first() {
@@ -260,7 +299,7 @@ impl Ledger {
             }
             let from = i64::try_from(number()?).map_err(|_| "a slice is outside of time")?;
             let until = from.checked_add_unsigned(number()?).ok_or("a slice is outside of time")?;
-            for tenant in script.tenants() {
+            for tenant in script.tenants().filter(|tenant| head.has(*tenant)) {
                 let timeline = script.timeline(tenant);
                 let seqs = timeline.count_before(from)..timeline.count_before(until);
                 self.account(tenant.0.into(), kind & !SLICE)?.insert(seqs);
@@ -285,7 +324,7 @@ impl Ledger {
     }
 }
 
-const MAGIC: &[u8; 8] = b"ASLEDGR1";
+const MAGIC: &[u8; 8] = b"ASLEDGR2";
 const RESERVED: u8 = 0;
 const SLICE: u8 = 8;
 const CLOSED: u8 = 7;
@@ -294,6 +333,10 @@ const CLOSED: u8 = 7;
 const ENTRY_BYTES_MAX: u64 = 1 + 3 + 6 + 6;
 const ALLOWANCE_BYTES: u64 = 64 << 10;
 const WORTHWHILE_EVENTS: u64 = 32;
+
+/// More than this is not kept waiting: where events are spoiled or refused one by one, ranges do
+/// not grow together.
+const WAITING_RANGES_MAX: u64 = 1 << 20;
 
 fn put_range(kind: u8, tenant: TenantIndex, seqs: &Range<u64>, entries: &mut Vec<u8>) {
     entries.push(kind);
@@ -333,13 +376,14 @@ fn take_number(entries: &mut &[u8]) -> Option<u64> {
 /// Calls `each` with the entries of every whole frame and where the frame begins.
 fn read_frames(
     bytes: &[u8],
+    head_bytes: usize,
     mut each: impl FnMut(&[u8], usize) -> Result<(), (usize, &'static str)>,
 ) -> Result<(), (usize, &'static str)> {
-    let Some(head) = bytes.get(..MAGIC.len()) else { return Ok(()) };
-    if head != MAGIC {
+    let magic = bytes.get(..MAGIC.len()).unwrap_or(MAGIC);
+    if magic != MAGIC {
         return Err((0, "it does not begin as a ledger of this version"));
     }
-    let mut at = MAGIC.len();
+    let mut at = head_bytes;
     while let Some(header) = bytes.get(at..at + 8) {
         let (length, crc) = header.split_at(4);
         let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
@@ -362,6 +406,7 @@ mod tests {
     use crate::plan::tests::live_plan;
 
     const T3: TenantIndex = TenantIndex(3);
+    const HEAD: LedgerHead = LedgerHead { seal: [7; 16], shard: 0, shards: 1 };
 
     fn set(range: Range<u64>) -> RangeSet {
         [range].into_iter().collect()
@@ -370,12 +415,12 @@ mod tests {
     fn read(path: &Path) -> Result<Ledger, LedgerError> {
         let plan = live_plan("10/s", "5", "100s");
         let mut ledger = Ledger::empty(&plan.script);
-        ledger.read(path, &plan.script).map(|()| ledger)
+        ledger.read(path, &plan.script, &HEAD).map(|()| ledger)
     }
 
     fn written(dir: &Path) -> PathBuf {
         let path = dir.join("ledger-0.bin");
-        let writer = LedgerWriter::create(&path).unwrap();
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap();
         let plan = live_plan("10/s", "5", "100s");
         for second in [0, 10] {
             let from = plan.start + second * 1_000_000;
@@ -432,17 +477,36 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_reserves_its_own_tenants_and_is_not_taken_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger-1.bin");
+        let plan = live_plan("10/s", "5", "100s");
+        let head = LedgerHead { shard: 1, shards: 2, ..HEAD };
+        let writer = LedgerWriter::create(&path, &head).unwrap();
+        writer.reserve(&(plan.start..plan.start + 1_000_000)).unwrap();
+        writer.close().unwrap();
+        let mut ledger = Ledger::empty(&plan.script);
+        ledger.read(&path, &plan.script, &head).unwrap();
+        let reserved: Vec<_> = ledger.accounts.iter().map(|it| it.reserved.count()).collect();
+        assert_eq!(reserved, [0, 10, 0, 10, 0]);
+        for other in [HEAD, LedgerHead { seal: [8; 16], ..head }] {
+            let result = Ledger::empty(&plan.script).read(&path, &plan.script, &other);
+            assert!(matches!(result, Err(LedgerError::OtherRun { .. })), "{result:?}");
+        }
+    }
+
+    #[test]
     fn slices_of_time_are_ranges_of_every_tenant() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger-0.bin");
         let plan = live_plan("10/s", "5", "100s");
         let start = plan.start;
-        let writer = LedgerWriter::create(&path).unwrap();
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap();
         writer.reserve(&(start..start + 2_000_000)).unwrap();
         writer.settle_slice(&(start..start + 1_000_000), Settlement::Acknowledged).unwrap();
         writer.close().unwrap();
         let mut ledger = Ledger::empty(&plan.script);
-        ledger.read(&path, &plan.script).unwrap();
+        ledger.read(&path, &plan.script, &HEAD).unwrap();
         for account in &ledger.accounts {
             assert_eq!(account.acknowledged, set(0..10));
             assert_eq!(account.unknown(), set(10..20));
@@ -454,7 +518,7 @@ mod tests {
         for tenants in [1u16, 200, 5_000, u16::MAX] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ledger-0.bin");
-            let writer = LedgerWriter::create(&path).unwrap();
+            let writer = LedgerWriter::create(&path, &HEAD).unwrap();
             let events = 1_000_000 / u64::from(tenants);
             // Single events, round robin; slices of at least 64 events.
             for sent in (0..1_000_000).step_by(64) {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::ledger::LedgerHead;
 use crate::profile::{
     Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, Sender,
 };
@@ -184,6 +185,15 @@ impl RunSpec {
         }
     }
 
+    /// What the ledger of a shard of this run begins with.
+    pub fn head(&self, shard: u32) -> LedgerHead {
+        let run = Self { targets: Targets::default(), tool_version: String::new(), ..self.clone() };
+        let text = serde_json::to_string(&run).expect("it has string keys");
+        let hash = Sha256::digest(text);
+        let seal = hash[..16].try_into().expect("it has 32 bytes");
+        LedgerHead { seal, shard, shards: self.shards }
+    }
+
     /// Whether the recorded profile is the one that the hash is of.
     pub fn has_its_profile(&self) -> bool {
         self.profile_sha256 == sha256_hex(&self.profile)
@@ -236,14 +246,20 @@ impl Plan {
     }
 }
 
-/// Returns which class each tenant is of. Classes take the first tenants, in their order.
+/// Returns which class each tenant is of. Classes take the first tenants, in their order, and have
+/// as large a part of them as in the profile.
 fn classes(profile: &Profile, tenants: u32) -> Classes {
     if profile.classes.is_empty() {
         return Classes::one(tenants as usize);
     }
     let mut names: Vec<_> = profile.classes.iter().map(|class| class.name.clone()).collect();
     names.push(OTHERS.to_owned());
-    let sizes = profile.classes.iter().map(|class| class.tenants as usize);
+    let numbers = profile.stages.iter().filter_map(|stage| stage.numbers().ok());
+    let written = numbers.map(|it| it.tenants.0.max(it.tenants.1)).max().unwrap_or(tenants);
+    let sizes = profile.classes.iter().map(|class| {
+        let part = u64::from(class.tenants) * u64::from(tenants) / u64::from(written.max(1));
+        usize::try_from(part).expect("at most 65,536 tenants").max(1)
+    });
     let of_class = |(class, size): (u8, usize)| std::iter::repeat_n(class, size);
     let others = u8::try_from(profile.classes.len()).expect("at most 16 classes");
     let in_classes = (0..others).zip(sizes).flat_map(of_class);
@@ -436,13 +452,20 @@ fn signed(micros: u64) -> i64 {
 
 /// Returns the run ID that all shards of a run find without talking: it follows from what they
 /// have in common.
-pub fn shared_run_id(profile: &str, seed: u64, start: UnixMicros, shards: u32) -> Uuid {
+pub fn shared_run_id(
+    profile: &str,
+    seed: u64,
+    scale: &Scale,
+    start: UnixMicros,
+    shards: u32,
+) -> Uuid {
     let mut hash = Sha256::new();
     hash.update(profile.len().to_le_bytes());
     hash.update(profile);
     hash.update(seed.to_le_bytes());
     hash.update(start.to_le_bytes());
     hash.update(shards.to_le_bytes());
+    hash.update(serde_json::to_string(scale).expect("it has string keys"));
     let bytes: [u8; 16] = hash.finalize()[..16].try_into().expect("it has 32 bytes");
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }

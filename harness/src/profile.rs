@@ -41,14 +41,14 @@ pub struct Profile {
     /// How unequal tenants are: the exponent of a Zipf law, from 0 (all equal) to 2. It moves
     /// events from tenant to tenant; the mean rate stays that of the stages.
     #[serde(default)]
-    #[garde(range(min = 0.0, max = 2.0))]
+    #[garde(range(min = 0.0, max = 2.0), custom(is_number))]
     pub skew: f64,
     /// Tenants that differ from the others: the first ones, in the order of the classes.
     #[serde(default)]
-    #[garde(dive, length(max = 16))]
+    #[garde(dive, length(max = 16), custom(have_names_of_their_own))]
     pub classes: Vec<TenantClass>,
     /// What happens, one stage after the other.
-    #[garde(dive, custom(has_events))]
+    #[garde(dive, custom(has_events), custom(have_room_for(&self.classes)))]
     pub stages: Vec<Stage>,
     /// How events are sent.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct Profile {
     pub apiserver: Apiserver,
     /// What a bad client does wrong: nothing, unless it is said here.
     #[serde(default)]
-    #[garde(dive)]
+    #[garde(dive, custom(are_of_different_events))]
     pub faults: Faults,
 }
 
@@ -110,7 +110,7 @@ pub struct TenantClass {
     pub tenants: u32,
     /// Their rate, as a multiple of what it would be: 10, or 0.1.
     #[serde(default = "one")]
-    #[garde(range(min = 0.001, max = 1_000.0))]
+    #[garde(range(min = 0.001, max = 1_000.0), custom(is_number))]
     pub rate: f64,
     /// Their mix, if it is another.
     #[serde(default)]
@@ -269,19 +269,19 @@ impl Default for Apiserver {
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
     /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
-    #[garde(range(min = 0.0, max = 1.0))]
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
     pub stages: f64,
     /// Batches that are sent again after they were acknowledged.
-    #[garde(range(min = 0.0, max = 1.0))]
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
     pub resent: f64,
     /// Batches whose body ends too early to be JSON.
-    #[garde(range(min = 0.0, max = 1.0))]
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
     pub malformed: f64,
     /// Events of more than a mebibyte.
-    #[garde(range(min = 0.0, max = 1.0))]
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
     pub oversized: f64,
     /// Events whose audit ID is no UUID.
-    #[garde(range(min = 0.0, max = 1.0))]
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
     pub foreign_ids: f64,
 }
 
@@ -370,6 +370,41 @@ fn default_seed() -> u64 {
 
 fn one() -> f64 {
     1.0
+}
+
+/// YAML has numbers that are none, and that no range keeps out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "rules take what they check by reference")]
+fn is_number<C>(number: &f64, _context: &C) -> garde::Result {
+    if number.is_finite() { Ok(()) } else { Err(garde::Error::new("write a number")) }
+}
+
+fn have_names_of_their_own<C>(classes: &[TenantClass], _context: &C) -> garde::Result {
+    let twice = |at: usize| classes[..at].iter().any(|other| other.name == classes[at].name);
+    match (0..classes.len()).find(|at| twice(*at)) {
+        Some(at) => Err(garde::Error::new(format!("two classes are called {}", classes[at].name))),
+        None => Ok(()),
+    }
+}
+
+fn have_room_for<C>(classes: &[TenantClass]) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result + '_ {
+    move |stages, _context| {
+        let numbers = stages.iter().filter_map(|stage| stage.numbers().ok());
+        let most = numbers.map(|it| it.tenants.0.max(it.tenants.1)).max().unwrap_or(u32::MAX);
+        let wanted: u64 = classes.iter().map(|class| u64::from(class.tenants)).sum();
+        if wanted > u64::from(most) {
+            let message = format!("the classes have {wanted} tenants, the stages at most {most}");
+            return Err(garde::Error::new(message));
+        }
+        Ok(())
+    }
+}
+
+fn are_of_different_events<C>(faults: &Faults, _context: &C) -> garde::Result {
+    let events = faults.stages + faults.oversized + faults.foreign_ids;
+    if events > 1.0 || faults.malformed + faults.resent > 1.0 {
+        return Err(garde::Error::new("the shares of all events, or of all batches, exceed 1"));
+    }
+    Ok(())
 }
 
 /// Names of classes are labels of metrics and keys of reports.

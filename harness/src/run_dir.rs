@@ -129,8 +129,9 @@ impl RunDir {
     /// # Errors
     ///
     /// Returns [`RunDirError::Io`] if the file system refuses.
-    pub fn create_ledger(&self, shard: u32) -> Result<LedgerWriter, RunDirError> {
-        LedgerWriter::create(&self.ledger(shard)).map_err(|source| self.io(source))
+    pub fn create_ledger(&self, spec: &RunSpec, shard: u32) -> Result<LedgerWriter, RunDirError> {
+        LedgerWriter::create(&self.ledger(shard), &spec.head(shard))
+            .map_err(|source| self.io(source))
     }
 
     /// Reads the ledger of the run. Shards that have none leave it unclosed.
@@ -143,7 +144,7 @@ impl RunDir {
         for shard in 0..plan.spec.shards {
             let path = self.ledger(shard);
             if path.exists() {
-                ledger.read(&path, &plan.script)?;
+                ledger.read(&path, &plan.script, &plan.spec.head(shard))?;
             } else {
                 ledger.closed = false;
             }
@@ -228,7 +229,7 @@ mod tests {
         let plan = live_plan("1/s", "1", "10s");
         let run = RunDir::create(dir.path(), &plan.spec).unwrap();
         assert!(!run.read_ledger(&plan).unwrap().closed);
-        run.create_ledger(0).unwrap().close().unwrap();
+        run.create_ledger(&plan.spec, 0).unwrap().close().unwrap();
         assert!(run.read_ledger(&plan).unwrap().closed);
     }
 }

@@ -17,6 +17,7 @@ mod token;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use hyper::header::CONTENT_ENCODING;
 
 pub use args::{HttpVersion, WebhookArgs};
@@ -69,10 +70,7 @@ impl Webhook {
     ///
     /// Returns [`WebhookError`] with the first address that cannot.
     pub async fn reach(&self) -> Result<(), WebhookError> {
-        for target in &self.targets {
-            target.reach().await?;
-        }
-        Ok(())
+        try_join_all(self.targets.iter().map(|target| target.reach())).await.map(drop)
     }
 
     /// Returns a connection, to be opened when it is needed. Indices go round the addresses; a

@@ -89,8 +89,11 @@ pub async fn reconcile(
     durations.stream_s = timer.lap();
     let table = read_arrivals(stores.table, script).await?;
     durations.table_s = timer.lap();
-    let differences = read_differences(stores.table, script, &table).await?;
+    let mut differences = read_differences(stores.table, script, &table).await?;
     durations.content_s = timer.lap();
+    let is_spoiled =
+        |it: &Difference| run.ledger.accounts[usize::from(it.tenant)].spoiled.contains(it.seq);
+    differences.retain(|difference| !is_spoiled(difference));
     let fates = all_fates(run, &table, stream.as_ref(), &differences);
     Ok(report(run, stillness, fates, &table, stream.as_ref(), differences, durations))
 }

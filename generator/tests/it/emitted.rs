@@ -33,18 +33,18 @@ fn the_first_ten_thousand_events_of_each_profile_are_known() {
         format!("{name} {}\n", fingerprint(&emit(&[name, "--events", events])))
     });
     expect![[r#"
-        demo 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
-        smoke 704fecbecdd7a30b33ec370b403275d6abc0d2c783ed28b7108d7ba899c5a6cf
-        baseline 63be6c5fd4288a903f7216167984382ecbebf22d820c2f198e7c8cb890cd9112
-        steady-state 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
-        tenant-growth fa0c06dcad031464ee27b3f9a015fbab3ce3705a801d6f939dbfbfae1923066b
-        write-storm a7decff70b5f11eb119be0f6e2d15d04783ebdb4ff7e1eff33065240dfcad587
-        peak-load 2b016131ebbab16a2bef8e43263efdc0d54be68953b89fdedc4fcc99436068c6
-        query-storm 591f3b698e47b56dfbf077ccaf5808e1dad093e60a0596cea8f481885024a0f1
-        stress 46150547d1affb8b5d8aabfb57d094377523e0dc9cbbad041088f9ba91535ed0
-        spike 257dcf8e2ec88cd0b6aaf50ee5acbe51dac2bd8548591e0484bf4ee44d326044
-        soak 5f8fdf89db54a8203042ad5e8252c7a634b8c746a2675a33ac1ed33e0eae37b9
-        history-90d 38662854e68cd46ab8160ce2f2ed97e578900bca8ace31091ca1a3a6f32afe0e
+        demo bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
+        smoke 64e1e64a51c60a84473131658100eafdebb1d1b1c9114736717a1d5234579abe
+        baseline 4e17c590eb291ecdade6ddd158a66933128a1d05312f06ffe0c4f5bc45b75c13
+        steady-state bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
+        tenant-growth 22daddaf733cadcd9e7cabcb2478095f87f4a41952e9754f3ff4e72b792fbf78
+        write-storm fc4a3ff80cca37f9a09f3b360a93b28b6609af03bbb505a9ed8b4d1f94412384
+        peak-load fa058b2bd42f036ed3a26cb83e2e89ea60597d74ddb03b3984771ad9154e0f0e
+        query-storm 5adb666cb7c18711eccbc6a39ea9a9d42b8b15f3efab93837019fd08cc345749
+        stress 52f9131fb4b09070d38d840e5a00678759dbe91fcc0e75b24e996d97a6f843f7
+        spike bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
+        soak b5d531e1046050955896afe8a018f3c25e281f553bf58dcf89ded5379c4d8f19
+        history-90d 734b64d4e208d0c330cafdd24ceac356701d671327eb67c46b110e6810ea97cc
     "#]]
     .assert_eq(&seen.concat());
 }

@@ -81,6 +81,7 @@ impl Target {
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let tls = match &options.tls {
             Some(tls) if is_tls => Some((tls.clone(), server_name(authority.host())?)),
+            None if is_tls => return Err("it must begin with http:// or https://"),
             _ => None,
         };
         let path = with_timeout(&uri, options.timeout)?;
@@ -250,13 +251,26 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::args::WebhookArgs;
+    use crate::webhook::encoding::Encoding;
 
     fn parse(url: &str) -> Result<Target, WebhookError> {
+        let args = WebhookArgs {
+            urls: vec![url.to_owned()],
+            http: HttpVersion::Auto,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            token_file: None,
+            headers: Vec::new(),
+            encoding: Encoding::None,
+            lifetime: None,
+        };
         let options = Options {
             timeout: Duration::from_secs(30),
             http: HttpVersion::Auto,
             headers: HeaderMap::new(),
-            tls: None,
+            tls: Tls::from_args(&args)?,
             token: None,
             lifetime: None,
         };
@@ -284,6 +298,8 @@ mod tests {
             "https://[::1]/?a=b&timeout=30s",
         );
         assert_eq!(parse("http://vector").unwrap().authority, "vector:80");
+        // A scheme is the same in capitals, and never spoken in the clear for that.
+        assert!(parse("HTTPS://vector").unwrap().tls.is_some());
     }
 
     #[test]

@@ -21,6 +21,11 @@ use super::error::WebhookError;
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
+/// Schemes are the same in capitals (RFC 3986, section 3.1).
+fn is_https(url: &str) -> bool {
+    url.get(.."https://".len()).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+}
+
 impl Tls {
     /// Reads the files that the flags name; nothing, if no address needs TLS.
     ///
@@ -28,7 +33,7 @@ impl Tls {
     ///
     /// Returns [`WebhookError`] with the flag and file that are wrong.
     pub(super) fn from_args(args: &WebhookArgs) -> Result<Option<Self>, WebhookError> {
-        if !args.urls.iter().any(|url| url.starts_with("https://")) {
+        if !args.urls.iter().any(|url| is_https(url)) {
             return match unused_flag(args) {
                 Some(flag) => Err(WebhookError::NotTls { flag }),
                 None => Ok(None),
