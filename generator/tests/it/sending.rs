@@ -248,6 +248,21 @@ fn an_api_server_gives_a_batch_up_after_its_last_attempt() {
 }
 
 #[test]
+fn a_batch_that_waits_to_be_sent_again_holds_no_connection() {
+    let backend = "send: {sender: apiserver, connections: 1}\n\
+        apiserver: {batch_events: 5, batch_wait: 50ms, initial_backoff: 2s, attempts: 2}\n";
+    let place = Place::new(&profile("duration: 1s, rate: 50/s, tenants: 2", backend));
+    let sink = Sink::start(|_, _| BUSY);
+    let (_, summary) = place.run(&sink, &[]);
+    let bodies = sink.bodies();
+    let different: BTreeSet<_> = bodies.iter().collect();
+    let first: BTreeSet<_> = bodies.iter().take(different.len()).collect();
+    assert!(different.len() >= 10 && first.len() == different.len(), "{}", first.len());
+    assert_eq!(number(&summary, "requests"), 2 * different.len() as u64);
+    assert_eq!(number(&summary, "unknown"), 100);
+}
+
+#[test]
 fn an_api_server_comes_again_when_it_is_told_to() {
     let place = Place::new(&profile("duration: 1s, rate: 50/s, tenants: 1", BACKEND));
     let sink = Sink::start(|body, before| {
