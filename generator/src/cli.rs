@@ -217,16 +217,21 @@ fn plan(
         shards: args.shard.map_or(1, |shard| shard.count),
         scale: args.scale.scale(),
     };
-    if too_long(&options.scale, profile) {
+    plan_with(text, profile, options)
+}
+
+/// Makes a plan whose stages take ten years together at most.
+fn plan_with(
+    text: &ProfileText,
+    profile: &Profile,
+    options: RunOptions,
+) -> Result<Plan, GeneratorError> {
+    let stages = options.scale.stages(profile).into_iter();
+    let whole_us: u128 = stages.map(|stage| u128::from(stage.duration_us)).sum();
+    if whole_us > 10 * 366 * 86_400_000_000 {
         return Err(GeneratorError::TooLong);
     }
     Ok(Plan::new(RunSpec::new(&text.text, profile, options), profile))
-}
-
-/// Whether stages take more than ten years together.
-fn too_long(scale: &Scale, profile: &Profile) -> bool {
-    let durations = scale.stages(profile).into_iter().map(|stage| u128::from(stage.duration_us));
-    durations.sum::<u128>() > 10 * 366 * 86_400_000_000
 }
 
 /// All shards of a run must find the same ID without talking.
@@ -265,10 +270,7 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
         shards: 1,
         scale: args.scale.scale(),
     };
-    if too_long(&options.scale, &profile) {
-        return Err(GeneratorError::TooLong);
-    }
-    let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
+    let plan = plan_with(&text, &profile, options)?;
     let planned = plan.script.planned();
     if planned < args.events {
         return Err(GeneratorError::TooFewEvents { planned, asked: args.events });

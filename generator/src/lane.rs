@@ -65,7 +65,7 @@ pub(crate) async fn run_lane(
     loop {
         let next = lane.parked.next_at().into_iter().chain(feed.next_send_at()).min();
         if next.is_none() && in_flight.is_empty() {
-            return Ok(Vec::new());
+            break;
         }
         let next_at = next.unwrap_or(UnixMicros::MAX);
         tokio::select! {

@@ -217,7 +217,8 @@ impl Plan {
         let tenants = stages.iter().map(|stage| stage.tenants.0.max(stage.tenants.1)).max();
         let tenants = tenants.expect("a valid profile has a stage");
         let start = spec.start.0;
-        let rates = rates(profile, tenants, spec.seed);
+        let classes = classes(profile, tenants);
+        let rates = rates(profile, &classes, spec.seed);
         let rhythm = rhythm(profile);
         let (timelines, start, end, days) = match spec.span {
             Span::Live => {
@@ -237,7 +238,6 @@ impl Plan {
             .zip(tenant_indexes(tenants))
             .map(|(timeline, tenant)| timeline.with_rhythm(rhythm, end, spec.seed, tenant))
             .collect();
-        let classes = classes(profile, tenants);
         let world = World::new(spec.seed, &characters(profile, &classes));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
@@ -298,13 +298,13 @@ fn rhythm(profile: &Profile) -> Rhythm {
 
 /// Returns each tenant's rate as a multiple of the mean, in millionths: a Zipf law over ranks that
 /// are dealt out by the seed, times what the tenant's class says.
-fn rates(profile: &Profile, tenants: u32, seed: u64) -> Vec<u64> {
+fn rates(profile: &Profile, classes: &Classes, seed: u64) -> Vec<u64> {
+    let tenants = u32::try_from(classes.of_tenant.len()).expect("at most 65,536 tenants");
     let weights: Vec<f64> =
         (1..=tenants).map(|rank| 1.0 / power(f64::from(rank), profile.skew)).collect();
     let mean = weights.iter().sum::<f64>() / f64::from(tenants);
     let mut ranks: Vec<usize> = (0..weights.len()).collect();
     ranks.sort_by_key(|rank| Draw::new(seed, RANK_STREAM, *rank as u64).bits());
-    let classes = classes(profile, tenants);
     let of_class = |class: u8| profile.classes.get(usize::from(class)).map_or(1.0, |it| it.rate);
     ranks
         .into_iter()

@@ -13,9 +13,11 @@ use harness::ranges::RangeSet;
 use harness::run_dir::RunDir;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+use crate::targets::read_request;
 
 /// What a sink does with a request: how long it waits, and what it answers.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +53,7 @@ impl Sink {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
                 tokio::spawn(async move {
-                    while let Ok(body) = read_body(&mut stream).await {
+                    while let Ok((_, body)) = read_request(&mut stream).await {
                         let reply = {
                             let mut log = log.lock().unwrap();
                             let reply = answer(&body, &log);
@@ -77,19 +79,6 @@ impl Sink {
     fn url(&self) -> String {
         format!("http://{}/events", self.address)
     }
-}
-
-async fn read_body(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let (_, length) = head.split_once("content-length: ").unwrap();
-    let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(body)
 }
 
 /// A folder with a profile, to run the generator in.

@@ -73,6 +73,20 @@ impl Drop for Server {
     }
 }
 
+/// Reads a request. Returns its head, in lower case, and its body.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok((head, body))
+}
+
 /// Serves one connection until its client goes away.
 async fn serve(
     mut stream: TcpStream,
@@ -84,15 +98,7 @@ async fn serve(
         if matches!(behaviour, Behaviour::Hangup) {
             return Ok(());
         }
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
-        let (_, length) = head.split_once("content-length: ").unwrap();
-        let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
+        let (head, _) = read_request(&mut stream).await?;
         log.lock().unwrap().push(head);
         match behaviour {
             Behaviour::Answer(status) => {
