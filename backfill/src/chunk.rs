@@ -96,7 +96,7 @@ const MINUTE_US: i64 = 60_000_000;
 #[cfg(test)]
 mod tests {
     use events::script::midnight;
-    use harness::plan::{DeliveryPath, RunOptions, RunSpec, Span, Targets};
+    use harness::plan::{RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
     use harness::scale::Scale;
     use uuid::Uuid;
@@ -110,8 +110,7 @@ mod tests {
             run_id: Uuid::from_u128(1),
             seed: None,
             start: 1_790_000_000_000_000,
-            span: Span::History { days, events },
-            path: DeliveryPath::Bulk,
+            span: Span::history(days, events, 0),
             targets: Targets::default(),
             shards: 1,
             scale: Scale::default(),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
-use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
+use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
@@ -106,8 +106,7 @@ fn options(args: &Run, server: &ClickHouse, now: i64) -> RunOptions {
         run_id: Uuid::new_v4(),
         seed: args.seed,
         start: now,
-        span: Span::History { days: args.days, events: args.events },
-        path: DeliveryPath::Bulk,
+        span: Span::history(args.days, args.events, now),
         targets: Targets {
             clickhouse: Some(server.url.clone()),
             table: Some(server.table.to_string()),

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
-use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
+use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
 use harness::quantity::{parse_duration, parse_tenants};
 use harness::run_dir::RunDir;
@@ -212,7 +212,6 @@ fn plan(
         seed: args.seed,
         start: args.start_at.unwrap_or(now + LEAD_US),
         span: Span::Live,
-        path: DeliveryPath::Pipeline,
         targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
         shards: args.shard.map_or(1, |shard| shard.count),
         scale: args.scale.scale(),
@@ -265,7 +264,6 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
         seed: args.seed,
         start: args.start,
         span: Span::Live,
-        path: DeliveryPath::Pipeline,
         targets: Targets::default(),
         shards: 1,
         scale: args.scale.scale(),

@@ -153,7 +153,7 @@ const ROOT_ID: &str = "d41d8cd98f00b204e9800998ecf8427e";
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
+    use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
     use harness::scale::Scale;
     use uuid::Uuid;
@@ -170,7 +170,6 @@ mod tests {
             seed: None,
             start: START,
             span: Span::Live,
-            path: DeliveryPath::Pipeline,
             targets: Targets::default(),
             shards: 1,
             scale: Scale::default(),

@@ -10,12 +10,15 @@
 //! in µs for a slice of time of all tenants, which the plan turns into ranges. The last entry of a
 //! ledger that was closed in order says so.
 //!
+//! A run that is taken up again goes on in the same file. What was acknowledged once stays so;
+//! else the last word holds, and what is reserved anew is open again.
+//!
 //! Settled ranges wait in memory until they are worth their bytes, so that a ledger stays under
 //! one megabyte per million events whether ten tenants send batches or thousands send single
 //! events; what a crash finds waiting there counts as unknown.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,6 +45,21 @@ pub enum Settlement {
     /// The target answered 2xx, but on purpose it was sent in a way in which nobody can be
     /// expected to store it.
     Spoiled = 5,
+}
+
+/// Whether events are sent again because they were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsRepair {
+    Yes,
+    No,
+}
+
+/// Keeps other processes from writing to the same ledger.
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::from(io::ErrorKind::ResourceBusy),
+        TryLockError::Error(source) => source,
+    })
 }
 
 /// Writes the ledger of one shard. Shared by all senders of a process.
@@ -87,9 +105,38 @@ impl LedgerWriter {
     /// Returns the operating system's error, also if the file exists.
     pub fn create(path: &Path, head: &LedgerHead) -> io::Result<Self> {
         let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
+        lock(&file)?;
         file.write_all(&head.bytes())?;
+        Ok(Self::to(file))
+    }
+
+    /// Opens a ledger to go on with it, without what a crash left of its last frame. The ledger
+    /// has been read: it is of this run.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error, [`io::ErrorKind::ResourceBusy`] if another process
+    /// writes to it.
+    pub fn open(path: &Path, head: &LedgerHead) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        lock(&file)?;
+        let bytes = std::fs::read(path)?;
+        let head = head.bytes();
+        if bytes.len() < head.len() {
+            file.set_len(0)?;
+            file.write_all(&head)?;
+        } else {
+            let whole = read_frames(&bytes, head.len(), |_, _| Ok(()));
+            let end =
+                whole.map_err(|(_, fact)| io::Error::new(io::ErrorKind::InvalidData, fact))?;
+            file.set_len(end as u64)?;
+        }
+        Ok(Self::to(file))
+    }
+
+    fn to(file: File) -> Self {
         let state = State { file, waiting: BTreeMap::new(), bytes_written: 0, events_settled: 0 };
-        Ok(Self { state: Mutex::new(state) })
+        Self { state: Mutex::new(state) }
     }
 
     /// Reserves all events due in a slice of time, of all tenants. Call it before the first byte
@@ -102,6 +149,30 @@ impl LedgerWriter {
         let mut entries = Vec::with_capacity(32);
         put_slice(RESERVED, due, &mut entries);
         self.lock().append(&entries)
+    }
+
+    /// Reserves sequence numbers of some tenants anew, which were sent before and may be sent
+    /// again now. `is_repair` says that they were acknowledged, and are known to be lost.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error: then nothing may be sent.
+    pub fn reserve_again<'s>(
+        &self,
+        seqs: impl IntoIterator<Item = (TenantIndex, &'s RangeSet)>,
+        is_repair: IsRepair,
+    ) -> io::Result<()> {
+        let kind = if is_repair == IsRepair::Yes { REPAIRED } else { RESERVED };
+        let mut entries = Vec::new();
+        for (tenant, set) in seqs {
+            for range in set.ranges() {
+                put_range(kind, tenant, range, &mut entries);
+            }
+        }
+        let mut state = self.lock();
+        // What waits was said before.
+        state.write_waiting(1)?;
+        if entries.is_empty() { Ok(()) } else { state.append(&entries) }
     }
 
     /// Settles sequence numbers of a tenant. They reach the file with a later [`Self::flush`].
@@ -190,6 +261,8 @@ pub struct Account {
     pub unknown: RangeSet,
     pub unsent: RangeSet,
     pub spoiled: RangeSet,
+    /// Events that were sent again because they had been lost.
+    pub repaired: RangeSet,
 }
 
 impl Account {
@@ -205,16 +278,34 @@ impl Account {
         settled.difference(&self.spoiled)
     }
 
-    fn of(&mut self, kind: u8) -> Option<&mut RangeSet> {
-        Some(match kind {
-            RESERVED => &mut self.reserved,
-            1 => &mut self.acknowledged,
-            2 => &mut self.refused,
-            3 => &mut self.unknown,
-            4 => &mut self.unsent,
-            5 => &mut self.spoiled,
-            _ => return None,
-        })
+    /// Takes an entry. Says whether its kind is known.
+    fn take(&mut self, kind: u8, seqs: Range<u64>) -> bool {
+        match kind {
+            RESERVED | 1 => {
+                for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
+                    set.remove(seqs.clone());
+                }
+                let set = if kind == 1 { &mut self.acknowledged } else { &mut self.reserved };
+                set.insert(seqs);
+            }
+            2..=4 => {
+                let sets = [&mut self.refused, &mut self.unknown, &mut self.unsent];
+                for (other, set) in (2..).zip(sets) {
+                    if other == kind {
+                        set.insert(seqs.clone());
+                        for known in self.acknowledged.overlapping(&seqs) {
+                            set.remove(known);
+                        }
+                    } else {
+                        set.remove(seqs.clone());
+                    }
+                }
+            }
+            5 => self.spoiled.insert(seqs),
+            REPAIRED => self.repaired.insert(seqs),
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -275,7 +366,11 @@ impl Ledger {
             self.read_entries(entries, script, head, &mut closed).map_err(|fact| (at, fact))
         });
         self.closed &= closed;
-        result.map_err(|(at, fact)| LedgerError::Damaged { path: path.to_owned(), at, fact })
+        result.map(drop).map_err(|(at, fact)| LedgerError::Damaged {
+            path: path.to_owned(),
+            at,
+            fact,
+        })
     }
 
     fn read_entries(
@@ -294,7 +389,7 @@ impl Ledger {
             let mut number = || take_number(&mut entries).ok_or("an entry ends too early");
             if kind & SLICE == 0 {
                 let (tenant, start, count) = (number()?, number()?, number()?);
-                self.account(tenant, kind)?.insert(start..start + count);
+                self.take(tenant, kind, start..start + count)?;
                 continue;
             }
             let from = i64::try_from(number()?).map_err(|_| "a slice is outside of time")?;
@@ -302,19 +397,19 @@ impl Ledger {
             for tenant in script.tenants().filter(|tenant| head.has(*tenant)) {
                 let timeline = script.timeline(tenant);
                 let seqs = timeline.count_before(from)..timeline.count_before(until);
-                self.account(tenant.0.into(), kind & !SLICE)?.insert(seqs);
+                self.take(tenant.0.into(), kind & !SLICE, seqs)?;
             }
         }
         Ok(())
     }
 
-    fn account(&mut self, tenant: u64, kind: u8) -> Result<&mut RangeSet, &'static str> {
-        usize::try_from(tenant)
+    fn take(&mut self, tenant: u64, kind: u8, seqs: Range<u64>) -> Result<(), &'static str> {
+        let account = usize::try_from(tenant)
             .ok()
             .and_then(|index| self.accounts.get_mut(index))
-            .ok_or("an entry is of a tenant that the plan does not have")?
-            .of(kind)
-            .ok_or("an entry has a kind that this version does not know")
+            .ok_or("an entry is of a tenant that the plan does not have")?;
+        let is_known = account.take(kind, seqs);
+        is_known.then_some(()).ok_or("an entry has a kind that this version does not know")
     }
 
     /// Which of the first events of a tenant, up to `planned`, were never begun.
@@ -326,8 +421,9 @@ impl Ledger {
 
 const MAGIC: &[u8; 8] = b"ASLEDGR2";
 const RESERVED: u8 = 0;
-const SLICE: u8 = 8;
+const REPAIRED: u8 = 6;
 const CLOSED: u8 = 7;
+const SLICE: u8 = 8;
 
 /// Kind, tenant (16 bits), start and count (40 bits each) as LEB128.
 const ENTRY_BYTES_MAX: u64 = 1 + 3 + 6 + 6;
@@ -373,12 +469,13 @@ fn take_number(entries: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Calls `each` with the entries of every whole frame and where the frame begins.
+/// Calls `each` with the entries of every whole frame and where the frame begins. Returns where
+/// the last whole frame ends.
 fn read_frames(
     bytes: &[u8],
     head_bytes: usize,
     mut each: impl FnMut(&[u8], usize) -> Result<(), (usize, &'static str)>,
-) -> Result<(), (usize, &'static str)> {
+) -> Result<usize, (usize, &'static str)> {
     let magic = bytes.get(..MAGIC.len()).unwrap_or(MAGIC);
     if magic != MAGIC {
         return Err((0, "it does not begin as a ledger of this version"));
@@ -392,12 +489,12 @@ fn read_frames(
         if crc32fast::hash(entries) != crc {
             // Only the last frame can be torn by a crash.
             let is_last = at + 8 + length == bytes.len();
-            return if is_last { Ok(()) } else { Err((at, "a checksum does not match")) };
+            return if is_last { Ok(at) } else { Err((at, "a checksum does not match")) };
         }
         each(entries, at)?;
         at += 8 + length;
     }
-    Ok(())
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -474,6 +571,61 @@ mod tests {
             std::fs::write(&path, &damaged).unwrap();
             assert!(read(&path).is_err() || !read(&path).unwrap().closed, "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_ledger_is_gone_on_with_after_a_cut_at_any_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = written(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let before = read(&path).unwrap();
+            let writer = LedgerWriter::open(&path, &HEAD).unwrap();
+            writer.settle(T3, 40..50, Settlement::Acknowledged);
+            writer.close().unwrap();
+            let after = read(&path).unwrap();
+            assert!(after.closed, "cut at {length}");
+            let mut expected = before.accounts[3].clone();
+            assert!(expected.take(1, 40..50));
+            assert_eq!(after.accounts[3], expected, "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn only_one_process_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger-0.bin");
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap();
+        let busy = LedgerWriter::open(&path, &HEAD).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        drop(writer);
+        LedgerWriter::open(&path, &HEAD).unwrap();
+    }
+
+    #[test]
+    fn the_last_word_holds_but_what_was_acknowledged_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger-0.bin");
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap();
+        let all = RangeSet::of(0..100);
+        writer.reserve_again([(T3, &all)], IsRepair::No).unwrap();
+        writer.settle(T3, 0..40, Settlement::Acknowledged);
+        writer.settle(T3, 40..60, Settlement::Refused);
+        writer.settle(T3, 60..80, Settlement::Unknown);
+        writer.settle(T3, 80..100, Settlement::Unsent);
+        writer.reserve_again([(T3, &set(50..90))], IsRepair::No).unwrap();
+        writer.settle(T3, 50..70, Settlement::Acknowledged);
+        writer.settle(T3, 70..75, Settlement::Refused);
+        writer.reserve_again([(T3, &set(10..20))], IsRepair::Yes).unwrap();
+        writer.settle(T3, 10..20, Settlement::Unknown);
+        writer.close().unwrap();
+        let account = read(&path).unwrap().accounts[3].clone();
+        assert_eq!(account.acknowledged, [0..40, 50..70].into_iter().collect());
+        assert_eq!(account.refused, [40..50, 70..75].into_iter().collect());
+        assert_eq!(account.unknown(), set(75..90));
+        assert_eq!(account.unsent, set(90..100));
+        assert_eq!(account.repaired, set(10..20));
     }
 
     #[test]

@@ -37,8 +37,6 @@ pub struct RunSpec {
     /// Live: when the first stage begins. History: the end of its last day.
     pub start: MicroTime,
     pub span: Span,
-    /// The way its events took.
-    pub path: DeliveryPath,
     pub profile_sha256: String,
     /// The profile in full, as written.
     pub profile: String,
@@ -58,17 +56,27 @@ pub enum Span {
     /// The stages of the profile.
     Live,
     /// Whole days (UTC) before the start.
-    History { days: u32, events: u64 },
+    History {
+        days: u32,
+        events: u64,
+        /// The last of these days are sent through the pipeline, those before straight into the
+        /// table.
+        replay_days: u32,
+        /// When the plan was made: nothing of it was sent before.
+        planned_at: MicroTime,
+    },
 }
 
-/// The way that events took to the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The way that the events of a run take to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryPath {
     /// Webhook, sidecar, NATS, aggregator.
     Pipeline,
     /// Straight into the table.
     Bulk,
+    /// Older events straight into the table, newer ones through the pipeline.
+    Both,
 }
 
 /// Where a run's events went, without secrets.
@@ -96,6 +104,8 @@ pub struct Plan {
     /// The time that events are due in.
     pub start: UnixMicros,
     pub end: UnixMicros,
+    /// Events due from then on go through the pipeline, those before straight into the table.
+    pub piped_from: UnixMicros,
 }
 
 /// Which class each tenant is of. A class is an index into the names.
@@ -153,14 +163,13 @@ pub struct RunOptions {
     pub seed: Option<u64>,
     pub start: UnixMicros,
     pub span: Span,
-    pub path: DeliveryPath,
     pub targets: Targets,
     pub shards: u32,
     pub scale: Scale,
 }
 
 /// The version of `run.json`, and of the events that follow from it.
-pub const RUN_FORMAT: u32 = 2;
+pub const RUN_FORMAT: u32 = 3;
 
 impl RunSpec {
     /// Records a run of a valid profile.
@@ -176,7 +185,6 @@ impl RunSpec {
             seed: options.seed.unwrap_or(profile.seed),
             start: MicroTime(start),
             span: options.span,
-            path: options.path,
             profile_sha256: sha256_hex(text),
             profile: text.to_owned(),
             targets: options.targets,
@@ -220,17 +228,18 @@ impl Plan {
         let classes = classes(profile, tenants);
         let rates = rates(profile, &classes, spec.seed);
         let rhythm = rhythm(profile);
-        let (timelines, start, end, days) = match spec.span {
+        let (timelines, start, end, piped_from, days) = match spec.span {
             Span::Live => {
                 let duration_us: u64 = stages.iter().map(|stage| stage.duration_us).sum();
                 let end = start + signed(duration_us);
                 let timelines = live_timelines(&stages, &rates, start, &spec, profile);
-                (timelines, start, end, Days::Flow)
+                (timelines, start, end, start, Days::Flow)
             }
-            Span::History { days, events } => {
+            Span::History { days, events, replay_days, .. } => {
                 let first = start - i64::from(days) * DAY_US;
+                let piped_from = start - i64::from(replay_days.min(days)) * DAY_US;
                 let timelines = history_timelines(days, events, &rates, first, spec.seed);
-                (timelines, first, start, Days::Apart)
+                (timelines, first, start, piped_from, Days::Apart)
             }
         };
         let timelines = timelines
@@ -241,8 +250,43 @@ impl Plan {
         let world = World::new(spec.seed, &characters(profile, &classes));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
-        let faults = profile.faults.clone();
-        Self { spec, profile_name, script, send: send_plan(profile), faults, classes, start, end }
+        Self {
+            spec,
+            profile_name,
+            script,
+            send: send_plan(profile),
+            faults: profile.faults.clone(),
+            classes,
+            start,
+            end,
+            piped_from,
+        }
+    }
+
+    /// The way that its events take.
+    pub fn path(&self) -> DeliveryPath {
+        if self.piped_from <= self.start {
+            DeliveryPath::Pipeline
+        } else if self.piped_from >= self.end {
+            DeliveryPath::Bulk
+        } else {
+            DeliveryPath::Both
+        }
+    }
+
+    /// A moment before which nothing of the run was sent.
+    pub fn not_sent_before(&self) -> UnixMicros {
+        match self.spec.span {
+            Span::Live => self.start,
+            Span::History { planned_at, .. } => planned_at.0,
+        }
+    }
+}
+
+impl Span {
+    /// A history that goes straight into the table.
+    pub fn history(days: u32, events: u64, planned_at: UnixMicros) -> Self {
+        Self::History { days, events, replay_days: 0, planned_at: MicroTime(planned_at) }
     }
 }
 
@@ -495,7 +539,6 @@ pub(crate) mod tests {
             seed: None,
             start: 1_790_000_000_000_000,
             span,
-            path: DeliveryPath::Pipeline,
             targets: Targets::default(),
             shards: 1,
             scale: Scale::default(),
@@ -513,7 +556,7 @@ pub(crate) mod tests {
     #[test]
     fn a_history_has_exactly_its_events_on_whole_days_before_the_start() {
         let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 7}]\n";
-        let plan = plan_of(text, Span::History { days: 90, events: 1_000_003 });
+        let plan = plan_of(text, Span::history(90, 1_000_003, 0));
         assert_eq!(plan.script.planned(), 1_000_003);
         assert_eq!((plan.end - plan.start) / DAY_US, 90);
         assert_eq!(plan.end, midnight(1_790_000_000_000_000));
@@ -529,7 +572,7 @@ pub(crate) mod tests {
         let most = *counts.iter().max().unwrap();
         assert!((100_000..130_000).contains(&most), "{most}");
         assert!(!counts.is_sorted_by(|a, b| a >= b), "ranks are dealt out: {counts:?}");
-        let history = plan_of(text, Span::History { days: 3, events: 999_999 });
+        let history = plan_of(text, Span::history(3, 999_999, 0));
         assert_eq!(history.script.planned(), 999_999);
     }
 

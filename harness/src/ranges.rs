@@ -48,6 +48,21 @@ impl RangeSet {
         self.ranges.splice(from..until, [merged]);
     }
 
+    /// Takes a range away; cheap where it has nothing of the set.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let from = self.ranges.partition_point(|known| known.end <= range.start);
+        let until = self.ranges.partition_point(|known| known.start < range.end);
+        if from < until {
+            let left = self.ranges[from].start..range.start;
+            let right = range.end..self.ranges[until - 1].end;
+            let rest = [left, right].into_iter().filter(|part| !part.is_empty());
+            self.ranges.splice(from..until, rest);
+        }
+    }
+
     /// How many numbers the set has.
     pub fn count(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
@@ -64,6 +79,17 @@ impl RangeSet {
 
     pub fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
+    }
+
+    /// The parts of the set that lie in a range.
+    pub fn overlapping<'s>(
+        &'s self,
+        range: &Range<u64>,
+    ) -> impl Iterator<Item = Range<u64>> + use<'s> {
+        let (start, end) = (range.start, range.end);
+        let from = self.ranges.partition_point(|known| known.end <= start);
+        let parts = self.ranges[from..].iter().take_while(move |known| known.start < end);
+        parts.map(move |known| known.start.max(start)..known.end.min(end))
     }
 
     /// All numbers, ascending.
@@ -160,6 +186,9 @@ mod tests {
             prop_assert_eq!(numbers(&a.union(&b)), &set_a | &set_b);
             prop_assert_eq!(numbers(&a.intersection(&b)), &set_a & &set_b);
             prop_assert_eq!(numbers(&a.difference(&b)), &set_a - &set_b);
+            let mut rest = a.clone();
+            b.ranges().iter().cloned().for_each(|range| rest.remove(range));
+            prop_assert_eq!(numbers(&rest), &set_a - &set_b);
             for number in 0..70 {
                 prop_assert_eq!(a.contains(number), set_a.contains(&number));
             }

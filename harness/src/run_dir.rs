@@ -27,6 +27,8 @@ pub enum RunDirError {
         path.display()
     )]
     OtherRun { path: PathBuf },
+    #[error("another process works on the run in {}; wait for it, or stop it", path.display())]
+    Busy { path: PathBuf },
     #[error("there is no run in {}: it has no run.json", path.display())]
     NoRun { path: PathBuf },
     #[error("cannot use the run directory {}", path.display())]
@@ -134,6 +136,22 @@ impl RunDir {
             .map_err(|source| self.io(source))
     }
 
+    /// Opens the ledger of a shard to go on with it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Busy`] if another process writes to it, and [`RunDirError::Io`] if
+    /// the file system refuses.
+    pub fn open_ledger(&self, spec: &RunSpec, shard: u32) -> Result<LedgerWriter, RunDirError> {
+        LedgerWriter::open(&self.ledger(shard), &spec.head(shard)).map_err(|source| {
+            if source.kind() == io::ErrorKind::ResourceBusy {
+                RunDirError::Busy { path: self.path.clone() }
+            } else {
+                self.io(source)
+            }
+        })
+    }
+
     /// Reads the ledger of the run. Shards that have none leave it unclosed.
     ///
     /// # Errors
@@ -216,7 +234,7 @@ mod tests {
             let message = RunDir::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };
-        check(&|spec| spec.format = 3, "has format 3, this version reads 2");
+        check(&|spec| spec.format = 4, "has format 4, this version reads 3");
         check(&|spec| spec.profile.push('#'), "its hash differs");
         fs::write(dir.path().join("run.json"), "{}").unwrap();
         let error = RunDir::open(dir.path()).unwrap_err();

@@ -59,7 +59,7 @@ async fn reconcile(server: &ClickHouse, out: &Path) {
     let ledger = dir.read_ledger(&plan).unwrap();
     let table = read_arrivals(server, &plan.script).await.unwrap();
     for (tenant, account) in plan.script.tenants().zip(&ledger.accounts) {
-        let held = Held { in_stream: None, in_table: table[&tenant].clone() };
+        let held = Held { in_stream: None, piped_from: 0, in_table: table[&tenant].clone() };
         let planned = plan.script.timeline(tenant).count();
         let fates = compare(planned, account, &held, StreamMemory::Whole);
         assert_eq!((fates.stored.count(), fates.lost().count()), (planned, 0));

@@ -82,7 +82,7 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
         let options = SettleOptions { quiet: args.quiet, wait_max: args.wait };
         let mut worst = Verdict::Whole;
         for run in &runs {
-            let stream = stream.as_ref().filter(|_| run.plan.spec.path == DeliveryPath::Pipeline);
+            let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
             let stores = Stores { table: &table, stream };
             let report = reconcile(run, stores, &clock, shutdown.clone(), options).await?;
             run.dir.write_json("report.json", &report)?;
@@ -98,7 +98,7 @@ async fn connect_stream(
     args: &Reconcile,
     runs: &[Recorded],
 ) -> Result<Option<AuditStream>, VerifyError> {
-    let Some(run) = runs.iter().find(|run| run.plan.spec.path == DeliveryPath::Pipeline) else {
+    let Some(run) = runs.iter().find(|run| run.plan.path() != DeliveryPath::Bulk) else {
         return Ok(None);
     };
     let Some(url) = &args.nats else {

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub struct Held {
     /// In the stream; `None` if the run did not go through it.
     pub in_stream: Option<Arrivals>,
+    /// The first event that was to go through the stream: those before went past it.
+    pub piped_from: u64,
     pub in_table: Arrivals,
 }
 
@@ -35,6 +37,8 @@ pub struct Fates {
     /// Acknowledged, but sent on purpose in a way in which nobody can be expected to store them:
     /// whatever became of them is no finding.
     pub spoiled: RangeSet,
+    /// Sent again by a repair, after they had been lost.
+    pub repaired: RangeSet,
     /// Acknowledged and in the stream.
     pub in_stream: RangeSet,
     /// Acknowledged and stored.
@@ -69,6 +73,7 @@ pub struct Totals {
     pub refused: u64,
     pub unknown: u64,
     pub spoiled: u64,
+    pub repaired: u64,
     pub in_stream: u64,
     pub stored: u64,
     pub lost: u64,
@@ -107,8 +112,11 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         Some(stream) => {
             let after = missing.intersection(&stream.seqs);
             let absent = missing.difference(&stream.seqs);
+            let past_it = RangeSet::of(0..held.piped_from);
             match memory {
-                StreamMemory::Whole => (absent, after, nothing.clone()),
+                StreamMemory::Whole => {
+                    (absent.difference(&past_it), after, absent.intersection(&past_it))
+                }
                 StreamMemory::Evicted => (nothing.clone(), after, absent),
             }
         }
@@ -131,6 +139,7 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
             .difference(repeated_in_stream)
             .difference(spoiled),
         spoiled: spoiled.clone(),
+        repaired: account.repaired.clone(),
         corrupted: RangeSet::new(),
         attempted,
         acknowledged,
@@ -174,6 +183,7 @@ impl Totals {
             refused: count(|fates| &fates.refused),
             unknown: count(|fates| &fates.unknown),
             spoiled: count(|fates| &fates.spoiled),
+            repaired: count(|fates| &fates.repaired),
             in_stream: count(|fates| &fates.in_stream),
             stored: count(|fates| &fates.stored),
             lost: sum(&|fates| fates.lost().count()),
@@ -211,7 +221,7 @@ mod tests {
             refused: set([80..85]),
             unknown: set([85..90]),
             unsent: set([95..100]),
-            spoiled: RangeSet::new(),
+            ..Account::default()
         }
     }
 
@@ -223,6 +233,7 @@ mod tests {
     fn held(stream: RangeSet, table: RangeSet) -> Held {
         Held {
             in_stream: Some(arrivals(stream, RangeSet::new())),
+            piped_from: 0,
             in_table: arrivals(table, RangeSet::new()),
         }
     }
@@ -250,9 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn what_went_past_the_stream_is_lost_somewhere() {
+        let held = Held { piped_from: 30, ..held(set([30..40, 45..80]), set([0..10, 35..80])) };
+        let fates = compare(100, &account(), &held, StreamMemory::Whole);
+        assert_eq!(fates.lost_somewhere, set([10..30]));
+        assert_eq!(fates.lost_after_nats, set([30..35]));
+        assert!(fates.lost_before_nats.is_empty(), "all of 40..45 are stored");
+    }
+
+    #[test]
     fn a_duplicate_does_not_hide_a_loss_and_is_told_by_its_hop() {
         let held = Held {
             in_stream: Some(arrivals(set([0..90]), set([3..4]))),
+            piped_from: 0,
             in_table: arrivals(set([0..79, 85..90]), set([3..4, 7..8])),
         };
         let fates = compare(100, &account(), &held, StreamMemory::Whole);

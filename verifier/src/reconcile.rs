@@ -8,7 +8,7 @@ use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
-use harness::plan::{DeliveryPath, Plan};
+use harness::plan::{DeliveryPath, Plan, Span};
 use harness::run_dir::RunDir;
 use harness::shutdown::Shutdown;
 
@@ -48,10 +48,10 @@ impl Recorded {
     pub fn open(path: &std::path::Path) -> Result<Self, VerifyError> {
         let (dir, plan) = RunDir::open(path)?;
         let ledger = dir.read_ledger(&plan)?;
-        let saturated = match plan.spec.path {
-            // Bulk has no schedule to keep.
-            DeliveryPath::Bulk => Some(false),
-            DeliveryPath::Pipeline => saturated(path.join("summary-0.json")),
+        let saturated = match plan.spec.span {
+            Span::Live => saturated(path.join("summary-0.json")),
+            // It has no schedule to keep.
+            Span::History { .. } => Some(false),
         };
         Ok(Self { dir, plan, ledger, saturated })
     }
@@ -59,7 +59,7 @@ impl Recorded {
     /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
     /// an answered insert is in the table.
     fn is_answered_in_full(&self) -> bool {
-        self.plan.spec.path == DeliveryPath::Bulk
+        self.plan.path() == DeliveryPath::Bulk
             && self.ledger.closed
             && self.ledger.accounts.iter().all(|account| account.unknown().is_empty())
     }
@@ -83,7 +83,7 @@ pub async fn reconcile(
     let stillness = settle(run, stores, clock, &mut shutdown, options).await?;
     durations.settle_s = timer.lap();
     let stream = match stores.stream {
-        Some(stream) => Some(stream.read_arrivals(script, run.plan.start).await?),
+        Some(stream) => Some(stream.read_arrivals(script, run.plan.not_sent_before()).await?),
         None => None,
     };
     durations.stream_s = timer.lap();
@@ -146,11 +146,13 @@ fn all_fates(
         .tenants()
         .zip(&run.ledger.accounts)
         .map(|(tenant, account)| {
+            let timeline = script.timeline(tenant);
             let held = Held {
                 in_stream: stream.map(|stream| of(&stream.by_tenant, tenant)),
+                piped_from: timeline.count_before(run.plan.piped_from),
                 in_table: of(table, tenant),
             };
-            compare(script.timeline(tenant).count(), account, &held, memory)
+            compare(timeline.count(), account, &held, memory)
         })
         .collect();
     for difference in differences {
@@ -191,7 +193,7 @@ fn report(
         reasons,
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
-        path: plan.spec.path,
+        path: plan.path(),
         totals,
         stream: stream.map(|stream| {
             let messages = stream.by_tenant.values().map(|arrivals| arrivals.count).sum();

@@ -162,20 +162,20 @@ impl fmt::Display for Report {
             line("    spoiled", totals.spoiled, "  sent as a bad client sends them")?;
         }
         line("    acknowledged", totals.acknowledged, "")?;
-        if self.path == DeliveryPath::Pipeline {
+        if self.path != DeliveryPath::Bulk {
             line("      in stream", totals.in_stream, "")?;
         }
         line("      stored", totals.stored, "")?;
+        if totals.repaired > 0 {
+            line("      repaired", totals.repaired, "  sent again, after they had been lost")?;
+        }
         line("      lost", totals.lost, "")?;
-        match self.path {
-            DeliveryPath::Bulk => {}
-            DeliveryPath::Pipeline => {
-                line("        before NATS", totals.lost_before_nats, "  not in the stream")?;
-                line("        after NATS", totals.lost_after_nats, "  in the stream")?;
-                if totals.lost_somewhere > 0 {
-                    let note = "  the stream has forgotten that time";
-                    line("        somewhere", totals.lost_somewhere, note)?;
-                }
+        if self.path != DeliveryPath::Bulk {
+            line("        before NATS", totals.lost_before_nats, "  not in the stream")?;
+            line("        after NATS", totals.lost_after_nats, "  in the stream")?;
+            if totals.lost_somewhere > 0 {
+                let note = "  past the stream, or it has forgotten that time";
+                line("        somewhere", totals.lost_somewhere, note)?;
             }
         }
         line("duplicated", totals.duplicated, "")?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use events::identity::{Seq, TenantIndex};
 use events::render::{Form, LIST_END, LIST_START, render};
 use events::script::Script;
-use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
+use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::Profile;
 use harness::scale::Scale;
 use tempfile::NamedTempFile;
@@ -131,7 +131,6 @@ impl Load {
             seed: None,
             start: 1_790_000_000_000_000,
             span: Span::Live,
-            path: DeliveryPath::Pipeline,
             targets: Targets::default(),
             shards: 1,
             scale: Scale::default(),

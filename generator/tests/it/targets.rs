@@ -12,7 +12,7 @@ use auditstorm_generator::{Observers, RunContext, Shard, Summary, Watchdog, run}
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
-use harness::plan::{DeliveryPath, Plan, RunOptions, RunSpec, Span, Targets};
+use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::Profile;
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
@@ -137,7 +137,6 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
         seed: None,
         start: clock.now(),
         span: Span::Live,
-        path: DeliveryPath::Pipeline,
         targets: Targets::default(),
         shards: 1,
         scale: Scale::default(),
