@@ -1,124 +1,363 @@
-//! The bulk path: chunks made on all cores and inserted a few at a time.
+//! The bulk path: pieces of a history brought into the table, each event once.
+//!
+//! A piece is reserved in the ledger, inserted, and settled when the server has answered. If an
+//! insert fails, whatever the reason, the table is asked which events of the piece it has before
+//! anything of it is sent again, and only what it lacks is sent.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use clickhouse::Compression;
-use clickhouse::insert_formatted::CompressedData;
+use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clickhouse::ClickHouse;
+use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clock::{Clock, micros};
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::shutdown::{Shutdown, Stop};
-use rayon::prelude::*;
 
-use crate::chunk::{Chunk, Slot, slots};
 use crate::error::BackfillError;
-use crate::native::{COLUMNS, block};
+use crate::governor::{Governor, GovernorLimits};
+use crate::insert::{Failure, InsertName, insert};
+use crate::lookup::{Inserts, await_silence, missing};
+use crate::native::BlockColumns;
+use crate::piece::{EventSets, Piece};
+use crate::pulse::{Pulse, PulseWatch};
+use crate::rows::slots;
 
 /// How rows are inserted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BulkOptions {
-    /// Chunks that are under way at once.
-    pub lanes: usize,
+    /// Inserts that are under way at once, and rows of each, at most.
+    pub limits: GovernorLimits,
+    pub rows_per_second_max: Option<u64>,
+    /// Nothing is begun while a partition has as many parts.
+    pub parts_per_partition_max: u64,
+    /// Without any insert confirmed for as long, it is given up.
+    pub patience: Duration,
 }
 
-/// Inserts the chunks of a plan, the oldest first, and calls `each` after every one. Ends early if
-/// asked to stop; then chunks that were not begun are unsent.
-///
-/// # Errors
-///
-/// Returns the first insert that failed; its chunk and those under way are settled as unknown.
-pub async fn insert_all(
-    plan: &Plan,
-    chunks: &[Chunk],
-    server: &ClickHouse,
-    ledger: &LedgerWriter,
-    mut shutdown: Shutdown,
-    options: BulkOptions,
-    mut each: impl FnMut(&Chunk),
-) -> Result<(), BackfillError> {
-    let mut under_way = FuturesUnordered::new();
-    let mut next = chunks.iter();
-    let mut failure = None;
-    loop {
-        let goes_on = failure.is_none() && shutdown.stop() == Stop::No;
-        while goes_on && under_way.len() < options.lanes {
-            let Some(chunk) = next.next() else { break };
-            ledger.reserve(&chunk.due).map_err(|source| BackfillError::Ledger { source })?;
-            under_way.push(async move { (chunk, insert(plan, chunk, server).await) });
+/// Where rows go.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'d> {
+    /// Replicas or shards, which take turns.
+    pub servers: &'d [ClickHouse],
+    /// The columns that are sent.
+    pub columns: &'d BlockColumns,
+}
+
+/// What happened on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkEvent {
+    /// Events are in the table: by an insert just now, or found there.
+    Confirmed { inserted: u64, found: u64 },
+    /// An insert failed and is gone after.
+    Failed(Failure),
+    /// The server told how it fares.
+    Pulse(Pulse),
+}
+
+/// What brings pieces into the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Bulk<'b> {
+    pub plan: &'b Plan,
+    pub to: Destination<'b>,
+    pub ledger: &'b LedgerWriter,
+    pub clock: Clock,
+    pub options: BulkOptions,
+}
+
+impl Bulk<'_> {
+    /// Brings pieces into the table, in their order. Ends early if asked to stop: then those that
+    /// were not begun are unsent.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError`] if it cannot go on; pieces under way then are left in doubt, to
+    /// be looked up by whoever goes on.
+    pub async fn bring_all(
+        self,
+        pieces: Vec<Piece>,
+        mut shutdown: Shutdown,
+        each: impl FnMut(BulkEvent),
+    ) -> Result<(), BackfillError> {
+        let Self { plan, to, clock, .. } = self;
+        let hand = Hand { plan, to, clock };
+        if pieces.iter().any(|piece| piece.is_doubtful) {
+            hand.await_silence(Inserts::OfRun).await?;
         }
-        tokio::select! {
-            ended = under_way.next() => match ended {
-                None => break,
-                Some((chunk, result)) => {
-                    let settlement = match result {
-                        Ok(()) => Settlement::Acknowledged,
-                        Err(source) => {
-                            let (index, rows) = (chunk.index, chunk.rows);
-                            let chunks = chunks.len();
-                            failure.get_or_insert(BackfillError::Insert {
-                                chunk: index, chunks, rows, source,
-                            });
-                            Settlement::Unknown
-                        }
-                    };
-                    ledger
-                        .settle_slice(&chunk.due, settlement)
-                        .map_err(|source| BackfillError::Ledger { source })?;
-                    each(chunk);
-                }
-            },
-            // What is under way stays reserved and unsettled: unknown.
-            () = shutdown.asked(Stop::Now) => break,
+        let mut loader = Loader::new(pieces, self, each);
+        let mut pulses = PulseWatch::start(to.servers);
+        let mut under_way = FuturesUnordered::new();
+        let mut leaving = shutdown.clone();
+        loop {
+            let goes_on = loader.failure.is_none() && shutdown.stop() == Stop::No;
+            while goes_on && under_way.len() < loader.lanes(pulses.last()) {
+                let Some(piece) = loader.take(plan)? else { break };
+                under_way.push(hand.bring(piece));
+            }
+            if under_way.is_empty() && (!goes_on || loader.is_done()) {
+                break;
+            }
+            let waits = goes_on && loader.waits(under_way.len());
+            tokio::select! {
+                Some(brought) = under_way.next() => loader.settle(brought)?,
+                pulse = pulses.next() => loader.look(pulse),
+                () = clock.sleep_until(loader.next_at()), if waits => {}
+                () = shutdown.asked(Stop::Drain), if goes_on => {}
+                // What is under way stays reserved and unsettled: unknown.
+                () = leaving.asked(Stop::Now) => break,
+            }
         }
+        loader.failure.map_or(Ok(()), Err)
     }
-    failure.map_or(Ok(()), Err)
 }
 
-/// Inserts one chunk, and waits until the server says that it has it.
-async fn insert(
-    plan: &Plan,
-    chunk: &Chunk,
-    server: &ClickHouse,
-) -> Result<(), clickhouse::error::Error> {
-    let sql = format!("INSERT INTO {} ({}) FORMAT Native", server.table, COLUMNS.join(", "));
-    let token = format!("auditstorm-{}-{}", plan.spec.run_id, chunk.index);
-    let mut insert = server
-        .client
-        .clone()
-        .with_compression(Compression::Lz4)
-        .insert_formatted_with(sql)
-        .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT))
-        .with_setting("insert_allow_materialized_columns", "1")
-        .with_setting("insert_deduplication_token", token)
-        // An insert is answered when its rows are in the table.
-        .with_setting("async_insert", "0");
-    let slots = tokio::task::block_in_place(|| slots(&plan.script, chunk));
-    for part in slots.chunks(ROWS_AT_ONCE) {
-        for data in tokio::task::block_in_place(|| compressed(plan, part)) {
-            insert.send_compressed(data?).await?;
-        }
+/// A piece that was worked on.
+struct Brought {
+    piece: Piece,
+    result: Result<Arrival, Trouble>,
+}
+
+/// How the events of a piece came to be in the table.
+struct Arrival {
+    inserted: u64,
+}
+
+/// Why a piece is not known to be in the table.
+struct Trouble {
+    failure: Failure,
+    error: BackfillError,
+}
+
+/// Does one thing at a time with one piece.
+#[derive(Clone, Copy)]
+struct Hand<'h> {
+    plan: &'h Plan,
+    to: Destination<'h>,
+    clock: Clock,
+}
+
+impl Hand<'_> {
+    async fn bring(self, mut piece: Piece) -> Brought {
+        let result = self.try_to_bring(&mut piece).await;
+        Brought { piece, result }
     }
-    insert.end().await
-}
 
-/// Makes blocks on all cores.
-fn compressed(
-    plan: &Plan,
-    slots: &[Slot],
-) -> Vec<Result<CompressedData, clickhouse::error::Error>> {
-    slots
-        .par_chunks(BLOCK_ROWS)
-        .map(|slots| {
-            let block = Bytes::from(block(&plan.script, slots));
-            CompressedData::new(&block, Compression::Lz4)
+    async fn try_to_bring(self, piece: &mut Piece) -> Result<Arrival, Trouble> {
+        let was_doubtful = piece.is_doubtful;
+        let absent = if was_doubtful {
+            self.await_silence(Inserts::Named(&piece.doubts)).await?;
+            missing(self.plan, piece, self.to.servers).await?
+        } else {
+            piece.events.clone()
+        };
+        let inserted = crate::piece::count(&absent);
+        if inserted > 0 {
+            self.insert(piece, &absent).await?;
+        }
+        // A server that remembers tokens may have taken it for a repetition.
+        if inserted > 0
+            && was_doubtful
+            && !missing(self.plan, piece, self.to.servers).await?.is_empty()
+        {
+            piece.swallowed += 1;
+            let error = BackfillError::Swallowed { rows: piece.rows };
+            return Err(Trouble { failure: Failure::Passing, error });
+        }
+        Ok(Arrival { inserted })
+    }
+
+    async fn insert(self, piece: &mut Piece, absent: &EventSets) -> Result<(), Trouble> {
+        let run_id = self.plan.spec.run_id;
+        let (query_id, token) = (piece.query_id(run_id), piece.token(run_id, absent));
+        let servers = self.to.servers;
+        let turn = usize::try_from(piece.due.start / TURN_US).unwrap_or(0);
+        let server = &servers[(turn + piece.attempts as usize) % servers.len()];
+        piece.attempts += 1;
+        piece.is_doubtful = true;
+        piece.doubts.push(query_id.clone());
+        let name = InsertName { query_id: &query_id, token: &token };
+        let script = &self.plan.script;
+        let slots = tokio::task::block_in_place(|| slots(script, absent));
+        insert(script, &slots, server, self.to.columns, name).await.map_err(|source| {
+            let failure = Failure::of(&source);
+            let url = server.url.clone();
+            Trouble { failure, error: BackfillError::Insert { url, rows: piece.rows, source } }
         })
-        .collect()
+    }
+
+    async fn await_silence(self, inserts: Inserts<'_>) -> Result<(), Trouble> {
+        if await_silence(self.plan, inserts, self.to.servers, &self.clock).await? {
+            return Ok(());
+        }
+        Err(Trouble { failure: Failure::Final, error: BackfillError::StillInserting })
+    }
 }
 
-/// Blocks of this size stay in a core's cache; the server joins them into one part.
-const BLOCK_ROWS: usize = 2_048;
-const ROWS_AT_ONCE: usize = 8 * BLOCK_ROWS;
-const INSERT_TIMEOUT: Duration = Duration::from_mins(5);
+impl From<ClickHouseError> for Trouble {
+    fn from(error: ClickHouseError) -> Self {
+        let failure = match &error {
+            ClickHouseError::Query { source, .. } => Failure::of(source),
+            _ => Failure::Final,
+        };
+        Self { failure, error: error.into() }
+    }
+}
+
+impl From<Trouble> for BackfillError {
+    fn from(trouble: Trouble) -> Self {
+        trouble.error
+    }
+}
+
+/// Decides which piece is next, and what follows from how it ended.
+struct Loader<'l, E> {
+    queue: VecDeque<Piece>,
+    /// Pieces that wait until a time, to be tried again.
+    parked: Vec<(UnixMicros, Piece)>,
+    ledger: &'l LedgerWriter,
+    clock: Clock,
+    options: BulkOptions,
+    governor: Governor,
+    /// When the limit on rows lets the next piece go.
+    free_at: UnixMicros,
+    confirmed_at: UnixMicros,
+    last_error: Option<BackfillError>,
+    failure: Option<BackfillError>,
+    each: E,
+}
+
+impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
+    fn new(pieces: Vec<Piece>, bulk: Bulk<'l>, each: E) -> Self {
+        let Bulk { ledger, clock, options, .. } = bulk;
+        Self {
+            queue: pieces.into(),
+            parked: Vec::new(),
+            ledger,
+            clock,
+            options,
+            governor: Governor::new(options.limits),
+            free_at: clock.now(),
+            confirmed_at: clock.now(),
+            last_error: None,
+            failure: None,
+            each,
+        }
+    }
+
+    /// How many pieces may be under way now.
+    fn lanes(&self, pulse: Pulse) -> usize {
+        let is_full = pulse.parts_in_partition_max >= self.options.parts_per_partition_max;
+        if is_full { 0 } else { self.governor.lanes() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.parked.is_empty()
+    }
+
+    /// Whether something could begin at [`Self::next_at`].
+    fn waits(&self, under_way: usize) -> bool {
+        !self.is_done() && under_way < self.governor.lanes() && self.next_at() > self.clock.now()
+    }
+
+    fn next_at(&self) -> UnixMicros {
+        let parked = self.parked.iter().map(|(at, _)| *at).min();
+        let queued = (!self.queue.is_empty()).then_some(self.free_at);
+        parked.into_iter().chain(queued).min().unwrap_or(UnixMicros::MAX)
+    }
+
+    /// Takes the next piece whose time has come, cut to size and reserved.
+    fn take(&mut self, plan: &Plan) -> Result<Option<Piece>, BackfillError> {
+        let now = self.clock.now();
+        let next = if let Some(at) = self.parked.iter().position(|(at, _)| *at <= now) {
+            Some(self.parked.swap_remove(at).1)
+        } else if self.free_at <= now {
+            self.queue.pop_front()
+        } else {
+            None
+        };
+        let Some(mut piece) = next else { return Ok(None) };
+        // Cuts are made at full minutes, so a piece may be somewhat larger than it should be.
+        while piece.rows > self.governor.rows() * 5 / 4
+            && let Some([first, second]) = piece.halves(&plan.script)
+        {
+            self.queue.push_front(second);
+            piece = first;
+        }
+        if let Some(limit) = self.options.rows_per_second_max {
+            let taken_us = i64::try_from(piece.rows * 1_000_000 / limit).unwrap_or(i64::MAX);
+            self.free_at = self.free_at.max(now - SECOND_US).saturating_add(taken_us);
+        }
+        if !piece.is_doubtful {
+            let reserved = self.ledger.reserve(&piece.due);
+            reserved.map_err(|source| BackfillError::Ledger { source })?;
+        }
+        Ok(Some(piece))
+    }
+
+    fn settle(&mut self, Brought { piece, result }: Brought) -> Result<(), BackfillError> {
+        let now = self.clock.now();
+        match result {
+            Ok(Arrival { inserted }) => {
+                self.record(&piece)?;
+                self.confirmed_at = now;
+                self.governor.confirm();
+                (self.each)(BulkEvent::Confirmed { inserted, found: piece.rows - inserted });
+            }
+            Err(Trouble { failure: Failure::Final | Failure::NoSpace, error }) => {
+                self.failure.get_or_insert(error);
+            }
+            Err(Trouble { failure, error }) => {
+                self.governor.complain(failure);
+                (self.each)(BulkEvent::Failed(failure));
+                self.last_error = Some(error);
+                let wait = backoff(piece.attempts);
+                self.parked.push((now + micros(wait), piece));
+            }
+        }
+        self.lose_patience(now);
+        Ok(())
+    }
+
+    /// Writes down that the events of a piece are in the table.
+    fn record(&self, piece: &Piece) -> Result<(), BackfillError> {
+        if piece.is_whole {
+            let settled = self.ledger.settle_slice(&piece.due, Settlement::Acknowledged);
+            return settled.map_err(|source| BackfillError::Ledger { source });
+        }
+        for (tenant, seqs) in &piece.events {
+            for range in seqs.ranges() {
+                self.ledger.settle(*tenant, range.clone(), Settlement::Acknowledged);
+            }
+        }
+        self.ledger.flush().map_err(|source| BackfillError::Ledger { source })
+    }
+
+    fn look(&mut self, pulse: Pulse) {
+        (self.each)(BulkEvent::Pulse(pulse));
+        self.lose_patience(self.clock.now());
+    }
+
+    fn lose_patience(&mut self, now: UnixMicros) {
+        // Who limits the rate waits by himself.
+        let since = self.confirmed_at.max(self.free_at);
+        if self.failure.is_none() && now - since > micros(self.options.patience) {
+            let seconds = self.options.patience.as_secs();
+            let source = self.last_error.take().map(Box::new);
+            self.failure = Some(BackfillError::NoProgress { seconds, source });
+        }
+    }
+}
+
+/// How long a piece waits after attempt `attempts`: twice as long each time.
+fn backoff(attempts: u32) -> Duration {
+    (BACKOFF_FIRST * 2u32.saturating_pow(attempts.saturating_sub(1).min(10))).min(BACKOFF_MAX)
+}
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+const SECOND_US: i64 = 1_000_000;
+
+/// Pieces of different hours go to different servers.
+const TURN_US: i64 = 60_000_000;

@@ -5,10 +5,9 @@
 
 use std::ops::Range;
 
-use events::identity::{Seq, TenantIndex};
+use events::identity::TenantIndex;
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
-use harness::plan::Plan;
 
 /// A slice of a history: all events of all tenants that are due in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,24 +18,16 @@ pub struct Chunk {
     pub rows: u64,
 }
 
-/// One event of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot {
-    pub due: UnixMicros,
-    pub tenant: TenantIndex,
-    pub seq: Seq,
-}
-
-/// Cuts the history of a plan into chunks of about `rows_max` rows. Days without events have none.
+/// Cuts a part of a history, which begins and ends with a day, into chunks of about `rows_max`
+/// rows. Days without events have none.
 ///
 /// A chunk begins at a full minute: where a single minute has more rows, so has its chunk.
-pub fn chunks(plan: &Plan, rows_max: u64) -> Vec<Chunk> {
-    let script = &plan.script;
+pub fn chunks(script: &Script, within: &Range<UnixMicros>, rows_max: u64) -> Vec<Chunk> {
     let mut chunks = Vec::new();
-    let mut day = plan.start;
+    let mut day = within.start;
     let mut before = due_before(script, day);
-    while day < plan.end {
-        let day_end = (day + DAY_US).min(plan.end);
+    while day < within.end {
+        let day_end = (day + DAY_US).min(within.end);
         let total = due_before(script, day_end) - before;
         let slices = total.div_ceil(rows_max.max(1));
         let mut from = day;
@@ -57,20 +48,25 @@ pub fn chunks(plan: &Plan, rows_max: u64) -> Vec<Chunk> {
     chunks
 }
 
-/// Returns the events of a chunk in the order of their due times.
-pub fn slots(script: &Script, chunk: &Chunk) -> Vec<Slot> {
-    let rows = usize::try_from(chunk.rows).expect("a chunk fits into memory");
-    let mut slots = Vec::with_capacity(rows);
-    for tenant in script.tenants() {
+/// Returns which sequence numbers of each tenant are due in a slice of time.
+pub fn seqs_due<'s>(
+    script: &'s Script,
+    due: &Range<UnixMicros>,
+) -> impl Iterator<Item = (TenantIndex, Range<u64>)> + use<'s> {
+    let (from, until) = (due.start, due.end);
+    script.tenants().map(move |tenant| {
         let timeline = script.timeline(tenant);
-        let seqs = timeline.count_before(chunk.due.start)..timeline.count_before(chunk.due.end);
-        slots.extend(seqs.map(Seq).map(|seq| {
-            let due = timeline.due(seq).expect("counted by the same timeline");
-            Slot { due, tenant, seq }
-        }));
-    }
-    slots.sort_unstable();
-    slots
+        (tenant, timeline.count_before(from)..timeline.count_before(until))
+    })
+}
+
+/// Cuts a slice of time at the full minute that best halves its events; `None` if there is none
+/// in it.
+pub fn halves(script: &Script, due: &Range<UnixMicros>) -> Option<[Range<UnixMicros>; 2]> {
+    let (before, after) = (due_before(script, due.start), due_before(script, due.end));
+    let middle = minute_of(script, due.start, due.end, before + (after - before) / 2);
+    let is_inside = due.start < middle && middle < due.end;
+    is_inside.then_some([due.start..middle, middle..due.end])
 }
 
 fn due_before(script: &Script, at: UnixMicros) -> u64 {
@@ -96,7 +92,7 @@ const MINUTE_US: i64 = 60_000_000;
 #[cfg(test)]
 mod tests {
     use events::script::midnight;
-    use harness::plan::{RunOptions, RunSpec, Span, Targets};
+    use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
     use harness::scale::Scale;
     use uuid::Uuid;
@@ -121,7 +117,8 @@ mod tests {
     #[track_caller]
     fn check(days: u32, events: u64, rows_max: u64) {
         let plan = plan(days, events);
-        let chunks = chunks(&plan, rows_max);
+        let script = &plan.script;
+        let chunks = chunks(script, &(plan.start..plan.end), rows_max);
         assert_eq!(chunks.iter().map(|chunk| chunk.rows).sum::<u64>(), events);
         let mut next = plan.start;
         for (index, chunk) in chunks.iter().enumerate() {
@@ -132,9 +129,12 @@ mod tests {
             next = chunk.due.end;
         }
         for chunk in chunks.iter().step_by(17) {
-            let slots = slots(&plan.script, chunk);
-            assert_eq!(slots.len() as u64, chunk.rows);
-            assert!(slots.iter().all(|slot| chunk.due.contains(&slot.due)));
+            let count = |due| seqs_due(script, due).map(|(_, it)| it.end - it.start).sum::<u64>();
+            assert_eq!(count(&chunk.due), chunk.rows);
+            if let Some([first, second]) = halves(script, &chunk.due) {
+                assert_eq!(count(&first) + count(&second), chunk.rows);
+                assert!(count(&first).abs_diff(chunk.rows / 2) <= chunk.rows / 4 + 20);
+            }
         }
     }
 

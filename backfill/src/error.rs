@@ -1,11 +1,15 @@
 //! Why a backfill cannot go on.
 
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use harness::clickhouse::ClickHouseError;
 use harness::exit::Exit;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
+
+use crate::insert::Failure;
 
 /// Why a backfill cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -16,24 +20,73 @@ pub enum BackfillError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
-    #[error("cannot insert chunk {chunk} of {chunks}; its {rows} events are unknown")]
-    Insert { chunk: u32, chunks: usize, rows: u64, source: clickhouse::error::Error },
+    #[error(
+        "bulk until day {bulk_until} and replay from day {replay_from} leave days between, or both \
+         ways; give one of the two, or the same number"
+    )]
+    Gap { bulk_until: u32, replay_from: u32 },
+    #[error("a history cannot end in the future, at {now}; give an earlier --now")]
+    EndsInFuture { now: String },
+    #[error(
+        "the clock of this machine has jumped back: it is {now}, and the history was planned at \
+         {planned_at}; set it right and run again"
+    )]
+    ClockJumped { now: String, planned_at: String },
+    #[error(
+        "there is another history in {}: its {what} is {found}, not {given}; give the same flags \
+         to go on with it, or name another directory",
+        path.display()
+    )]
+    OtherHistory { path: PathBuf, what: &'static str, given: String, found: String },
+    #[error("cannot insert {rows} rows at {url}{}", hint(source))]
+    Insert { url: String, rows: u64, source: clickhouse::error::Error },
+    #[error(
+        "the server answered that it has {rows} rows, and does not have them: it took them for a \
+         repetition of others"
+    )]
+    Swallowed { rows: u64 },
+    #[error(
+        "the server still works on an insert that was begun before; run again when \
+         system.processes has no query named auditstorm-… any more"
+    )]
+    StillInserting,
+    #[error("nothing could be inserted for {seconds} s; run again to go on where this ended")]
+    NoProgress { seconds: u64, source: Option<Box<BackfillError>> },
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
+    #[error("cannot serve metrics at {address}; give --metrics a free address")]
+    Metrics { address: SocketAddr, source: io::Error },
     #[error("cannot start")]
     Start { source: io::Error },
+}
+
+/// What to do about a failed insert.
+fn hint(error: &clickhouse::error::Error) -> &'static str {
+    match Failure::of(error) {
+        Failure::NoSpace => "; free some space and run again to go on",
+        _ => "; run again to go on where this ended",
+    }
 }
 
 impl BackfillError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::ClickHouse(ClickHouseError::Url { .. } | ClickHouseError::NoTable { .. })
-            | Self::Profile(_)
+            Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
+            Self::Profile(_)
             | Self::RunDir(_)
+            | Self::Gap { .. }
+            | Self::EndsInFuture { .. }
+            | Self::ClockJumped { .. }
+            | Self::OtherHistory { .. }
+            | Self::Metrics { .. }
             | Self::Ledger { .. }
             | Self::Start { .. } => Exit::Usage,
-            Self::ClickHouse(_) | Self::Insert { .. } => Exit::Unreachable,
+            Self::ClickHouse(_)
+            | Self::Insert { .. }
+            | Self::Swallowed { .. }
+            | Self::StillInserting
+            | Self::NoProgress { .. } => Exit::Unreachable,
         }
     }
 }

@@ -8,41 +8,32 @@ use std::collections::HashMap;
 use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
+use harness::table::COLUMNS;
 
-use crate::chunk::Slot;
+use crate::rows::Slot;
 
-/// The columns of a block, in its order. `event_json` is the event; the others are what the
-/// server would derive from it.
-pub const COLUMNS: [&str; 13] = [
-    "event_json",
-    "timestamp",
-    "scope_type",
-    "scope_name",
-    "user",
-    "user_uid",
-    "audit_id",
-    "verb",
-    "api_group",
-    "resource",
-    "namespace",
-    "resource_name",
-    "status_code",
-];
+/// Which columns a block has: index into [`COLUMNS`] and the table's name for it.
+pub type BlockColumns = Vec<(usize, String)>;
+
+/// All columns under their standard names.
+pub fn all_columns() -> BlockColumns {
+    COLUMNS.iter().map(|column| column.name.to_owned()).enumerate().collect()
+}
 
 /// Makes one block of rows.
-pub fn block(script: &Script, slots: &[Slot]) -> Vec<u8> {
+pub fn block(script: &Script, slots: &[Slot], columns: &BlockColumns) -> Vec<u8> {
     let mut rows = Rows::default();
-    let mut columns = Columns::default();
+    let mut values = Columns::default();
     let mut json = Vec::new();
     for slot in slots {
         let facts = script.facts(slot.tenant, slot.seq).expect("a slot is of the plan");
         json.clear();
         render(&facts, Form::Item, &mut json);
-        columns.fill(&facts);
+        values.fill(&facts);
         let (high, low) = facts.audit_id.as_u64_pair();
-        rows.push(&json, &columns, (high, low));
+        rows.push(&json, &values, (high, low));
     }
-    rows.finish(slots.len())
+    rows.finish(slots.len(), columns)
 }
 
 #[derive(Default)]
@@ -81,28 +72,31 @@ impl Rows {
         self.status_code.extend_from_slice(&columns.status_code.to_le_bytes());
     }
 
-    fn finish(self, rows: usize) -> Vec<u8> {
+    fn finish(self, rows: usize, columns: &BlockColumns) -> Vec<u8> {
         let mut block = Vec::with_capacity(self.event_json.len() + rows * 200);
-        put_number(COLUMNS.len() as u64, &mut block);
+        put_number(columns.len() as u64, &mut block);
         put_number(rows as u64, &mut block);
-        let mut column = |index: usize, kind: &str, values: &[u8]| {
-            put_string(COLUMNS[index].as_bytes(), &mut block);
+        let mut values: [(&str, Vec<u8>); COLUMNS.len()] = [
+            ("String", self.event_json),
+            ("DateTime64(3)", self.timestamp),
+            (LOW_CARDINALITY, self.scope_type.finish()),
+            ("String", self.scope_name),
+            ("String", self.user),
+            ("String", self.user_uid),
+            ("UUID", self.audit_id),
+            (LOW_CARDINALITY, self.verb.finish()),
+            (LOW_CARDINALITY, self.api_group.finish()),
+            (LOW_CARDINALITY, self.resource.finish()),
+            (LOW_CARDINALITY, self.namespace.finish()),
+            ("String", self.resource_name),
+            ("UInt16", self.status_code),
+        ];
+        for (index, name) in columns {
+            let (kind, values) = std::mem::take(&mut values[*index]);
+            put_string(name.as_bytes(), &mut block);
             put_string(kind.as_bytes(), &mut block);
-            block.extend_from_slice(values);
-        };
-        column(0, "String", &self.event_json);
-        column(1, "DateTime64(3)", &self.timestamp);
-        column(2, LOW_CARDINALITY, &self.scope_type.finish());
-        column(3, "String", &self.scope_name);
-        column(4, "String", &self.user);
-        column(5, "String", &self.user_uid);
-        column(6, "UUID", &self.audit_id);
-        column(7, LOW_CARDINALITY, &self.verb.finish());
-        column(8, LOW_CARDINALITY, &self.api_group.finish());
-        column(9, LOW_CARDINALITY, &self.resource.finish());
-        column(10, LOW_CARDINALITY, &self.namespace.finish());
-        column(11, "String", &self.resource_name);
-        column(12, "UInt16", &self.status_code);
+            block.extend_from_slice(&values);
+        }
         block
     }
 }

@@ -10,29 +10,56 @@ use uuid::Uuid;
 pub struct Summary {
     pub run_id: Uuid,
     pub profile: String,
-    /// The user stopped the run before its end.
+    /// The user stopped it before its end.
     pub stopped: bool,
-    pub planned: u64,
-    pub acknowledged: u64,
-    pub chunks: usize,
     pub days: u32,
+    pub planned: u64,
+    /// Events that are known to have been taken, before and now.
+    pub acknowledged: u64,
+    /// Events that were taken before this process began.
+    pub acknowledged_before: u64,
+    pub bulk: BulkSummary,
     pub duration_s: f64,
+}
+
+/// What went straight into the table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BulkSummary {
+    pub planned: u64,
+    /// Events inserted by this process.
+    pub inserted: u64,
+    /// Events in doubt that were looked up, and were in the table already.
+    pub found: u64,
+    pub inserts: u64,
+    /// Inserts that failed: what they were of was looked up, and sent again if it was not there.
+    pub failed_inserts: u64,
+    /// Parts of the table at the end.
+    pub parts: u64,
 }
 
 impl fmt::Display for Summary {
     #[expect(clippy::cast_precision_loss, reason = "a rate for a person to read")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
-            writeln!(f, "stopped by the user before its end\n")?;
+            writeln!(f, "stopped by the user before its end; the same command goes on with it\n")?;
         }
         writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
-        writeln!(f, "  planned       {:>12}", self.planned)?;
-        writeln!(f, "  acknowledged  {:>12}", self.acknowledged)?;
-        let rate = self.acknowledged as f64 / self.duration_s.max(0.001);
-        writeln!(
-            f,
-            "{} days in {} inserts, {:.1} s, {rate:.0} events/s",
-            self.days, self.chunks, self.duration_s
-        )
+        writeln!(f, "  planned       {:>13}  events in {} days", self.planned, self.days)?;
+        writeln!(f, "  acknowledged  {:>13}", self.acknowledged)?;
+        if self.acknowledged_before > 0 {
+            writeln!(f, "    before      {:>13}", self.acknowledged_before)?;
+        }
+        let BulkSummary { inserted, found, inserts, failed_inserts, parts, .. } = self.bulk;
+        if self.bulk.planned > 0 {
+            writeln!(f, "    inserted    {inserted:>13}  by {inserts} inserts, {parts} parts")?;
+        }
+        if found > 0 {
+            writeln!(f, "    found       {found:>13}  in doubt, and in the table already")?;
+        }
+        if failed_inserts > 0 {
+            writeln!(f, "  {failed_inserts} inserts failed; nothing of them was sent twice")?;
+        }
+        let rate = inserted as f64 / self.duration_s.max(0.001);
+        writeln!(f, "{:.1} s, {rate:.0} events/s", self.duration_s)
     }
 }

@@ -1,68 +1,38 @@
-//! ClickHouse, as all programs reach it: address, account, table.
+//! ClickHouse, as all programs reach it: addresses, account, table.
 
 use std::fmt;
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clickhouse::{Client, Compression};
+use clickhouse::{Client, Compression, Row};
+use serde::Deserialize;
+
+use crate::plan::Targets;
+use crate::table::{
+    ColumnNames, ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
+};
 
 /// Flags that say which server and table.
 #[derive(Debug, Clone, Args)]
 pub struct ClickHouseArgs {
     /// Address of ClickHouse's HTTP interface.
     #[arg(long = "clickhouse", env = "CLICKHOUSE_URL", value_name = "URL")]
-    pub url: String,
+    #[arg(value_delimiter = ',')]
+    pub urls: Vec<String>,
     /// ClickHouse user.
     #[arg(long = "clickhouse-user", env = "CLICKHOUSE_USER", default_value = "default")]
     pub user: String,
     /// ClickHouse password; the environment keeps it out of process lists.
     #[arg(long = "clickhouse-password", env = "CLICKHOUSE_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
-    /// Table of audit logs.
-    #[arg(long, default_value = "audit.audit_logs", value_name = "DATABASE.TABLE")]
-    pub table: Table,
-}
-
-/// A table's name, ready to stand in a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    database: String,
-    name: String,
-}
-
-impl Table {
-    pub fn database(&self) -> &str {
-        &self.database
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl FromStr for Table {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |part: &str| {
-            !part.is_empty()
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !part.starts_with(|c: char| c.is_ascii_digit())
-        };
-        match text.split_once('.') {
-            Some((database, name)) if is_name(database) && is_name(name) => {
-                Ok(Self { database: database.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(format!("{text:?} is no table: write it like audit.audit_logs")),
-        }
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.database, self.name)
-    }
+    /// Table of audit logs [default: the run's, for a new one `audit.audit_logs`].
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub table: Option<Table>,
+    /// What the table calls its columns, where it is not the usual: a YAML file with lines like
+    /// `audit_id: id`.
+    #[arg(long, value_name = "FILE")]
+    pub columns: Option<PathBuf>,
 }
 
 /// Why a server is not to be used.
@@ -70,12 +40,39 @@ impl fmt::Display for Table {
 pub enum ClickHouseError {
     #[error("{url:?} is no ClickHouse address: write it like http://127.0.0.1:8123")]
     Url { url: String },
+    #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
+    NoUrl,
+    #[error(
+        "several addresses of ClickHouse are given where one is read; of a cluster's shards, \
+             name a Distributed table"
+    )]
+    SeveralUrls,
     #[error("ClickHouse at {url} does not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent { url: String },
+    #[error(
+        "ClickHouse at {url} does not let user {user:?} in; see --clickhouse-user and \
+             CLICKHOUSE_PASSWORD"
+    )]
+    Denied { url: String, user: String, source: clickhouse::error::Error },
     #[error("cannot query ClickHouse at {url}")]
     Query { url: String, source: clickhouse::error::Error },
+    #[error("ClickHouse at {url} answered what cannot be read: {fact}")]
+    Answer { url: String, fact: &'static str },
     #[error("ClickHouse at {url} has no table {table}; name another with --table")]
     NoTable { url: String, table: Table },
+    #[error("the table {table} at {url} cannot be used")]
+    Schema { url: String, table: Table, source: Box<SchemaError> },
+    #[error("the run directory names a table that cannot be one: {message}")]
+    Recorded { message: String },
+    #[error(transparent)]
+    ColumnsFile(#[from] ColumnsFileError),
+}
+
+impl ClickHouseError {
+    /// Whether it is for the user to change what was given, rather than a server's fault.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Silent { .. } | Self::Query { .. } | Self::Answer { .. })
+    }
 }
 
 /// A server that answers and has the table.
@@ -85,6 +82,9 @@ pub struct ClickHouse {
     /// Address without account.
     pub url: String,
     pub table: Table,
+    /// What the table calls columns, where that is not the standard name.
+    pub names: ColumnNames,
+    pub columns: TableColumns,
 }
 
 impl fmt::Debug for ClickHouse {
@@ -93,17 +93,74 @@ impl fmt::Debug for ClickHouse {
     }
 }
 
+/// Which table, and what it calls its columns: as the flags say, else as a run has recorded.
+#[derive(Debug, Clone)]
+struct Place {
+    table: Table,
+    names: ColumnNames,
+}
+
+impl ClickHouseArgs {
+    fn place(&self, recorded: &Targets) -> Result<Place, ClickHouseError> {
+        let of_run = || recorded.table.as_deref().unwrap_or(TABLE).parse();
+        let table = match &self.table {
+            Some(table) => table.clone(),
+            None => of_run().map_err(|message| ClickHouseError::Recorded { message })?,
+        };
+        let names = match &self.columns {
+            Some(path) => read_column_names(path)?,
+            None => recorded.columns.clone(),
+        };
+        Ok(Place { table, names })
+    }
+}
+
 impl ClickHouse {
-    /// Makes sure that the server answers and has the table.
+    /// Makes sure that the one server that is named answers and has the table.
     ///
     /// # Errors
     ///
-    /// Returns [`ClickHouseError`] if it does not.
-    pub async fn connect(args: &ClickHouseArgs) -> Result<Self, ClickHouseError> {
-        let url = args.url.trim_end_matches('/').to_owned();
+    /// Returns [`ClickHouseError`] if it does not, or several are named.
+    pub async fn connect(
+        args: &ClickHouseArgs,
+        recorded: &Targets,
+    ) -> Result<Self, ClickHouseError> {
+        match &args.urls[..] {
+            [] => Err(ClickHouseError::NoUrl),
+            [url] => Self::connect_to(url, args, args.place(recorded)?).await,
+            _ => Err(ClickHouseError::SeveralUrls),
+        }
+    }
+
+    /// Makes sure that all servers that are named answer and have the table.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] of the first that does not.
+    pub async fn connect_all(
+        args: &ClickHouseArgs,
+        recorded: &Targets,
+    ) -> Result<Vec<Self>, ClickHouseError> {
+        let place = args.place(recorded)?;
+        if args.urls.is_empty() {
+            return Err(ClickHouseError::NoUrl);
+        }
+        let mut servers = Vec::new();
+        for url in &args.urls {
+            servers.push(Self::connect_to(url, args, place.clone()).await?);
+        }
+        Ok(servers)
+    }
+
+    async fn connect_to(
+        url: &str,
+        args: &ClickHouseArgs,
+        Place { table, names }: Place,
+    ) -> Result<Self, ClickHouseError> {
+        let url = url.trim_end_matches('/').to_owned();
         let plain = url.starts_with("http://") && url.len() > "http://".len() && !url.contains('@');
         if !plain {
-            return Err(ClickHouseError::Url { url: args.url.clone() });
+            return Err(ClickHouseError::Url { url });
         }
         let mut client = Client::default()
             .with_url(&url)
@@ -114,25 +171,77 @@ impl ClickHouse {
         if let Some(password) = &args.password {
             client = client.with_password(password);
         }
-        let server = Self { client, url, table: args.table.clone() };
-        let has_table = server
-            .client
-            .query("SELECT count() FROM system.tables WHERE database = ? AND name = ?")
-            .bind(server.table.database())
-            .bind(server.table.name())
-            .fetch_one::<u64>();
-        match tokio::time::timeout(ANSWER_TIMEOUT, has_table).await {
-            Err(_) => Err(ClickHouseError::Silent { url: server.url }),
-            Ok(Err(source)) => Err(server.failed(source)),
-            Ok(Ok(0)) => Err(ClickHouseError::NoTable { url: server.url, table: server.table }),
-            Ok(Ok(_)) => Ok(server),
+        let found = tokio::time::timeout(ANSWER_TIMEOUT, find_columns(&client, &table)).await;
+        let found = match found {
+            Err(_) => return Err(ClickHouseError::Silent { url }),
+            Ok(Err(source)) if is_denial(&source) => {
+                return Err(ClickHouseError::Denied { url, user: args.user.clone(), source });
+            }
+            Ok(Err(source)) => return Err(ClickHouseError::Query { url, source }),
+            Ok(Ok(found)) => found,
+        };
+        if found.is_empty() {
+            return Err(ClickHouseError::NoTable { url, table });
         }
+        match TableColumns::find(&found, &names) {
+            Ok(columns) => Ok(Self { client, url, table, names, columns }),
+            Err(error) => Err(ClickHouseError::Schema { url, table, source: Box::new(error) }),
+        }
+    }
+
+    /// What a query of the events' standard columns selects from.
+    pub fn source(&self) -> String {
+        self.columns.source(&self.table)
     }
 
     /// Puts the server's address to an error of a query.
     pub fn failed(&self, source: clickhouse::error::Error) -> ClickHouseError {
         ClickHouseError::Query { url: self.url.clone(), source }
     }
+}
+
+/// The table of the pipeline under test.
+const TABLE: &str = "audit.audit_logs";
+
+#[derive(Debug, Row, Deserialize)]
+struct ColumnRow {
+    name: String,
+    kind: String,
+    default_kind: String,
+}
+
+async fn find_columns(
+    client: &Client,
+    table: &Table,
+) -> Result<Vec<FoundColumn>, clickhouse::error::Error> {
+    let rows: Vec<ColumnRow> = client
+        .query(
+            "SELECT name, type AS kind, default_kind FROM system.columns \
+             WHERE database = ? AND table = ? ORDER BY position",
+        )
+        .bind(table.database())
+        .bind(table.name())
+        .fetch_all()
+        .await?;
+    let column = |ColumnRow { name, kind, default_kind }| FoundColumn { name, kind, default_kind };
+    Ok(rows.into_iter().map(column).collect())
+}
+
+/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
+/// it was not the server that failed.
+pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
+    let clickhouse::error::Error::BadResponse(text) = error else { return None };
+    let digits = text.split_once("Code: ")?.1;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+/// Whether the server knows the account, and does not let it in.
+///
+/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`: `UNKNOWN_USER`, `WRONG_PASSWORD`,
+/// `REQUIRED_PASSWORD`, `IP_ADDRESS_NOT_ALLOWED`, `ACCESS_DENIED`, `AUTHENTICATION_FAILED`.
+fn is_denial(error: &clickhouse::error::Error) -> bool {
+    matches!(server_code(error), Some(192 | 193 | 194 | 195 | 497 | 516))
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,11 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_names_cannot_smuggle_sql() {
-        let table: Table = "audit.audit_logs".parse().unwrap();
-        assert_eq!((table.database(), table.name()), ("audit", "audit_logs"));
-        for wrong in ["audit_logs", "a.b.c", "a.b;DROP TABLE x", "a.", "`a`.b", "a.1b"] {
-            assert!(wrong.parse::<Table>().is_err(), "{wrong}");
-        }
+    fn an_error_of_the_server_is_told_by_its_code() {
+        let bad = |text: &str| clickhouse::error::Error::BadResponse(text.to_owned());
+        let text = "Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)";
+        assert_eq!(server_code(&bad(text)), Some(252));
+        assert_eq!(server_code(&bad("Code: 516")), Some(516));
+        assert_eq!(server_code(&bad("502 Bad Gateway")), None);
+        assert_eq!(server_code(&clickhouse::error::Error::TimedOut), None);
     }
 }

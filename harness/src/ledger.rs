@@ -110,15 +110,15 @@ impl LedgerWriter {
         Ok(Self::to(file))
     }
 
-    /// Opens a ledger to go on with it, without what a crash left of its last frame. The ledger
-    /// has been read: it is of this run.
+    /// Opens a ledger to go on with it, without what a crash left of its last frame; a new one,
+    /// if there is none.
     ///
     /// # Errors
     ///
     /// Returns the operating system's error, [`io::ErrorKind::ResourceBusy`] if another process
     /// writes to it.
     pub fn open(path: &Path, head: &LedgerHead) -> io::Result<Self> {
-        let mut file = OpenOptions::new().append(true).open(path)?;
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
         lock(&file)?;
         let bytes = std::fs::read(path)?;
         let head = head.bytes();
@@ -289,8 +289,8 @@ impl Account {
                 set.insert(seqs);
             }
             2..=4 => {
-                let sets = [&mut self.refused, &mut self.unknown, &mut self.unsent];
-                for (other, set) in (2..).zip(sets) {
+                let settled = [&mut self.refused, &mut self.unknown, &mut self.unsent];
+                for (other, set) in (2..).zip(settled) {
                     if other == kind {
                         set.insert(seqs.clone());
                         for known in self.acknowledged.overlapping(&seqs) {

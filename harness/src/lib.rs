@@ -1,6 +1,7 @@
 //! Edges that the programs share: profiles and plans, run directories and ledgers, the clock,
 //! the stores and the webhook.
 
+pub mod bitmap;
 pub mod clickhouse;
 pub mod clock;
 pub mod exit;
@@ -14,4 +15,6 @@ pub mod ranges;
 pub mod run_dir;
 pub mod scale;
 pub mod shutdown;
+pub mod stored;
+pub mod table;
 pub mod webhook;

@@ -23,6 +23,7 @@ use crate::profile::{
 };
 use crate::quantity::{RATE_MILLI_MAX, parse_duration};
 use crate::scale::Scale;
+use crate::table::ColumnNames;
 
 /// What a run directory records of a run: its plan follows from it, wherever it is copied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +90,9 @@ pub struct Targets {
     pub clickhouse: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// What the table calls columns, where that is not the standard name.
+    #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
+    pub columns: ColumnNames,
 }
 
 /// A run, ready to be sent or checked.

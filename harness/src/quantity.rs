@@ -1,6 +1,8 @@
 //! Durations, rates and counts as people write them, and ramps between two of them.
 
+use chrono::DateTime;
 use events::identity::TENANTS_MAX;
+use events::timeline::UnixMicros;
 
 /// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
 ///
@@ -115,6 +117,22 @@ fn parse_milli(text: &str) -> Option<u64> {
     let thousandths: u64 = format!("{fraction:0<3}").parse().ok()?;
     whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(thousandths)
 }
+
+/// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
+///
+/// # Errors
+///
+/// Returns how to write it.
+pub fn parse_moment(text: &str) -> Result<UnixMicros, String> {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|time| time.timestamp_micros())
+        .filter(|time| (YEAR_1971_US..YEAR_9999_US).contains(time))
+        .ok_or_else(|| "write it like 2026-01-31T12:00:00Z, from 1971 to 9998".to_owned())
+}
+
+const YEAR_1971_US: UnixMicros = 31_536_000_000_000;
+const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -11,10 +11,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use auditstorm_verifier::compare::{Held, StreamMemory, compare};
-use auditstorm_verifier::table::read_arrivals;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
+use harness::plan::Targets;
 use harness::run_dir::RunDir;
+use harness::stored::read_stored;
 
 const ROUNDS: usize = 7;
 const BAR_RECONCILE: f64 = 0.5;
@@ -29,12 +30,13 @@ fn main() {
         let loaded_s = timed(&clock, async { load(&rows, &out) }).await;
         print_line("backfill-10m", loaded_s, "limit", LIMIT_BACKFILL.as_secs_f64(), 1.0);
         let args = ClickHouseArgs {
-            url: std::env::var("CLICKHOUSE_URL").unwrap(),
+            urls: vec![std::env::var("CLICKHOUSE_URL").unwrap()],
             user: "default".to_owned(),
             password: None,
-            table: "audit.audit_logs".parse().unwrap(),
+            table: None,
+            columns: None,
         };
-        let server = ClickHouse::connect(&args).await.unwrap();
+        let server = ClickHouse::connect(&args, &Targets::default()).await.unwrap();
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             peer.push(timed(&clock, count_distinct(&server, &rows)).await);
@@ -57,7 +59,7 @@ fn load(rows: &str, out: &Path) {
 async fn reconcile(server: &ClickHouse, out: &Path) {
     let (dir, plan) = RunDir::open(out).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
-    let table = read_arrivals(server, &plan.script).await.unwrap();
+    let table = read_stored(server, &plan.script, None).await.unwrap();
     for (tenant, account) in plan.script.tenants().zip(&ledger.accounts) {
         let held = Held { in_stream: None, piped_from: 0, in_table: table[&tenant].clone() };
         let planned = plan.script.timeline(tenant).count();

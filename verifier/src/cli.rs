@@ -74,8 +74,9 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
     let runs: Vec<Recorded> =
         args.dirs.iter().map(|dir| Recorded::open(dir)).collect::<Result<_, _>>()?;
     let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
+    let recorded = runs.first().map(|run| run.plan.spec.targets.clone()).unwrap_or_default();
     runtime.block_on(async {
-        let table = ClickHouse::connect(&args.clickhouse).await?;
+        let table = ClickHouse::connect(&args.clickhouse, &recorded).await?;
         let stream = connect_stream(args, &runs).await?;
         let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;

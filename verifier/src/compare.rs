@@ -2,6 +2,7 @@
 
 use harness::ledger::Account;
 use harness::ranges::RangeSet;
+use harness::stored::Arrivals;
 use serde::Serialize;
 
 /// What the stores hold of one tenant's events.
@@ -12,16 +13,6 @@ pub struct Held {
     /// The first event that was to go through the stream: those before went past it.
     pub piped_from: u64,
     pub in_table: Arrivals,
-}
-
-/// What one store holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Arrivals {
-    pub seqs: RangeSet,
-    /// Those of `seqs` that it holds more than once.
-    pub repeated: RangeSet,
-    /// Messages or rows, repeated ones included.
-    pub count: u64,
 }
 
 /// What became of one tenant's events. Every set is of sequence numbers; a report has it as

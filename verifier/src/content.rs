@@ -13,11 +13,11 @@ use events::row::Columns;
 use events::script::Script;
 use harness::clickhouse::ClickHouse;
 use harness::ranges::RangeSet;
+use harness::stored::Arrivals;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::compare::Arrivals;
 use crate::error::VerifyError;
 
 /// A stored row that differs from what was sent, in one column.
@@ -75,7 +75,7 @@ async fn read_digests(
         "WITH {with} SELECT {tenant} AS tenant, bitShiftRight({seq}, {STRETCH_BITS}) AS stretch, \
          sumWithOverflow({}) AS digest FROM {} WHERE {is_ours} GROUP BY tenant, stretch",
         digest_sql(tenant, seq),
-        server.table
+        server.source()
     );
     let rows: Vec<DigestRow> =
         server.client.query_raw(&sql).fetch_all().await.map_err(|source| server.failed(source))?;
@@ -199,7 +199,7 @@ async fn read_rows(
          status_code, [{}] AS texts FROM {} \
          WHERE {is_ours} AND {tenant} = {} AND bitShiftRight({seq}, {STRETCH_BITS}) = {stretch}",
         TEXTS.map(|column| format!("toString({column})")).join(", "),
-        server.table,
+        server.source(),
         tenant_index.0
     );
     let rows: Vec<StoredRow> =

@@ -24,8 +24,6 @@ pub enum VerifyError {
     StreamRead { stream: String, source: NatsError },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
-    #[error("ClickHouse sent a set of sequence numbers that is cut or not understood: {fact}")]
-    Bitmap { fact: &'static str },
     #[error("cannot start")]
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
@@ -36,16 +34,16 @@ impl VerifyError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::ClickHouse(ClickHouseError::Url { .. } | ClickHouseError::NoTable { .. })
-            | Self::RunDir(_)
+            Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
+            Self::RunDir(_)
             | Self::NoNatsUrl { .. }
             | Self::NoStream { .. }
             | Self::Start { .. } => Exit::Usage,
+            Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_)
             | Self::NatsUnreachable { .. }
             | Self::StreamRead { .. }
             | Self::StreamSilent { .. } => Exit::Unreachable,
-            Self::Bitmap { .. } => Exit::Unknown,
             Self::Stopped => Exit::Stopped,
         }
     }

@@ -14,11 +14,12 @@ use events::identity::TenantIndex;
 use events::script::Script;
 use events::timeline::UnixMicros;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use harness::bitmap::ranges;
+use harness::stored::Arrivals;
 use roaring::RoaringTreemap;
 use uuid::Uuid;
 
-use crate::bitmap::ranges;
-use crate::compare::{Arrivals, StreamMemory};
+use crate::compare::StreamMemory;
 use crate::error::{NatsError, VerifyError};
 
 /// The stream between sidecar and aggregator, and the consumer of the aggregator.

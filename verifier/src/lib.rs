@@ -5,7 +5,6 @@
 //! and says of each loss at which hop it happened. What could not be checked is never called
 //! whole.
 
-pub mod bitmap;
 pub mod cli;
 pub mod compare;
 pub mod content;
@@ -14,5 +13,4 @@ pub mod jetstream;
 pub mod reconcile;
 pub mod report;
 pub mod settle;
-pub mod table;
 pub mod verdict;

@@ -11,14 +11,14 @@ use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, Span};
 use harness::run_dir::RunDir;
 use harness::shutdown::Shutdown;
+use harness::stored::{Arrivals, read_stored};
 
-use crate::compare::{Arrivals, Fates, Held, StreamMemory, Totals, compare};
+use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{Difference, read_differences};
 use crate::error::VerifyError;
 use crate::jetstream::{AuditStream, StreamArrivals};
 use crate::report::{Durations, REPORT_FORMAT, Report, StreamReport, TenantReport, findings};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
-use crate::table::read_arrivals;
 use crate::verdict::{Evidence, judge};
 
 /// Where a run's events can be looked for.
@@ -87,7 +87,7 @@ pub async fn reconcile(
         None => None,
     };
     durations.stream_s = timer.lap();
-    let table = read_arrivals(stores.table, script).await?;
+    let table = read_stored(stores.table, script, None).await?;
     durations.table_s = timer.lap();
     let mut differences = read_differences(stores.table, script, &table).await?;
     durations.content_s = timer.lap();
@@ -119,7 +119,7 @@ async fn settle(
             Look::Calm if is_checked => {}
             Look::Calm => {
                 is_checked = true;
-                let table = read_arrivals(stores.table, &run.plan.script).await?;
+                let table = read_stored(stores.table, &run.plan.script, None).await?;
                 let fates = all_fates(run, &table, None, &[]);
                 if fates.iter().all(|fates| fates.lost().is_empty() && fates.unresolved.is_empty())
                 {

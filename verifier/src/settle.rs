@@ -6,10 +6,10 @@ use events::timeline::UnixMicros;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
 use harness::shutdown::{Shutdown, Stop};
+use harness::stored::read_rows;
 
 use crate::error::VerifyError;
 use crate::jetstream::{AuditStream, Position};
-use crate::table::read_rows;
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,8 @@ const CALM_PARTS: i64 = 4;
 
 #[cfg(test)]
 mod tests {
+    use harness::table::{ColumnNames, TableColumns};
+
     use super::*;
 
     const SECOND: i64 = 1_000_000;
@@ -135,6 +137,8 @@ mod tests {
             client: clickhouse::Client::default(),
             url: String::new(),
             table: "a.b".parse().unwrap(),
+            names: ColumnNames::new(),
+            columns: TableColumns::default(),
         };
         let options =
             SettleOptions { quiet: Duration::from_secs(5), wait_max: Duration::from_mins(1) };

@@ -5,17 +5,21 @@
 //!
 //! Source: ClickHouse, `src/AggregateFunctions/AggregateFunctionGroupBitmapData.h`.
 
-use harness::ranges::RangeSet;
 use roaring::RoaringTreemap;
 
-use crate::error::VerifyError;
+use crate::ranges::RangeSet;
+
+/// Bytes that are no set of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a set of numbers is cut or not understood: {0}")]
+pub struct BitmapError(pub &'static str);
 
 /// Takes one set from the front of `bytes`.
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError::Bitmap`] if the bytes end too early or are of another form.
-pub fn take_set(bytes: &mut &[u8]) -> Result<RangeSet, VerifyError> {
+/// Returns [`BitmapError`] if the bytes end too early or are of another form.
+pub fn take_set(bytes: &mut &[u8]) -> Result<RangeSet, BitmapError> {
     match take(bytes, 1)? {
         [0] => {
             let count = usize::from(take(bytes, 1)?[0]);
@@ -26,13 +30,13 @@ pub fn take_set(bytes: &mut &[u8]) -> Result<RangeSet, VerifyError> {
             Ok(numbers.into_iter().collect())
         }
         [1] => {
-            let size = usize::try_from(take_number(bytes)?)
-                .map_err(|_| VerifyError::Bitmap { fact: "it is too large" })?;
+            let size =
+                usize::try_from(take_number(bytes)?).map_err(|_| BitmapError("it is too large"))?;
             let bitmap = RoaringTreemap::deserialize_from(take(bytes, size)?)
-                .map_err(|_| VerifyError::Bitmap { fact: "it is not a Roaring bitmap" })?;
+                .map_err(|_| BitmapError("it is not a Roaring bitmap"))?;
             Ok(ranges(&bitmap))
         }
-        _ => Err(VerifyError::Bitmap { fact: "its kind is not known" }),
+        _ => Err(BitmapError("its kind is not known")),
     }
 }
 
@@ -53,15 +57,14 @@ pub fn ranges(bitmap: &RoaringTreemap) -> RangeSet {
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError::Bitmap`] if there are not as many.
-pub fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8], VerifyError> {
-    let (taken, rest) =
-        bytes.split_at_checked(count).ok_or(VerifyError::Bitmap { fact: "it ends too early" })?;
+/// Returns [`BitmapError`] if there are not as many.
+pub fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8], BitmapError> {
+    let (taken, rest) = bytes.split_at_checked(count).ok_or(BitmapError("it ends too early"))?;
     *bytes = rest;
     Ok(taken)
 }
 
-fn take_number(bytes: &mut &[u8]) -> Result<u64, VerifyError> {
+fn take_number(bytes: &mut &[u8]) -> Result<u64, BitmapError> {
     let mut number = 0;
     for shift in (0..63).step_by(7) {
         let byte = take(bytes, 1)?[0];
@@ -70,7 +73,7 @@ fn take_number(bytes: &mut &[u8]) -> Result<u64, VerifyError> {
             return Ok(number);
         }
     }
-    Err(VerifyError::Bitmap { fact: "a number in it is too long" })
+    Err(BitmapError("a number in it is too long"))
 }
 
 #[cfg(test)]

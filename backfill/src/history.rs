@@ -1,0 +1,193 @@
+//! Which history: the flags that say so, its plan, and the run directory that records it.
+
+use std::path::{Path, PathBuf};
+
+use chrono::DateTime;
+use clap::Args;
+use events::timeline::UnixMicros;
+use harness::clock::Clock;
+use harness::ledger::{Ledger, LedgerWriter};
+use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
+use harness::profile::{Profile, read_profile};
+use harness::quantity::parse_moment;
+use harness::run_dir::{RunDir, RunDirError};
+use harness::scale::Scale;
+use uuid::Uuid;
+
+use crate::error::BackfillError;
+
+/// Flags that say which history. The same flags are the same history.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// A built-in profile's name, or a YAML file's path. The history has its tenants and seed.
+    pub profile: String,
+    /// How many events.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    pub events: u64,
+    /// How many whole days (UTC), up to today.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_660))]
+    pub days: u32,
+    /// Sends the last N days through the pipeline, the newest last [N if not given: 30; without
+    /// this flag: 0].
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=3_660))]
+    pub replay_from_day: Option<u32>,
+    /// Where the part ends that goes straight into the table: N days ago. It is where the replay
+    /// begins, so that one of both says it.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=3_660))]
+    pub bulk_until_day: Option<u32>,
+    /// Seed, instead of the profile's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The history ends at the midnight (UTC) before this moment, like 2026-01-31T12:00:00Z
+    /// [default: now]. A run keeps it.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub now: Option<UnixMicros>,
+}
+
+/// A history and where its record is kept.
+#[derive(Debug)]
+pub struct Recorded {
+    pub plan: Plan,
+    pub dir: RunDir,
+    /// What was done before; nothing, in a new run.
+    pub before: Ledger,
+    pub ledger: LedgerWriter,
+}
+
+impl HistoryArgs {
+    /// How many of the last days go through the pipeline.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError::Gap`] if two flags contradict each other.
+    pub fn replay_days(&self) -> Result<u32, BackfillError> {
+        match (self.bulk_until_day, self.replay_from_day) {
+            (Some(until), Some(from)) if until != from => {
+                Err(BackfillError::Gap { bulk_until: until, replay_from: from })
+            }
+            (until, from) => Ok(until.or(from).unwrap_or(0).min(self.days)),
+        }
+    }
+
+    /// Makes the plan of a new history.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError`] if the profile or the flags are wrong.
+    #[expect(clippy::disallowed_methods, reason = "a new run has a new ID")]
+    pub fn plan(&self, targets: Targets, clock: &Clock) -> Result<Plan, BackfillError> {
+        let text = read_profile(&self.profile)?;
+        let profile = Profile::parse(&text.text, &text.origin)?;
+        let now = self.now.unwrap_or(clock.now());
+        if now > clock.now() {
+            return Err(BackfillError::EndsInFuture { now: rfc3339(now) });
+        }
+        let options = RunOptions {
+            run_id: Uuid::new_v4(),
+            seed: self.seed,
+            start: now,
+            span: Span::History {
+                days: self.days,
+                events: self.events,
+                replay_days: self.replay_days()?,
+                planned_at: events::event::MicroTime(clock.now()),
+            },
+            targets,
+            shards: 1,
+            scale: Scale::default(),
+        };
+        Ok(Plan::new(RunSpec::new(&text.text, &profile, options), &profile))
+    }
+
+    /// Records a new history in a directory, or takes up the same one that is there.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError`] if another is there, or the directory cannot be used.
+    pub fn record(
+        &self,
+        plan: Plan,
+        out: Option<&Path>,
+        clock: &Clock,
+    ) -> Result<Recorded, BackfillError> {
+        let own = ["runs", &plan.spec.run_id.to_string()].iter().collect::<PathBuf>();
+        let path = out.unwrap_or(&own);
+        match RunDir::open(path) {
+            Err(RunDirError::NoRun { .. }) => {
+                let dir = RunDir::create(path, &plan.spec)?;
+                let ledger = dir.create_ledger(&plan.spec, 0)?;
+                let before = Ledger::empty(&plan.script);
+                Ok(Recorded { plan, dir, before, ledger })
+            }
+            Err(error) => Err(error.into()),
+            Ok((dir, found)) => {
+                self.compare(path, &plan.spec, &found.spec)?;
+                let since = found.not_sent_before();
+                if clock.now() < since - CLOCK_TOLERANCE_US {
+                    let (now, planned_at) = (rfc3339(clock.now()), rfc3339(since));
+                    return Err(BackfillError::ClockJumped { now, planned_at });
+                }
+                take_up(dir, found)
+            }
+        }
+    }
+
+    /// Makes sure that what is recorded is what the flags say.
+    fn compare(&self, path: &Path, given: &RunSpec, found: &RunSpec) -> Result<(), BackfillError> {
+        let end = |spec: &RunSpec| self.now.map(|_| rfc3339(spec.start.0)).unwrap_or_default();
+        let differing = facts(given)
+            .into_iter()
+            .chain([("end", end(given))])
+            .zip(facts(found).into_iter().chain([("end", end(found))]))
+            .find(|(given, found)| given != found);
+        match differing {
+            None => Ok(()),
+            Some(((what, given), (_, found))) => {
+                let path = path.to_owned();
+                Err(BackfillError::OtherHistory { path, what, given, found })
+            }
+        }
+    }
+}
+
+/// What two runs have in common that are the same history, with a name for each fact.
+fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    let (days, events, replayed) = match spec.span {
+        Span::Live => (0, 0, 0),
+        Span::History { days, events, replay_days, .. } => (days, events, replay_days),
+    };
+    vec![
+        ("profile", format!("the one with hash {}", &spec.profile_sha256[..12])),
+        ("seed", spec.seed.to_string()),
+        ("number of days", days.to_string()),
+        ("number of events", events.to_string()),
+        ("number of replayed days", replayed.to_string()),
+        ("ClickHouse", text(&spec.targets.clickhouse)),
+        ("table", text(&spec.targets.table)),
+        ("column mapping", format!("{:?}", spec.targets.columns)),
+        ("webhook", text(&spec.targets.webhook)),
+    ]
+}
+
+/// Opens a recorded run to go on with it.
+///
+/// # Errors
+///
+/// Returns [`BackfillError::RunDir`] if another process works on it, or it is damaged.
+pub fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
+    // Another process must have ended before what it wrote is read.
+    let ledger = dir.open_ledger(&plan.spec, 0)?;
+    let before = dir.read_ledger(&plan)?;
+    Ok(Recorded { plan, dir, before, ledger })
+}
+
+fn rfc3339(at: UnixMicros) -> String {
+    let time = DateTime::from_timestamp_micros(at).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// A clock may be set right by as much while a history is loaded.
+const CLOCK_TOLERANCE_US: i64 = 60_000_000;

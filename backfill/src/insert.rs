@@ -1,0 +1,161 @@
+//! One insert: rows made on all cores, sent as they are made, answered when they are in the table.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Compression;
+use clickhouse::error::Error;
+use clickhouse::insert_formatted::CompressedData;
+use events::script::Script;
+use harness::clickhouse::{ClickHouse, server_code};
+use rayon::prelude::*;
+
+use crate::native::{BlockColumns, block};
+use crate::rows::Slot;
+
+/// How the server is told what an insert is.
+#[derive(Debug, Clone, Copy)]
+pub struct InsertName<'n> {
+    pub query_id: &'n str,
+    pub token: &'n str,
+}
+
+/// What a failed insert asks for. Whatever it is, the rows may be in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The partition has more parts than the server likes: let it merge.
+    TooManyParts,
+    /// The server is short of memory: send less at once.
+    Memory,
+    /// It may work another time: a timeout, a lost connection, a replica that is behind.
+    Passing,
+    /// The server has no room for more.
+    NoSpace,
+    /// It will not work another time.
+    Final,
+}
+
+impl Failure {
+    /// Its name in metrics and summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooManyParts => "too_many_parts",
+            Self::Memory => "memory",
+            Self::Passing => "passing",
+            Self::NoSpace => "no_space",
+            Self::Final => "final",
+        }
+    }
+
+    /// Tells what an error asks for.
+    ///
+    /// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
+    pub fn of(error: &Error) -> Self {
+        match server_code(error) {
+            Some(252) => Self::TooManyParts,
+            Some(241) => Self::Memory,
+            // NOT_ENOUGH_SPACE, and a write that failed for it.
+            Some(243) => Self::NoSpace,
+            Some(_) if error.to_string().contains("No space left on device") => Self::NoSpace,
+            // TIMEOUT_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES, SOCKET_TIMEOUT, NETWORK_ERROR,
+            // NO_ZOOKEEPER, ABORTED, TABLE_IS_READ_ONLY, TOO_FEW_LIVE_REPLICAS,
+            // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE, ALL_CONNECTION_TRIES_FAILED,
+            // UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, KEEPER_EXCEPTION.
+            Some(159 | 202 | 209 | 210 | 225 | 236 | 242 | 285 | 286 | 279 | 319 | 394 | 999) => {
+                Self::Passing
+            }
+            Some(_) => Self::Final,
+            None => match error {
+                Error::Network(_) | Error::TimedOut | Error::BadResponse(_) => Self::Passing,
+                _ => Self::Final,
+            },
+        }
+    }
+}
+
+/// Inserts rows, and waits until the server says that it has them.
+///
+/// # Errors
+///
+/// Returns the client's error. The rows may be in the table all the same.
+pub async fn insert(
+    script: &Script,
+    slots: &[Slot],
+    server: &ClickHouse,
+    columns: &BlockColumns,
+    name: InsertName<'_>,
+) -> Result<(), Error> {
+    let names: Vec<_> = columns.iter().map(|(_, name)| name.as_str()).collect();
+    let sql = format!("INSERT INTO {} ({}) FORMAT Native", server.table, names.join(", "));
+    let mut insert = server
+        .client
+        .clone()
+        .with_compression(Compression::Lz4)
+        .insert_formatted_with(sql)
+        .with_timeouts(Some(ANSWER_TIMEOUT), Some(ANSWER_TIMEOUT))
+        .with_setting("query_id", name.query_id)
+        .with_setting("insert_deduplication_token", name.token)
+        // An insert is answered when its rows are in the table, of every shard.
+        .with_setting("async_insert", "0")
+        .with_setting("insert_distributed_sync", "1")
+        // The server joins what it gets to one block, and so to one part: all or nothing.
+        .with_setting("min_insert_block_size_rows", (slots.len() + 1).to_string())
+        .with_setting("min_insert_block_size_bytes", "0");
+    if columns.iter().any(|(index, _)| *index != 0) {
+        insert = insert.with_setting("insert_allow_materialized_columns", "1");
+    }
+    for part in slots.chunks(ROWS_AT_ONCE) {
+        for data in tokio::task::block_in_place(|| compressed(script, part, columns)) {
+            insert.send_compressed(data?).await?;
+        }
+    }
+    insert.end().await
+}
+
+/// Makes blocks on all cores.
+fn compressed(
+    script: &Script,
+    slots: &[Slot],
+    columns: &BlockColumns,
+) -> Vec<Result<CompressedData, Error>> {
+    slots
+        .par_chunks(BLOCK_ROWS)
+        .map(|slots| {
+            let block = Bytes::from(block(script, slots, columns));
+            CompressedData::new(&block, Compression::Lz4)
+        })
+        .collect()
+}
+
+/// Blocks of this size stay in a core's cache; the server joins them.
+const BLOCK_ROWS: usize = 2_048;
+const ROWS_AT_ONCE: usize = 8 * BLOCK_ROWS;
+
+/// The longest that the server may take no byte, or think about an insert that it has in full.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Failure) {
+        assert_eq!(Failure::of(&Error::BadResponse(text.to_owned())), expected, "{text}");
+    }
+
+    #[test]
+    fn an_error_says_whether_it_is_worth_another_try() {
+        check("Code: 252. DB::Exception: Too many parts (3000).", Failure::TooManyParts);
+        check("Code: 241. DB::Exception: (total) memory limit exceeded", Failure::Memory);
+        check("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", Failure::NoSpace);
+        check(
+            "Code: 75. DB::Exception: …, errno: 28, strerror: No space left on device",
+            Failure::NoSpace,
+        );
+        check("Code: 60. DB::Exception: Table audit.x does not exist.", Failure::Final);
+        check("Code: 516. DB::Exception: default: Authentication failed", Failure::Final);
+        check("502 Bad Gateway", Failure::Passing);
+        assert_eq!(Failure::of(&Error::TimedOut), Failure::Passing);
+        assert_eq!(Failure::of(&Error::NotEnoughData), Failure::Final);
+    }
+}

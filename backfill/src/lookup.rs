@@ -1,0 +1,82 @@
+//! What the table has already: asked before anything is sent a second time.
+
+use std::time::Duration;
+
+use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clock::{Clock, micros};
+use harness::plan::Plan;
+use harness::stored::read_stored;
+
+use crate::piece::{EventSets, Piece, difference, query_prefix};
+use events::script::midnight;
+
+/// Returns which events of a piece none of the servers has.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] of the first server that does not answer: then it cannot be said.
+pub async fn missing(
+    plan: &Plan,
+    piece: &Piece,
+    servers: &[ClickHouse],
+) -> Result<EventSets, ClickHouseError> {
+    // A request is received before it is due, and on the same day.
+    let received = midnight(piece.due.start)..piece.due.end;
+    let mut missing = piece.events.clone();
+    for server in servers {
+        let stored = read_stored(server, &plan.script, Some(&received)).await?;
+        let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs)).collect();
+        missing = difference(&missing, &stored);
+        if missing.is_empty() {
+            break;
+        }
+    }
+    Ok(missing)
+}
+
+/// Whose inserts are awaited.
+#[derive(Debug, Clone, Copy)]
+pub enum Inserts<'n> {
+    /// All of the run, as a process that died may have left them.
+    OfRun,
+    /// Those with these names.
+    Named(&'n [String]),
+}
+
+/// Waits until no server works on the inserts any more: a server goes on with what it has got in
+/// full, even if nobody waits for its answer. Says whether they ended in time.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] of the first server that does not answer: then it cannot be said.
+pub async fn await_silence(
+    plan: &Plan,
+    inserts: Inserts<'_>,
+    servers: &[ClickHouse],
+    clock: &Clock,
+) -> Result<bool, ClickHouseError> {
+    let condition = match inserts {
+        Inserts::OfRun => format!("startsWith(query_id, '{}')", query_prefix(plan.spec.run_id)),
+        Inserts::Named([]) => return Ok(true),
+        Inserts::Named(names) => format!("query_id IN ('{}')", names.join("', '")),
+    };
+    let sql = format!("SELECT count() FROM system.processes WHERE {condition}");
+    let deadline = clock.now() + micros(SILENCE_WAIT_MAX);
+    for server in servers {
+        loop {
+            let running = server.client.query_raw(&sql).fetch_one::<u64>().await;
+            if running.map_err(|source| server.failed(source))? == 0 {
+                break;
+            }
+            if clock.now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(SILENCE_POLL).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Twice as long as an insert is waited for.
+const SILENCE_WAIT_MAX: Duration = Duration::from_mins(10);
+const SILENCE_POLL: Duration = Duration::from_millis(200);

@@ -1,0 +1,95 @@
+//! How the server fares while it is loaded: parts and memory, asked once a second.
+
+use std::time::Duration;
+
+use clickhouse::Row;
+use harness::clickhouse::ClickHouse;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a server says of itself and the table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Row, Deserialize)]
+pub struct Pulse {
+    /// Parts of the table that are in use.
+    pub parts: u64,
+    /// Those of the partition that has most.
+    pub parts_in_partition_max: u64,
+    /// Memory that the server has in use.
+    pub memory_bytes: u64,
+}
+
+/// Asks a server for its pulse.
+///
+/// # Errors
+///
+/// Returns the client's error.
+pub async fn read_pulse(server: &ClickHouse) -> Result<Pulse, clickhouse::error::Error> {
+    server
+        .client
+        .query(
+            "SELECT sum(active_parts) AS parts, max(active_parts) AS parts_in_partition_max, \
+             ifNull((SELECT toUInt64(greatest(max(value), 0)) FROM system.metrics \
+                     WHERE metric = 'MemoryTracking'), 0) AS memory_bytes \
+             FROM (SELECT count() AS active_parts FROM system.parts \
+                   WHERE active AND database = ? AND table = ? GROUP BY partition_id)",
+        )
+        .bind(server.table.database())
+        .bind(server.table.name())
+        .fetch_one()
+        .await
+}
+
+/// Asks all servers for their pulse again and again, and keeps the worst of each number. Ends
+/// when it is dropped.
+#[derive(Debug)]
+pub struct PulseWatch {
+    pulse: watch::Receiver<Pulse>,
+    task: JoinHandle<()>,
+}
+
+impl PulseWatch {
+    pub fn start(servers: &[ClickHouse]) -> Self {
+        let (sender, pulse) = watch::channel(Pulse::default());
+        let servers = servers.to_vec();
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let mut worst = Pulse::default();
+                for server in &servers {
+                    // One that does not answer now is noticed by who inserts.
+                    if let Ok(pulse) = read_pulse(server).await {
+                        worst.parts = worst.parts.max(pulse.parts);
+                        worst.parts_in_partition_max =
+                            worst.parts_in_partition_max.max(pulse.parts_in_partition_max);
+                        worst.memory_bytes = worst.memory_bytes.max(pulse.memory_bytes);
+                    }
+                }
+                sender.send_replace(worst);
+            }
+        });
+        Self { pulse, task }
+    }
+
+    /// The last answer.
+    pub fn last(&self) -> Pulse {
+        *self.pulse.borrow()
+    }
+
+    /// Waits for a new answer.
+    pub async fn next(&mut self) -> Pulse {
+        // Its sender lives as long as the task, which lives as long as this.
+        self.pulse.changed().await.expect("the task goes on");
+        *self.pulse.borrow_and_update()
+    }
+}
+
+impl Drop for PulseWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,48 @@
+//! The rows of an insert, in the table's own order: what is sorted need not be sorted again.
+
+use events::identity::{Seq, TenantIndex};
+use events::row::Columns;
+use events::script::Script;
+use rayon::prelude::*;
+
+use crate::piece::EventSets;
+
+/// One row: which event, and when its request was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    pub received_ms: i64,
+    pub tenant: TenantIndex,
+    pub seq: Seq,
+}
+
+/// Returns the rows of some events, sorted as the table is: by the time of receipt, then scope,
+/// user and audit ID.
+///
+/// Source: the sort key in `deploy/clickhouse/audit_logs.sql`.
+pub fn slots(script: &Script, events: &EventSets) -> Vec<Slot> {
+    let all: Vec<(TenantIndex, u64)> =
+        events.iter().flat_map(|(tenant, seqs)| seqs.iter().map(|seq| (*tenant, seq))).collect();
+    let slot = |(tenant, seq): (TenantIndex, u64)| {
+        let facts = script.facts(tenant, Seq(seq)).expect("a row is of the plan");
+        Slot { received_ms: facts.received.div_euclid(1_000), tenant, seq: Seq(seq) }
+    };
+    let mut slots: Vec<Slot> = all.into_par_iter().map(slot).collect();
+    slots.par_sort_unstable();
+    for same in slots.chunk_by_mut(|a, b| a.received_ms == b.received_ms) {
+        if same.len() > 1 {
+            same.sort_by_cached_key(|slot| rest_of_key(script, *slot));
+        }
+    }
+    slots
+}
+
+type RestOfKey = (&'static str, String, String, (u64, u64));
+
+fn rest_of_key(script: &Script, slot: Slot) -> RestOfKey {
+    let facts = script.facts(slot.tenant, slot.seq).expect("a row is of the plan");
+    let mut columns = Columns::default();
+    columns.fill(&facts);
+    // The server compares the second half of a UUID first.
+    let (first, second) = facts.audit_id.as_u64_pair();
+    (columns.scope_type, columns.scope_name, columns.user, (second, first))
+}

@@ -1,0 +1,177 @@
+//! A load from its first chunk to its summary.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clock::Clock;
+use harness::metrics::{MetricsServer, process_registry};
+use harness::plan::Span;
+use harness::shutdown::{Shutdown, Stop};
+
+use crate::bulk::{Bulk, BulkOptions, Destination};
+use crate::chunk::chunks;
+use crate::error::BackfillError;
+use crate::governor::GovernorLimits;
+use crate::history::Recorded;
+use crate::native::BlockColumns;
+use crate::piece::{Piece, pieces_left};
+use crate::progress::Progress;
+use crate::report::{BulkSummary, Summary};
+use crate::survey::Survey;
+
+/// How a history is loaded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadOptions {
+    pub rows_per_insert: u64,
+    pub lanes: usize,
+    pub rows_per_second_max: Option<u64>,
+    /// `None`: as many as the server likes.
+    pub parts_per_partition_max: Option<u64>,
+    pub patience: Duration,
+    pub metrics: Option<SocketAddr>,
+    pub quiet: bool,
+}
+
+/// The servers to load, and what they said of themselves.
+#[derive(Debug)]
+pub struct Surveyed {
+    pub servers: Vec<ClickHouse>,
+    pub surveys: Vec<Survey>,
+}
+
+impl Surveyed {
+    /// The columns that every server lets itself be sent.
+    pub fn columns(&self) -> BlockColumns {
+        let takes_materialized = self.surveys.iter().all(|survey| survey.takes_materialized);
+        let first = self.servers.first().map(|server| server.columns.sendable(takes_materialized));
+        let named = first.unwrap_or_default().into_iter();
+        named.map(|(index, name)| (index, name.to_owned())).collect()
+    }
+
+    pub fn parts_per_partition_max(&self) -> u64 {
+        let limits = self.surveys.iter().map(Survey::parts_per_partition_max);
+        limits.min().unwrap_or(u64::MAX)
+    }
+}
+
+/// Asks servers what they are like.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] of the first that does not answer.
+pub async fn survey_all(servers: Vec<ClickHouse>) -> Result<Surveyed, ClickHouseError> {
+    let mut surveys = Vec::new();
+    for server in &servers {
+        surveys.push(crate::survey::survey(server).await?);
+    }
+    Ok(Surveyed { servers, surveys })
+}
+
+/// Brings all that is left of a recorded history to its place, and writes the summary.
+///
+/// # Errors
+///
+/// Returns [`BackfillError`] if it cannot go on. Whatever it is, the same command goes on later.
+pub async fn load(
+    recorded: &Recorded,
+    to: &Surveyed,
+    clock: Clock,
+    shutdown: Shutdown,
+    options: LoadOptions,
+) -> Result<Summary, BackfillError> {
+    let Recorded { plan, before, .. } = recorded;
+    let rows_max = rows_max(options);
+    let chunks = chunks(&plan.script, &(plan.start..plan.piped_from), rows_max);
+    let pieces = pieces_left(&plan.script, &chunks, before);
+    let planned: u64 = chunks.iter().map(|chunk| chunk.rows).sum();
+    let left: u64 = pieces.iter().map(|piece| piece.rows).sum();
+    let begun = clock.now();
+    let mut progress = Progress::start(planned, planned - left, clock, !options.quiet);
+    let _metrics = serve_metrics(&progress, options.metrics).await?;
+    let result = bring(recorded, to, pieces, clock, shutdown.clone(), options, &mut progress).await;
+    progress.finish();
+    // Also after a failure: what was not begun is unsent, and the ledger says so.
+    recorded.ledger.close().map_err(|source| BackfillError::Ledger { source })?;
+    result?;
+    let counts = progress.counts();
+    let acknowledged_before =
+        before.accounts.iter().map(|account| account.acknowledged.count()).sum::<u64>();
+    let summary = Summary {
+        run_id: plan.spec.run_id,
+        profile: plan.profile_name.clone(),
+        stopped: shutdown.stop() != Stop::No,
+        days: match plan.spec.span {
+            Span::History { days, .. } => days,
+            Span::Live => 0,
+        },
+        planned: plan.script.planned(),
+        acknowledged: acknowledged_before + counts.inserted + counts.found,
+        acknowledged_before,
+        bulk: BulkSummary {
+            planned,
+            inserted: counts.inserted,
+            found: counts.found,
+            inserts: counts.inserts,
+            failed_inserts: counts.failed_inserts,
+            parts: counts.parts,
+        },
+        duration_s: seconds(clock.now() - begun),
+    };
+    recorded.dir.write_json("summary-0.json", &summary)?;
+    Ok(summary)
+}
+
+/// A limit on the rate holds from second to second, so that no insert is of more than one.
+fn rows_max(options: LoadOptions) -> u64 {
+    let limit = options.rows_per_second_max.unwrap_or(u64::MAX);
+    options.rows_per_insert.min(limit.max(ROWS_MAX_MIN))
+}
+
+/// Brings pieces straight into the table.
+async fn bring(
+    recorded: &Recorded,
+    to: &Surveyed,
+    pieces: Vec<Piece>,
+    clock: Clock,
+    shutdown: Shutdown,
+    options: LoadOptions,
+    progress: &mut Progress,
+) -> Result<(), BackfillError> {
+    let columns = to.columns();
+    let limit = options.parts_per_partition_max;
+    let bulk = Bulk {
+        plan: &recorded.plan,
+        to: Destination { servers: &to.servers, columns: &columns },
+        ledger: &recorded.ledger,
+        clock,
+        options: BulkOptions {
+            limits: GovernorLimits { lanes_max: options.lanes, rows_max: rows_max(options) },
+            rows_per_second_max: options.rows_per_second_max,
+            parts_per_partition_max: limit.unwrap_or_else(|| to.parts_per_partition_max()),
+            patience: options.patience,
+        },
+    };
+    bulk.bring_all(pieces, shutdown, |event| progress.take(event)).await
+}
+
+#[expect(clippy::print_stderr, reason = "port 0 takes a free port, and this tells which")]
+async fn serve_metrics(
+    progress: &Progress,
+    address: Option<SocketAddr>,
+) -> Result<Option<MetricsServer>, BackfillError> {
+    let Some(address) = address else { return Ok(None) };
+    let mut registry = process_registry();
+    progress.register(&mut registry);
+    let server = MetricsServer::start(address, registry).await;
+    let server = server.map_err(|source| BackfillError::Metrics { address, source })?;
+    eprintln!("metrics on http://{}/metrics", server.address());
+    Ok(Some(server))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1_000_000.0
+}
+
+const ROWS_MAX_MIN: u64 = 100;

@@ -1,0 +1,170 @@
+//! What a server says of itself and the table before it is loaded.
+
+use clickhouse::Row;
+use harness::clickhouse::{ClickHouse, ClickHouseError};
+use serde::{Deserialize, Serialize};
+
+/// What a server says of itself and the table.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct Survey {
+    pub version: String,
+    /// Its clock, in µs since the epoch.
+    pub now_us: i64,
+    /// Its time zone, in which partitions are cut.
+    pub timezone: String,
+    pub engine: String,
+    /// The engine with all that the table's definition says after it.
+    pub engine_full: String,
+    pub partition_key: String,
+    /// Rows that the table has already.
+    pub rows: u64,
+    /// What they take on disk, with projections and indexes.
+    pub bytes_on_disk: u64,
+    pub parts: u64,
+    pub disk_free_bytes: u64,
+    pub disk_total_bytes: u64,
+    /// A replica that takes no inserts now.
+    pub replica_is_readonly: bool,
+    /// The account may only read.
+    pub account_is_readonly: bool,
+    /// An insert may name the values of materialized columns.
+    pub takes_materialized: bool,
+    pub max_partitions_per_insert_block: u64,
+    /// 0 is no limit.
+    pub max_memory_usage: u64,
+    pub insert_quorum: String,
+    pub parts_to_delay_insert: u64,
+    pub parts_to_throw_insert: u64,
+    pub max_parts_in_total: u64,
+    pub deduplication_window: u64,
+}
+
+/// Asks a server what it and its table are like.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if it does not answer.
+pub async fn survey(server: &ClickHouse) -> Result<Survey, ClickHouseError> {
+    let (database, name) = (server.table.database(), server.table.name());
+    let mut survey: Survey = server
+        .client
+        .query(SURVEY_SQL)
+        .param("database", database)
+        .param("table", name)
+        .fetch_one()
+        .await
+        .map_err(|source| server.failed(source))?;
+    // What the table's definition sets holds, whatever the server's default is.
+    let of_table = |name: &str, default: u64| setting(&survey.engine_full, name).unwrap_or(default);
+    let is_replicated = survey.engine.starts_with("Replicated");
+    let window =
+        if is_replicated { "replicated_deduplication_window" } else { DEDUPLICATION_WINDOW };
+    let delay = of_table("parts_to_delay_insert", survey.parts_to_delay_insert);
+    let throw = of_table("parts_to_throw_insert", survey.parts_to_throw_insert);
+    let total = of_table("max_parts_in_total", survey.max_parts_in_total);
+    let window = of_table(window, survey.deduplication_window);
+    (survey.parts_to_delay_insert, survey.parts_to_throw_insert) = (delay, throw);
+    (survey.max_parts_in_total, survey.deduplication_window) = (total, window);
+    Ok(survey)
+}
+
+/// Returns a number that a table's definition sets, as in `SETTINGS name = 1, other = 2`.
+fn setting(engine_full: &str, name: &str) -> Option<u64> {
+    let (_, settings) = engine_full.split_once("SETTINGS ")?;
+    let pairs = settings.split(',').filter_map(|pair| pair.split_once('='));
+    let (_, value) =
+        pairs.map(|(key, value)| (key.trim(), value.trim())).find(|it| it.0 == name)?;
+    value.parse().ok()
+}
+
+impl Survey {
+    /// How many parts a partition may have before the loader waits: well before the server slows
+    /// inserts down.
+    pub fn parts_per_partition_max(&self) -> u64 {
+        let delay = self.parts_to_delay_insert.min(self.parts_to_throw_insert);
+        (delay / 2).clamp(10, 300)
+    }
+}
+
+const DEDUPLICATION_WINDOW: &str = "non_replicated_deduplication_window";
+
+const SURVEY_SQL: &str = "\
+WITH
+    settings AS (SELECT name, value, readonly FROM system.settings),
+    tree AS (
+        SELECT name, value FROM system.merge_tree_settings
+    ),
+    active AS (
+        SELECT bytes_on_disk FROM system.parts
+        WHERE active AND database = {database:String} AND table = {table:String}
+    ),
+    disks AS (
+        SELECT greatest(free_space, keep_free_space) - keep_free_space AS free, total_space
+        FROM system.disks
+        WHERE name IN (
+            SELECT arrayJoin(disks) FROM system.storage_policies
+            WHERE policy_name = (
+                SELECT if(storage_policy = '', 'default', storage_policy) FROM system.tables
+                WHERE database = {database:String} AND name = {table:String}
+            )
+        )
+    )
+SELECT
+    version() AS version,
+    toUnixTimestamp64Micro(now64(6)) AS now_us,
+    timezone() AS timezone,
+    engine,
+    engine_full,
+    partition_key,
+    ifNull(total_rows, 0) AS rows,
+    ifNull((SELECT sum(bytes_on_disk) FROM active), 0) AS bytes_on_disk,
+    ifNull((SELECT count() FROM active), 0) AS parts,
+    ifNull((SELECT toUInt64(sum(free)) FROM disks), 0) AS disk_free_bytes,
+    ifNull((SELECT toUInt64(sum(total_space)) FROM disks), 0) AS disk_total_bytes,
+    ifNull((SELECT max(is_readonly) FROM system.replicas
+            WHERE database = {database:String} AND table = {table:String}), 0) = 1
+        AS replica_is_readonly,
+    ifNull((SELECT any(value) FROM settings WHERE name = 'readonly'), '') = '1'
+        AS account_is_readonly,
+    ifNull((SELECT count() FROM settings
+            WHERE name = 'insert_allow_materialized_columns' AND NOT readonly), 0) > 0
+        AS takes_materialized,
+    toUInt64OrZero(ifNull((SELECT any(value) FROM settings
+                           WHERE name = 'max_partitions_per_insert_block'), ''))
+        AS max_partitions_per_insert_block,
+    toUInt64OrZero(ifNull((SELECT any(value) FROM settings
+                           WHERE name = 'max_memory_usage'), '')) AS max_memory_usage,
+    ifNull((SELECT any(value) FROM settings WHERE name = 'insert_quorum'), '') AS insert_quorum,
+    toUInt64OrZero(ifNull((SELECT any(value) FROM tree
+                           WHERE name = 'parts_to_delay_insert'), '')) AS parts_to_delay_insert,
+    toUInt64OrZero(ifNull((SELECT any(value) FROM tree
+                           WHERE name = 'parts_to_throw_insert'), '')) AS parts_to_throw_insert,
+    toUInt64OrZero(ifNull((SELECT any(value) FROM tree
+                           WHERE name = 'max_parts_in_total'), '')) AS max_parts_in_total,
+    toUInt64OrZero(ifNull((
+        SELECT any(value) FROM tree
+        WHERE name = (
+            SELECT if(startsWith(engine, 'Replicated'), 'replicated_deduplication_window',
+                      'non_replicated_deduplication_window')
+            FROM system.tables
+            WHERE database = {database:String} AND name = {table:String}
+        )
+    ), '')) AS deduplication_window
+FROM system.tables
+WHERE database = {database:String} AND name = {table:String}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_table_sets_is_found_in_its_definition() {
+        let text = "ReplacingMergeTree PARTITION BY toYYYYMMDD(timestamp) ORDER BY timestamp \
+                    SETTINGS deduplicate_merge_projection_mode = 'rebuild', \
+                    non_replicated_deduplication_window = 1000, index_granularity = 8192";
+        assert_eq!(setting(text, DEDUPLICATION_WINDOW), Some(1_000));
+        assert_eq!(setting(text, "index_granularity"), Some(8_192));
+        assert_eq!(setting(text, "parts_to_delay_insert"), None);
+        assert_eq!(setting("MergeTree ORDER BY x", DEDUPLICATION_WINDOW), None);
+    }
+}
