@@ -1,5 +1,6 @@
 //! The command line: flags to plans, results to exit codes.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +9,16 @@ use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
-use harness::plan::Targets;
+use harness::plan::{Plan, Targets};
 use harness::quantity::parse_duration;
 use harness::shutdown::Shutdown;
+use serde::Serialize;
 
 use crate::error::BackfillError;
+use crate::forecast::{Objection, forecast};
 use crate::history::HistoryArgs;
-use crate::report::Summary;
-use crate::run::{LoadOptions, Surveyed, load, survey_all};
+use crate::probe::probe;
+use crate::run::{LoadOptions, Surveyed, bulk_chunks, load, survey_all};
 
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]
@@ -30,6 +33,25 @@ enum Command {
     /// Loads a history and records it in a run directory. The same command on the same directory
     /// goes on where it was stopped or killed.
     Run(Run),
+    /// Says what a load would be, without loading anything: how much, how long, and what stands
+    /// against it. Measures the time with a few inserts into a copy of the table.
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    history: HistoryArgs,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Makes no copy of the table; the time is not known then.
+    #[arg(long)]
+    no_probe: bool,
+    /// Prints the forecast as JSON, with every day and every tenant.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +122,7 @@ pub fn main() -> Exit {
             runtime.block_on(async {
                 match &cli.command {
                     Command::Run(args) => run(args).await,
+                    Command::Plan(args) => plan(args).await,
                 }
             })
         });
@@ -109,15 +132,59 @@ pub fn main() -> Exit {
     })
 }
 
+#[expect(clippy::print_stdout, reason = "where the record is, is part of the result")]
 async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
     let to = reach(&args.clickhouse).await?;
     let plan = args.history.plan(targets(&to), &clock)?;
+    let options = args.load.options();
+    refuse_what_cannot_work(&plan, &to, options, clock)?;
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
-    let summary = load(&recorded, &to, clock, shutdown, args.load.options()).await?;
-    print(&summary, args.json, &recorded.dir.path().display().to_string());
+    let summary = load(&recorded, &to, clock, shutdown, options).await?;
+    print(&summary, args.json);
+    if !args.json {
+        println!("recorded in {}", recorded.dir.path().display());
+    }
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
+    let clock = Clock::system();
+    let to = reach(&args.clickhouse).await?;
+    let plan = args.history.plan(targets(&to), &clock)?;
+    let options = args.load.options();
+    let chunks = bulk_chunks(&plan, options);
+    let probed = if args.no_probe {
+        None
+    } else {
+        Some(probe(&plan, &chunks, &to, options.lanes, &clock).await)
+    };
+    let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
+    let mut forecast =
+        forecast(&plan, &chunks, to.forecasts(), &to.columns(), measured, clock.now());
+    if let Some(Err(error)) = probed {
+        forecast.not_probed = Some(harness::exit::chain(&error));
+    }
+    print(&forecast, args.json);
+    let is_refused = forecast.objections.iter().any(|objection| objection.is_refusal);
+    Ok(if is_refused { Exit::Usage } else { Exit::Done })
+}
+
+/// Refuses a load that cannot work, before anything is written.
+fn refuse_what_cannot_work(
+    plan: &Plan,
+    to: &Surveyed,
+    options: LoadOptions,
+    clock: Clock,
+) -> Result<(), BackfillError> {
+    let chunks = bulk_chunks(plan, options);
+    let forecast = forecast(plan, &chunks, to.forecasts(), &to.columns(), None, clock.now());
+    let mut refusals = forecast.objections.into_iter().filter(|objection| objection.is_refusal);
+    match refusals.next() {
+        None => Ok(()),
+        Some(Objection { url, text, .. }) => Err(BackfillError::CannotWork { url, text }),
+    }
 }
 
 /// Makes sure that all servers answer and have the table, and asks what they are like.
@@ -138,13 +205,13 @@ fn targets(to: &Surveyed) -> Targets {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the summary is the result")]
-fn print(summary: &Summary, as_json: bool, dir: &str) {
+/// Prints a result, for people or as JSON.
+#[expect(clippy::print_stdout, reason = "the result is what was asked for")]
+fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&summary).expect("it has string keys"));
+        println!("{}", serde_json::to_string_pretty(result).expect("it has string keys"));
     } else {
-        print!("{summary}");
-        println!("recorded in {dir}");
+        print!("{result}");
     }
 }
 

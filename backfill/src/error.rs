@@ -38,6 +38,8 @@ pub enum BackfillError {
         path.display()
     )]
     OtherHistory { path: PathBuf, what: &'static str, given: String, found: String },
+    #[error("this cannot work at {url}: {text}")]
+    CannotWork { url: String, text: String },
     #[error("cannot insert {rows} rows at {url}{}", hint(source))]
     Insert { url: String, rows: u64, source: clickhouse::error::Error },
     #[error(
@@ -79,6 +81,7 @@ impl BackfillError {
             | Self::EndsInFuture { .. }
             | Self::ClockJumped { .. }
             | Self::OtherHistory { .. }
+            | Self::CannotWork { .. }
             | Self::Metrics { .. }
             | Self::Ledger { .. }
             | Self::Start { .. } => Exit::Usage,

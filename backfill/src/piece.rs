@@ -130,7 +130,8 @@ fn combined(events: &EventSets, with: impl Fn(TenantIndex, &RangeSet) -> RangeSe
     results.filter(|(_, set)| !set.is_empty()).collect()
 }
 
-fn all_due(script: &Script, due: &Range<UnixMicros>) -> EventSets {
+/// Returns all events that are due in a slice of time.
+pub fn all_due(script: &Script, due: &Range<UnixMicros>) -> EventSets {
     let sets = seqs_due(script, due).filter(|(_, seqs)| !seqs.is_empty());
     sets.map(|(tenant, seqs)| (tenant, RangeSet::of(seqs))).collect()
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::Clock;
 use harness::metrics::{MetricsServer, process_registry};
-use harness::plan::Span;
+use harness::plan::{Plan, Span};
 use harness::shutdown::{Shutdown, Stop};
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
-use crate::chunk::chunks;
+use crate::chunk::{Chunk, chunks};
 use crate::error::BackfillError;
+use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
 use crate::native::BlockColumns;
@@ -49,6 +50,18 @@ impl Surveyed {
         named.map(|(index, name)| (index, name.to_owned())).collect()
     }
 
+    /// What each server says of itself, for a forecast.
+    pub fn forecasts(&self) -> Vec<ServerForecast> {
+        let pairs = self.servers.iter().zip(&self.surveys);
+        pairs
+            .map(|(server, survey)| ServerForecast {
+                url: server.url.clone(),
+                survey: survey.clone(),
+            })
+            .collect()
+    }
+
+    /// How many parts a partition may have on each of the servers.
     pub fn parts_per_partition_max(&self) -> u64 {
         let limits = self.surveys.iter().map(Survey::parts_per_partition_max);
         limits.min().unwrap_or(u64::MAX)
@@ -81,8 +94,7 @@ pub async fn load(
     options: LoadOptions,
 ) -> Result<Summary, BackfillError> {
     let Recorded { plan, before, .. } = recorded;
-    let rows_max = rows_max(options);
-    let chunks = chunks(&plan.script, &(plan.start..plan.piped_from), rows_max);
+    let chunks = bulk_chunks(plan, options);
     let pieces = pieces_left(&plan.script, &chunks, before);
     let planned: u64 = chunks.iter().map(|chunk| chunk.rows).sum();
     let left: u64 = pieces.iter().map(|piece| piece.rows).sum();
@@ -120,6 +132,11 @@ pub async fn load(
     };
     recorded.dir.write_json("summary-0.json", &summary)?;
     Ok(summary)
+}
+
+/// Cuts the part of a history that goes straight into the table.
+pub fn bulk_chunks(plan: &Plan, options: LoadOptions) -> Vec<Chunk> {
+    chunks(&plan.script, &(plan.start..plan.piped_from), rows_max(options))
 }
 
 /// A limit on the rate holds from second to second, so that no insert is of more than one.

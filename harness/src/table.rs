@@ -103,7 +103,10 @@ pub type ColumnNames = BTreeMap<String, String>;
 pub enum ColumnsFileError {
     #[error("cannot read the column names in {}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{}: it is no mapping of names; write lines like `audit_id: id`\n{message}", path.display())]
+    #[error(
+        "{}: it is no mapping of names; write lines like `audit_id: id`\n{message}",
+        path.display()
+    )]
     Form { path: PathBuf, message: String },
     #[error(
         "{}: {name:?} is no column of an event; there are {}",

@@ -1,0 +1,190 @@
+//! How fast a server takes rows: measured with a few inserts into a copy of the table.
+
+use std::time::Duration;
+
+use clickhouse::Row;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clock::{Clock, micros};
+use harness::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::Chunk;
+use crate::insert::{InsertName, insert};
+use crate::native::BlockColumns;
+use crate::piece::all_due;
+use crate::rows::slots;
+use crate::run::Surveyed;
+
+/// What a probe measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Probe {
+    pub rows: u64,
+    pub seconds: f64,
+    /// What those rows take on disk.
+    pub bytes_on_disk: u64,
+}
+
+impl Probe {
+    #[expect(clippy::cast_precision_loss, reason = "a measured rate is no exact number")]
+    pub fn rows_per_second(&self) -> f64 {
+        self.rows as f64 / self.seconds.max(0.001)
+    }
+}
+
+/// Inserts some chunks into a table of the same shape beside the real one, for some seconds, and
+/// takes that table away.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if a server does not let itself be asked so.
+pub async fn probe(
+    plan: &Plan,
+    chunks: &[Chunk],
+    to: &Surveyed,
+    lanes: usize,
+    clock: &Clock,
+) -> Result<Probe, ClickHouseError> {
+    let columns = to.columns();
+    let mut copies = Vec::new();
+    let mut made = Ok(());
+    for (index, (server, survey)) in to.servers.iter().zip(&to.surveys).enumerate() {
+        let id = format!("{}_{index}", plan.spec.run_id.simple());
+        match Copy::make(&id, server, &survey.engine_full).await {
+            Ok(copy) => copies.push(copy),
+            Err(error) => made = Err(error),
+        }
+    }
+    let measured = match made {
+        Ok(()) => measure(plan, chunks, &copies, &columns, lanes, clock).await,
+        Err(error) => Err(error),
+    };
+    for copy in &copies {
+        copy.take_away().await?;
+    }
+    measured
+}
+
+async fn measure(
+    plan: &Plan,
+    chunks: &[Chunk],
+    copies: &[Copy],
+    columns: &BlockColumns,
+    lanes: usize,
+    clock: &Clock,
+) -> Result<Probe, ClickHouseError> {
+    // From the middle on: the first days may be a weekend.
+    let mut next = chunks.iter().cycle().skip(chunks.len() / 2).take(chunks.len()).enumerate();
+    let begun = clock.now();
+    let mut under_way = FuturesUnordered::new();
+    let mut rows = 0;
+    loop {
+        while under_way.len() < lanes && clock.now() - begun < micros(PROBE_TIME) {
+            let Some((index, chunk)) = next.next() else { break };
+            let copy = &copies[index % copies.len()];
+            under_way.push(async move {
+                let name = InsertName { query_id: &format!("{}-{index}", copy.name), token: "" };
+                let script = &plan.script;
+                let events = all_due(script, &chunk.due);
+                let slots = tokio::task::block_in_place(|| slots(script, &events));
+                let inserted = insert(script, &slots, &copy.server, columns, name).await;
+                inserted.map_err(|source| copy.server.failed(source)).map(|()| chunk.rows)
+            });
+        }
+        match under_way.next().await {
+            Some(inserted) => rows += inserted?,
+            None => break,
+        }
+    }
+    let seconds = Duration::from_micros((clock.now() - begun).unsigned_abs()).as_secs_f64();
+    let mut bytes_on_disk = 0;
+    for copy in copies {
+        bytes_on_disk += copy.read_bytes_on_disk().await?;
+    }
+    Ok(Probe { rows, seconds, bytes_on_disk })
+}
+
+/// A table of the same shape as the real one, on one server.
+struct Copy {
+    /// Knows the copy as its table.
+    server: ClickHouse,
+    name: String,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct BytesRow {
+    bytes: u64,
+}
+
+impl Copy {
+    async fn make(
+        id: &str,
+        original: &ClickHouse,
+        engine_full: &str,
+    ) -> Result<Self, ClickHouseError> {
+        let name = format!("{}.auditstorm_probe_{id}", original.table.database());
+        let table = name.parse().map_err(|message| ClickHouseError::Recorded { message })?;
+        let mut server = original.clone();
+        server.table = table;
+        let sql =
+            format!("CREATE TABLE {name} AS {} ENGINE = {}", original.table, copied(engine_full));
+        let made = server.client.query_raw(&sql).execute().await;
+        made.map_err(|source| server.failed(source))?;
+        Ok(Self { server, name })
+    }
+
+    async fn read_bytes_on_disk(&self) -> Result<u64, ClickHouseError> {
+        let row = self
+            .server
+            .client
+            .query(
+                "SELECT sum(bytes_on_disk) AS bytes FROM system.parts \
+                 WHERE active AND database = ? AND table = ?",
+            )
+            .bind(self.server.table.database())
+            .bind(self.server.table.name())
+            .fetch_one::<BytesRow>()
+            .await;
+        Ok(row.map_err(|source| self.server.failed(source))?.bytes)
+    }
+
+    async fn take_away(&self) -> Result<(), ClickHouseError> {
+        let sql = format!("DROP TABLE IF EXISTS {} SYNC", self.name);
+        let dropped = self.server.client.query_raw(&sql).execute().await;
+        dropped.map_err(|source| self.server.failed(source))
+    }
+}
+
+/// Returns the engine of a copy: that of the table, but not replicated, as the copy has no path
+/// of its own in Keeper.
+fn copied(engine_full: &str) -> String {
+    let Some(rest) = engine_full.strip_prefix("Replicated") else { return engine_full.to_owned() };
+    match (rest.find('('), rest.find(')')) {
+        (Some(open), Some(close)) if open < close => {
+            // The first two arguments are path and replica; others are the engine's own.
+            let own: Vec<_> = rest[open + 1..close].split(',').skip(2).map(str::trim).collect();
+            format!("{}({}){}", &rest[..open], own.join(", "), &rest[close + 1..])
+        }
+        _ => rest.to_owned(),
+    }
+}
+
+const PROBE_TIME: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_replicated_table_is_not_replicated() {
+        let check = |engine: &str, expected: &str| assert_eq!(copied(engine), expected);
+        check("ReplacingMergeTree ORDER BY x", "ReplacingMergeTree ORDER BY x");
+        check(
+            "ReplicatedReplacingMergeTree('/a/{shard}', '{replica}', ver) ORDER BY f(x)",
+            "ReplacingMergeTree(ver) ORDER BY f(x)",
+        );
+        check("ReplicatedMergeTree('/a', 'b') ORDER BY x", "MergeTree() ORDER BY x");
+        check("ReplicatedMergeTree ORDER BY x", "MergeTree ORDER BY x");
+    }
+}
