@@ -62,7 +62,8 @@ pub enum BulkEvent {
 pub struct Bulk<'b> {
     pub plan: &'b Plan,
     pub to: Destination<'b>,
-    pub ledger: &'b LedgerWriter,
+    /// `None` where all is reserved and settled already.
+    pub ledger: Option<&'b LedgerWriter>,
     pub clock: Clock,
     pub options: BulkOptions,
 }
@@ -216,7 +217,7 @@ struct Loader<'l, E> {
     queue: VecDeque<Piece>,
     /// Pieces that wait until a time, to be tried again.
     parked: Vec<(UnixMicros, Piece)>,
-    ledger: &'l LedgerWriter,
+    ledger: Option<&'l LedgerWriter>,
     clock: Clock,
     options: BulkOptions,
     governor: Governor,
@@ -289,8 +290,8 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             let taken_us = i64::try_from(piece.rows * 1_000_000 / limit).unwrap_or(i64::MAX);
             self.free_at = self.free_at.max(now - SECOND_US).saturating_add(taken_us);
         }
-        if !piece.is_doubtful {
-            let reserved = self.ledger.reserve(&piece.due);
+        if let Some(ledger) = self.ledger.filter(|_| !piece.is_doubtful) {
+            let reserved = ledger.reserve(&piece.due);
             reserved.map_err(|source| BackfillError::Ledger { source })?;
         }
         Ok(Some(piece))
@@ -322,16 +323,17 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
 
     /// Writes down that the events of a piece are in the table.
     fn record(&self, piece: &Piece) -> Result<(), BackfillError> {
+        let Some(ledger) = self.ledger else { return Ok(()) };
         if piece.is_whole {
-            let settled = self.ledger.settle_slice(&piece.due, Settlement::Acknowledged);
+            let settled = ledger.settle_slice(&piece.due, Settlement::Acknowledged);
             return settled.map_err(|source| BackfillError::Ledger { source });
         }
         for (tenant, seqs) in &piece.events {
             for range in seqs.ranges() {
-                self.ledger.settle(*tenant, range.clone(), Settlement::Acknowledged);
+                ledger.settle(*tenant, range.clone(), Settlement::Acknowledged);
             }
         }
-        self.ledger.flush().map_err(|source| BackfillError::Ledger { source })
+        ledger.flush().map_err(|source| BackfillError::Ledger { source })
     }
 
     fn look(&mut self, pulse: Pulse) {

@@ -11,6 +11,7 @@ use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{Plan, Targets};
 use harness::quantity::parse_duration;
+use harness::run_dir::RunDir;
 use harness::shutdown::Shutdown;
 use serde::Serialize;
 
@@ -18,7 +19,8 @@ use crate::error::BackfillError;
 use crate::forecast::{Objection, forecast};
 use crate::history::HistoryArgs;
 use crate::probe::probe;
-use crate::run::{LoadOptions, Surveyed, bulk_chunks, load, survey_all};
+use crate::repair::read_lost;
+use crate::run::{LoadOptions, Surveyed, bulk_chunks, load, repair, survey_all};
 
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]
@@ -36,6 +38,25 @@ enum Command {
     /// Says what a load would be, without loading anything: how much, how long, and what stands
     /// against it. Measures the time with a few inserts into a copy of the table.
     Plan(PlanArgs),
+    /// Sends exactly the events again that a verifier's report calls lost, straight into the
+    /// table, and says so in the run's ledger.
+    Repair(RepairArgs),
+}
+
+#[derive(Debug, Args)]
+struct RepairArgs {
+    /// Directory of the run, of the generator's or of a backfill's.
+    run: PathBuf,
+    /// The verifier's report [default: report.json in the run's directory].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Prints the summary as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +144,7 @@ pub fn main() -> Exit {
                 match &cli.command {
                     Command::Run(args) => run(args).await,
                     Command::Plan(args) => plan(args).await,
+                    Command::Repair(args) => repair_run(args).await,
                 }
             })
         });
@@ -169,6 +191,19 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     print(&forecast, args.json);
     let is_refused = forecast.objections.iter().any(|objection| objection.is_refusal);
     Ok(if is_refused { Exit::Usage } else { Exit::Done })
+}
+
+async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
+    let clock = Clock::system();
+    let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
+    let (dir, plan) = RunDir::open(&args.run)?;
+    let own_report = dir.path().join("report.json");
+    let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan)?;
+    let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
+    let to = survey_all(servers).await?;
+    let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
+    print(&summary, args.json);
+    Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
 }
 
 /// Refuses a load that cannot work, before anything is written.

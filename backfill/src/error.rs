@@ -38,6 +38,11 @@ pub enum BackfillError {
         path.display()
     )]
     OtherHistory { path: PathBuf, what: &'static str, given: String, found: String },
+    #[error(
+        "cannot repair by the report {}: {fact}; `auditstorm-verifier reconcile` writes one",
+        path.display()
+    )]
+    Report { path: PathBuf, fact: &'static str, source: Option<io::Error> },
     #[error("this cannot work at {url}: {text}")]
     CannotWork { url: String, text: String },
     #[error("cannot insert {rows} rows at {url}{}", hint(source))]
@@ -82,6 +87,7 @@ impl BackfillError {
             | Self::ClockJumped { .. }
             | Self::OtherHistory { .. }
             | Self::CannotWork { .. }
+            | Self::Report { .. }
             | Self::Metrics { .. }
             | Self::Ledger { .. }
             | Self::Start { .. } => Exit::Usage,

@@ -20,6 +20,7 @@ pub mod piece;
 pub mod probe;
 pub mod progress;
 pub mod pulse;
+pub mod repair;
 mod report;
 pub mod rows;
 pub mod run;

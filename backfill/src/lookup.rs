@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::{Clock, micros};
-use harness::plan::Plan;
+use harness::plan::{Plan, Span};
 use harness::stored::read_stored;
 
 use crate::piece::{EventSets, Piece, difference, query_prefix};
-use events::script::midnight;
 
 /// Returns which events of a piece none of the servers has.
 ///
@@ -20,8 +20,9 @@ pub async fn missing(
     piece: &Piece,
     servers: &[ClickHouse],
 ) -> Result<EventSets, ClickHouseError> {
-    // A request is received before it is due, and on the same day.
-    let received = midnight(piece.due.start)..piece.due.end;
+    // A request is received before it is due: in a history on the same day.
+    let earlier_us = if plan.spec.span == Span::Live { DAY_US } else { 0 };
+    let received = midnight(piece.due.start) - earlier_us..piece.due.end;
     let mut missing = piece.events.clone();
     for server in servers {
         let stored = read_stored(server, &plan.script, Some(&received)).await?;

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::Clock;
+use harness::ledger::LedgerWriter;
 use harness::metrics::{MetricsServer, process_registry};
 use harness::plan::{Plan, Span};
+use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
@@ -16,8 +19,9 @@ use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
 use crate::native::BlockColumns;
-use crate::piece::{Piece, pieces_left};
+use crate::piece::{EventSets, Piece, count, pieces_left, pieces_of};
 use crate::progress::Progress;
+use crate::repair::{RepairSummary, RepairedLedgers};
 use crate::report::{BulkSummary, Summary};
 use crate::survey::Survey;
 
@@ -101,7 +105,8 @@ pub async fn load(
     let begun = clock.now();
     let mut progress = Progress::start(planned, planned - left, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
-    let result = bring(recorded, to, pieces, clock, shutdown.clone(), options, &mut progress).await;
+    let loading = Loading { plan, ledger: Some(&recorded.ledger), to, clock, options };
+    let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     progress.finish();
     // Also after a failure: what was not begun is unsent, and the ledger says so.
     recorded.ledger.close().map_err(|source| BackfillError::Ledger { source })?;
@@ -145,31 +150,74 @@ fn rows_max(options: LoadOptions) -> u64 {
     options.rows_per_insert.min(limit.max(ROWS_MAX_MIN))
 }
 
-/// Brings pieces straight into the table.
-async fn bring(
-    recorded: &Recorded,
+/// Brings events of a run that are lost into the table again, each once, and says so in its ledger.
+///
+/// # Errors
+///
+/// Returns [`BackfillError`] if it cannot go on. Whatever it is, the same command goes on later.
+pub async fn repair(
+    (dir, plan): (&RunDir, &Plan),
+    lost: &EventSets,
     to: &Surveyed,
-    pieces: Vec<Piece>,
     clock: Clock,
     shutdown: Shutdown,
     options: LoadOptions,
-    progress: &mut Progress,
-) -> Result<(), BackfillError> {
-    let columns = to.columns();
-    let limit = options.parts_per_partition_max;
-    let bulk = Bulk {
-        plan: &recorded.plan,
-        to: Destination { servers: &to.servers, columns: &columns },
-        ledger: &recorded.ledger,
-        clock,
-        options: BulkOptions {
-            limits: GovernorLimits { lanes_max: options.lanes, rows_max: rows_max(options) },
-            rows_per_second_max: options.rows_per_second_max,
-            parts_per_partition_max: limit.unwrap_or_else(|| to.parts_per_partition_max()),
-            patience: options.patience,
-        },
-    };
-    bulk.bring_all(pieces, shutdown, |event| progress.take(event)).await
+) -> Result<RepairSummary, BackfillError> {
+    let ledgers = RepairedLedgers::write_ahead(dir, plan, lost)?;
+    let days = midnight(plan.start)..midnight(plan.end - 1) + DAY_US;
+    let chunks = chunks(&plan.script, &days, rows_max(options));
+    let pieces = pieces_of(&plan.script, &chunks, lost);
+    let mut progress = Progress::start(count(lost), 0, clock, !options.quiet);
+    let _metrics = serve_metrics(&progress, options.metrics).await?;
+    let loading = Loading { plan, ledger: None, to, clock, options };
+    let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
+    progress.finish();
+    ledgers.close()?;
+    result?;
+    let counts = progress.counts();
+    Ok(RepairSummary {
+        run_id: plan.spec.run_id,
+        stopped: shutdown.stop() != Stop::No,
+        lost: count(lost),
+        sent: counts.inserted,
+        found: counts.found,
+    })
+}
+
+/// What pieces are brought into the table with.
+#[derive(Debug, Clone, Copy)]
+struct Loading<'l> {
+    plan: &'l Plan,
+    ledger: Option<&'l LedgerWriter>,
+    to: &'l Surveyed,
+    clock: Clock,
+    options: LoadOptions,
+}
+
+impl Loading<'_> {
+    async fn bring(
+        self,
+        pieces: Vec<Piece>,
+        shutdown: Shutdown,
+        progress: &mut Progress,
+    ) -> Result<(), BackfillError> {
+        let Self { plan, ledger, to, clock, options } = self;
+        let columns = to.columns();
+        let limit = options.parts_per_partition_max;
+        let bulk = Bulk {
+            plan,
+            to: Destination { servers: &to.servers, columns: &columns },
+            ledger,
+            clock,
+            options: BulkOptions {
+                limits: GovernorLimits { lanes_max: options.lanes, rows_max: rows_max(options) },
+                rows_per_second_max: options.rows_per_second_max,
+                parts_per_partition_max: limit.unwrap_or_else(|| to.parts_per_partition_max()),
+                patience: options.patience,
+            },
+        };
+        bulk.bring_all(pieces, shutdown, |event| progress.take(event)).await
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "port 0 takes a free port, and this tells which")]

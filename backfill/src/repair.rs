@@ -1,0 +1,150 @@
+//! Repairs: what a verifier's report calls lost is made again and brought into the table.
+
+use std::path::Path;
+use std::{fmt, fs};
+
+use events::identity::TenantIndex;
+use harness::ledger::{IsRepair, LedgerWriter};
+use harness::plan::Plan;
+use harness::ranges::RangeSet;
+use harness::run_dir::RunDir;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::BackfillError;
+use crate::piece::EventSets;
+
+/// Of a verifier's report, what a repair needs.
+#[derive(Debug, Deserialize)]
+struct VerifierReport {
+    format: u32,
+    run_id: Uuid,
+    tenants: Vec<TenantAccount>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TenantAccount {
+    tenant: u16,
+    fates: TenantFates,
+}
+
+/// Ranges of sequence numbers, `[start, end]`, the end not in the range.
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "as in the report")]
+struct TenantFates {
+    lost_before_nats: Vec<[u64; 2]>,
+    lost_after_nats: Vec<[u64; 2]>,
+    lost_somewhere: Vec<[u64; 2]>,
+}
+
+/// Reads which events of a run a verifier's report calls lost.
+///
+/// # Errors
+///
+/// Returns [`BackfillError::Report`] if there is no such report, or it is of another run or form.
+pub fn read_lost(path: &Path, plan: &Plan) -> Result<EventSets, BackfillError> {
+    let wrong = |fact: &'static str, source: Option<std::io::Error>| BackfillError::Report {
+        path: path.to_owned(),
+        fact,
+        source,
+    };
+    let text = fs::read(path).map_err(|source| wrong("it cannot be read", Some(source)))?;
+    let report: VerifierReport = serde_json::from_slice(&text)
+        .map_err(|source| wrong("it is not a verifier's report", Some(source.into())))?;
+    if report.format != REPORT_FORMAT {
+        return Err(wrong("it has a format that this version does not read", None));
+    }
+    if report.run_id != plan.spec.run_id {
+        return Err(wrong("it is of another run", None));
+    }
+    let mut lost = EventSets::new();
+    for TenantAccount { tenant, fates } in report.tenants {
+        let TenantFates { lost_before_nats, lost_after_nats, lost_somewhere } = fates;
+        let ranges = [lost_before_nats, lost_after_nats, lost_somewhere].concat();
+        let set: RangeSet = ranges.into_iter().map(|[start, end]| start..end).collect();
+        if set.is_empty() {
+            continue;
+        }
+        let tenant = plan.script.tenants().find(|it| it.0 == tenant);
+        let tenant = tenant.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
+        let planned = plan.script.timeline(tenant).count();
+        if set.ranges().last().is_some_and(|range| range.end > planned) {
+            return Err(wrong("it has an event that the run has not", None));
+        }
+        lost.insert(tenant, set);
+    }
+    Ok(lost)
+}
+
+/// The ledgers of a run that is repaired. Nobody else writes to them meanwhile.
+#[derive(Debug)]
+pub struct RepairedLedgers {
+    shards: Vec<LedgerWriter>,
+    /// All were closed in order: so they shall be again.
+    were_closed: bool,
+}
+
+impl RepairedLedgers {
+    /// Writes down which events are about to be sent again.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError`] if another process writes to a ledger, or the file system
+    /// refuses: then nothing may be sent.
+    pub fn write_ahead(dir: &RunDir, plan: &Plan, lost: &EventSets) -> Result<Self, BackfillError> {
+        let were_closed = dir.read_ledger(plan)?.closed;
+        let mut shards = Vec::new();
+        for shard in 0..plan.spec.shards {
+            let of_shard = |tenant: TenantIndex| u32::from(tenant.0) % plan.spec.shards == shard;
+            let own = lost.iter().filter(|(tenant, _)| of_shard(**tenant));
+            let ledger = dir.open_ledger(&plan.spec, shard)?;
+            let written = ledger.reserve_again(own.map(|(it, set)| (*it, set)), IsRepair::Yes);
+            written.map_err(|source| BackfillError::Ledger { source })?;
+            shards.push(ledger);
+        }
+        Ok(Self { shards, were_closed })
+    }
+
+    /// Closes the ledgers that were closed before.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError::Ledger`] if the file system refuses.
+    pub fn close(self) -> Result<(), BackfillError> {
+        if self.were_closed {
+            for ledger in self.shards {
+                ledger.close().map_err(|source| BackfillError::Ledger { source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a repair tells at its end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RepairSummary {
+    pub run_id: Uuid,
+    /// The user stopped it before its end.
+    pub stopped: bool,
+    /// Events that the report calls lost.
+    pub lost: u64,
+    /// Events that were sent again.
+    pub sent: u64,
+    /// Events that were there all the same, when the table was asked.
+    pub found: u64,
+}
+
+impl fmt::Display for RepairSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stopped {
+            writeln!(f, "stopped by the user before its end; the same command goes on with it\n")?;
+        }
+        writeln!(f, "repair of run {}", self.run_id)?;
+        writeln!(f, "  lost          {:>13}  by the report", self.lost)?;
+        writeln!(f, "    sent again  {:>13}", self.sent)?;
+        writeln!(f, "    found       {:>13}  in the table all the same", self.found)
+    }
+}
+
+/// The format of `report.json` that this reads. Written by the verifier.
+const REPORT_FORMAT: u32 = 1;
