@@ -32,7 +32,7 @@ check: ## Check form, lints and documentation
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
-       bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
+       bench-backfill-insert bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -54,6 +54,11 @@ bench-post-batch: release bench-setup ## Posting lists of 400 events, against k6
 bench-generator-memory: release bench-setup ## Memory of the generator at 50,000 events a second
 	cargo bench --quiet -p auditstorm-generator --bench post -- memory
 
+.PHONY: bench-backfill-insert
+bench-backfill-insert: release ## Loading a million rows, against the server's own INSERT SELECT
+	$(RELEASE)/auditstorm-sandbox setup
+	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-backfill --bench insert
+
 .PHONY: bench-reconcile-10m
 bench-reconcile-10m: release ## Loading and reconciling 10 million rows
 	$(RELEASE)/auditstorm-sandbox setup
@@ -65,8 +70,9 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	AUDITSTORM_BENCH_EVENTS=20000 cargo bench --quiet --profile dev -p events --bench distances
 	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
 	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
-	@$(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
-	  cargo bench --quiet --profile dev -p auditstorm-verifier --bench reconcile_10m
+	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m"; do \
+	  $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
+	  cargo bench --quiet --profile dev -p auditstorm-$$bench; done
 
 .PHONY: bench-setup
 bench-setup: ## Fetch what the benches of posting measure against into .sandbox

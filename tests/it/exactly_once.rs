@@ -1,0 +1,154 @@
+//! Whatever dies while a history is loaded, in the end every event is there, once.
+
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::proxy::{Mode, Proxy};
+use crate::stack::{Stack, wait_until};
+
+/// A table that keeps every row that it is sent: neither merges nor tokens hide one sent twice.
+const PLAIN: &str = "CREATE TABLE audit.plain AS audit.audit_logs ENGINE = MergeTree \
+     PARTITION BY toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)";
+
+/// A history that is loaded into a table, and taken up again as often as it must.
+struct Load<'s> {
+    stack: &'s Stack,
+    table: &'s str,
+    events: u64,
+    /// Flags beside those that say which history.
+    flags: Vec<String>,
+}
+
+impl<'s> Load<'s> {
+    fn new(stack: &'s Stack, table: &'s str, events: u64) -> Self {
+        stack.ask(PLAIN);
+        let profile = stack.profile(1, 1, 1);
+        std::fs::rename(profile, stack.path("history.yaml")).unwrap();
+        let flags = ["--rows-per-insert", "2000", "--patience", "60s", "--quiet"];
+        Self { stack, table, events, flags: flags.map(str::to_owned).to_vec() }
+    }
+
+    fn begin(&self) -> Child {
+        let events = self.events.to_string();
+        let which = ["run", "history.yaml", "--events", &events, "--days", "30", "--table"];
+        let flags = self.flags.iter().map(String::as_str);
+        let args: Vec<_> =
+            which.into_iter().chain([self.table, "--out", "run"]).chain(flags).collect();
+        let mut command = self.stack.command("auditstorm-backfill", &args);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Lets it run to its end.
+    fn finish(&self) {
+        let output = self.begin().wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn rows(&self) -> u64 {
+        self.stack.ask(&format!("SELECT count() FROM {}", self.table)).parse().unwrap()
+    }
+
+    /// Every event is there, and every row is one of them.
+    fn check(&self) {
+        let (code, report) = self.stack.reconcile("run");
+        assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
+        let totals = &report["totals"];
+        for count in ["planned", "acknowledged", "stored", "rows"] {
+            assert_eq!(totals[count], self.events, "{count}: {totals}");
+        }
+        assert_eq!(self.rows(), self.events);
+    }
+}
+
+#[test]
+fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
+    let stack = Stack::up(&[]);
+    let load = Load::new(&stack, "audit.plain", 120_000);
+    for kill in 1..=20u64 {
+        let mut child = load.begin();
+        // Somewhere in the next few inserts: each time at another point of their way.
+        let enough = kill * load.events / 22;
+        wait_until("it goes on", || load.rows() >= enough || child.try_wait().unwrap().is_some());
+        sleep(Duration::from_millis(kill * 7 % 40));
+        assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(load.rows() < load.events, "something is left to do");
+    load.finish();
+    load.check();
+    // Once all is done, there is nothing to do.
+    load.finish();
+    load.check();
+}
+
+#[test]
+fn a_server_that_is_killed_five_times_has_every_event_once() {
+    let stack = Stack::up(&[]);
+    let load = Load::new(&stack, "audit.plain", 120_000);
+    let mut child = load.begin();
+    for kill in 1..=5 {
+        let enough = kill * load.events / 7;
+        wait_until("it goes on", || load.rows() >= enough);
+        stack.restart("clickhouse", "300ms");
+    }
+    assert!(child.wait().unwrap().success(), "it goes on by itself");
+    load.check();
+}
+
+#[test]
+fn answers_that_are_lost_twenty_times_double_nothing() {
+    for table in ["audit.plain", "audit.audit_logs"] {
+        let stack = Stack::up(&[]);
+        let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
+        let proxy = Proxy::before(server.parse().unwrap());
+        let mut load = Load::new(&stack, table, 60_000);
+        load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+        proxy.set(Mode::CutAnswers { times: 20 });
+        load.finish();
+        assert_eq!(proxy.done().answers_cut.len(), 20);
+        load.check();
+    }
+}
+
+#[test]
+fn bodies_that_are_cut_and_gateways_that_answer_in_between_lose_nothing() {
+    let stack = Stack::up(&[]);
+    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
+    let proxy = Proxy::before(server.parse().unwrap());
+    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+    proxy.set(Mode::CutBodies { times: 5, after_bytes: 50_000 });
+    load.finish();
+    assert_eq!(proxy.done().bodies_cut, 5);
+    load.check();
+}
+
+#[test]
+fn lost_rows_are_repaired_and_nothing_else_is_sent() {
+    let stack = Stack::up(&[]);
+    let load = Load::new(&stack, "audit.audit_logs", 20_000);
+    load.finish();
+    let delete = "ALTER TABLE audit.audit_logs DELETE WHERE cityHash64(audit_id) % 100 = 0";
+    stack.ask(&format!("{delete} SETTINGS mutations_sync = 2"));
+    let lost = load.events - load.rows();
+    assert!(lost > 50, "{lost}");
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["totals"]["lost"]), (1, &lost.into()));
+    for (sent, found) in [(lost, 0), (0, lost)] {
+        let output = stack.run("auditstorm-backfill", &["repair", "run", "--json", "--quiet"]);
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["lost"], lost, "{summary}");
+        assert_eq!((&summary["sent"], &summary["found"]), (&sent.into(), &found.into()));
+    }
+    load.check();
+    let (_, report) = stack.reconcile("run");
+    assert_eq!(report["totals"]["repaired"], lost);
+    // A report without losses asks for nothing.
+    let output = stack.run("auditstorm-backfill", &["repair", "run", "--json", "--quiet"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["lost"], &summary["sent"]), (&0.into(), &0.into()));
+}
