@@ -92,6 +92,17 @@ impl Stack {
         (code, serde_json::from_slice(&report).unwrap())
     }
 
+    /// Kills a part (`clickhouse`, `nats` or `relay`), leaves it down for a time as the flag takes
+    /// it, and starts it again where it was. Returns when it answers.
+    pub(crate) fn restart(&self, part: &str, down_for: &str) {
+        let done = Command::new(program("auditstorm-sandbox"))
+            .args(["restart", part, "--down-for", down_for, "--dir"])
+            .arg(self.path("sandbox"))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// Audit IDs of the victims of a kind of fault at a place.
     pub(crate) fn victims(&self, kind: &str, at: &str) -> BTreeSet<String> {
         let text = std::fs::read_to_string(self.path("sandbox/faults.jsonl")).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::control::{DOWN_FOR_MAX, Part};
 use crate::duration::parse_duration;
 use crate::fault::Fault;
 
@@ -46,6 +47,12 @@ an earlier `up` in DIR is taken up again.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
+const RESTART: &str = "\
+The part gets SIGKILL: it cannot finish anything. The other parts go on. The command returns when
+the part answers again.
+
+Exit codes: see `auditstorm-sandbox --help`.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch the pinned servers into one folder
@@ -71,6 +78,18 @@ pub(crate) enum Command {
         /// The directory given to `up`
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
+    },
+    /// Kill a part of a running pipeline, and start it again on the same ports with its data
+    #[command(after_help = RESTART)]
+    Restart {
+        /// The directory given to `up`
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// The part to kill; `relay` loses what it holds in memory
+        part: Part,
+        /// How long the part stays down before it is started again
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_down_for)]
+        down_for: Duration,
     },
     /// Become a program that ends with its parent
     #[command(hide = true)]
@@ -141,6 +160,8 @@ pub(crate) struct Relay {
     #[arg(long)]
     pub(crate) clickhouse: SocketAddr,
     #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    #[arg(long)]
     pub(crate) address_file: PathBuf,
     #[arg(long)]
     pub(crate) faults_file: PathBuf,
@@ -150,6 +171,12 @@ pub(crate) struct Relay {
     pub(crate) seed: u64,
     #[arg(long = "fault")]
     pub(crate) faults: Vec<Fault>,
+}
+
+fn parse_down_for(text: &str) -> Result<Duration, String> {
+    let down_for = parse_duration(text)?;
+    let in_range = down_for <= DOWN_FOR_MAX;
+    in_range.then_some(down_for).ok_or_else(|| "10m is the longest".to_owned())
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ async fn start_once(
     };
     let process = stack.start(Launch {
         name: "clickhouse",
-        program: runs,
+        program: runs.to_owned(),
         args,
         // The library takes the zone from here; partitions and hours are cut in it.
         env: vec![("TZ", "UTC".to_owned())],

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use crate::error::SandboxError;
 use crate::guard::guarded;
+use crate::keeper::Keeper;
 use crate::process::{end, send};
-use crate::stack::Stack;
 use crate::stop_signals::{Stop, StopSignals};
 
 /// Runs a command until it ends, and returns its exit code as a shell would.
@@ -27,7 +27,7 @@ use crate::stop_signals::{Stop, StopSignals};
 pub(crate) async fn run_command(
     words: &[String],
     addresses: &[(&'static str, String)],
-    stack: &mut Stack,
+    keeper: &mut Keeper<'_>,
     signals: &mut StopSignals,
 ) -> Result<u8, SandboxError> {
     const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(crate) async fn run_command(
             return status.map(exit_code).map_err(SandboxError::io("wait for", program));
         }
         stop = signals.next() => stop,
-        error = stack.broken() => {
+        error = keeper.broken() => {
             end(&mut child, STOP_LIMIT).await;
             return Err(error);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use crate::control::socket_path;
 use crate::error::SandboxError;
 use crate::owner::Owner;
 use crate::report;
@@ -20,8 +21,7 @@ pub(crate) async fn down(dir: &Path) -> Result<(), SandboxError> {
     const STOP_LIMIT: Duration = Duration::from_secs(30);
     const KILL_LIMIT: Duration = Duration::from_secs(5);
     let Some(owner) = Owner::of(dir)? else {
-        // Left by a sandbox that was killed: nobody answers at those addresses.
-        remove_stale(&dir.join("env"))?;
+        remove_left(dir)?;
         report::print_line(&format!("no sandbox runs in {}", dir.display()));
         return Ok(());
     };
@@ -31,11 +31,17 @@ pub(crate) async fn down(dir: &Path) -> Result<(), SandboxError> {
         return Ok(());
     }
     if ends(owner, Signal::KILL, KILL_LIMIT).await {
-        remove_stale(&dir.join("env"))?;
+        remove_left(dir)?;
         report::print_line(&format!("killed the sandbox in {} (process {pid})", dir.display()));
         return Ok(());
     }
     Err(SandboxError::Unstoppable(pid))
+}
+
+/// Removes what a killed sandbox leaves: nobody answers at its addresses.
+fn remove_left(dir: &Path) -> Result<(), SandboxError> {
+    remove_stale(&dir.join("env"))?;
+    remove_stale(&socket_path(dir))
 }
 
 async fn ends(owner: Owner, signal: Signal, limit: Duration) -> bool {

@@ -173,6 +173,36 @@ pub enum SandboxError {
         seconds: u64,
     },
 
+    /// An order was given, and no sandbox runs there.
+    #[error("no sandbox runs in {}", dir.display())]
+    NotRunning {
+        /// The directory asked for.
+        dir: PathBuf,
+    },
+
+    /// A sandbox runs, and takes no orders: it is still starting, or about to end.
+    #[error("the sandbox in {} takes no orders: it starts or stops just now", dir.display())]
+    NoOrders {
+        /// The directory asked for.
+        dir: PathBuf,
+    },
+
+    /// An order names a part that this sandbox does not have.
+    #[error("this sandbox has no {part} of its own")]
+    NoSuchPart {
+        /// The part's name.
+        part: &'static str,
+    },
+
+    /// The sandbox did not restart a part.
+    #[error("{part} was not restarted: {why}")]
+    NotRestarted {
+        /// The part's name.
+        part: &'static str,
+        /// What the sandbox said.
+        why: String,
+    },
+
     /// `down` found a process that outlives SIGKILL.
     #[error("process {0} does not end, not even killed")]
     Unstoppable(i32),

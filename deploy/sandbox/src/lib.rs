@@ -11,12 +11,14 @@ mod clickhouse;
 mod clickhouse_server;
 mod clock;
 mod command;
+mod control;
 mod down;
 mod duration;
 mod error;
 mod fault;
 mod fault_log;
 mod guard;
+mod keeper;
 mod nats_server;
 mod owner;
 mod parts;
@@ -24,6 +26,7 @@ mod process;
 mod prometheus;
 mod relay;
 mod report;
+mod restart;
 mod setup;
 mod stack;
 mod stop_signals;
@@ -36,6 +39,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use crate::cli::Cli;
 use crate::cli::Command;
+use crate::control::Order;
 pub use crate::error::SandboxError;
 use crate::fault::FaultPlan;
 pub use crate::fault::{Fault, FaultError, FaultKind, Place, Share};
@@ -56,6 +60,10 @@ pub fn run(cli: Cli) -> Result<u8, SandboxError> {
         }
         Command::Up(up) => return one_thread()?.block_on(up::up(up)),
         Command::Down { dir } => one_thread()?.block_on(down::down(&dir))?,
+        Command::Restart { dir, part, down_for } => {
+            let order = Order { part, down_for };
+            one_thread()?.block_on(restart::restart(&dir, order))?;
+        }
         Command::Guard { parent, command } => {
             let (program, args) = command.split_first().expect("the flag is required");
             guard::guard(parent, Path::new(program), args)?;
@@ -86,6 +94,7 @@ fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
     runtime.block_on(relay::relay(RelayOptions {
         nats: flags.nats,
         clickhouse: flags.clickhouse,
+        listen: flags.listen,
         address_file: flags.address_file,
         faults_file: flags.faults_file,
         batch_wait: flags.batch_wait,

@@ -1,6 +1,7 @@
 //! Starts NATS and makes its stream and consumer.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::SandboxError;
 use crate::process::Launch;
-use crate::stack::Stack;
+use crate::stack::{Stack, local};
 
 /// Where a running NATS is reached.
 #[derive(Debug, Clone)]
@@ -18,6 +19,23 @@ pub(crate) struct NatsAddresses {
     pub(crate) client: String,
     /// `http://…`, for its monitoring pages.
     pub(crate) monitor: String,
+}
+
+impl NatsAddresses {
+    /// All on which it listens.
+    pub(crate) fn ports(&self) -> Vec<SocketAddr> {
+        let ports = [&self.client, &self.monitor].map(|url| port_of(url).parse().ok().map(local));
+        ports.into_iter().flatten().collect()
+    }
+}
+
+/// Says whether stream and consumer can be used, once NATS does.
+pub(crate) async fn serves(addresses: &NatsAddresses) -> Option<()> {
+    let client = async_nats::connect(&addresses.client).await.ok()?;
+    let context = jetstream::new(client);
+    let consumer =
+        context.get_consumer_from_stream::<consumer::pull::Config, _, _>(CONSUMER, STREAM);
+    consumer.await.ok().map(drop)
 }
 
 /// Starts NATS on ports of its own choosing, and waits until stream and consumer are there.
@@ -37,16 +55,22 @@ pub(crate) async fn start_nats(
     fs::remove_dir_all(&ports)
         .and_then(|()| fs::create_dir(&ports))
         .map_err(SandboxError::io("empty", &ports))?;
-    let words = ["-js", "-a", "127.0.0.1", "-p", "-1", "-m", "-1"].map(str::to_owned);
-    let folders = ["-sd".to_owned(), text(&data), "--ports_file_dir".to_owned(), text(&ports)];
+    let args = |client: &str, monitor: &str| {
+        let words = ["-js", "-a", "127.0.0.1", "-p", client, "-m", monitor, "-sd"];
+        let folders = [text(&data), "--ports_file_dir".to_owned(), text(&ports)];
+        words.into_iter().map(str::to_owned).chain(folders).collect::<Vec<_>>()
+    };
     let process = stack.start(Launch {
         name: "nats-server",
-        program,
-        args: words.into_iter().chain(folders).collect(),
+        program: program.to_owned(),
+        args: args("-1", "-1"),
         env: Vec::new(),
         stop_limit: STOP_LIMIT,
     })?;
     let addresses = process.answer(READY_LIMIT, async || reported(&ports)).await?;
+    // Its own choice the first time, an order when it is started again.
+    let [client, monitor] = [&addresses.client, &addresses.monitor].map(|url| port_of(url));
+    process.set_args(args(client, monitor));
     let client = process
         .answer(READY_LIMIT, async || async_nats::connect(&addresses.client).await.ok())
         .await?;
@@ -96,6 +120,11 @@ fn reported(folder: &Path) -> Option<NatsAddresses> {
     let report: Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
     let first = |key: &str| report.get(key)?.get(0)?.as_str().map(str::to_owned);
     Some(NatsAddresses { client: first("nats")?, monitor: first("monitoring")? })
+}
+
+/// The port at the end of an address.
+fn port_of(url: &str) -> &str {
+    url.rsplit(':').next().unwrap_or_default()
 }
 
 fn text(path: &Path) -> String {

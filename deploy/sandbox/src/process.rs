@@ -16,19 +16,18 @@ use crate::report;
 /// A running part.
 #[derive(Debug)]
 pub(crate) struct Process {
-    name: &'static str,
+    launch: Launch,
     child: Child,
     log: PathBuf,
-    stop_limit: Duration,
 }
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Launch<'a> {
+pub(crate) struct Launch {
     /// The part's name, also its log's.
     pub(crate) name: &'static str,
     /// What to run.
-    pub(crate) program: &'a Path,
+    pub(crate) program: PathBuf,
     /// With which arguments.
     pub(crate) args: Vec<String>,
     /// With which additional environment.
@@ -46,21 +45,45 @@ impl Process {
     /// # Errors
     ///
     /// Returns an error if the log cannot be written or the process not be made.
-    pub(crate) fn start(launch: Launch<'_>, logs: &Path) -> Result<Self, SandboxError> {
+    pub(crate) fn start(launch: Launch, logs: &Path) -> Result<Self, SandboxError> {
         let log = logs.join(format!("{}.log", launch.name));
         let out = File::create(&log).map_err(SandboxError::io("create", &log))?;
-        let err = out.try_clone().map_err(SandboxError::io("open", &log))?;
-        let child = Command::from(guarded(launch.program))
-            .args(&launch.args)
-            .envs(launch.env)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(SandboxError::io("start", launch.program))?;
-        Ok(Self { name: launch.name, child, log, stop_limit: launch.stop_limit })
+        let child = spawn(&launch, out, &log)?;
+        Ok(Self { launch, child, log })
+    }
+
+    /// The part's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.launch.name
+    }
+
+    /// Changes the arguments for the next start, if the part chose something itself at this one.
+    pub(crate) fn set_args(&mut self, args: Vec<String>) {
+        self.launch.args = args;
+    }
+
+    /// Kills the part, and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if it had ended by itself before.
+    pub(crate) async fn kill(&mut self) -> Result<(), SandboxError> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(self.death(status));
+        }
+        self.child.kill().await.map_err(SandboxError::io("kill", &self.launch.program))
+    }
+
+    /// Starts the part anew after it was killed, with its output behind that of before.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the log cannot be written or the process not be made.
+    pub(crate) fn start_again(&mut self) -> Result<(), SandboxError> {
+        let out = File::options().append(true).open(&self.log);
+        let out = out.map_err(SandboxError::io("open", &self.log))?;
+        self.child = spawn(&self.launch, out, &self.log)?;
+        Ok(())
     }
 
     /// Asks again and again until the part answers.
@@ -85,7 +108,7 @@ impl Process {
                 Ok(None) if !left.is_zero() => sleep(PAUSE).await,
                 _ => {
                     return Err(SandboxError::PartSilent {
-                        part: self.name,
+                        part: self.launch.name,
                         seconds: limit.as_secs(),
                         log: self.log.clone(),
                     });
@@ -104,24 +127,38 @@ impl Process {
 
     /// Asks the part to stop, and kills it if it does not within its limit.
     pub(crate) async fn stop(&mut self) {
-        let stopped = end(&mut self.child, self.stop_limit).await;
+        let stopped = end(&mut self.child, self.launch.stop_limit).await;
         match stopped {
             Some(status) if !status.success() && status.code().is_some() => {
-                report::say(&format!("{} stopped badly:\n{}", self.name, tail(&self.log)));
+                report::say(&format!("{} stopped badly:\n{}", self.launch.name, tail(&self.log)));
             }
-            None => report::say(&format!("{} had to be killed", self.name)),
+            None => report::say(&format!("{} had to be killed", self.launch.name)),
             Some(_) => {}
         }
     }
 
     fn death(&self, status: ExitStatus) -> SandboxError {
         SandboxError::PartDied {
-            part: self.name,
+            part: self.launch.name,
             status: status.to_string(),
             log: self.log.clone(),
             tail: tail(&self.log),
         }
     }
+}
+
+fn spawn(launch: &Launch, out: File, log: &Path) -> Result<Child, SandboxError> {
+    let err = out.try_clone().map_err(SandboxError::io("open", log))?;
+    Command::from(guarded(&launch.program))
+        .args(&launch.args)
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(SandboxError::io("start", &launch.program))
 }
 
 /// Sends SIGTERM, and SIGKILL after the limit. Returns how it ended, or `None` if it was killed.

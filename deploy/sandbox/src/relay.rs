@@ -32,7 +32,7 @@ use self::inserter::InsertOptions;
 use crate::clickhouse::ClickHouse;
 use crate::error::SandboxError;
 use crate::fault::{FaultKind, FaultPlan, Place};
-use crate::stack::{local, write_whole};
+use crate::stack::write_whole;
 
 /// What the relay joins, and how.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct RelayOptions {
     pub(crate) nats: String,
     /// `ClickHouse`'s HTTP interface.
     pub(crate) clickhouse: SocketAddr,
+    /// Where to listen; port 0 is any free one.
+    pub(crate) listen: SocketAddr,
     /// Where to write the address that the relay listens on, once it does.
     pub(crate) address_file: PathBuf,
     /// Where to record victims.
@@ -68,7 +70,7 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
     let mut terminate = signal(SignalKind::terminate())
         .map_err(SandboxError::io("listen for SIGTERM in", &options.address_file))?;
     let context = jetstream_context(&options.nats).await?;
-    let listener = TcpListener::bind(local(0)).await;
+    let listener = TcpListener::bind(options.listen).await;
     let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) =
         bound.map_err(SandboxError::io("listen for", &options.address_file))?;

@@ -16,11 +16,16 @@ pub(crate) fn say(line: &str) {
 
 /// Tells why the sandbox cannot go on, down to the first cause.
 pub fn say_error(error: &dyn std::error::Error) {
-    let mut line = format!("error: {error}");
+    say(&format!("error: {}", with_causes(error)));
+}
+
+/// An error and all its causes, in one line if each of them is.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
         line = format!("{line}: {source}");
         cause = source.source();
     }
-    say(&line);
+    line
 }

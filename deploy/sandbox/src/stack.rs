@@ -38,7 +38,7 @@ impl Stack {
     /// # Errors
     ///
     /// Returns an error if its process cannot be made.
-    pub(crate) fn start(&mut self, launch: Launch<'_>) -> Result<&mut Process, SandboxError> {
+    pub(crate) fn start(&mut self, launch: Launch) -> Result<&mut Process, SandboxError> {
         let process = Process::start(launch, &self.folder("logs")?)?;
         self.processes.push(process);
         Ok(self.processes.last_mut().expect("one was pushed just now"))
@@ -53,9 +53,22 @@ impl Stack {
 
     /// Waits until any part ends, and says which and how.
     pub(crate) async fn broken(&mut self) -> SandboxError {
-        let ends = self.processes.iter_mut().map(|process| Box::pin(process.ended()));
-        let (error, _, _) = select_all(ends).await;
-        error
+        first_end(self.processes.iter_mut()).await
+    }
+
+    /// One part and all others.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no part of this name.
+    pub(crate) fn split(
+        &mut self,
+        name: &'static str,
+    ) -> Result<(&mut Process, Vec<&mut Process>), SandboxError> {
+        let (mut named, others): (Vec<_>, Vec<_>) =
+            self.processes.iter_mut().partition(|process| process.name() == name);
+        let process = named.pop().ok_or(SandboxError::NoSuchPart { part: name })?;
+        Ok((process, others))
     }
 
     /// Stops all parts, the last one first: what feeds a store stops before the store does.
@@ -64,6 +77,13 @@ impl Stack {
             process.stop().await;
         }
     }
+}
+
+/// Waits until the first of some parts ends by itself, and says which and how.
+pub(crate) async fn first_end(processes: impl IntoIterator<Item = &mut Process>) -> SandboxError {
+    let ends = processes.into_iter().map(|process| Box::pin(process.ended()));
+    let (error, _, _) = select_all(ends).await;
+    error
 }
 
 /// Finds ports that are free at this moment, all different.

@@ -1,22 +1,25 @@
 //! Starts the pipeline, keeps it, and stops it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::Up;
 use crate::clickhouse_server::{ClickHouseAddresses, start_clickhouse, stop_merges};
 use crate::command::run_command;
+use crate::control::Control;
 use crate::error::SandboxError;
 use crate::fault::{FaultKind, FaultPlan, Place};
 use crate::guard::OWN_PROGRAM;
+use crate::keeper::{Keeper, Reached};
 use crate::nats_server::{NatsAddresses, start_nats};
 use crate::owner::Ownership;
 use crate::parts::{self, CLICKHOUSE, NATS, on_path};
 use crate::process::Launch;
 use crate::relay::DRAIN_LIMIT;
 use crate::report;
-use crate::stack::{Stack, remove_stale, write_whole};
+use crate::stack::{Stack, local, remove_stale, write_whole};
 use crate::stop_signals::StopSignals;
 use crate::vector::start_vector;
 
@@ -117,10 +120,13 @@ async fn keep(
     stack: &mut Stack,
     signals: &mut StopSignals,
 ) -> Result<u8, SandboxError> {
-    let addresses = tokio::select! {
-        addresses = start(wanted, env_file, stack) => addresses?,
+    let reached = tokio::select! {
+        reached = start(wanted, env_file, stack) => reached?,
         stop = signals.next() => return Ok(stop.exit_code()),
     };
+    let addresses = addresses(&reached);
+    let control = Control::listen(env_file.parent().expect("a file in the sandbox's folder"))?;
+    let mut keeper = Keeper::new(stack, control, reached);
     let lines: Vec<String> =
         addresses.iter().map(|(name, value)| format!("{name}={value}")).collect();
     for line in &lines {
@@ -129,11 +135,11 @@ async fn keep(
     // Last of all: who waits for this file finds everything ready.
     write_whole(env_file, &format!("{}\n", lines.join("\n")))?;
     if !command.is_empty() {
-        return run_command(command, &addresses, stack, signals).await;
+        return run_command(command, &addresses, &mut keeper, signals).await;
     }
     report::say("up; Ctrl-C or `down` stops it");
     tokio::select! {
-        error = stack.broken() => Err(error),
+        error = keeper.broken() => Err(error),
         stop = signals.next() => Ok(stop.exit_code()),
     }
 }
@@ -142,7 +148,7 @@ async fn start(
     wanted: &Wanted,
     env_file: &Path,
     stack: &mut Stack,
-) -> Result<Addresses, SandboxError> {
+) -> Result<Reached, SandboxError> {
     let nats = start_nats(stack, &wanted.nats).await?;
     let clickhouse = start_clickhouse(stack, &wanted.clickhouse).await?;
     if wanted.stop_merges {
@@ -157,13 +163,18 @@ async fn start(
             start_vector(stack, program, *batch_wait, &nats.client, clickhouse.http).await?
         }
     };
-    Ok(vec![
+    Ok(Reached { nats, clickhouse, webhook, stop_merges: wanted.stop_merges })
+}
+
+fn addresses(reached: &Reached) -> Addresses {
+    let Reached { nats, clickhouse, webhook, .. } = reached;
+    vec![
         ("VECTOR_WEBHOOK_URL", format!("http://{webhook}/events")),
-        ("NATS_URL", nats.client),
+        ("NATS_URL", nats.client.clone()),
         ("CLICKHOUSE_URL", format!("http://{}", clickhouse.http)),
-        ("NATS_MONITOR_URL", nats.monitor),
+        ("NATS_MONITOR_URL", nats.monitor.clone()),
         ("CLICKHOUSE_NATIVE_ADDRESS", clickhouse.native.to_string()),
-    ])
+    ]
 }
 
 async fn start_relay(
@@ -172,25 +183,32 @@ async fn start_relay(
     faults_file: &Path,
     nats: &NatsAddresses,
     clickhouse: ClickHouseAddresses,
-) -> Result<String, SandboxError> {
+) -> Result<SocketAddr, SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(20);
     /// Beyond its own limit, to write what it could not pass on.
     const STOP_SLACK: Duration = Duration::from_secs(2);
     let address_file = stack.folder("relay")?.join("address");
     remove_stale(&address_file)?;
-    let own = [
-        format!("--nats={}", nats.client),
-        format!("--clickhouse={}", clickhouse.http),
-        format!("--address-file={}", address_file.display()),
-        format!("--faults-file={}", faults_file.display()),
-    ];
+    let args = |listen: SocketAddr| {
+        let own = [
+            format!("--nats={}", nats.client),
+            format!("--clickhouse={}", clickhouse.http),
+            format!("--listen={listen}"),
+            format!("--address-file={}", address_file.display()),
+            format!("--faults-file={}", faults_file.display()),
+        ];
+        args.iter().cloned().chain(own).collect()
+    };
     let process = stack.start(Launch {
         name: "relay",
-        program: Path::new(OWN_PROGRAM),
-        args: args.iter().cloned().chain(own).collect(),
+        program: PathBuf::from(OWN_PROGRAM),
+        args: args(local(0)),
         env: Vec::new(),
         stop_limit: DRAIN_LIMIT + STOP_SLACK,
     })?;
     // The relay listens before it writes this, so who reads it can connect.
-    process.answer(READY_LIMIT, async || fs::read_to_string(&address_file).ok()).await
+    let read = async || fs::read_to_string(&address_file).ok()?.parse().ok();
+    let address = process.answer(READY_LIMIT, read).await?;
+    process.set_args(args(address));
+    Ok(address)
 }

@@ -21,7 +21,7 @@ pub(crate) async fn start_vector(
     batch_wait: Duration,
     nats_url: &str,
     clickhouse: SocketAddr,
-) -> Result<String, SandboxError> {
+) -> Result<SocketAddr, SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(30);
     let folder = stack.folder("vector")?;
     let [webhook, sidecar_metrics, aggregator_metrics] = free_ports()?;
@@ -54,7 +54,7 @@ pub(crate) async fn start_vector(
         write_whole(&file, &config)?;
         let process = stack.start(Launch {
             name,
-            program,
+            program: program.to_owned(),
             args: vec!["--config".to_owned(), file.display().to_string()],
             env: vec![("VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS", "10".to_owned())],
             stop_limit: Duration::from_secs(12),
@@ -64,7 +64,7 @@ pub(crate) async fn start_vector(
             process.answer(READY_LIMIT, connect).await?;
         }
     }
-    Ok(webhook.to_string())
+    Ok(webhook)
 }
 
 const SIDECAR_YAML: &str = include_str!("../../vector/sidecar.yaml");

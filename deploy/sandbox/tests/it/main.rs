@@ -1,6 +1,8 @@
 //! Runs the real program with real servers, as a person would.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
+mod restart;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -1,0 +1,420 @@
+//! A proxy before ClickHouse that loses answers, breaks bodies and answers wrongly, on order.
+//!
+//! It stands between a program and the server's HTTP port, knows where a request begins and ends,
+//! and touches INSERTs alone. A request counts as one if its address says `query=INSERT…`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+
+/// A running proxy. It ends, and cuts what it carries, when dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    orders: Arc<Orders>,
+    _runtime: Runtime,
+}
+
+/// What becomes of the INSERTs that begin from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Pass,
+    /// The next ones are cut when the server's answer arrives: it has them, the client does not
+    /// know.
+    CutAnswers {
+        times: u32,
+    },
+    /// The next ones are cut when this many bytes of their body, as sent, have passed. A shorter
+    /// one passes whole.
+    CutBodies {
+        times: u32,
+        after_bytes: u64,
+    },
+    /// All answers come later.
+    DelayAnswers {
+        by: Duration,
+    },
+    /// The next ones never reach the server; the client gets this status and exception code.
+    AnswerWith {
+        times: u32,
+        status: u16,
+        code: u16,
+    },
+}
+
+/// What was done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// INSERTs that began.
+    pub(crate) inserts: u32,
+    /// Status of each answer that the client never got.
+    pub(crate) answers_cut: Vec<u16>,
+    /// Bodies cut.
+    pub(crate) bodies_cut: u32,
+    /// Answers given in the server's place.
+    pub(crate) answered: u32,
+}
+
+impl Proxy {
+    /// Starts a proxy before a server, on a free port.
+    pub(crate) fn before(server: SocketAddr) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let orders = Arc::new(Orders::default());
+        runtime.spawn(accept(listener, server, Arc::clone(&orders)));
+        Self { address, orders, _runtime: runtime }
+    }
+
+    /// Where clients find it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes what becomes of the INSERTs that begin from now on.
+    pub(crate) fn set(&self, mode: Mode) {
+        self.orders.state.lock().unwrap().0 = mode;
+    }
+
+    /// What was done so far.
+    pub(crate) fn done(&self) -> Done {
+        self.orders.state.lock().unwrap().1.clone()
+    }
+}
+
+struct Orders {
+    state: Mutex<(Mode, Done)>,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self { state: Mutex::new((Mode::Pass, Done::default())) }
+    }
+}
+
+/// What becomes of one request.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Pass,
+    CutAnswer,
+    CutBody { bytes_left: u64 },
+    Delay(Duration),
+    Answer { status: u16, code: u16 },
+}
+
+impl Orders {
+    /// Decides about an INSERT that begins.
+    fn decide(&self) -> Fate {
+        let (mode, done) = &mut *self.state.lock().unwrap();
+        done.inserts += 1;
+        let (times, fate) = match mode {
+            Mode::Pass => return Fate::Pass,
+            Mode::DelayAnswers { by } => return Fate::Delay(*by),
+            Mode::CutAnswers { times } => (times, Fate::CutAnswer),
+            Mode::CutBodies { times, after_bytes } => {
+                (times, Fate::CutBody { bytes_left: *after_bytes })
+            }
+            Mode::AnswerWith { times, status, code } => {
+                (times, Fate::Answer { status: *status, code: *code })
+            }
+        };
+        match times.checked_sub(1) {
+            Some(left) => *times = left,
+            None => return Fate::Pass,
+        }
+        fate
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Done)) {
+        count(&mut self.state.lock().unwrap().1);
+    }
+}
+
+async fn accept(listener: TcpListener, server: SocketAddr, orders: Arc<Orders>) {
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let orders = Arc::clone(&orders);
+        tokio::spawn(async move {
+            let mut carrier = match TcpStream::connect(server).await {
+                Ok(server) => Carrier::new(client, server, orders),
+                // As near as can be to what the server itself does while it is down.
+                Err(_) => return client.set_zero_linger().unwrap(),
+            };
+            if !matches!(carrier.carry().await, Ok(End::Orderly)) {
+                // Whoever is left learns by a reset: an orderly end might pass for an answer's.
+                carrier.client.set_zero_linger().ok();
+                carrier.server.set_zero_linger().ok();
+            }
+        });
+    }
+}
+
+/// One connection.
+struct Carrier {
+    client: TcpStream,
+    server: TcpStream,
+    orders: Arc<Orders>,
+    framing: Framing,
+    fate: Fate,
+}
+
+/// How a connection ends, if it does not break.
+enum End {
+    Orderly,
+    Cut,
+}
+
+impl Carrier {
+    fn new(client: TcpStream, server: TcpStream, orders: Arc<Orders>) -> Self {
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).unwrap();
+        }
+        Self { client, server, orders, framing: Framing::new(), fate: Fate::Pass }
+    }
+
+    async fn carry(&mut self) -> io::Result<End> {
+        let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        loop {
+            let end = tokio::select! {
+                read = self.client.read(&mut up) => match read? {
+                    0 => Some(End::Orderly),
+                    length => self.request(&up[..length]).await?,
+                },
+                read = self.server.read(&mut down) => match read? {
+                    0 => Some(End::Orderly),
+                    length => self.answer(&down[..length]).await?,
+                },
+            };
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    async fn request(&mut self, mut bytes: &[u8]) -> io::Result<Option<End>> {
+        while let Some(piece) = self.framing.next(&mut bytes) {
+            match (piece, &mut self.fate) {
+                (Piece::Head(head), fate) => {
+                    let is_insert = is_insert(&head);
+                    *fate = if is_insert { self.orders.decide() } else { Fate::Pass };
+                    if !matches!(fate, Fate::Answer { .. }) {
+                        self.server.write_all(&head).await?;
+                    }
+                }
+                (Piece::Body(_), Fate::Answer { .. }) => {}
+                (Piece::Body(raw), Fate::CutBody { bytes_left }) => {
+                    let length = raw.len().min(usize::try_from(*bytes_left).unwrap());
+                    *bytes_left -= length as u64;
+                    self.server.write_all(&raw[..length]).await?;
+                    if length < raw.len() {
+                        self.orders.count(|done| done.bodies_cut += 1);
+                        return Ok(Some(End::Cut));
+                    }
+                }
+                (Piece::Body(raw), _) => self.server.write_all(raw).await?,
+                (Piece::End, Fate::Answer { status, code }) => {
+                    let answer = made_answer(*status, *code);
+                    self.orders.count(|done| done.answered += 1);
+                    self.client.write_all(answer.as_bytes()).await?;
+                }
+                (Piece::End, _) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The server answers an INSERT when it has done or refused it, not before.
+    async fn answer(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
+        match std::mem::replace(&mut self.fate, Fate::Pass) {
+            Fate::CutAnswer => {
+                self.orders.count(|done| done.answers_cut.push(status_of(bytes)));
+                return Ok(Some(End::Cut));
+            }
+            Fate::Delay(by) => sleep(by).await,
+            Fate::Pass | Fate::CutBody { .. } | Fate::Answer { .. } => {}
+        }
+        self.client.write_all(bytes).await?;
+        Ok(None)
+    }
+}
+
+fn is_insert(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line).to_ascii_lowercase().contains("query=insert")
+}
+
+/// The status in an answer's first bytes: `HTTP/1.1 200 …`.
+fn status_of(answer: &[u8]) -> u16 {
+    let line = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+fn made_answer(status: u16, code: u16) -> String {
+    let text = format!("Code: {code}. DB::Exception: Said by the proxy. (MADE_UP)\n");
+    format!(
+        "HTTP/1.1 {status} Made up\r\nX-ClickHouse-Exception-Code: {code}\r\n\
+         Content-Type: text/plain; charset=UTF-8\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
+}
+
+/// Where in the requests of one connection the next byte is.
+enum Framing {
+    Head(Vec<u8>),
+    /// Bytes left of a body of known length.
+    Counted(u64),
+    /// The line before a chunk.
+    ChunkSize(Vec<u8>),
+    /// Bytes left of a chunk and the line's end behind it.
+    Chunk(u64),
+    /// The lines behind the last chunk; the present one.
+    Trailer(Vec<u8>),
+    Ended,
+}
+
+/// A piece of a request, as it came.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'b> {
+    Head(Vec<u8>),
+    Body(&'b [u8]),
+    End,
+}
+
+impl Framing {
+    fn new() -> Self {
+        Self::Head(Vec::new())
+    }
+
+    /// Takes the next piece from the front of `bytes`, if there is one.
+    fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
+        if matches!(self, Self::Ended) {
+            *self = Self::new();
+            return Some(Piece::End);
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        let (length, next) = match self {
+            Self::Head(head) => {
+                let (taken, is_whole) = take_until(head, bytes, b"\r\n\r\n");
+                *bytes = &bytes[taken..];
+                if !is_whole {
+                    return None;
+                }
+                let head = std::mem::take(head);
+                *self = Self::of_body(&head);
+                return Some(Piece::Head(head));
+            }
+            Self::Counted(left) => {
+                let length = count_down(left, bytes);
+                (length, (*left == 0).then_some(Self::Ended))
+            }
+            Self::Chunk(left) => {
+                let length = count_down(left, bytes);
+                (length, (*left == 0).then_some(Self::ChunkSize(Vec::new())))
+            }
+            Self::ChunkSize(line) => {
+                let (length, is_whole) = take_until(line, bytes, b"\r\n");
+                (length, is_whole.then(|| Self::of_chunk(line)))
+            }
+            Self::Trailer(line) => {
+                let (length, is_whole) = take_until(line, bytes, b"\r\n");
+                let is_last = line == b"\r\n";
+                let next = if is_last { Self::Ended } else { Self::Trailer(Vec::new()) };
+                (length, is_whole.then_some(next))
+            }
+            Self::Ended => (0, None),
+        };
+        if let Some(next) = next {
+            *self = next;
+        }
+        let (piece, rest) = bytes.split_at(length);
+        *bytes = rest;
+        Some(Piece::Body(piece))
+    }
+
+    fn of_body(head: &[u8]) -> Self {
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let value = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines.filter(|(known, _)| *known == name).map(|(_, value)| value.trim()).next()
+        };
+        if value("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
+            return Self::ChunkSize(Vec::new());
+        }
+        match value("content-length").map_or(0, |length| length.parse().unwrap()) {
+            0 => Self::Ended,
+            length => Self::Counted(length),
+        }
+    }
+
+    fn of_chunk(line: &[u8]) -> Self {
+        let line = str::from_utf8(line).unwrap().trim();
+        let size = line.split(';').next().unwrap();
+        match u64::from_str_radix(size, 16).unwrap() {
+            0 => Self::Trailer(Vec::new()),
+            size => Self::Chunk(size + 2),
+        }
+    }
+}
+
+/// Moves bytes to the end of `line` until it ends as it should. Returns how many, and if it does.
+fn take_until(line: &mut Vec<u8>, bytes: &[u8], end: &[u8]) -> (usize, bool) {
+    for (index, byte) in bytes.iter().enumerate() {
+        line.push(*byte);
+        if line.ends_with(end) {
+            return (index + 1, true);
+        }
+    }
+    (bytes.len(), false)
+}
+
+fn count_down(left: &mut u64, bytes: &[u8]) -> usize {
+    let length = bytes.len().min(usize::try_from(*left).unwrap());
+    *left -= length as u64;
+    length
+}
+
+/// Cuts requests into pieces, given a few bytes at a time. Bodies are joined.
+#[track_caller]
+fn check_framing(requests: &str, at_once: usize, expected: &[&str]) {
+    let mut framing = Framing::new();
+    let mut pieces: Vec<String> = Vec::new();
+    let mut was_body = false;
+    for mut bytes in requests.as_bytes().chunks(at_once) {
+        while let Some(piece) = framing.next(&mut bytes) {
+            let (text, is_body) = match piece {
+                Piece::Head(head) => (String::from_utf8(head).unwrap(), false),
+                Piece::Body(raw) => (str::from_utf8(raw).unwrap().to_owned(), true),
+                Piece::End => ("|".to_owned(), false),
+            };
+            match pieces.last_mut() {
+                Some(last) if was_body && is_body => last.push_str(&text),
+                _ => pieces.push(text),
+            }
+            was_body = is_body;
+        }
+    }
+    assert_eq!(pieces, expected, "{at_once} bytes at once");
+}
+
+#[test]
+fn requests_are_told_apart_however_their_bytes_come() {
+    let heads = [
+        "POST /?query=INSERT+INTO+t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST / HTTP/1.1\r\ncontent-length: 8\r\n\r\n",
+    ];
+    let bodies = ["5\r\nab\r\nc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", "SELECT 1"];
+    let requests = [heads[0], bodies[0], heads[1], heads[2], bodies[1]].concat();
+    let expected = [heads[0], bodies[0], "|", heads[1], "|", heads[2], bodies[1], "|"];
+    for at_once in 1..=requests.len() {
+        check_framing(&requests, at_once, &expected);
+    }
+    assert!(is_insert(heads[0].as_bytes()) && !is_insert(heads[2].as_bytes()));
+}
