@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use harness::clickhouse::ClickHouseError;
+use harness::clickhouse::{ClickHouseError, is_denial};
 use harness::exit::Exit;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
@@ -70,6 +70,7 @@ pub enum BackfillError {
 /// What to do about a failed insert.
 fn hint(error: &clickhouse::error::Error) -> &'static str {
     match Failure::of(error) {
+        _ if is_denial(error) => "; the account may not do that, see --clickhouse-user",
         Failure::NoSpace => "; free some space and run again to go on",
         _ => "; run again to go on where this ended",
     }
@@ -80,6 +81,7 @@ impl BackfillError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
+            Self::Insert { source, .. } if is_denial(source) => Exit::Usage,
             Self::Profile(_)
             | Self::RunDir(_)
             | Self::Gap { .. }

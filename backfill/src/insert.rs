@@ -95,6 +95,8 @@ pub async fn insert(
         .with_timeouts(Some(ANSWER_TIMEOUT), Some(ANSWER_TIMEOUT))
         .with_setting("query_id", name.query_id)
         .with_setting("insert_deduplication_token", name.token)
+        // An error that comes late must not hide behind headers that were sent early.
+        .with_setting("send_progress_in_http_headers", "0")
         // An insert is answered when its rows are in the table, of every shard.
         .with_setting("async_insert", "0")
         .with_setting("insert_distributed_sync", "1")

@@ -44,12 +44,8 @@ pub struct Progress {
 impl Progress {
     /// Starts where `done` of `planned` events are in the table.
     pub fn start(planned: u64, done: u64, clock: Clock, is_shown: bool) -> Self {
-        let bar = ProgressBar::new(planned).with_style(
-            ProgressStyle::with_template(
-                "{elapsed_precise} {bar:24} {percent:>3}%  {pos}/{len}  {per_sec}  {msg}  {eta} left",
-            )
-            .expect("the template is valid"),
-        );
+        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
+        let bar = ProgressBar::new(planned).with_style(style);
         if !is_shown {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
@@ -173,4 +169,6 @@ struct Reason {
     reason: &'static str,
 }
 
+const TEMPLATE: &str =
+    "{elapsed_precise} {bar:24} {percent:>3}%  {pos}/{len}  {per_sec}  {msg}  {eta} left";
 const LINE_INTERVAL: Duration = Duration::from_secs(10);

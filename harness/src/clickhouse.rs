@@ -50,7 +50,7 @@ pub enum ClickHouseError {
     #[error("ClickHouse at {url} does not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent { url: String },
     #[error(
-        "ClickHouse at {url} does not let user {user:?} in; see --clickhouse-user and \
+        "ClickHouse at {url} does not let user {user:?} do that; see --clickhouse-user and \
              CLICKHOUSE_PASSWORD"
     )]
     Denied { url: String, user: String, source: clickhouse::error::Error },
@@ -236,12 +236,12 @@ pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
-/// Whether the server knows the account, and does not let it in.
+/// Whether the server does not let the account do what was asked.
 ///
-/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`: `UNKNOWN_USER`, `WRONG_PASSWORD`,
+/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`: `READONLY`, `UNKNOWN_USER`, `WRONG_PASSWORD`,
 /// `REQUIRED_PASSWORD`, `IP_ADDRESS_NOT_ALLOWED`, `ACCESS_DENIED`, `AUTHENTICATION_FAILED`.
-fn is_denial(error: &clickhouse::error::Error) -> bool {
-    matches!(server_code(error), Some(192 | 193 | 194 | 195 | 497 | 516))
+pub fn is_denial(error: &clickhouse::error::Error) -> bool {
+    matches!(server_code(error), Some(164 | 192 | 193 | 194 | 195 | 497 | 516))
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

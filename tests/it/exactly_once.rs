@@ -128,6 +128,21 @@ fn bodies_that_are_cut_and_gateways_that_answer_in_between_lose_nothing() {
 }
 
 #[test]
+fn several_addresses_take_turns_and_what_one_leaves_in_doubt_is_looked_for_at_all() {
+    let stack = Stack::up(&[]);
+    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
+    let proxies = [0, 1].map(|_| Proxy::before(server.parse().unwrap()));
+    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    let urls = format!("{},{}", proxies[0].url(), proxies[1].url());
+    load.flags.extend(["--clickhouse".to_owned(), urls]);
+    proxies[0].set(Mode::CutAnswers { times: 5 });
+    load.finish();
+    let inserts = proxies.map(|proxy| proxy.done().inserts);
+    assert!(inserts.iter().all(|inserts| *inserts > 10), "{inserts:?}");
+    load.check();
+}
+
+#[test]
 fn lost_rows_are_repaired_and_nothing_else_is_sent() {
     let stack = Stack::up(&[]);
     let load = Load::new(&stack, "audit.audit_logs", 20_000);

@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 mod crash;
+mod exactly_once;
 mod faults;
 mod history;
 mod identity;
 mod metrics;
 mod proxied;
 mod proxy;
+mod refusals;
 mod restarted;
 mod stack;
 mod tidy;
