@@ -8,7 +8,6 @@ use std::ops::Range;
 use events::identity::{Seq, TenantIndex};
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
-use harness::plan::Plan;
 
 /// A slice of a history: all events of all tenants that are due in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,16 +26,16 @@ pub struct Slot {
     pub seq: Seq,
 }
 
-/// Cuts the history of a plan into chunks of about `rows_max` rows. Days without events have none.
+/// Cuts a part of a history, which begins and ends with a day, into chunks of about `rows_max`
+/// rows. Days without events have none.
 ///
 /// A chunk begins at a full minute: where a single minute has more rows, so has its chunk.
-pub fn chunks(plan: &Plan, rows_max: u64) -> Vec<Chunk> {
-    let script = &plan.script;
+pub fn chunks(script: &Script, within: &Range<UnixMicros>, rows_max: u64) -> Vec<Chunk> {
     let mut chunks = Vec::new();
-    let mut day = plan.start;
+    let mut day = within.start;
     let mut before = due_before(script, day);
-    while day < plan.end {
-        let day_end = (day + DAY_US).min(plan.end);
+    while day < within.end {
+        let day_end = (day + DAY_US).min(within.end);
         let total = due_before(script, day_end) - before;
         let slices = total.div_ceil(rows_max.max(1));
         let mut from = day;
@@ -96,7 +95,7 @@ const MINUTE_US: i64 = 60_000_000;
 #[cfg(test)]
 mod tests {
     use events::script::midnight;
-    use harness::plan::{RunOptions, RunSpec, Span, Targets};
+    use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
     use harness::scale::Scale;
     use uuid::Uuid;
@@ -121,7 +120,7 @@ mod tests {
     #[track_caller]
     fn check(days: u32, events: u64, rows_max: u64) {
         let plan = plan(days, events);
-        let chunks = chunks(&plan, rows_max);
+        let chunks = chunks(&plan.script, &(plan.start..plan.end), rows_max);
         assert_eq!(chunks.iter().map(|chunk| chunk.rows).sum::<u64>(), events);
         let mut next = plan.start;
         for (index, chunk) in chunks.iter().enumerate() {

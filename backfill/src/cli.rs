@@ -126,7 +126,7 @@ async fn insert_recorded(
 ) -> Result<Summary, BackfillError> {
     let ledger = dir.create_ledger(&plan.spec, 0)?;
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
-    let chunks = chunks(plan, args.rows_per_insert);
+    let chunks = chunks(&plan.script, &(plan.start..plan.end), args.rows_per_insert);
     let begun = clock.now();
     let style = ProgressStyle::with_template(
         "{elapsed_precise} {bar:24} {percent:>3}% {per_sec}, {eta} left",

@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod cli;
 pub mod error;
 pub mod native;
+pub mod replay;
 mod report;
 
 pub use report::Summary;

@@ -289,8 +289,8 @@ impl Account {
                 set.insert(seqs);
             }
             2..=4 => {
-                let sets = [&mut self.refused, &mut self.unknown, &mut self.unsent];
-                for (other, set) in (2..).zip(sets) {
+                let exclusive = [&mut self.refused, &mut self.unknown, &mut self.unsent];
+                for (other, set) in (2..).zip(exclusive) {
                     if other == kind {
                         set.insert(seqs.clone());
                         for known in self.acknowledged.overlapping(&seqs) {

@@ -7,5 +7,6 @@ mod history;
 mod identity;
 mod metrics;
 mod stack;
+mod stream;
 mod tidy;
 mod whole;

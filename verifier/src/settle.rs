@@ -5,10 +5,10 @@ use std::time::Duration;
 use events::timeline::UnixMicros;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
+use harness::jetstream::{AuditStream, Position};
 use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::VerifyError;
-use crate::jetstream::{AuditStream, Position};
 use crate::table::read_rows;
 
 /// How long to wait, and for what.
