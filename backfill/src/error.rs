@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use harness::clickhouse::{ClickHouseError, is_denial};
 use harness::exit::Exit;
+use harness::jetstream::JetStreamError;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
+use harness::webhook::WebhookError;
 
 use crate::insert::Failure;
 
@@ -59,6 +61,23 @@ pub enum BackfillError {
     StillInserting,
     #[error("nothing could be inserted for {seconds} s; run again to go on where this ended")]
     NoProgress { seconds: u64, source: Option<Box<BackfillError>> },
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    JetStream(#[from] JetStreamError),
+    #[error("the stream {stream} has no consumer {consumer}; name another with --consumer")]
+    NoConsumer { stream: String, consumer: String },
+    #[error(
+        "the webhook has taken nothing for {minutes} minutes, and refuses {events} events \
+         ({outcome}); run again when it is well"
+    )]
+    Refused { events: u64, minutes: u64, outcome: String },
+    #[error(
+        "nothing has moved in the pipeline for {minutes} minutes: {backlog} events are not in the \
+         stream {stream} yet, and {lag} messages wait for the consumer {consumer}; is the \
+         aggregator up?"
+    )]
+    Stalled { stream: String, consumer: String, backlog: u64, lag: u64, minutes: u64 },
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
     #[error("cannot serve metrics at {address}; give --metrics a free address")]
@@ -84,6 +103,7 @@ impl BackfillError {
             Self::Insert { source, .. } if is_denial(source) => Exit::Usage,
             Self::Profile(_)
             | Self::RunDir(_)
+            | Self::NoConsumer { .. }
             | Self::Gap { .. }
             | Self::EndsInFuture { .. }
             | Self::ClockJumped { .. }
@@ -93,8 +113,12 @@ impl BackfillError {
             | Self::Metrics { .. }
             | Self::Ledger { .. }
             | Self::Start { .. } => Exit::Usage,
+            Self::Webhook(error) => error.exit(),
+            Self::JetStream(error) => error.exit(),
             Self::ClickHouse(_)
             | Self::Insert { .. }
+            | Self::Refused { .. }
+            | Self::Stalled { .. }
             | Self::Swallowed { .. }
             | Self::StillInserting
             | Self::NoProgress { .. } => Exit::Unreachable,

@@ -21,6 +21,7 @@ pub mod probe;
 pub mod progress;
 pub mod pulse;
 pub mod repair;
+pub mod replay;
 mod report;
 pub mod rows;
 pub mod run;

@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use harness::latency::{Latencies, percentiles};
 use harness::quantity::parse_duration;
-
-use crate::tally::Tally;
+use harness::sender::Tally;
 
 /// A condition like `acknowledged_rate<99%`, over the last ten seconds.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,7 @@ use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
 use harness::quantity::{parse_duration, parse_moment, parse_tenants};
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
+use harness::sender::Shard;
 use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::emit::emit;
 use crate::error::GeneratorError;
 use crate::observe::Observe;
 use crate::report::Summary;
-use crate::run::{RunContext, Shard, run};
+use crate::run::{RunContext, run};
 use crate::self_test;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.

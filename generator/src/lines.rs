@@ -2,8 +2,9 @@
 //!
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
+use harness::sender::Tally;
+
 use crate::report::{Second, milliseconds};
-use crate::tally::Tally;
 use crate::view::{About, Moment};
 
 /// Gathers seconds until they are worth a line.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use events::identity::TenantIndex;
 use harness::latency::Latencies;
 use harness::metrics::{LatencyBuckets, process_registry};
+use harness::sender::EventCounts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,7 +13,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::report::milliseconds;
-use crate::tally::EventCounts;
 use crate::view::Moment;
 
 /// Whether each tenant has series of its own.
@@ -229,13 +229,13 @@ const TENANTS_APART_MAX: u16 = 1_000;
 
 #[cfg(test)]
 mod tests {
+    use harness::plan::Classes;
+    use harness::sender::Tally;
     use prometheus_client::encoding::text;
 
     use super::*;
     use crate::report::Second;
-    use crate::tally::Tally;
     use crate::view::tests::{BUSY, OK, START, tally};
-    use harness::plan::Classes;
 
     /// The values after two seconds, without what only the machine knows.
     fn scraped(series: TenantSeries, tally: &Tally) -> Vec<String> {

@@ -8,6 +8,7 @@ use clap::Args;
 use harness::metrics::MetricsServer;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
+use harness::sender::Tally;
 use harness::shutdown::Shutdown;
 
 use crate::error::GeneratorError;
@@ -15,7 +16,6 @@ use crate::metrics::{Metrics, TenantSeries};
 use crate::progress::{Progress, Telling};
 use crate::report::Summary;
 use crate::summary_export::SummaryExport;
-use crate::tally::Tally;
 use crate::view::{About, Moment};
 
 /// Flags for watching a run.

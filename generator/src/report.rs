@@ -7,11 +7,10 @@ use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use harness::latency::{Latencies, Percentiles, encoded, percentiles};
 use harness::plan::{Classes, Plan};
+use harness::sender::Tally;
 use harness::webhook::Outcome;
 use serde::Serialize;
 use uuid::Uuid;
-
-use crate::tally::Tally;
 
 /// One second of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]

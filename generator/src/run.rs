@@ -1,28 +1,23 @@
 //! A run from its first event to its summary.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use events::identity::TenantIndex;
 use harness::clock::{Clock, micros};
 use harness::ledger::Settlement;
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
+use harness::sender::{Lanes, NotBegun, Sender, Shard, SharedTally, Tally, spawn_lanes};
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::Webhook;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::abort::Watchdog;
 use crate::error::GeneratorError;
-use crate::feed::NotBegun;
-use crate::lane::{Shared, SharedTally, run_lane};
 use crate::observe::Observers;
 use crate::report::{Ending, Histograms, Second, Summary};
-use crate::reservation::Reservation;
-use crate::tally::Tally;
 use crate::view::Moment;
 
 /// What a run is beside its plan.
@@ -37,29 +32,6 @@ pub struct RunContext {
     pub watchdog: Watchdog,
 }
 
-/// One of the processes that a run is shared among: it has every tenant whose index is `index`,
-/// modulo `count`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    pub index: u32,
-    pub count: u32,
-}
-
-impl Shard {
-    /// All of the run.
-    pub const WHOLE: Self = Self { index: 0, count: 1 };
-
-    pub(crate) fn tenants(self, plan: &Plan) -> impl Iterator<Item = TenantIndex> + '_ {
-        let (index, count) = (self.index as usize, self.count as usize);
-        plan.script.tenants().skip(index).step_by(count)
-    }
-
-    /// How many events this part of the run has.
-    pub(crate) fn planned(self, plan: &Plan) -> u64 {
-        self.tenants(plan).map(|tenant| plan.script.timeline(tenant).count()).sum()
-    }
-}
-
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
 /// observers are told how it goes.
 ///
@@ -71,14 +43,12 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
     let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index)?);
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
-    let reservation = Reservation::new(Arc::clone(&ledger), &plan);
-    let shared = Arc::new(Shared { plan, webhook, clock, ledger, reservation });
-    let (sender, lane_shutdown) = Shutdown::manual();
-    let (lanes, tallies) = spawn_lanes(&shared, shard, &lane_shutdown);
-    let total = Tally::new(shared.plan.classes.names.len());
-    let shown = &*shared;
+    let sender = Arc::new(Sender::new(plan, webhook, clock, ledger));
+    let (lane_stop, lane_shutdown) = Shutdown::manual();
+    let (lanes, tallies) = spawn_lanes(&sender, shard, &lane_shutdown);
+    let total = Tally::new(sender.plan.classes.names.len());
     let reporter = Reporter {
-        shared: shown,
+        sender: &sender,
         shard,
         tallies,
         timeline,
@@ -87,56 +57,26 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
         total,
         planned: 0,
     };
-    let (left, reporter) = attend(&shared, lanes, reporter, shutdown.clone(), &sender).await?;
-    let until = shared.reservation.until();
+    let (left, reporter) = attend(&sender, lanes, reporter, shutdown.clone(), &lane_stop).await?;
+    let until = sender.reserved_until();
     for (tenant, ranges) in left {
-        let reserved = shared.plan.script.timeline(tenant).count_before(until);
+        let reserved = sender.plan.script.timeline(tenant).count_before(until);
         for range in ranges {
             let given_up = range.start..range.end.min(reserved);
             if !given_up.is_empty() {
-                shared.ledger.settle(tenant, given_up, Settlement::Unsent);
+                sender.ledger.settle(tenant, given_up, Settlement::Unsent);
             }
         }
     }
-    shared.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
+    sender.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
     reporter.finish(dir, shutdown.stop())
-}
-
-pub(crate) type Lanes = JoinSet<io::Result<Vec<NotBegun>>>;
-
-/// Starts the lanes, each with its share of tenants and connections.
-pub(crate) fn spawn_lanes(
-    shared: &Arc<Shared>,
-    part: Shard,
-    shutdown: &Shutdown,
-) -> (Lanes, Vec<SharedTally>) {
-    let tenants: Vec<TenantIndex> = part.tenants(&shared.plan).collect();
-    let connections_count = shared.plan.send.connections as usize;
-    let connection = |index| shared.webhook.connection(index, shared.clock);
-    let mut connections = (0..connections_count).map(connection);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let lanes_count = (cores * 2).min(tenants.len()).min(connections_count);
-    let mut lanes = JoinSet::new();
-    let mut tallies = Vec::new();
-    for lane in 0..lanes_count {
-        let tally = Arc::new(Mutex::new(Tally::new(shared.plan.classes.names.len())));
-        tallies.push(Arc::clone(&tally));
-        let own: Vec<_> = tenants.iter().copied().skip(lane).step_by(lanes_count).collect();
-        // The first lanes have one of the connections that do not divide.
-        let share = (connections_count + lanes_count - 1 - lane) / lanes_count;
-        let share: Vec<_> = connections.by_ref().take(share).collect();
-        let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
-        lanes
-            .spawn(async move { run_lane(&shared, own.into_iter(), share, tally, shutdown).await });
-    }
-    (lanes, tallies)
 }
 
 /// Waits for all lanes, reports every second, and passes on the wish to stop: the user's, or that
 /// of a condition. A lane that cannot write the ledger, or a report that cannot be written, stops
 /// all lanes.
 async fn attend<'s>(
-    shared: &Shared,
+    sender: &Sender,
     mut lanes: Lanes,
     mut reporter: Reporter<'s>,
     mut shutdown: Shutdown,
@@ -144,7 +84,7 @@ async fn attend<'s>(
 ) -> Result<(Vec<NotBegun>, Reporter<'s>), GeneratorError> {
     let mut left = Vec::new();
     let mut failure = None;
-    let mut next_report = shared.clock.now().max(shared.plan.start) + micros(SECOND);
+    let mut next_report = sender.clock.now().max(sender.plan.start) + micros(SECOND);
     loop {
         let next_stop = match *lane_stop.borrow() {
             Stop::No => Stop::Drain,
@@ -153,14 +93,14 @@ async fn attend<'s>(
         tokio::select! {
             lane = lanes.join_next() => match lane {
                 None => break,
-                Some(Ok(Ok(not_begun))) => left.extend(not_begun),
+                Some(Ok(Ok(end))) => left.extend(end.not_begun),
                 Some(Ok(Err(source))) => {
                     failure.get_or_insert(GeneratorError::Ledger { source });
                     lane_stop.send_replace(Stop::Now);
                 }
                 Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             },
-            () = shared.clock.sleep_until(next_report) => {
+            () = sender.clock.sleep_until(next_report) => {
                 next_report += micros(SECOND);
                 match reporter.report() {
                     Ok(false) => {}
@@ -190,7 +130,7 @@ async fn attend<'s>(
 
 /// Takes the counts of all lanes every second, and writes them down.
 struct Reporter<'s> {
-    shared: &'s Shared,
+    sender: &'s Sender,
     shard: Shard,
     tallies: Vec<SharedTally>,
     timeline: File,
@@ -203,8 +143,8 @@ struct Reporter<'s> {
 impl Reporter<'_> {
     /// Reports the last second. Says whether the run is to be given up.
     fn report(&mut self) -> Result<bool, GeneratorError> {
-        let now = self.shared.clock.now();
-        let Shared { plan, ledger, .. } = self.shared;
+        let now = self.sender.clock.now();
+        let Sender { plan, ledger, .. } = self.sender;
         let classes = &plan.classes;
         let due = |tenant| plan.script.timeline(tenant).count_before(now);
         let planned: u64 = self.shard.tenants(plan).map(due).sum();
@@ -230,7 +170,7 @@ impl Reporter<'_> {
 
     fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {
         self.report()?;
-        let Shared { plan, clock, .. } = self.shared;
+        let Sender { plan, clock, .. } = self.sender;
         let classes = &plan.classes;
         let ending = Ending {
             at: clock.now(),

@@ -13,6 +13,7 @@ use harness::ledger::LedgerWriter;
 use harness::plan::{Plan, RunSpec, SendPlan};
 use harness::profile::{Faults, Profile, Stage};
 use harness::scale::Scale;
+use harness::sender::{Sender, Shard, SharedTally, spawn_lanes};
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{HttpVersion, Webhook, WebhookArgs};
 use http_body_util::{BodyExt as _, Empty};
@@ -21,10 +22,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-
-use crate::lane::Shared;
-use crate::reservation::Reservation;
-use crate::run::{Shard, spawn_lanes};
 
 /// What a self-test has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,15 +82,13 @@ pub(crate) async fn measure(
         lifetime: None,
     };
     let webhook = Webhook::from_args(&args, test.send.timeout).map_err(io::Error::other)?;
-    let reservation = Reservation::new(Arc::clone(&ledger), &test);
-    let shared = Arc::new(Shared { plan: test, webhook, clock, ledger, reservation });
+    let sender = Arc::new(Sender::new(test, webhook, clock, ledger));
     let (stop, shutdown) = Shutdown::manual();
-    let (mut lanes, tallies) = spawn_lanes(&shared, Shard::WHOLE, &shutdown);
-    clock.sleep_until(shared.plan.start + micros(WARM_UP)).await;
+    let (mut lanes, tallies) = spawn_lanes(&sender, Shard::WHOLE, &shutdown);
+    clock.sleep_until(sender.plan.start + micros(WARM_UP)).await;
     let acknowledged = || -> u64 {
-        let of_lane = |tally: &crate::lane::SharedTally| {
-            tally.lock().map_or(0, |tally| tally.events.acknowledged)
-        };
+        let of_lane =
+            |tally: &SharedTally| tally.lock().map_or(0, |tally| tally.events.acknowledged);
         tallies.iter().map(of_lane).sum()
     };
     let (before, begun) = (acknowledged(), clock.now());

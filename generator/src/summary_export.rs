@@ -20,12 +20,12 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use harness::sender::Tally;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::error::GeneratorError;
 use crate::report::Summary;
-use crate::tally::Tally;
 use harness::plan::Classes;
 
 /// A file beside its place, to be filled and moved there. Dropped before that, it goes away.

@@ -7,10 +7,10 @@ use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
+use harness::sender::{EventCounts, Tally};
 use harness::shutdown::Stop;
 
 use crate::report::{Second, milliseconds};
-use crate::tally::{EventCounts, Tally};
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -240,11 +240,11 @@ const TENANTS_MAX: usize = 64;
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use harness::sender::Fate;
+    use harness::webhook::Outcome;
     use hyper::StatusCode;
 
     use super::*;
-    use crate::delivery::Fate;
-    use harness::webhook::Outcome;
 
     pub(crate) const START: UnixMicros = 1_790_000_000_000_000;
     const SECOND_US: i64 = 1_000_000;

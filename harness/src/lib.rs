@@ -1,10 +1,11 @@
 //! Edges that the programs share: profiles and plans, run directories and ledgers, the clock,
-//! the stores and the webhook.
+//! the stores and the webhook, and the sending of batches to it.
 
 pub mod bitmap;
 pub mod clickhouse;
 pub mod clock;
 pub mod exit;
+pub mod jetstream;
 pub mod latency;
 pub mod ledger;
 pub mod metrics;
@@ -14,6 +15,7 @@ pub mod quantity;
 pub mod ranges;
 pub mod run_dir;
 pub mod scale;
+pub mod sender;
 pub mod shutdown;
 pub mod stored;
 pub mod table;

@@ -1,7 +1,9 @@
 //! Sets of sequence numbers, kept as ranges: exact, and small where numbers are dense.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use events::identity::TenantIndex;
 use serde::{Serialize, Serializer};
 
 /// A set of numbers as sorted, disjoint, non-touching half-open ranges.
@@ -157,6 +159,72 @@ impl FromIterator<u64> for RangeSet {
     }
 }
 
+/// Sets of sequence numbers of tenants: of those that have any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantRanges {
+    tenants: BTreeMap<TenantIndex, RangeSet>,
+}
+
+impl TenantRanges {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The set of a tenant, if it has any numbers.
+    pub fn get(&self, tenant: TenantIndex) -> Option<&RangeSet> {
+        self.tenants.get(&tenant)
+    }
+
+    /// The sets of all tenants that have any numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (TenantIndex, &RangeSet)> {
+        self.tenants.iter().map(|(tenant, set)| (*tenant, set))
+    }
+
+    pub fn insert(&mut self, tenant: TenantIndex, range: Range<u64>) {
+        if !range.is_empty() {
+            self.tenants.entry(tenant).or_default().insert(range);
+        }
+    }
+
+    /// Adds all numbers of others.
+    pub fn add(&mut self, others: &Self) {
+        for (tenant, set) in others.iter() {
+            let own = self.tenants.entry(tenant).or_default();
+            set.ranges().iter().for_each(|range| own.insert(range.clone()));
+        }
+    }
+
+    /// Takes all numbers of others away.
+    pub fn subtract(&mut self, others: &Self) {
+        for (tenant, set) in others.iter() {
+            let Some(own) = self.tenants.get_mut(&tenant) else { continue };
+            *own = own.difference(set);
+            if own.is_empty() {
+                self.tenants.remove(&tenant);
+            }
+        }
+    }
+
+    /// How many numbers all tenants have together.
+    pub fn count(&self) -> u64 {
+        self.tenants.values().map(RangeSet::count).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tenants.is_empty()
+    }
+}
+
+impl FromIterator<(TenantIndex, RangeSet)> for TenantRanges {
+    fn from_iter<I: IntoIterator<Item = (TenantIndex, RangeSet)>>(sets: I) -> Self {
+        let mut all = Self::new();
+        for (tenant, set) in sets {
+            set.ranges().iter().for_each(|range| all.insert(tenant, range.clone()));
+        }
+        all
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -192,6 +260,25 @@ mod tests {
             for number in 0..70 {
                 prop_assert_eq!(a.contains(number), set_a.contains(&number));
             }
+        }
+
+        #[test]
+        fn sets_of_tenants_are_sets((a, _) in sets(), (b, _) in sets(), (c, _) in sets()) {
+            let of = |first: &RangeSet, second: &RangeSet| -> TenantRanges {
+                [(TenantIndex(1), first.clone()), (TenantIndex(7), second.clone())]
+                    .into_iter()
+                    .collect()
+            };
+            let mut all = of(&a, &b);
+            all.add(&of(&c, &a));
+            prop_assert_eq!(&all, &of(&a.union(&c), &b.union(&a)));
+            prop_assert_eq!(all.count(), a.union(&c).count() + b.union(&a).count());
+            all.subtract(&of(&b, &b));
+            let rest = of(&a.union(&c).difference(&b), &a.difference(&b));
+            prop_assert_eq!(&all, &rest);
+            prop_assert_eq!(all.get(TenantIndex(7)).is_some(), !a.difference(&b).is_empty());
+            all.subtract(&rest);
+            prop_assert!(all.is_empty());
         }
     }
 }

@@ -12,5 +12,6 @@ mod proxy;
 mod refusals;
 mod restarted;
 mod stack;
+mod stream;
 mod tidy;
 mod whole;

@@ -7,12 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
+use harness::jetstream::{AuditStream, NatsArgs};
 use harness::plan::DeliveryPath;
 use harness::quantity::parse_duration;
 use harness::shutdown::Shutdown;
 
 use crate::error::VerifyError;
-use crate::jetstream::AuditStream;
 use crate::reconcile::{Recorded, Stores, reconcile};
 use crate::report::Report;
 use crate::settle::SettleOptions;
@@ -37,15 +37,8 @@ struct Reconcile {
     /// Directories of runs.
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
-    /// Address of NATS; not needed for runs that went straight into the table.
-    #[arg(long, env = "NATS_URL", value_name = "URL")]
-    nats: Option<String>,
-    /// Stream between sidecar and aggregator.
-    #[arg(long, default_value = "AUDIT_EVENTS")]
-    stream: String,
-    /// Consumer of the aggregator.
-    #[arg(long, default_value = "clickhouse-ingest")]
-    consumer: String,
+    #[command(flatten)]
+    nats: NatsArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
     /// Stores that have not moved for as long are still. Longer than the aggregator's batch
@@ -102,10 +95,10 @@ async fn connect_stream(
     let Some(run) = runs.iter().find(|run| run.plan.path() != DeliveryPath::Bulk) else {
         return Ok(None);
     };
-    let Some(url) = &args.nats else {
+    let Some(url) = &args.nats.url else {
         return Err(VerifyError::NoNatsUrl { dir: run.dir.path().display().to_string() });
     };
-    AuditStream::connect(url, &args.stream, &args.consumer).await.map(Some)
+    Ok(Some(AuditStream::connect(url, &args.nats).await?))
 }
 
 #[expect(clippy::print_stdout, reason = "the report is the result")]
@@ -119,4 +112,16 @@ fn print(report: &Report, json: bool) {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn flags_do_not_clash() {
+        Cli::command().debug_assert();
+    }
 }

@@ -2,10 +2,8 @@
 
 use harness::clickhouse::ClickHouseError;
 use harness::exit::Exit;
+use harness::jetstream::JetStreamError;
 use harness::run_dir::RunDirError;
-
-/// Any error of the NATS client.
-pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
@@ -14,14 +12,10 @@ pub enum VerifyError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
+    #[error(transparent)]
+    JetStream(#[from] JetStreamError),
     #[error("the run in {dir} went through the pipeline: name its NATS with --nats or NATS_URL")]
     NoNatsUrl { dir: String },
-    #[error("NATS at {url} does not answer; is it up?")]
-    NatsUnreachable { url: String, source: NatsError },
-    #[error("NATS has no stream {stream}; name another with --stream")]
-    NoStream { stream: String, source: NatsError },
-    #[error("cannot read the stream {stream}")]
-    StreamRead { stream: String, source: NatsError },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
     #[error("cannot start")]
@@ -35,15 +29,10 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::RunDir(_)
-            | Self::NoNatsUrl { .. }
-            | Self::NoStream { .. }
-            | Self::Start { .. } => Exit::Usage,
+            Self::RunDir(_) | Self::NoNatsUrl { .. } | Self::Start { .. } => Exit::Usage,
+            Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
-            Self::ClickHouse(_)
-            | Self::NatsUnreachable { .. }
-            | Self::StreamRead { .. }
-            | Self::StreamSilent { .. } => Exit::Unreachable,
+            Self::ClickHouse(_) | Self::StreamSilent { .. } => Exit::Unreachable,
             Self::Stopped => Exit::Stopped,
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
 use harness::clock::Clock;
+use harness::jetstream::AuditStream;
 use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, Span};
 use harness::run_dir::RunDir;
@@ -16,7 +17,7 @@ use harness::stored::{Arrivals, read_stored};
 use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{Difference, read_differences};
 use crate::error::VerifyError;
-use crate::jetstream::{AuditStream, StreamArrivals};
+use crate::jetstream::{StreamArrivals, read_stream};
 use crate::report::{Durations, REPORT_FORMAT, Report, StreamReport, TenantReport, findings};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::verdict::{Evidence, judge};
@@ -83,7 +84,7 @@ pub async fn reconcile(
     let stillness = settle(run, stores, clock, &mut shutdown, options).await?;
     durations.settle_s = timer.lap();
     let stream = match stores.stream {
-        Some(stream) => Some(stream.read_arrivals(script, run.plan.not_sent_before()).await?),
+        Some(stream) => Some(read_stream(stream, script, run.plan.not_sent_before()).await?),
         None => None,
     };
     durations.stream_s = timer.lap();

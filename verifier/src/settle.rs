@@ -5,11 +5,11 @@ use std::time::Duration;
 use events::timeline::UnixMicros;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
+use harness::jetstream::{AuditStream, Position};
 use harness::shutdown::{Shutdown, Stop};
 use harness::stored::read_rows;
 
 use crate::error::VerifyError;
-use crate::jetstream::{AuditStream, Position};
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use auditstorm_generator::{Observers, RunContext, Shard, Summary, Watchdog, run};
+use auditstorm_generator::{Observers, RunContext, Summary, Watchdog, run};
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
@@ -16,6 +16,7 @@ use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::Profile;
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
+use harness::sender::Shard;
 use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use events::timeline::UnixMicros;
-use harness::ledger::LedgerWriter;
-use harness::plan::Plan;
+
+use crate::ledger::LedgerWriter;
+use crate::plan::Plan;
 
 /// How far the run is reserved: no event due later may be sent.
 #[derive(Debug)]
@@ -29,6 +30,12 @@ impl Reservation {
             extending: Mutex::new(()),
             slice_us: slice_us.max(SLICE_US_MIN),
         }
+    }
+
+    /// What the caller has reserved: all of it.
+    pub(crate) fn made(ledger: Arc<LedgerWriter>) -> Self {
+        let until = AtomicI64::new(UnixMicros::MAX);
+        Self { ledger, until, extending: Mutex::new(()), slice_us: SLICE_US_MIN }
     }
 
     /// Makes sure that all events due until `last_due`, and with it, are reserved.

@@ -14,9 +14,9 @@ use std::ops::Range;
 use events::identity::{Seq, TenantIndex};
 use events::script::Script;
 use events::timeline::{Timeline, UnixMicros};
-use harness::plan::Backend;
 
-use crate::schedule::{Batch, Seqs};
+use super::schedule::{Batch, Origin, Seqs};
+use crate::plan::Backend;
 
 /// The audit backends of some tenants, the one that posts next first.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Buffer {
         let send_at = self.bucket.take(full_at);
         let dropped = self.buffer_until(send_at, timeline);
         self.collecting_since = send_at;
-        let batch = Batch { tenant: self.tenant, seqs, send_at };
+        let batch = Batch { tenant: self.tenant, seqs, send_at, origin: Origin::Due };
         self.ready = Some(Handover { batch, dropped });
         Some(send_at)
     }

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use events::render::{Form, LIST_END, LIST_START, render, render_received};
 use events::script::Script;
 use events::timeline::UnixMicros;
-use harness::webhook::Encoder;
 
-use crate::faults::{BatchFault, EventFault, Spoiler, cut, spoil};
-use crate::schedule::Batch;
+use super::faults::{BatchFault, EventFault, Spoiler, cut, spoil};
+use super::schedule::Batch;
+use crate::webhook::Encoder;
 
 /// Makes the bodies of a lane.
 pub(crate) struct Bodies {
@@ -34,18 +34,18 @@ impl Bodies {
     }
 
     /// Replaces what is in `body` by the body of a batch, compressed if the webhook wants that,
-    /// and what is in `dues` by the moments that its events are due.
+    /// and what is in `origins` by the moments that latencies of its events count from.
     pub(crate) fn make(
         &mut self,
         script: &Script,
         batch: &Batch,
         body: &mut Vec<u8>,
-        dues: &mut Vec<UnixMicros>,
+        origins: &mut Vec<UnixMicros>,
     ) -> Spoils {
         let Some(encoder) = &mut self.encoder else {
-            return fill(script, batch, self.form, &self.spoiler, body, dues);
+            return fill(script, batch, self.form, &self.spoiler, body, origins);
         };
-        let spoils = fill(script, batch, self.form, &self.spoiler, &mut self.plain, dues);
+        let spoils = fill(script, batch, self.form, &self.spoiler, &mut self.plain, origins);
         encoder.encode(&self.plain, body);
         spoils
     }
@@ -58,10 +58,10 @@ fn fill(
     form: Form,
     spoiler: &Spoiler,
     body: &mut Vec<u8>,
-    dues: &mut Vec<UnixMicros>,
+    origins: &mut Vec<UnixMicros>,
 ) -> Spoils {
     let mut spoils = Spoils { of_batch: spoiler.of_batch(batch), events: Vec::new() };
-    dues.clear();
+    origins.clear();
     body.clear();
     body.extend_from_slice(if form == Form::Alone { b"" } else { LIST_START });
     for (index, seq) in batch.seqs.iter().enumerate() {
@@ -69,7 +69,7 @@ fn fill(
             body.push(b',');
         }
         let facts = script.facts(batch.tenant, seq).expect("the batch is of the plan");
-        dues.push(facts.completed);
+        origins.push(batch.counts_from(facts.completed));
         let fault = if spoiler.is_idle() { None } else { spoiler.of_event(batch.tenant, seq) };
         let Some(fault) = fault else {
             render(&facts, form, body);

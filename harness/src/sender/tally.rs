@@ -3,48 +3,48 @@
 use std::collections::BTreeMap;
 
 use events::identity::TenantIndex;
-use harness::latency::Latencies;
-use harness::ledger::Settlement;
-use harness::webhook::Outcome;
 
-use crate::delivery::Fate;
+use super::delivery::Fate;
+use crate::latency::Latencies;
+use crate::ledger::Settlement;
+use crate::webhook::Outcome;
 
 /// Counts over a stretch of time.
 #[derive(Debug, Clone)]
-pub(crate) struct Tally {
-    pub(crate) requests: u64,
+pub struct Tally {
+    pub requests: u64,
     /// Requests whose events were acknowledged.
-    pub(crate) requests_acknowledged: u64,
+    pub requests_acknowledged: u64,
     /// Bytes of bodies as sent: compressed, if they are.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Events, of all tenants.
-    pub(crate) events: EventCounts,
+    pub events: EventCounts,
     /// Events of each tenant that has any.
-    pub(crate) tenants: BTreeMap<TenantIndex, EventCounts>,
+    pub tenants: BTreeMap<TenantIndex, EventCounts>,
     /// Events by how their request ended.
-    pub(crate) outcomes: BTreeMap<Outcome, u64>,
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// Latencies, by class of tenants.
-    pub(crate) latencies: Vec<Latencies>,
+    pub latencies: Vec<Latencies>,
     /// The longest that a batch waited for us, while a connection was free, in µs.
-    pub(crate) lateness_max_us: i64,
+    pub lateness_max_us: i64,
     /// The longest that a batch waited for a connection: for the target's answers, in µs.
-    pub(crate) blocked_max_us: i64,
-    pub(crate) in_flight: u64,
+    pub blocked_max_us: i64,
+    pub in_flight: u64,
     /// Events that API servers dropped, because their buffers were full.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// Batches that a bad client sent again after they were acknowledged.
-    pub(crate) resent: u64,
+    pub resent: u64,
 }
 
 /// Events by how far they came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct EventCounts {
-    pub(crate) sent: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) refused: u64,
-    pub(crate) unknown: u64,
+pub struct EventCounts {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
     /// Acknowledged, but sent in a way in which the pipeline cannot be expected to store them.
-    pub(crate) spoiled: u64,
+    pub spoiled: u64,
 }
 
 impl EventCounts {
@@ -59,7 +59,7 @@ impl EventCounts {
         }
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
@@ -70,12 +70,12 @@ impl EventCounts {
 
 impl Tally {
     /// Starts with nothing counted. There is at least one class.
-    pub(crate) fn new(classes: usize) -> Self {
+    pub fn new(classes: usize) -> Self {
         Self::with_latencies(vec![Latencies::new(); classes])
     }
 
     /// Counts the events of a request that is begun.
-    pub(crate) fn begin(&mut self, tenant: TenantIndex, events: u64, body_bytes: u64) {
+    pub fn begin(&mut self, tenant: TenantIndex, events: u64, body_bytes: u64) {
         self.requests += 1;
         self.in_flight += 1;
         self.bytes += body_bytes;
@@ -84,7 +84,7 @@ impl Tally {
     }
 
     /// Counts what became of some events, of which some may have been spoiled.
-    pub(crate) fn end(&mut self, tenant: TenantIndex, events: u64, spoiled: u64, fate: &Fate) {
+    pub fn end(&mut self, tenant: TenantIndex, events: u64, spoiled: u64, fate: &Fate) {
         self.in_flight -= 1;
         let is_acknowledged = fate.settlement == Settlement::Acknowledged;
         self.requests_acknowledged += u64::from(is_acknowledged);
@@ -93,7 +93,7 @@ impl Tally {
         *self.outcomes.entry(fate.outcome).or_default() += events;
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.requests_acknowledged += other.requests_acknowledged;
         self.bytes += other.bytes;
@@ -115,14 +115,14 @@ impl Tally {
     }
 
     /// The latencies of all classes together.
-    pub(crate) fn latencies(&self) -> Latencies {
+    pub fn latencies(&self) -> Latencies {
         let mut all = Latencies::new();
         self.latencies.iter().for_each(|class| all.add(class));
         all
     }
 
     /// Starts a new stretch of time. What is in flight goes on.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let mut latencies = std::mem::take(&mut self.latencies);
         latencies.iter_mut().for_each(Latencies::clear);
         *self = Self { in_flight: self.in_flight, ..Self::with_latencies(latencies) };
@@ -148,10 +148,10 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use harness::latency::record;
     use hyper::StatusCode;
 
     use super::*;
+    use crate::latency::record;
 
     const OK: Outcome = Outcome::Answered(StatusCode::OK);
     const BUSY: Outcome = Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE);

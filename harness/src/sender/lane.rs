@@ -4,62 +4,66 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::MutexGuard;
 
 use bytes::Bytes;
-use events::identity::TenantIndex;
+use events::identity::Seq;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clock::{Clock, micros};
-use harness::latency::record;
-use harness::ledger::{LedgerWriter, Settlement};
-use harness::plan::Plan;
-use harness::shutdown::{Shutdown, Stop};
-use harness::webhook::{Connection, Webhook};
 
-use crate::backend::Handover;
-use crate::body::{Bodies, Spoils, buffer_of};
-use crate::delivery::{Fate, Next, Progress, Request};
-use crate::faults::{BatchFault, Spoiler};
-use crate::feed::{Feed, NotBegun};
-use crate::reservation::Reservation;
-use crate::schedule::{Batch, Seqs};
-use crate::tally::Tally;
+use super::backend::Handover;
+use super::body::{Bodies, Spoils, buffer_of};
+use super::delivery::{Fate, Next, Progress, Request};
+use super::faults::{BatchFault, Spoiler};
+use super::feed::{Feed, NotBegun};
+use super::schedule::{Batch, Seqs};
+use super::tally::Tally;
+use super::{Sender, SharedTally};
+use crate::clock::micros;
+use crate::latency::record;
+use crate::ledger::Settlement;
+use crate::plan::Plan;
+use crate::ranges::TenantRanges;
+use crate::shutdown::{Shutdown, Stop};
+use crate::webhook::Connection;
 
-/// What all lanes of a run share.
+/// How a lane ended.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) plan: Plan,
-    pub(crate) webhook: Webhook,
-    pub(crate) clock: Clock,
-    pub(crate) ledger: Arc<LedgerWriter>,
-    pub(crate) reservation: Reservation,
+pub struct LaneEnd {
+    /// The connections that are open for more.
+    pub(crate) connections: Vec<Connection>,
+    /// What was not begun, because the user asked to stop.
+    pub not_begun: Vec<NotBegun>,
+    pub(crate) settled: Settled,
 }
 
-/// The counts of a lane, which the reporter takes.
-pub(crate) type SharedTally = Arc<Mutex<Tally>>;
+/// How listed events ended.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) acknowledged: TenantRanges,
+    pub(crate) refused: TenantRanges,
+}
 
-/// Sends all batches of some tenants. Ends when they are sent and settled, or when asked to stop,
-/// and returns what it left.
+/// Sends all batches of a feed. Ends when they are sent and settled, or when asked to stop.
 ///
 /// # Errors
 ///
 /// Returns the operating system's error if the ledger cannot be written: then nothing is sent.
 pub(crate) async fn run_lane(
-    shared: &Shared,
-    tenants: impl Iterator<Item = TenantIndex>,
+    sender: &Sender,
+    mut feed: Feed,
     connections: Vec<Connection>,
     tally: SharedTally,
     mut shutdown: Shutdown,
-) -> io::Result<Vec<NotBegun>> {
-    let mut lane = Lane::new(shared, tally);
-    let mut feed = Feed::new(&shared.plan, tenants);
+) -> io::Result<LaneEnd> {
+    let mut lane = Lane::new(sender, tally);
+    lane.settled = matches!(feed, Feed::Listed(_)).then(Settled::default);
     // They take turns, so that every address of the webhook has its share.
     let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
     let mut in_flight = FuturesUnordered::new();
     // Both waits go on from turn to turn: to begin them anew takes locks each time.
-    let mut alarm = shared.clock.alarm();
+    let mut alarm = sender.clock.alarm();
     let mut leaving = shutdown.clone();
     let mut drain_asked = pin!(shutdown.asked(Stop::Drain));
     loop {
@@ -81,7 +85,7 @@ pub(crate) async fn run_lane(
     lane.give_up_parked();
     let drain = async {
         while let Some(sent) = in_flight.next().await {
-            lane.settle(sent);
+            idle.push_back(lane.settle(sent));
             lane.give_up_parked();
         }
     };
@@ -90,7 +94,9 @@ pub(crate) async fn run_lane(
         // What is in flight stays reserved and unsettled: unknown.
         () = leaving.asked(Stop::Now) => {}
     }
-    Ok(feed.rest())
+    let connections = idle.into_iter().map(|idle| idle.connection).collect();
+    let settled = lane.settled.unwrap_or_default();
+    Ok(LaneEnd { connections, not_begun: feed.rest(), settled })
 }
 
 /// A connection that is free, with the buffers that its bodies are made in.
@@ -98,14 +104,14 @@ pub(crate) async fn run_lane(
 struct Idle {
     connection: Connection,
     body: Vec<u8>,
-    /// When the events of the body are due.
-    dues: Vec<UnixMicros>,
+    /// When the latencies of the events of the body begin.
+    origins: Vec<UnixMicros>,
     free_since: UnixMicros,
 }
 
 impl Idle {
     fn new(connection: Connection) -> Self {
-        Self { connection, body: Vec::new(), dues: Vec::new(), free_since: 0 }
+        Self { connection, body: Vec::new(), origins: Vec::new(), free_since: 0 }
     }
 }
 
@@ -155,20 +161,22 @@ impl Parked {
 
 /// What a lane makes and records with.
 struct Lane<'s> {
-    shared: &'s Shared,
+    sender: &'s Sender,
     tally: SharedTally,
     bodies: Bodies,
     parked: Parked,
+    /// How events have ended, if whoever listed them wants to know.
+    settled: Option<Settled>,
 }
 
 impl<'s> Lane<'s> {
-    fn new(shared: &'s Shared, tally: SharedTally) -> Self {
-        let Plan { send, faults, spec, .. } = &shared.plan;
+    fn new(sender: &'s Sender, tally: SharedTally) -> Self {
+        let Plan { send, faults, spec, .. } = &sender.plan;
         let batch_events =
             send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
         let spoiler = Spoiler::new(faults, spec.seed);
-        let bodies = Bodies::new(batch_events, spoiler, shared.webhook.encoder());
-        Self { shared, tally, bodies, parked: Parked::default() }
+        let bodies = Bodies::new(batch_events, spoiler, sender.webhook.encoder());
+        Self { sender, tally, bodies, parked: Parked::default(), settled: None }
     }
 
     /// Begins the next request: of a batch whose time to be sent again has come, or of a new one.
@@ -177,14 +185,14 @@ impl<'s> Lane<'s> {
         feed: &mut Feed,
         mut idle: Idle,
     ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
-        let Shared { plan, clock, .. } = self.shared;
+        let Sender { plan, clock, .. } = self.sender;
         let mut traveller = match self.parked.take(clock.now()) {
             Some(traveller) => traveller,
             None => self.depart(feed)?,
         };
         let is_first = traveller.progress.requests == 0;
         let spoils =
-            self.bodies.make(&plan.script, &traveller.batch, &mut idle.body, &mut idle.dues);
+            self.bodies.make(&plan.script, &traveller.batch, &mut idle.body, &mut idle.origins);
         let begun = clock.now();
         let deadline = traveller.progress.deadline(begun, plan.send.timeout);
         let deadline = clock.instant_of(deadline);
@@ -215,12 +223,13 @@ impl<'s> Lane<'s> {
 
     /// Takes a new batch and reserves it.
     fn depart(&self, feed: &mut Feed) -> io::Result<Traveller> {
-        let Shared { plan, clock, ledger, reservation, .. } = self.shared;
+        let Sender { plan, clock, ledger, reservation, .. } = self.sender;
         let now = clock.now();
         let Handover { batch, dropped } = feed.take(plan, now).expect("one is due");
+        // What is dropped came after the batch, and is settled: it must have been reserved, too.
+        let last = if dropped.is_empty() { batch.seqs.last() } else { Seq(dropped.end - 1) };
         let timeline = plan.script.timeline(batch.tenant);
-        let last_due = timeline.due(batch.seqs.last()).expect("the batch is of the plan");
-        reservation.cover(last_due)?;
+        reservation.cover(timeline.due(last).expect("the batch is of the plan"))?;
         if !dropped.is_empty() {
             lock(&self.tally).dropped += dropped.end - dropped.start;
             ledger.settle(batch.tenant, dropped, Settlement::Unsent);
@@ -240,7 +249,7 @@ impl<'s> Lane<'s> {
     /// Decides what follows from a request, and records it if the batch's journey is over.
     fn settle(&mut self, sent: Sent) -> Idle {
         let Sent { idle, mut traveller, spoils, request, is_resent } = sent;
-        let rules = self.shared.plan.send.backend;
+        let rules = self.sender.plan.send.backend;
         match traveller.progress.after(request, rules, key_of(&traveller.batch)) {
             Next::Again { at } => self.parked.park(traveller, request, at),
             Next::Over(fate) => {
@@ -248,7 +257,7 @@ impl<'s> Lane<'s> {
                 tally.resent += u64::from(is_resent);
                 tally.requests += u64::from(is_resent);
                 drop(tally);
-                self.arrive(&traveller.batch, &spoils, &fate, &idle.dues);
+                self.arrive(&traveller.batch, &spoils, &fate, &idle.origins);
             }
         }
         idle
@@ -257,18 +266,19 @@ impl<'s> Lane<'s> {
     /// Settles all that waits to be sent again: nothing more is sent.
     fn give_up_parked(&mut self) {
         let Parked { travellers, .. } = std::mem::take(&mut self.parked);
-        let script = &self.shared.plan.script;
+        let script = &self.sender.plan.script;
         let nothing = Spoils { of_batch: None, events: Vec::new() };
         for (Traveller { batch, progress }, last) in travellers.into_values() {
             let timeline = script.timeline(batch.tenant);
             let due = |seq| timeline.due(seq).expect("the batch is of the plan");
-            let dues: Vec<_> = batch.seqs.iter().map(due).collect();
-            self.arrive(&batch, &nothing, &progress.fate(last), &dues);
+            let origins: Vec<_> =
+                batch.seqs.iter().map(|seq| batch.counts_from(due(seq))).collect();
+            self.arrive(&batch, &nothing, &progress.fate(last), &origins);
         }
     }
 
     /// Records what became of a batch.
-    fn arrive(&self, batch: &Batch, spoils: &Spoils, fate: &Fate, dues: &[UnixMicros]) {
+    fn arrive(&mut self, batch: &Batch, spoils: &Spoils, fate: &Fate, origins: &[UnixMicros]) {
         let is_acknowledged = fate.settlement == Settlement::Acknowledged;
         let spoiled = match spoils.of_batch {
             Some(BatchFault::Malformed) if is_acknowledged => batch.seqs.count(),
@@ -276,26 +286,38 @@ impl<'s> Lane<'s> {
             _ => 0,
         };
         self.settle_in_ledger(batch, spoils, fate);
+        self.keep(batch, fate);
         let mut tally = lock(&self.tally);
         tally.requests += fate.requests - 1;
         tally.end(batch.tenant, batch.seqs.count(), spoiled, fate);
-        let latencies = &mut tally.latencies[self.shared.plan.classes.of(batch.tenant)];
-        for due in dues {
-            record(&mut latencies.due_to_sent, fate.begun - due);
+        let latencies = &mut tally.latencies[self.sender.plan.classes.of(batch.tenant)];
+        for origin in origins {
+            record(&mut latencies.due_to_sent, fate.begun - origin);
             if is_acknowledged {
-                record(&mut latencies.due_to_acknowledged, fate.ended - due);
+                record(&mut latencies.due_to_acknowledged, fate.ended - origin);
             }
         }
         if is_acknowledged {
             let took = u64::try_from(fate.ended - fate.last_begun).unwrap_or(0);
-            latencies.sent_to_acknowledged.saturating_record_n(took, dues.len() as u64);
+            latencies.sent_to_acknowledged.saturating_record_n(took, origins.len() as u64);
         }
+    }
+
+    fn keep(&mut self, batch: &Batch, fate: &Fate) {
+        let Some(settled) = &mut self.settled else { return };
+        let set = match fate.settlement {
+            Settlement::Acknowledged => &mut settled.acknowledged,
+            Settlement::Refused => &mut settled.refused,
+            // All else is unknown.
+            _ => return,
+        };
+        batch.seqs.ranges().for_each(|range| set.insert(batch.tenant, range));
     }
 
     fn settle_in_ledger(&self, batch: &Batch, spoils: &Spoils, fate: &Fate) {
         let settle = |seqs: &Seqs, settlement| {
             for range in seqs.ranges().filter(|range| !range.is_empty()) {
-                self.shared.ledger.settle(batch.tenant, range, settlement);
+                self.sender.ledger.settle(batch.tenant, range, settlement);
             }
         };
         if fate.settlement != Settlement::Acknowledged {

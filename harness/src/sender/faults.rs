@@ -7,9 +7,9 @@
 
 use events::draw::Draw;
 use events::identity::{Seq, TenantIndex};
-use harness::profile::Faults;
 
-use crate::schedule::Batch;
+use super::schedule::Batch;
+use crate::profile::Faults;
 
 /// Decides what is spoiled.
 #[derive(Debug, Clone)]

@@ -17,27 +17,48 @@ pub(crate) struct Batching {
 
 /// Some events of one tenant, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Batch {
-    pub(crate) tenant: TenantIndex,
-    pub(crate) seqs: Seqs,
+pub struct Batch {
+    pub tenant: TenantIndex,
+    pub seqs: Seqs,
     /// When it is full or old enough: when it is to be sent.
-    pub(crate) send_at: UnixMicros,
+    pub send_at: UnixMicros,
+    pub origin: Origin,
+}
+
+/// The moment that latencies of events count from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// When the event is due: what is sent as it happens.
+    Due,
+    /// When its batch is to be sent: what is sent long after it is said to have happened.
+    SendAt,
+}
+
+impl Batch {
+    /// When the latency of an event of the batch begins that is due at a moment.
+    pub(crate) fn counts_from(&self, due: UnixMicros) -> UnixMicros {
+        match self.origin {
+            Origin::Due => due,
+            Origin::SendAt => self.send_at,
+        }
+    }
 }
 
 /// Sequence numbers in order: mostly one range, more where events were dropped between.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seqs {
+pub struct Seqs {
     first: Range<u64>,
     more: Vec<Range<u64>>,
 }
 
 impl Seqs {
-    pub(crate) fn of(first: Range<u64>) -> Self {
+    /// The numbers of one range.
+    pub fn of(first: Range<u64>) -> Self {
         Self { first, more: Vec::new() }
     }
 
     /// Appends a range that lies after all others.
-    pub(crate) fn push(&mut self, range: Range<u64>) {
+    pub fn push(&mut self, range: Range<u64>) {
         let last = self.more.last_mut().unwrap_or(&mut self.first);
         if last.is_empty() {
             *last = range;
@@ -48,25 +69,28 @@ impl Seqs {
         }
     }
 
-    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+    /// The ranges, in order; one that is empty, if there are no numbers.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         std::iter::once(&self.first).chain(&self.more).cloned()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
+    /// All numbers, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Seq> + '_ {
         self.ranges().flatten().map(Seq)
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    /// How many numbers there are.
+    pub fn count(&self) -> u64 {
         self.ranges().map(|range| range.end - range.start).sum()
     }
 
     /// The last one of some.
-    pub(crate) fn last(&self) -> Seq {
+    pub fn last(&self) -> Seq {
         Seq(self.more.last().unwrap_or(&self.first).end - 1)
     }
 
     /// The first one of some.
-    pub(crate) fn first(&self) -> Seq {
+    pub fn first(&self) -> Seq {
         Seq(self.first.start)
     }
 }
@@ -107,7 +131,7 @@ impl Schedule {
         if let Some(send_at) = self::send_at(timeline, end, self.batching) {
             self.next.push(Reverse((send_at, tenant, end)));
         }
-        Some(Batch { tenant, seqs: Seqs::of(first..end), send_at })
+        Some(Batch { tenant, seqs: Seqs::of(first..end), send_at, origin: Origin::Due })
     }
 
     /// The tenants that are not done, each with its first event that was not taken.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use events::draw::Draw;
 use events::timeline::UnixMicros;
-use harness::clock::micros;
-use harness::ledger::Settlement;
-use harness::plan::Backend;
-use harness::webhook::Outcome;
+
+use crate::clock::micros;
+use crate::ledger::Settlement;
+use crate::plan::Backend;
+use crate::webhook::Outcome;
 
 /// How far a batch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +48,18 @@ pub(crate) enum Next {
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub struct Fate {
     /// How the last request ended.
-    pub(crate) outcome: Outcome,
+    pub outcome: Outcome,
     /// What all requests together say: refused only if each of them was.
-    pub(crate) settlement: Settlement,
-    pub(crate) requests: u64,
+    pub settlement: Settlement,
+    pub requests: u64,
     /// When the first request was begun.
-    pub(crate) begun: UnixMicros,
+    pub begun: UnixMicros,
     /// When the last request was begun.
-    pub(crate) last_begun: UnixMicros,
+    pub last_begun: UnixMicros,
     /// When the last request ended.
-    pub(crate) ended: UnixMicros,
+    pub ended: UnixMicros,
 }
 
 impl Progress {
@@ -134,10 +135,9 @@ fn backoff(rules: Backend, attempt: u32, key: u64) -> Duration {
 
 const BACKOFF_STREAM: u64 = 8 << 32;
 
-#[cfg(test)]
 impl Fate {
-    /// One request that took no time.
-    pub(crate) fn at_once(outcome: Outcome) -> Self {
+    /// What became of a batch by one request that took no time.
+    pub fn at_once(outcome: Outcome) -> Self {
         let settlement = outcome.settlement();
         Self { outcome, settlement, requests: 1, begun: 0, last_begun: 0, ended: 0 }
     }

@@ -1,0 +1,113 @@
+//! The flags of the part of a history that goes through the pipeline.
+
+use clap::Args;
+use harness::jetstream::NatsArgs;
+use harness::quantity::parse_rate;
+use harness::webhook::WebhookArgs;
+
+use super::ReplayOptions;
+
+/// Flags that say where the pipeline is, and how fast it is fed.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Replay")]
+// Without days that go through the pipeline, there need be none.
+#[command(mut_arg("urls", |urls| urls.required(false)))]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    webhook: Option<WebhookArgs>,
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Events that are sent through the pipeline at most, like 5000/s [default: as fast as it
+    /// takes them].
+    #[arg(long, value_name = "RATE", value_parser = whole_rate)]
+    pub replay_rate: Option<u64>,
+    /// Events that are on their way to the consumer at most.
+    #[arg(long, value_name = "EVENTS", default_value_t = 50_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub lag_max: u64,
+}
+
+impl ReplayArgs {
+    /// Where the webhook is; `None` if no address is given.
+    pub fn webhook(&self) -> Option<&WebhookArgs> {
+        self.webhook.as_ref().filter(|webhook| !webhook.urls.is_empty())
+    }
+
+    /// How events are sent.
+    pub fn options(&self) -> ReplayOptions {
+        ReplayOptions {
+            events_per_second: self.replay_rate,
+            lag_max: self.lag_max,
+            slice_events: SLICE_EVENTS.min(self.lag_max),
+        }
+    }
+}
+
+/// Some slices fit into the usual limit, so that the next one is sent while the last one is read.
+const SLICE_EVENTS: u64 = 10_000;
+
+fn whole_rate(text: &str) -> Result<u64, String> {
+    match parse_rate(text)? / 1_000 {
+        0 => Err(format!("{text:?} is less than one event a second")),
+        rate => Ok(rate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+    use harness::clickhouse::ClickHouseArgs;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        replay: ReplayArgs,
+    }
+
+    /// All that a backfill may be told of its servers.
+    #[derive(Debug, Parser)]
+    struct AllFlags {
+        #[command(flatten)]
+        _replay: ReplayArgs,
+        #[command(flatten)]
+        _clickhouse: ClickHouseArgs,
+    }
+
+    #[test]
+    fn flags_do_not_clash() {
+        AllFlags::command().debug_assert();
+    }
+
+    fn parsed(flags: &[&str]) -> Result<ReplayArgs, clap::Error> {
+        let all = [&["x"], flags].concat();
+        Flags::try_parse_from(all).map(|flags| flags.replay)
+    }
+
+    #[test]
+    fn without_a_replay_no_flag_is_needed() {
+        let args = parsed(&[]).unwrap();
+        let has_address = std::env::var_os("VECTOR_WEBHOOK_URL").is_some();
+        assert_eq!(args.webhook().is_some(), has_address);
+        let expected =
+            ReplayOptions { events_per_second: None, lag_max: 50_000, slice_events: 10_000 };
+        assert_eq!(args.options(), expected);
+    }
+
+    #[test]
+    fn rates_and_limits_are_read() {
+        let flags = ["--webhook", "http://h/", "--replay-rate", "6000/min", "--lag-max", "500"];
+        let args = parsed(&flags).unwrap();
+        let expected =
+            ReplayOptions { events_per_second: Some(100), lag_max: 500, slice_events: 500 };
+        assert_eq!(args.options(), expected);
+        assert_eq!(args.webhook().unwrap().urls, ["http://h/"]);
+        let has_address = std::env::var_os("VECTOR_WEBHOOK_URL").is_some();
+        let args = parsed(&["--header", "X-Y: z"]).unwrap();
+        assert_eq!(args.webhook().is_some(), has_address);
+        for wrong in ["0/s", "20/h", "fast"] {
+            assert!(parsed(&["--replay-rate", wrong]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! NATS JetStream, as all programs reach it: the stream between sidecar and aggregator, and the
+//! aggregator's consumer.
+
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, consumer, stream};
+use clap::Args;
+
+use crate::exit::Exit;
+
+/// Flags that say which server, stream and consumer.
+#[derive(Debug, Clone, Args)]
+pub struct NatsArgs {
+    /// Address of NATS; needed only for runs that go through the pipeline.
+    #[arg(id = "nats", long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// Stream between sidecar and aggregator.
+    #[arg(long, default_value = "AUDIT_EVENTS")]
+    pub stream: String,
+    /// Consumer of the aggregator.
+    #[arg(long, default_value = "clickhouse-ingest")]
+    pub consumer: String,
+}
+
+/// Any error of the NATS client.
+pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JetStreamError {
+    #[error("NATS at {url} does not answer; is it up?")]
+    Unreachable { url: String, source: NatsError },
+    #[error("NATS has no stream {stream}; name another with --stream")]
+    NoStream { stream: String, source: NatsError },
+    #[error("cannot read the stream {stream}")]
+    Read { stream: String, source: NatsError },
+}
+
+impl JetStreamError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoStream { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Read { .. } => Exit::Unreachable,
+        }
+    }
+}
+
+/// The stream between sidecar and aggregator, and the consumer of the aggregator.
+#[derive(Debug, Clone)]
+pub struct AuditStream {
+    stream: Stream,
+    name: String,
+    consumer: String,
+}
+
+/// What there is to know of a stream and its consumer, but its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// Messages that the stream holds, read or not.
+    pub messages: u64,
+    /// Bytes of these messages, with what the server keeps beside them.
+    pub bytes: u64,
+    /// Bytes at which the stream evicts its oldest messages; `None` if it has no such limit.
+    pub bytes_max: Option<u64>,
+    /// Sequence number of the oldest message that the stream holds.
+    pub first: u64,
+    /// Sequence number of the last message that the stream has taken.
+    pub last: u64,
+    /// Time in which a message with the ID of another is not taken again.
+    pub duplicate_window: Duration,
+    /// `None` if there is no consumer of the name.
+    pub consumer: Option<ConsumerState>,
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// All messages up to this sequence number of the stream are acknowledged.
+    pub ack_floor: u64,
+    /// Messages that it has not been given.
+    pub pending: u64,
+    /// Messages that it has been given and has not acknowledged.
+    pub unacknowledged: u64,
+}
+
+/// Where the stream and its consumer stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Sequence number of the last message.
+    pub last: u64,
+    /// Messages that the consumer has not taken or not acknowledged; `None` if there is none.
+    pub waiting: Option<u64>,
+}
+
+impl AuditStream {
+    /// Connects and makes sure that the stream is there. A connection that is lost later is made
+    /// again; questions that get no answer meanwhile fail.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError`] if NATS does not answer or has no such stream.
+    pub async fn connect(url: &str, args: &NatsArgs) -> Result<Self, JetStreamError> {
+        let unreachable =
+            |source: NatsError| JetStreamError::Unreachable { url: shown(url), source };
+        let client = ConnectOptions::new()
+            .connection_timeout(ANSWER_TIMEOUT)
+            .request_timeout(Some(ANSWER_TIMEOUT))
+            .connect(url)
+            .await
+            .map_err(|error| unreachable(error.into()))?;
+        let stream = jetstream::new(client).get_stream(&args.stream).await.map_err(|error| {
+            JetStreamError::NoStream { stream: args.stream.clone(), source: error.into() }
+        })?;
+        Ok(Self { stream, name: args.stream.clone(), consumer: args.consumer.clone() })
+    }
+
+    /// The stream itself, to read its messages.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the aggregator's consumer.
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
+    /// Reads where stream and consumer stand.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_position(&self) -> Result<Position, JetStreamError> {
+        self.read_state().await.map(|state| state.position())
+    }
+
+    /// Reads what there is to know of stream and consumer.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_state(&self) -> Result<StreamState, JetStreamError> {
+        let info = self.stream.get_info().await.map_err(|error| self.failed(error))?;
+        let consumer = match self.stream.consumer_info(&self.consumer).await {
+            Ok(info) => Some(ConsumerState::of(&info)),
+            // A pipeline may consume under another name.
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
+            Err(error) => return Err(self.failed(error)),
+        };
+        Ok(StreamState::new(&info, consumer))
+    }
+
+    /// Says that the stream could not be read.
+    pub fn failed(&self, source: impl Into<NatsError>) -> JetStreamError {
+        JetStreamError::Read { stream: self.name.clone(), source: source.into() }
+    }
+}
+
+impl StreamState {
+    fn new(info: &stream::Info, consumer: Option<ConsumerState>) -> Self {
+        let limit = u64::try_from(info.config.max_bytes).unwrap_or(0);
+        Self {
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            bytes_max: (limit > 0).then_some(limit),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            duplicate_window: info.config.duplicate_window,
+            consumer,
+        }
+    }
+
+    /// Where stream and consumer stand.
+    pub fn position(&self) -> Position {
+        let waiting = self.consumer.map(|consumer| consumer.pending + consumer.unacknowledged);
+        Position { last: self.last, waiting }
+    }
+}
+
+impl ConsumerState {
+    fn of(info: &consumer::Info) -> Self {
+        Self {
+            ack_floor: info.ack_floor.stream_sequence,
+            pending: info.num_pending,
+            unacknowledged: info.num_ack_pending as u64,
+        }
+    }
+}
+
+/// How long NATS may take to answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns an address without user and password.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_an_address_holds_no_secret() {
+        let check = |url, expected| assert_eq!(shown(url), expected, "{url}");
+        check("nats://127.0.0.1:4222", "nats://127.0.0.1:4222");
+        check("nats://me:secret@host:4222", "nats://host:4222");
+        check("secret@host", "host");
+    }
+
+    #[test]
+    fn a_stream_without_a_limit_has_none() {
+        let check = |max_bytes, expected| {
+            let info = stream_info(max_bytes);
+            assert_eq!(StreamState::new(&info, None).bytes_max, expected, "{max_bytes}");
+        };
+        check(-1, None);
+        check(0, None);
+        check(1 << 30, Some(1 << 30));
+    }
+
+    /// What a server tells of a stream.
+    fn stream_info(max_bytes: i64) -> stream::Info {
+        let text = format!(
+            r#"{{"config": {{"name": "A", "max_bytes": {max_bytes}, "retention": "limits",
+            "max_consumers": -1, "max_msgs": -1, "max_msgs_per_subject": -1, "discard": "old",
+            "max_age": 0, "storage": "file", "num_replicas": 1, "duplicate_window": 600000000000}},
+            "created": "2026-01-01T00:00:00Z", "ts": "2026-01-01T00:00:00Z",
+            "state": {{"messages": 3, "bytes": 900, "first_seq": 8, "last_seq": 10,
+            "first_ts": "2026-01-01T00:00:00Z", "last_ts": "2026-01-01T00:00:00Z",
+            "consumer_count": 0}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+}
