@@ -14,6 +14,7 @@ use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::{Clock, micros};
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::Plan;
+use harness::ranges::TenantRanges;
 use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::BackfillError;
@@ -21,7 +22,7 @@ use crate::governor::{Governor, GovernorLimits};
 use crate::insert::{Failure, InsertName, insert};
 use crate::lookup::{Inserts, await_silence, missing};
 use crate::native::BlockColumns;
-use crate::piece::{EventSets, Piece};
+use crate::piece::Piece;
 use crate::pulse::{Pulse, PulseWatch};
 use crate::rows::slots;
 
@@ -153,7 +154,7 @@ impl Hand<'_> {
         } else {
             piece.events.clone()
         };
-        let inserted = crate::piece::count(&absent);
+        let inserted = absent.count();
         if inserted > 0 {
             self.insert(piece, &absent).await?;
         }
@@ -169,7 +170,7 @@ impl Hand<'_> {
         Ok(Arrival { inserted })
     }
 
-    async fn insert(self, piece: &mut Piece, absent: &EventSets) -> Result<(), Trouble> {
+    async fn insert(self, piece: &mut Piece, absent: &TenantRanges) -> Result<(), Trouble> {
         let run_id = self.plan.spec.run_id;
         let (query_id, token) = (piece.query_id(run_id), piece.token(run_id, absent));
         let servers = self.to.servers;
@@ -328,9 +329,9 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             let settled = ledger.settle_slice(&piece.due, Settlement::Acknowledged);
             return settled.map_err(|source| BackfillError::Ledger { source });
         }
-        for (tenant, seqs) in &piece.events {
+        for (tenant, seqs) in piece.events.iter() {
             for range in seqs.ranges() {
-                ledger.settle(*tenant, range.clone(), Settlement::Acknowledged);
+                ledger.settle(tenant, range.clone(), Settlement::Acknowledged);
             }
         }
         ledger.flush().map_err(|source| BackfillError::Ledger { source })

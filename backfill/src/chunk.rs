@@ -8,6 +8,7 @@ use std::ops::Range;
 use events::identity::TenantIndex;
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
+use harness::ranges::TenantRanges;
 
 /// A slice of a history: all events of all tenants that are due in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,19 @@ pub fn seqs_due<'s>(
         let timeline = script.timeline(tenant);
         (tenant, timeline.count_before(from)..timeline.count_before(until))
     })
+}
+
+/// Returns those of some events that are due in a slice of time.
+pub fn due_of(script: &Script, due: &Range<UnixMicros>, events: &TenantRanges) -> TenantRanges {
+    let mut slice = TenantRanges::new();
+    for (tenant, set) in events.iter() {
+        let timeline = script.timeline(tenant);
+        let seqs = timeline.count_before(due.start)..timeline.count_before(due.end);
+        for range in set.overlapping(&seqs) {
+            slice.insert(tenant, range);
+        }
+    }
+    slice
 }
 
 /// Cuts a slice of time at the full minute that best halves its events; `None` if there is none

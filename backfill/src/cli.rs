@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
-use harness::plan::{Plan, Targets};
+use harness::jetstream::AuditStream;
+use harness::plan::{DeliveryPath, Plan, Targets};
 use harness::quantity::parse_duration;
 use harness::run_dir::RunDir;
 use harness::shutdown::Shutdown;
+use harness::webhook::{Webhook, WebhookArgs};
 use serde::Serialize;
 
 use crate::error::BackfillError;
@@ -20,7 +22,8 @@ use crate::forecast::{Objection, forecast};
 use crate::history::HistoryArgs;
 use crate::probe::probe;
 use crate::repair::read_lost;
-use crate::run::{LoadOptions, Surveyed, bulk_chunks, load, repair, survey_all};
+use crate::replay::ReplayArgs;
+use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
 
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]
@@ -34,7 +37,7 @@ struct Cli {
 enum Command {
     /// Loads a history and records it in a run directory. The same command on the same directory
     /// goes on where it was stopped or killed.
-    Run(Run),
+    Run(Box<Run>),
     /// Says what a load would be, without loading anything: how much, how long, and what stands
     /// against it. Measures the time with a few inserts into a copy of the table.
     Plan(PlanArgs),
@@ -84,6 +87,8 @@ struct Run {
     out: Option<PathBuf>,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     #[command(flatten)]
     load: LoadArgs,
     /// Prints the summary as JSON.
@@ -142,7 +147,7 @@ pub fn main() -> Exit {
         .and_then(|runtime| {
             runtime.block_on(async {
                 match &cli.command {
-                    Command::Run(args) => run(args).await,
+                    Command::Run(args) => Box::pin(run(args)).await,
                     Command::Plan(args) => plan(args).await,
                     Command::Repair(args) => repair_run(args).await,
                 }
@@ -159,16 +164,35 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
     let to = reach(&args.clickhouse).await?;
-    let plan = args.history.plan(targets(&to), &clock)?;
+    let mut targets = targets(&to);
+    if args.history.replay_days()? > 0 {
+        targets.webhook = args.replay.webhook().map(WebhookArgs::shown);
+    }
+    let plan = args.history.plan(targets, &clock)?;
     let options = args.load.options();
     refuse_what_cannot_work(&plan, &to, options, clock)?;
+    let pipeline = match plan.path() {
+        DeliveryPath::Bulk => None,
+        DeliveryPath::Pipeline | DeliveryPath::Both => Some(open(&args.replay, &plan).await?),
+    };
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
-    let summary = load(&recorded, &to, clock, shutdown, options).await?;
+    let summary = load(&recorded, &to, pipeline, clock, shutdown, options).await?;
     print(&summary, args.json);
     if !args.json {
         println!("recorded in {}", recorded.dir.path().display());
     }
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+/// Makes sure that webhook and stream of the pipeline answer.
+async fn open(args: &ReplayArgs, plan: &Plan) -> Result<Pipeline, BackfillError> {
+    let missing = |what| BackfillError::NoPipeline { what };
+    let webhook = args.webhook().ok_or(missing("webhook with --webhook or VECTOR_WEBHOOK_URL"))?;
+    let nats = args.nats.url.as_ref().ok_or(missing("NATS with --nats or NATS_URL"))?;
+    let webhook = Webhook::from_args(webhook, plan.send.timeout)?;
+    webhook.reach().await?;
+    let stream = AuditStream::connect(nats, &args.nats).await?;
+    Ok(Pipeline { webhook, stream, options: args.options(), settle: args.replay_settle })
 }
 
 async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
@@ -200,7 +224,7 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let own_report = dir.path().join("report.json");
     let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan)?;
     let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
-    let to = survey_all(servers).await?;
+    let to = Surveyed::ask(servers).await?;
     let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
     print(&summary, args.json);
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
@@ -225,7 +249,7 @@ fn refuse_what_cannot_work(
 /// Makes sure that all servers answer and have the table, and asks what they are like.
 async fn reach(args: &ClickHouseArgs) -> Result<Surveyed, BackfillError> {
     let servers = ClickHouse::connect_all(args, &Targets::default()).await?;
-    Ok(survey_all(servers).await?)
+    Ok(Surveyed::ask(servers).await?)
 }
 
 /// Returns where a run goes, for its record.
@@ -252,4 +276,16 @@ fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

@@ -78,6 +78,13 @@ pub enum BackfillError {
          aggregator up?"
     )]
     Stalled { stream: String, consumer: String, backlog: u64, lag: u64, minutes: u64 },
+    #[error(
+        "{events} events were sent through the pipeline again and again, without an answer and \
+         without arriving; run again when the webhook answers"
+    )]
+    StillDoubtful { events: u64 },
+    #[error("the last days go through the pipeline: name its {what}")]
+    NoPipeline { what: &'static str },
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
     #[error("cannot serve metrics at {address}; give --metrics a free address")]
@@ -104,6 +111,7 @@ impl BackfillError {
             Self::Profile(_)
             | Self::RunDir(_)
             | Self::NoConsumer { .. }
+            | Self::NoPipeline { .. }
             | Self::Gap { .. }
             | Self::EndsInFuture { .. }
             | Self::ClockJumped { .. }
@@ -118,6 +126,7 @@ impl BackfillError {
             Self::ClickHouse(_)
             | Self::Insert { .. }
             | Self::Refused { .. }
+            | Self::StillDoubtful { .. }
             | Self::Stalled { .. }
             | Self::Swallowed { .. }
             | Self::StillInserting

@@ -6,12 +6,12 @@ use chrono::DateTime;
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
 use harness::plan::Plan;
+use harness::ranges::TenantRanges;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 
 use crate::chunk::{Chunk, seqs_due};
 use crate::native::{BlockColumns, block};
-use crate::piece::{EventSets, count};
 use crate::probe::Probe;
 use crate::rows::slots;
 use crate::survey::Survey;
@@ -167,8 +167,8 @@ fn row_bytes(plan: &Plan, columns: &BlockColumns) -> u64 {
         (tenant, (0..sampled).map(|sample| planned * sample / sampled).collect())
     };
     // Small and large tenants alike: events of one are of the same sizes as those of another.
-    let sets: EventSets = script.tenants().take(TENANTS_SAMPLED).map(sample).collect();
-    let rows = count(&sets).max(1);
+    let sets: TenantRanges = script.tenants().take(TENANTS_SAMPLED).map(sample).collect();
+    let rows = sets.count().max(1);
     block(script, &slots(script, &sets), columns).len() as u64 / rows
 }
 

@@ -1,6 +1,7 @@
 //! Which history: the flags that say so, its plan, and the run directory that records it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::DateTime;
 use clap::Args;
@@ -53,7 +54,7 @@ pub struct Recorded {
     pub dir: RunDir,
     /// What was done before; nothing, in a new run.
     pub before: Ledger,
-    pub ledger: LedgerWriter,
+    pub ledger: Arc<LedgerWriter>,
 }
 
 impl HistoryArgs {
@@ -117,7 +118,7 @@ impl HistoryArgs {
         match RunDir::open(path) {
             Err(RunDirError::NoRun { .. }) => {
                 let dir = RunDir::create(path, &plan.spec)?;
-                let ledger = dir.create_ledger(&plan.spec, 0)?;
+                let ledger = Arc::new(dir.create_ledger(&plan.spec, 0)?);
                 let before = Ledger::empty(&plan.script);
                 Ok(Recorded { plan, dir, before, ledger })
             }
@@ -179,7 +180,7 @@ fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
 /// Returns [`BackfillError::RunDir`] if another process works on it, or it is damaged.
 pub fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
     // Another process must have ended before what it wrote is read.
-    let ledger = dir.open_ledger(&plan.spec, 0)?;
+    let ledger = Arc::new(dir.open_ledger(&plan.spec, 0)?);
     let before = dir.read_ledger(&plan)?;
     Ok(Recorded { plan, dir, before, ledger })
 }

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod pulse;
 pub mod repair;
 pub mod replay;
+mod replay_all;
 mod report;
 pub mod rows;
 pub mod run;

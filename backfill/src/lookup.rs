@@ -6,9 +6,10 @@ use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
+use harness::ranges::TenantRanges;
 use harness::stored::read_stored;
 
-use crate::piece::{EventSets, Piece, difference, query_prefix};
+use crate::piece::{Piece, query_prefix};
 
 /// Returns which events of a piece none of the servers has.
 ///
@@ -19,15 +20,15 @@ pub async fn missing(
     plan: &Plan,
     piece: &Piece,
     servers: &[ClickHouse],
-) -> Result<EventSets, ClickHouseError> {
+) -> Result<TenantRanges, ClickHouseError> {
     // A request is received before it is due: in a history on the same day.
     let earlier_us = if plan.spec.span == Span::Live { DAY_US } else { 0 };
     let received = midnight(piece.due.start) - earlier_us..piece.due.end;
     let mut missing = piece.events.clone();
     for server in servers {
         let stored = read_stored(server, &plan.script, Some(&received)).await?;
-        let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs)).collect();
-        missing = difference(&missing, &stored);
+        let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
+        missing.subtract(&stored.collect());
         if missing.is_empty() {
             break;
         }

@@ -1,27 +1,22 @@
 //! What one insert is of: the events of a slice of time, or some of them.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use events::identity::TenantIndex;
 use events::script::Script;
 use events::timeline::UnixMicros;
 use harness::ledger::{Account, Ledger};
-use harness::ranges::RangeSet;
+use harness::ranges::{RangeSet, TenantRanges};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::chunk::{Chunk, halves, seqs_due};
-
-/// Sequence numbers of some tenants.
-pub type EventSets = BTreeMap<TenantIndex, RangeSet>;
+use crate::chunk::{Chunk, due_of, halves, seqs_due};
 
 /// Events that are brought into the table together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The slice of one day that they are due in.
     pub due: Range<UnixMicros>,
-    pub events: EventSets,
+    pub events: TenantRanges,
     /// All that is due in the slice is of the piece.
     pub is_whole: bool,
     pub rows: u64,
@@ -35,8 +30,13 @@ pub struct Piece {
 }
 
 impl Piece {
-    fn new(script: &Script, due: Range<UnixMicros>, events: EventSets, is_doubtful: bool) -> Self {
-        let rows = count(&events);
+    fn new(
+        script: &Script,
+        due: Range<UnixMicros>,
+        events: TenantRanges,
+        is_doubtful: bool,
+    ) -> Self {
+        let rows = events.count();
         let all: u64 = seqs_due(script, &due).map(|(_, seqs)| seqs.end - seqs.start).sum();
         let is_whole = rows == all;
         let doubts = Vec::new();
@@ -46,7 +46,7 @@ impl Piece {
     /// Cuts the piece in two, if it can be cut.
     pub fn halves(&self, script: &Script) -> Option<[Self; 2]> {
         let parts = halves(script, &self.due)?.map(|due| {
-            let events = intersection(&self.events, &all_due(script, &due));
+            let events = due_of(script, &due, &self.events);
             let doubts = self.doubts.clone();
             Self { doubts, ..Self::new(script, due, events, self.is_doubtful) }
         });
@@ -61,7 +61,7 @@ impl Piece {
 
     /// What tells the server that an insert is of the same rows as one before. The same rows have
     /// the same token, until the server is found to have swallowed them for it.
-    pub fn token(&self, run_id: Uuid, missing: &EventSets) -> String {
+    pub fn token(&self, run_id: Uuid, missing: &TenantRanges) -> String {
         let hash = Sha256::digest(format!("{run_id} {missing:?} {}", self.swallowed));
         let bytes = hash[..16].try_into().expect("it has 32 bytes");
         format!("auditstorm-{}", Uuid::from_bytes(bytes))
@@ -73,24 +73,22 @@ pub fn query_prefix(run_id: Uuid) -> String {
     format!("auditstorm-{run_id}-")
 }
 
-/// Returns what is still to be brought into the table: of each chunk that the ledger does not
-/// call acknowledged, all events if none was begun, else those that are in doubt or were not.
+/// Returns what is still to be brought into the table: of each chunk, what the ledger does not call
+/// acknowledged. It is in doubt if any of it was begun.
 pub fn pieces_left(script: &Script, chunks: &[Chunk], ledger: &Ledger) -> Vec<Piece> {
-    let attempted: Vec<_> = ledger.accounts.iter().map(Account::attempted).collect();
-    let overlap =
-        |set: &RangeSet, seqs: &Range<u64>| -> RangeSet { set.overlapping(seqs).collect() };
+    let unknown: Vec<_> = ledger.accounts.iter().map(Account::unknown).collect();
     let mut pieces = Vec::new();
     for chunk in chunks {
-        let mut events = EventSets::new();
+        let mut events = TenantRanges::new();
         let mut is_doubtful = false;
         for (tenant, seqs) in seqs_due(script, &chunk.due) {
             let index = usize::from(tenant.0);
-            let acknowledged = overlap(&ledger.accounts[index].acknowledged, &seqs);
-            let left = RangeSet::of(seqs.clone()).difference(&acknowledged);
-            is_doubtful |= !left.intersection(&overlap(&attempted[index], &seqs)).is_empty();
-            if !left.is_empty() {
-                events.insert(tenant, left);
+            let mut left = RangeSet::of(seqs.clone());
+            for done in ledger.accounts[index].acknowledged.overlapping(&seqs) {
+                left.remove(done);
             }
+            is_doubtful |= unknown[index].overlapping(&seqs).next().is_some();
+            left.ranges().iter().for_each(|range| events.insert(tenant, range.clone()));
         }
         if !events.is_empty() {
             pieces.push(Piece::new(script, chunk.due.clone(), events, is_doubtful));
@@ -100,8 +98,8 @@ pub fn pieces_left(script: &Script, chunks: &[Chunk], ledger: &Ledger) -> Vec<Pi
 }
 
 /// Returns pieces of just some events, each of which was sent before.
-pub fn pieces_of(script: &Script, chunks: &[Chunk], events: &EventSets) -> Vec<Piece> {
-    let of_chunk = |chunk: &Chunk| intersection(events, &all_due(script, &chunk.due));
+pub fn pieces_of(script: &Script, chunks: &[Chunk], events: &TenantRanges) -> Vec<Piece> {
+    let of_chunk = |chunk: &Chunk| due_of(script, &chunk.due, events);
     chunks
         .iter()
         .map(|chunk| Piece::new(script, chunk.due.clone(), of_chunk(chunk), true))
@@ -109,29 +107,7 @@ pub fn pieces_of(script: &Script, chunks: &[Chunk], events: &EventSets) -> Vec<P
         .collect()
 }
 
-/// How many events there are.
-pub fn count(events: &EventSets) -> u64 {
-    events.values().map(RangeSet::count).sum()
-}
-
-/// Returns what is in the first sets alone.
-pub fn difference(events: &EventSets, other: &EventSets) -> EventSets {
-    let nothing = RangeSet::new();
-    combined(events, |tenant, set| set.difference(other.get(&tenant).unwrap_or(&nothing)))
-}
-
-fn intersection(events: &EventSets, other: &EventSets) -> EventSets {
-    let nothing = RangeSet::new();
-    combined(events, |tenant, set| set.intersection(other.get(&tenant).unwrap_or(&nothing)))
-}
-
-fn combined(events: &EventSets, with: impl Fn(TenantIndex, &RangeSet) -> RangeSet) -> EventSets {
-    let results = events.iter().map(|(tenant, set)| (*tenant, with(*tenant, set)));
-    results.filter(|(_, set)| !set.is_empty()).collect()
-}
-
 /// Returns all events that are due in a slice of time.
-pub fn all_due(script: &Script, due: &Range<UnixMicros>) -> EventSets {
-    let sets = seqs_due(script, due).filter(|(_, seqs)| !seqs.is_empty());
-    sets.map(|(tenant, seqs)| (tenant, RangeSet::of(seqs))).collect()
+pub fn all_due(script: &Script, due: &Range<UnixMicros>) -> TenantRanges {
+    seqs_due(script, due).map(|(tenant, seqs)| (tenant, RangeSet::of(seqs))).collect()
 }

@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 
 use crate::bulk::BulkEvent;
 use crate::pulse::Pulse;
+use crate::replay::{Doing, ReplayProgress};
+use crate::report::ReplaySummary;
 
 /// What a load has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +30,7 @@ pub struct Counts {
     pub failed_inserts: u64,
     /// Parts of the table, at the last look.
     pub parts: u64,
+    pub replay: ReplaySummary,
 }
 
 /// Counts what happens and shows it: on a terminal as a bar, elsewhere a line every ten seconds.
@@ -37,6 +40,8 @@ pub struct Progress {
     bar: ProgressBar,
     clock: Clock,
     next_line: i64,
+    /// Events that are known to be taken.
+    known: u64,
     is_shown: bool,
     metrics: Metrics,
 }
@@ -62,6 +67,7 @@ impl Progress {
             bar,
             clock,
             next_line,
+            known: done,
             is_shown,
             metrics,
         }
@@ -81,6 +87,7 @@ impl Progress {
                 self.metrics.confirmed.inc_by(inserted + found);
                 self.metrics.inserts.inc();
                 self.bar.inc(inserted + found);
+                self.known += inserted + found;
             }
             BulkEvent::Failed(failure) => {
                 self.counts.failed_inserts += 1;
@@ -89,29 +96,57 @@ impl Progress {
             BulkEvent::Pulse(pulse) => {
                 self.pulse = pulse;
                 self.metrics.see(pulse);
-                self.bar.set_message(format!(
-                    "{} parts, server {}",
-                    pulse.parts,
-                    BinaryBytes(pulse.memory_bytes)
-                ));
-                self.write_line();
+                let memory = BinaryBytes(pulse.memory_bytes);
+                let message = format!("{} parts, server {memory}", pulse.parts);
+                self.bar.set_message(message.clone());
+                self.write_line(&message);
             }
         }
     }
 
+    /// Takes how far a replay is. What it acknowledges is shown at once, and counted at its end.
+    pub fn replay(&mut self, state: &ReplayProgress) {
+        let doing = match state.doing {
+            Doing::Sending => "sending",
+            Doing::WaitingForRoom => "waiting for the consumer",
+            Doing::WaitingForWebhook => "refused by the webhook, trying again",
+            Doing::Draining => "waiting until all is read",
+        };
+        let message = format!("{doing}, {} on their way", state.fill.events());
+        self.bar.set_message(message.clone());
+        self.bar.set_position(self.known + state.acknowledged);
+        self.write_line(&message);
+    }
+
+    /// Counts what a replay has acknowledged at its end.
+    pub fn count_replayed(&mut self, acknowledged: u64) {
+        self.counts.replay.acknowledged += acknowledged;
+        self.count_known(acknowledged);
+    }
+
+    /// Counts events of a replay that were in doubt, and are in the table.
+    pub fn find_replayed(&mut self, found: u64) {
+        self.counts.replay.found += found;
+        self.count_known(found);
+    }
+
+    fn count_known(&mut self, events: u64) {
+        self.known += events;
+        self.metrics.confirmed.inc_by(events);
+        self.bar.set_position(self.known);
+    }
+
     /// Where nobody sees a bar, a line now and then tells that it goes on.
     #[expect(clippy::print_stderr, reason = "the story of a load, for who reads its log")]
-    fn write_line(&mut self) {
+    fn write_line(&mut self, message: &str) {
         if !self.is_shown || std::io::stderr().is_terminal() || self.clock.now() < self.next_line {
             return;
         }
         self.next_line = self.clock.now() + micros(LINE_INTERVAL);
         let (done, planned) = (self.bar.position(), self.bar.length().unwrap_or(0));
         eprintln!(
-            "{done} of {planned} events, {:.0}/s, {} parts, server {}, about {} s left",
+            "{done} of {planned} events, {:.0}/s, {message}, about {} s left",
             self.bar.per_sec(),
-            self.pulse.parts,
-            BinaryBytes(self.pulse.memory_bytes),
             self.bar.eta().as_secs()
         );
     }

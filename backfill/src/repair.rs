@@ -6,13 +6,12 @@ use std::{fmt, fs};
 use events::identity::TenantIndex;
 use harness::ledger::{IsRepair, LedgerWriter};
 use harness::plan::Plan;
-use harness::ranges::RangeSet;
+use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::BackfillError;
-use crate::piece::EventSets;
 
 /// Of a verifier's report, what a repair needs.
 #[derive(Debug, Deserialize)]
@@ -42,7 +41,7 @@ struct TenantFates {
 /// # Errors
 ///
 /// Returns [`BackfillError::Report`] if there is no such report, or it is of another run or form.
-pub fn read_lost(path: &Path, plan: &Plan) -> Result<EventSets, BackfillError> {
+pub fn read_lost(path: &Path, plan: &Plan) -> Result<TenantRanges, BackfillError> {
     let wrong = |fact: &'static str, source: Option<std::io::Error>| BackfillError::Report {
         path: path.to_owned(),
         fact,
@@ -57,21 +56,18 @@ pub fn read_lost(path: &Path, plan: &Plan) -> Result<EventSets, BackfillError> {
     if report.run_id != plan.spec.run_id {
         return Err(wrong("it is of another run", None));
     }
-    let mut lost = EventSets::new();
+    let mut lost = TenantRanges::new();
     for TenantAccount { tenant, fates } in report.tenants {
         let TenantFates { lost_before_nats, lost_after_nats, lost_somewhere } = fates;
         let ranges = [lost_before_nats, lost_after_nats, lost_somewhere].concat();
         let set: RangeSet = ranges.into_iter().map(|[start, end]| start..end).collect();
-        if set.is_empty() {
-            continue;
-        }
         let tenant = plan.script.tenants().find(|it| it.0 == tenant);
         let tenant = tenant.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
         let planned = plan.script.timeline(tenant).count();
         if set.ranges().last().is_some_and(|range| range.end > planned) {
             return Err(wrong("it has an event that the run has not", None));
         }
-        lost.insert(tenant, set);
+        set.ranges().iter().for_each(|range| lost.insert(tenant, range.clone()));
     }
     Ok(lost)
 }
@@ -91,14 +87,18 @@ impl RepairedLedgers {
     ///
     /// Returns [`BackfillError`] if another process writes to a ledger, or the file system
     /// refuses: then nothing may be sent.
-    pub fn write_ahead(dir: &RunDir, plan: &Plan, lost: &EventSets) -> Result<Self, BackfillError> {
+    pub fn write_ahead(
+        dir: &RunDir,
+        plan: &Plan,
+        lost: &TenantRanges,
+    ) -> Result<Self, BackfillError> {
         let were_closed = dir.read_ledger(plan)?.closed;
         let mut shards = Vec::new();
         for shard in 0..plan.spec.shards {
             let of_shard = |tenant: TenantIndex| u32::from(tenant.0) % plan.spec.shards == shard;
-            let own = lost.iter().filter(|(tenant, _)| of_shard(**tenant));
+            let own = lost.iter().filter(|(tenant, _)| of_shard(*tenant));
             let ledger = dir.open_ledger(&plan.spec, shard)?;
-            let written = ledger.reserve_again(own.map(|(it, set)| (*it, set)), IsRepair::Yes);
+            let written = ledger.reserve_again(own, IsRepair::Yes);
             written.map_err(|source| BackfillError::Ledger { source })?;
             shards.push(ledger);
         }

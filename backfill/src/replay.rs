@@ -34,7 +34,7 @@ pub use args::ReplayArgs;
 pub use pace::{Fill, Room, room};
 pub use pacer::{StreamWatch, Waited};
 
-use crate::chunk::{Chunk, chunks};
+use crate::chunk::{Chunk, chunks, due_of};
 use crate::error::BackfillError;
 use days::DayGroup;
 use pacer::Pacer;
@@ -201,7 +201,7 @@ impl<W: StreamWatch> Replay<W> {
     ) -> Result<Went, BackfillError> {
         let due = day..day + DAY_US;
         let script = &self.sender.plan().script;
-        let events = slice::of_time(script, &due, todo);
+        let events = due_of(script, &due, todo);
         if events.is_empty() {
             return Ok(Went::Through);
         }
@@ -210,7 +210,7 @@ impl<W: StreamWatch> Replay<W> {
             return Ok(Went::Stopped);
         }
         for slice in &slices {
-            let events = slice::of_time(&self.sender.plan().script, &slice.due, &events);
+            let events = due_of(&self.sender.plan().script, &slice.due, &events);
             if !events.is_empty() && self.send_slice(slice, &events, course).await? == Went::Stopped
             {
                 return Ok(Went::Stopped);

@@ -19,6 +19,7 @@ pub struct Summary {
     /// Events that were taken before this process began.
     pub acknowledged_before: u64,
     pub bulk: BulkSummary,
+    pub replay: ReplaySummary,
     pub duration_s: f64,
 }
 
@@ -35,6 +36,15 @@ pub struct BulkSummary {
     pub failed_inserts: u64,
     /// Parts of the table at the end.
     pub parts: u64,
+}
+
+/// What went through the pipeline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ReplaySummary {
+    /// Events that the webhook has acknowledged to this process.
+    pub acknowledged: u64,
+    /// Events in doubt that were looked up, and were in the table.
+    pub found: u64,
 }
 
 impl fmt::Display for Summary {
@@ -56,10 +66,17 @@ impl fmt::Display for Summary {
         if found > 0 {
             writeln!(f, "    found       {found:>13}  in doubt, and in the table already")?;
         }
+        let ReplaySummary { acknowledged, found } = self.replay;
+        if acknowledged + found > 0 {
+            writeln!(f, "    replayed    {acknowledged:>13}  through the pipeline")?;
+        }
+        if found > 0 {
+            writeln!(f, "    found       {found:>13}  in doubt, and come through all the same")?;
+        }
         if failed_inserts > 0 {
             writeln!(f, "  {failed_inserts} inserts failed; nothing of them was sent twice")?;
         }
-        let rate = inserted as f64 / self.duration_s.max(0.001);
+        let rate = (inserted + acknowledged) as f64 / self.duration_s.max(0.001);
         writeln!(f, "{:.1} s, {rate:.0} events/s", self.duration_s)
     }
 }

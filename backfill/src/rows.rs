@@ -3,9 +3,8 @@
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
+use harness::ranges::TenantRanges;
 use rayon::prelude::*;
-
-use crate::piece::EventSets;
 
 /// One row: which event, and when its request was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +18,11 @@ pub struct Slot {
 /// user and audit ID.
 ///
 /// Source: the sort key in `deploy/clickhouse/audit_logs.sql`.
-pub fn slots(script: &Script, events: &EventSets) -> Vec<Slot> {
-    let all: Vec<(TenantIndex, u64)> =
-        events.iter().flat_map(|(tenant, seqs)| seqs.iter().map(|seq| (*tenant, seq))).collect();
+pub fn slots(script: &Script, events: &TenantRanges) -> Vec<Slot> {
+    let all: Vec<(TenantIndex, u64)> = events
+        .iter()
+        .flat_map(|(tenant, seqs)| seqs.iter().map(move |seq| (tenant, seq)))
+        .collect();
     let slot = |(tenant, seq): (TenantIndex, u64)| {
         let facts = script.facts(tenant, Seq(seq)).expect("a row is of the plan");
         Slot { received_ms: facts.received.div_euclid(1_000), tenant, seq: Seq(seq) }

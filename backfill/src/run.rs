@@ -1,16 +1,23 @@
-//! A load from its first chunk to its summary.
+//! A load from its first event to its summary: old days straight into the table, then new days
+//! through the pipeline.
 
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use events::identity::TenantIndex;
 use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::Clock;
-use harness::ledger::LedgerWriter;
+use harness::jetstream::AuditStream;
+use harness::ledger::{Account, LedgerWriter};
 use harness::metrics::{MetricsServer, process_registry};
 use harness::plan::{Plan, Span};
+use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
+use harness::webhook::Webhook;
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
 use crate::chunk::{Chunk, chunks};
@@ -19,11 +26,13 @@ use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
 use crate::native::BlockColumns;
-use crate::piece::{EventSets, Piece, count, pieces_left, pieces_of};
+use crate::piece::{Piece, pieces_left, pieces_of};
 use crate::progress::Progress;
 use crate::repair::{RepairSummary, RepairedLedgers};
+use crate::replay::{Replay, ReplayOptions};
+use crate::replay_all::{Replaying, replay_all};
 use crate::report::{BulkSummary, Summary};
-use crate::survey::Survey;
+use crate::survey::{Survey, survey};
 
 /// How a history is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +54,30 @@ pub struct Surveyed {
     pub surveys: Vec<Survey>,
 }
 
+/// The pipeline that the last days go through.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub webhook: Webhook,
+    pub stream: AuditStream,
+    pub options: ReplayOptions,
+    /// The table is still, if it has not grown for as long.
+    pub settle: Duration,
+}
+
 impl Surveyed {
+    /// Asks servers what they are like.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] of the first that does not answer.
+    pub async fn ask(servers: Vec<ClickHouse>) -> Result<Self, ClickHouseError> {
+        let mut surveys = Vec::new();
+        for server in &servers {
+            surveys.push(survey(server).await?);
+        }
+        Ok(Self { servers, surveys })
+    }
+
     /// The columns that every server lets itself be sent.
     pub fn columns(&self) -> BlockColumns {
         let takes_materialized = self.surveys.iter().all(|survey| survey.takes_materialized);
@@ -56,13 +88,11 @@ impl Surveyed {
 
     /// What each server says of itself, for a forecast.
     pub fn forecasts(&self) -> Vec<ServerForecast> {
-        let pairs = self.servers.iter().zip(&self.surveys);
-        pairs
-            .map(|(server, survey)| ServerForecast {
-                url: server.url.clone(),
-                survey: survey.clone(),
-            })
-            .collect()
+        let forecast = |(server, survey): (&ClickHouse, &Survey)| ServerForecast {
+            url: server.url.clone(),
+            survey: survey.clone(),
+        };
+        self.servers.iter().zip(&self.surveys).map(forecast).collect()
     }
 
     /// How many parts a partition may have on each of the servers.
@@ -70,19 +100,6 @@ impl Surveyed {
         let limits = self.surveys.iter().map(Survey::parts_per_partition_max);
         limits.min().unwrap_or(u64::MAX)
     }
-}
-
-/// Asks servers what they are like.
-///
-/// # Errors
-///
-/// Returns [`ClickHouseError`] of the first that does not answer.
-pub async fn survey_all(servers: Vec<ClickHouse>) -> Result<Surveyed, ClickHouseError> {
-    let mut surveys = Vec::new();
-    for server in &servers {
-        surveys.push(crate::survey::survey(server).await?);
-    }
-    Ok(Surveyed { servers, surveys })
 }
 
 /// Brings all that is left of a recorded history to its place, and writes the summary.
@@ -93,50 +110,100 @@ pub async fn survey_all(servers: Vec<ClickHouse>) -> Result<Surveyed, ClickHouse
 pub async fn load(
     recorded: &Recorded,
     to: &Surveyed,
+    pipeline: Option<Pipeline>,
     clock: Clock,
     shutdown: Shutdown,
     options: LoadOptions,
 ) -> Result<Summary, BackfillError> {
-    let Recorded { plan, before, .. } = recorded;
+    let Recorded { plan, before, ledger, .. } = recorded;
+    let begun = clock.now();
+    let acknowledged = |account: &Account| account.acknowledged.count();
+    let acknowledged_before = before.accounts.iter().map(acknowledged).sum::<u64>();
+    let planned = plan.script.planned();
+    let mut progress = Progress::start(planned, acknowledged_before, clock, !options.quiet);
+    let _metrics = serve_metrics(&progress, options.metrics).await?;
     let chunks = bulk_chunks(plan, options);
     let pieces = pieces_left(&plan.script, &chunks, before);
-    let planned: u64 = chunks.iter().map(|chunk| chunk.rows).sum();
-    let left: u64 = pieces.iter().map(|piece| piece.rows).sum();
-    let begun = clock.now();
-    let mut progress = Progress::start(planned, planned - left, clock, !options.quiet);
-    let _metrics = serve_metrics(&progress, options.metrics).await?;
-    let loading = Loading { plan, ledger: Some(&recorded.ledger), to, clock, options };
-    let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
+    let loading = Loading { plan, ledger: Some(ledger), to, clock, options };
+    let mut result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
+    if result.is_ok() && shutdown.stop() == Stop::No {
+        result = match pipeline {
+            Some(pipeline) => send(recorded, to, pipeline, clock, &shutdown, &mut progress).await,
+            None => Ok(()),
+        };
+    }
     progress.finish();
     // Also after a failure: what was not begun is unsent, and the ledger says so.
-    recorded.ledger.close().map_err(|source| BackfillError::Ledger { source })?;
+    ledger.close().map_err(|source| BackfillError::Ledger { source })?;
     result?;
     let counts = progress.counts();
-    let acknowledged_before =
-        before.accounts.iter().map(|account| account.acknowledged.count()).sum::<u64>();
+    let days = match plan.spec.span {
+        Span::History { days, .. } => days,
+        Span::Live => 0,
+    };
+    let bulk = BulkSummary {
+        planned: chunks.iter().map(|chunk| chunk.rows).sum(),
+        inserted: counts.inserted,
+        found: counts.found,
+        inserts: counts.inserts,
+        failed_inserts: counts.failed_inserts,
+        parts: counts.parts,
+    };
+    let now = counts.inserted + counts.found + counts.replay.acknowledged + counts.replay.found;
     let summary = Summary {
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
         stopped: shutdown.stop() != Stop::No,
-        days: match plan.spec.span {
-            Span::History { days, .. } => days,
-            Span::Live => 0,
-        },
-        planned: plan.script.planned(),
-        acknowledged: acknowledged_before + counts.inserted + counts.found,
+        days,
+        planned,
+        acknowledged: acknowledged_before + now,
         acknowledged_before,
-        bulk: BulkSummary {
-            planned,
-            inserted: counts.inserted,
-            found: counts.found,
-            inserts: counts.inserts,
-            failed_inserts: counts.failed_inserts,
-            parts: counts.parts,
-        },
+        bulk,
+        replay: counts.replay,
         duration_s: seconds(clock.now() - begun),
     };
     recorded.dir.write_json("summary-0.json", &summary)?;
     Ok(summary)
+}
+
+/// Sends what is left of the last days through the pipeline.
+async fn send(
+    recorded: &Recorded,
+    to: &Surveyed,
+    pipeline: Pipeline,
+    clock: Clock,
+    shutdown: &Shutdown,
+    progress: &mut Progress,
+) -> Result<(), BackfillError> {
+    let Recorded { plan, before, ledger, .. } = recorded;
+    let left =
+        piped(plan, before.accounts.iter(), |account, all| all.difference(&account.acknowledged));
+    if left.is_empty() {
+        return Ok(());
+    }
+    let doubtful =
+        piped(plan, before.accounts.iter(), |account, all| account.unknown().intersection(all));
+    let Pipeline { webhook, stream, options, settle } = pipeline;
+    let ledger = Arc::clone(ledger);
+    let replay =
+        Replay::start(plan.clone(), webhook, Arc::clone(&ledger), stream, clock, options).await?;
+    let servers = &to.servers;
+    let replaying = Replaying { plan, servers, ledger: &ledger, clock, shutdown, settle };
+    replay_all(replay, replaying, left, doubtful, progress).await
+}
+
+/// Returns sets of those events that go through the pipeline, of each tenant's account one.
+fn piped<'a>(
+    plan: &Plan,
+    accounts: impl Iterator<Item = &'a Account>,
+    set: impl Fn(&Account, &RangeSet) -> RangeSet,
+) -> TenantRanges {
+    let of = |(tenant, account): (TenantIndex, &Account)| {
+        let timeline = plan.script.timeline(tenant);
+        let all: Range<u64> = timeline.count_before(plan.piped_from)..timeline.count();
+        (tenant, set(account, &RangeSet::of(all)))
+    };
+    plan.script.tenants().zip(accounts).map(of).collect()
 }
 
 /// Cuts the part of a history that goes straight into the table.
@@ -157,7 +224,7 @@ fn rows_max(options: LoadOptions) -> u64 {
 /// Returns [`BackfillError`] if it cannot go on. Whatever it is, the same command goes on later.
 pub async fn repair(
     (dir, plan): (&RunDir, &Plan),
-    lost: &EventSets,
+    lost: &TenantRanges,
     to: &Surveyed,
     clock: Clock,
     shutdown: Shutdown,
@@ -167,7 +234,7 @@ pub async fn repair(
     let days = midnight(plan.start)..midnight(plan.end - 1) + DAY_US;
     let chunks = chunks(&plan.script, &days, rows_max(options));
     let pieces = pieces_of(&plan.script, &chunks, lost);
-    let mut progress = Progress::start(count(lost), 0, clock, !options.quiet);
+    let mut progress = Progress::start(lost.count(), 0, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
     let loading = Loading { plan, ledger: None, to, clock, options };
     let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
@@ -178,7 +245,7 @@ pub async fn repair(
     Ok(RepairSummary {
         run_id: plan.spec.run_id,
         stopped: shutdown.stop() != Stop::No,
-        lost: count(lost),
+        lost: lost.count(),
         sent: counts.inserted,
         found: counts.found,
     })
@@ -201,6 +268,9 @@ impl Loading<'_> {
         shutdown: Shutdown,
         progress: &mut Progress,
     ) -> Result<(), BackfillError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
         let Self { plan, ledger, to, clock, options } = self;
         let columns = to.columns();
         let limit = options.parts_per_partition_max;

@@ -17,7 +17,7 @@ use crate::table::{
 #[derive(Debug, Clone, Args)]
 pub struct ClickHouseArgs {
     /// Address of ClickHouse's HTTP interface.
-    #[arg(long = "clickhouse", env = "CLICKHOUSE_URL", value_name = "URL")]
+    #[arg(id = "clickhouse", long, env = "CLICKHOUSE_URL", value_name = "URL")]
     #[arg(value_delimiter = ',')]
     pub urls: Vec<String>,
     /// ClickHouse user.

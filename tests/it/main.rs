@@ -10,6 +10,7 @@ mod metrics;
 mod proxied;
 mod proxy;
 mod refusals;
+mod replay;
 mod restarted;
 mod stack;
 mod stream;

@@ -1,8 +1,10 @@
 //! The flags of the part of a history that goes through the pipeline.
 
+use std::time::Duration;
+
 use clap::Args;
 use harness::jetstream::NatsArgs;
-use harness::quantity::parse_rate;
+use harness::quantity::{parse_duration, parse_rate};
 use harness::webhook::WebhookArgs;
 
 use super::ReplayOptions;
@@ -25,6 +27,10 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "EVENTS", default_value_t = 50_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub lag_max: u64,
+    /// Before events in doubt are looked up, the table must not have grown for as long. Longer than
+    /// the aggregator's batch timeout.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub replay_settle: Duration,
 }
 
 impl ReplayArgs {
@@ -45,6 +51,10 @@ impl ReplayArgs {
 
 /// Some slices fit into the usual limit, so that the next one is sent while the last one is read.
 const SLICE_EVENTS: u64 = 10_000;
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map(Duration::from_micros)
+}
 
 fn whole_rate(text: &str) -> Result<u64, String> {
     match parse_rate(text)? / 1_000 {

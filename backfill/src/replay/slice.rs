@@ -1,33 +1,11 @@
 //! What is sent at once: slices of a day, as batches, in portions that the pipeline has room for.
 //! Pure.
 
-use std::ops::Range;
-
-use events::identity::{Seq, TenantIndex};
+use events::identity::Seq;
 use events::script::Script;
 use events::timeline::UnixMicros;
 use harness::ranges::TenantRanges;
 use harness::sender::{Batch, Origin, Seqs};
-
-/// Returns what is due in a slice of time, of what is to be sent.
-pub(crate) fn of_time(
-    script: &Script,
-    due: &Range<UnixMicros>,
-    todo: &TenantRanges,
-) -> TenantRanges {
-    let mut slice = TenantRanges::new();
-    for (tenant, set) in todo.iter() {
-        for range in set.overlapping(&seqs_of(script, tenant, due)) {
-            slice.insert(tenant, range);
-        }
-    }
-    slice
-}
-
-fn seqs_of(script: &Script, tenant: TenantIndex, due: &Range<UnixMicros>) -> Range<u64> {
-    let timeline = script.timeline(tenant);
-    timeline.count_before(due.start)..timeline.count_before(due.end)
-}
 
 /// Returns batches of events, the one that begins with the oldest event first. They are to be sent
 /// at once.
@@ -102,7 +80,9 @@ pub(crate) fn spread(batches: &mut [Batch], from: UnixMicros, rate: Option<u64>)
 mod tests {
     use super::*;
     use crate::chunk::chunks;
+    use crate::chunk::due_of;
     use crate::replay::tests::plan;
+    use events::identity::TenantIndex;
 
     fn all(script: &Script) -> TenantRanges {
         let mut all = TenantRanges::new();
@@ -128,7 +108,7 @@ mod tests {
         todo.subtract(&done);
         let mut seen = TenantRanges::new();
         for chunk in chunks(&plan.script, &(plan.start..plan.end), 3_000) {
-            let slice = of_time(&plan.script, &chunk.due, &todo);
+            let slice = due_of(&plan.script, &chunk.due, &todo);
             let batches = batches(&plan.script, &slice, 70);
             assert_eq!(seqs(&batches), slice);
             assert_eq!(count(&batches), slice.count());

@@ -1,0 +1,133 @@
+//! The last days of a history through the pipeline, until each event is acknowledged or found.
+//!
+//! What ends without an answer may be in the pipeline, or nowhere. Once the pipeline has read all
+//! that it holds and the table does not grow any more, the table is asked for it, and what it lacks
+//! is sent again: within the stream's duplicate window a message that is on its way all the same
+//! is stored once.
+
+use std::time::Duration;
+
+use harness::clickhouse::ClickHouse;
+use harness::clock::{Clock, micros};
+use harness::ledger::{LedgerWriter, Settlement};
+use harness::plan::Plan;
+use harness::ranges::TenantRanges;
+use harness::shutdown::{Shutdown, Stop};
+use harness::stored::{read_rows, read_stored};
+
+use crate::error::BackfillError;
+use crate::progress::Progress;
+use crate::replay::{Replay, StreamWatch, Waited};
+
+/// What a replay needs beside what it sends with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replaying<'r> {
+    pub(crate) plan: &'r Plan,
+    pub(crate) servers: &'r [ClickHouse],
+    pub(crate) ledger: &'r LedgerWriter,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: &'r Shutdown,
+    /// The table is still, if it has not grown for as long.
+    pub(crate) settle: Duration,
+}
+
+/// Sends `left`, of which `doubtful` may have been sent before. Ends early if asked to stop.
+///
+/// # Errors
+///
+/// Returns [`BackfillError`] if it cannot go on.
+pub(crate) async fn replay_all<W: StreamWatch>(
+    mut replay: Replay<W>,
+    with: Replaying<'_>,
+    mut left: TenantRanges,
+    mut doubtful: TenantRanges,
+    progress: &mut Progress,
+) -> Result<(), BackfillError> {
+    for _ in 0..ROUNDS_MAX {
+        if !doubtful.is_empty() {
+            if drain(&mut replay, with, progress).await? == Waited::Stopped {
+                return Ok(());
+            }
+            let found = with.find(&doubtful).await?;
+            progress.find_replayed(found.count());
+            left.subtract(&found);
+        }
+        let replayed =
+            replay.send(&left, with.shutdown, &mut |state| progress.replay(state)).await?;
+        progress.count_replayed(replayed.acknowledged);
+        if replayed.stopped || replayed.doubtful.is_empty() {
+            // Done is what the consumer has read, or nothing more is wanted.
+            if !replayed.stopped {
+                drain(&mut replay, with, progress).await?;
+            }
+            return Ok(());
+        }
+        (left, doubtful) = (replayed.doubtful.clone(), replayed.doubtful);
+    }
+    Err(BackfillError::StillDoubtful { events: doubtful.count() })
+}
+
+async fn drain<W: StreamWatch>(
+    replay: &mut Replay<W>,
+    with: Replaying<'_>,
+    progress: &mut Progress,
+) -> Result<Waited, BackfillError> {
+    replay.drain(with.shutdown, &mut |state| progress.replay(state)).await
+}
+
+impl Replaying<'_> {
+    /// Waits until the table does not grow any more, and returns which of some events it has; they
+    /// are settled.
+    async fn find(self, doubtful: &TenantRanges) -> Result<TenantRanges, BackfillError> {
+        self.await_stillness().await?;
+        let received = self.plan.piped_from..self.plan.end;
+        let mut found = doubtful.clone();
+        let mut missing = doubtful.clone();
+        for server in self.servers {
+            let stored = read_stored(server, &self.plan.script, Some(&received)).await?;
+            let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
+            missing.subtract(&stored.collect());
+        }
+        found.subtract(&missing);
+        for (tenant, set) in found.iter() {
+            for range in set.ranges() {
+                self.ledger.settle(tenant, range.clone(), Settlement::Acknowledged);
+            }
+        }
+        self.ledger.flush().map_err(|source| BackfillError::Ledger { source })?;
+        Ok(found)
+    }
+
+    /// Waits until no server has got rows for longer than the aggregator holds a batch back, or the
+    /// user asks to stop.
+    async fn await_stillness(self) -> Result<(), BackfillError> {
+        let mut shutdown = self.shutdown.clone();
+        let begun = self.clock.now();
+        let mut last = (0, begun);
+        loop {
+            let mut rows = 0;
+            for server in self.servers {
+                rows += read_rows(server).await?;
+            }
+            let now = self.clock.now();
+            if rows != last.0 {
+                last = (rows, now);
+            }
+            let is_still = now - last.1 >= micros(self.settle);
+            if is_still || now - begun >= micros(SETTLE_WAIT_MAX) || shutdown.stop() != Stop::No {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = shutdown.asked(Stop::Drain) => {}
+            }
+        }
+    }
+}
+
+/// A table that others write to as well is never still: then this must be long enough.
+const SETTLE_WAIT_MAX: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(500);
+
+/// How often what is in doubt is sent again.
+const ROUNDS_MAX: u32 = 5;

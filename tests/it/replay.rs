@@ -1,0 +1,82 @@
+//! The last days of a history through the pipeline, the days before straight into the table.
+
+use std::process::Stdio;
+
+use crate::stack::{Stack, wait_until};
+
+/// Ten days of history, of which the last four are replayed.
+fn args(events: &str) -> [&str; 10] {
+    let which = ["run", "history.yaml", "--events", events, "--days", "10"];
+    let [a, b, c, d, e, f] = which;
+    [a, b, c, d, e, f, "--replay-from-day", "4", "--out", "run"]
+}
+
+fn stack_with_profile() -> Stack {
+    let stack = Stack::up(&[]);
+    let profile = stack.profile(1, 1, 100);
+    std::fs::rename(profile, stack.path("history.yaml")).unwrap();
+    stack
+}
+
+fn check(stack: &Stack, events: u64) {
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
+    for count in ["planned", "acknowledged", "stored", "rows"] {
+        assert_eq!(report["totals"][count], events, "{count}: {}", report["totals"]);
+    }
+}
+
+#[test]
+fn old_days_go_straight_new_ones_through_the_pipeline_and_each_into_its_partition() {
+    let stack = stack_with_profile();
+    let output = stack.run("auditstorm-backfill", &args("30000"));
+    assert!(output.status.success(), "{output:?}");
+    check(&stack, 30_000);
+    // The aggregator adds keys of its own: what went through it has them.
+    let piped = "JSONHas(event_json, 'end_to_end_latency_seconds')";
+    let days = format!(
+        "SELECT _partition_id = formatDateTime(timestamp, '%Y%m%d') AS is_its_day, \
+         timestamp >= toStartOfDay(now()) - INTERVAL 4 DAY AS is_new, {piped} AS piped, \
+         uniqExact(toDate(timestamp)) FROM audit.audit_logs GROUP BY ALL ORDER BY ALL"
+    );
+    assert_eq!(stack.ask(&days), "1\t0\t0\t6\n1\t1\t1\t4");
+}
+
+#[test]
+fn a_replay_that_is_killed_goes_on_and_sends_nothing_twice() {
+    let stack = stack_with_profile();
+    let rows = "SELECT count() FROM audit.audit_logs WHERE \
+                timestamp >= toStartOfDay(now()) - INTERVAL 4 DAY";
+    for kill in 1..=3u64 {
+        let mut args = args("60000").to_vec();
+        args.extend(["--replay-rate", "4000/s", "--replay-settle", "4s"]);
+        let mut command = stack.command("auditstorm-backfill", &args);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("events come through", || {
+            assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
+            stack.ask(rows).parse::<u64>().unwrap() > kill * 3_000
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let last = [&args("60000")[..], &["--replay-settle", "4s"]].concat();
+    let output = stack.run("auditstorm-backfill", &last);
+    assert!(output.status.success(), "{output:?}");
+    check(&stack, 60_000);
+}
+
+#[test]
+fn a_replay_needs_a_pipeline_and_says_so_before_it_begins() {
+    let stack = stack_with_profile();
+    for (missing, expected) in [
+        ("VECTOR_WEBHOOK_URL", "name its webhook with --webhook or VECTOR_WEBHOOK_URL"),
+        ("NATS_URL", "name its NATS with --nats or NATS_URL"),
+    ] {
+        let mut command = stack.command("auditstorm-backfill", &args("1000"));
+        let output = command.env_remove(missing).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert!(!stack.path("run").exists());
+}
