@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use events::script::Script;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::{Clock, micros};
-use harness::ledger::{LedgerWriter, Settlement};
+use harness::ledger::{IsRepair, LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
 use harness::shutdown::{Shutdown, Stop};
@@ -45,6 +46,8 @@ pub struct Destination<'d> {
     pub servers: &'d [ClickHouse],
     /// The columns that are sent.
     pub columns: &'d BlockColumns,
+    /// What one server has taken comes to the others later.
+    pub is_replicated: bool,
 }
 
 /// What happened on the way.
@@ -86,7 +89,10 @@ impl Bulk<'_> {
         let Self { plan, to, clock, .. } = self;
         let hand = Hand { plan, to, clock };
         if pieces.iter().any(|piece| piece.is_doubtful) {
-            hand.await_silence(Inserts::OfRun).await?;
+            tokio::select! {
+                silence = hand.await_silence(Inserts::OfRun) => silence?,
+                () = shutdown.asked(Stop::Drain) => return Ok(()),
+            }
         }
         let mut loader = Loader::new(pieces, self, each);
         let mut pulses = PulseWatch::start(to.servers);
@@ -150,19 +156,16 @@ impl Hand<'_> {
         let was_doubtful = piece.is_doubtful;
         let absent = if was_doubtful {
             self.await_silence(Inserts::Named(&piece.doubts)).await?;
-            missing(self.plan, piece, self.to.servers).await?
+            missing(self.plan, piece, self.to).await?
         } else {
-            piece.events.clone()
+            piece.events(&self.plan.script)
         };
         let inserted = absent.count();
         if inserted > 0 {
             self.insert(piece, &absent).await?;
         }
         // A server that remembers tokens may have taken it for a repetition.
-        if inserted > 0
-            && was_doubtful
-            && !missing(self.plan, piece, self.to.servers).await?.is_empty()
-        {
+        if inserted > 0 && was_doubtful && !missing(self.plan, piece, self.to).await?.is_empty() {
             piece.swallowed += 1;
             let error = BackfillError::Swallowed { rows: piece.rows };
             return Err(Trouble { failure: Failure::Passing, error });
@@ -174,8 +177,7 @@ impl Hand<'_> {
         let run_id = self.plan.spec.run_id;
         let (query_id, token) = (piece.query_id(run_id), piece.token(run_id, absent));
         let servers = self.to.servers;
-        let turn = usize::try_from(piece.due.start / TURN_US).unwrap_or(0);
-        let server = &servers[(turn + piece.attempts as usize) % servers.len()];
+        let server = &servers[(piece.turn + piece.attempts as usize) % servers.len()];
         piece.attempts += 1;
         piece.is_doubtful = true;
         piece.doubts.push(query_id.clone());
@@ -215,6 +217,7 @@ impl From<Trouble> for BackfillError {
 
 /// Decides which piece is next, and what follows from how it ended.
 struct Loader<'l, E> {
+    plan: &'l Plan,
     queue: VecDeque<Piece>,
     /// Pieces that wait until a time, to be tried again.
     parked: Vec<(UnixMicros, Piece)>,
@@ -224,7 +227,12 @@ struct Loader<'l, E> {
     governor: Governor,
     /// When the limit on rows lets the next piece go.
     free_at: UnixMicros,
+    /// When something last went on: an insert was confirmed, or nothing stood in its way.
     confirmed_at: UnixMicros,
+    /// Pieces that were begun.
+    taken: usize,
+    /// Parts of the partition that has most.
+    parts: u64,
     last_error: Option<BackfillError>,
     failure: Option<BackfillError>,
     each: E,
@@ -232,8 +240,9 @@ struct Loader<'l, E> {
 
 impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
     fn new(pieces: Vec<Piece>, bulk: Bulk<'l>, each: E) -> Self {
-        let Bulk { ledger, clock, options, .. } = bulk;
+        let Bulk { plan, ledger, clock, options, .. } = bulk;
         Self {
+            plan,
             queue: pieces.into(),
             parked: Vec::new(),
             ledger,
@@ -242,6 +251,8 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             governor: Governor::new(options.limits),
             free_at: clock.now(),
             confirmed_at: clock.now(),
+            taken: 0,
+            parts: 0,
             last_error: None,
             failure: None,
             each,
@@ -280,6 +291,11 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             None
         };
         let Some(mut piece) = next else { return Ok(None) };
+        let is_first = piece.attempts == 0;
+        if is_first && self.parked.is_empty() {
+            // Who limits the rate waits by himself.
+            self.confirmed_at = now;
+        }
         // Cuts are made at full minutes, so a piece may be somewhat larger than it should be.
         while piece.rows > self.governor.rows() * 5 / 4
             && let Some([first, second]) = piece.halves(&plan.script)
@@ -287,15 +303,28 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             self.queue.push_front(second);
             piece = first;
         }
-        if let Some(limit) = self.options.rows_per_second_max {
+        if let Some(limit) = self.options.rows_per_second_max.filter(|_| is_first) {
             let taken_us = i64::try_from(piece.rows * 1_000_000 / limit).unwrap_or(i64::MAX);
             self.free_at = self.free_at.max(now - SECOND_US).saturating_add(taken_us);
         }
-        if let Some(ledger) = self.ledger.filter(|_| !piece.is_doubtful) {
-            let reserved = ledger.reserve(&piece.due);
-            reserved.map_err(|source| BackfillError::Ledger { source })?;
+        if is_first {
+            self.taken += 1;
+            piece.turn = self.taken;
         }
+        self.reserve(&mut piece, &plan.script)?;
         Ok(Some(piece))
+    }
+
+    /// Writes down that the events of a piece are begun, before they are.
+    fn reserve(&self, piece: &mut Piece, script: &Script) -> Result<(), BackfillError> {
+        let Some(ledger) = self.ledger.filter(|_| !piece.is_reserved) else { return Ok(()) };
+        piece.is_reserved = true;
+        let reserved = if piece.is_whole() {
+            ledger.reserve(&piece.due)
+        } else {
+            ledger.reserve_again(piece.events(script).iter(), IsRepair::No)
+        };
+        reserved.map_err(|source| BackfillError::Ledger { source })
     }
 
     fn settle(&mut self, Brought { piece, result }: Brought) -> Result<(), BackfillError> {
@@ -304,6 +333,8 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             Ok(Arrival { inserted }) => {
                 self.record(&piece)?;
                 self.confirmed_at = now;
+                // Patience was lost too early.
+                self.failure.take_if(|it| matches!(it, BackfillError::NoProgress { .. }));
                 self.governor.confirm();
                 (self.each)(BulkEvent::Confirmed { inserted, found: piece.rows - inserted });
             }
@@ -325,11 +356,11 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
     /// Writes down that the events of a piece are in the table.
     fn record(&self, piece: &Piece) -> Result<(), BackfillError> {
         let Some(ledger) = self.ledger else { return Ok(()) };
-        if piece.is_whole {
+        if piece.is_whole() {
             let settled = ledger.settle_slice(&piece.due, Settlement::Acknowledged);
             return settled.map_err(|source| BackfillError::Ledger { source });
         }
-        for (tenant, seqs) in piece.events.iter() {
+        for (tenant, seqs) in piece.events(&self.plan.script).iter() {
             for range in seqs.ranges() {
                 ledger.settle(tenant, range.clone(), Settlement::Acknowledged);
             }
@@ -338,16 +369,20 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
     }
 
     fn look(&mut self, pulse: Pulse) {
+        self.parts = pulse.parts_in_partition_max;
         (self.each)(BulkEvent::Pulse(pulse));
         self.lose_patience(self.clock.now());
     }
 
     fn lose_patience(&mut self, now: UnixMicros) {
-        // Who limits the rate waits by himself.
-        let since = self.confirmed_at.max(self.free_at);
-        if self.failure.is_none() && now - since > micros(self.options.patience) {
+        if self.failure.is_none() && now - self.confirmed_at > micros(self.options.patience) {
             let seconds = self.options.patience.as_secs();
-            let source = self.last_error.take().map(Box::new);
+            let (parts, limit) = (self.parts, self.options.parts_per_partition_max);
+            let source = match self.last_error.take() {
+                Some(error) => Some(Box::new(error)),
+                None if parts >= limit => Some(Box::new(BackfillError::PartsStay { parts, limit })),
+                None => None,
+            };
             self.failure = Some(BackfillError::NoProgress { seconds, source });
         }
     }
@@ -361,6 +396,3 @@ fn backoff(attempts: u32) -> Duration {
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const SECOND_US: i64 = 1_000_000;
-
-/// Pieces of different hours go to different servers.
-const TURN_US: i64 = 60_000_000;

@@ -30,12 +30,16 @@ pub fn chunks(script: &Script, within: &Range<UnixMicros>, rows_max: u64) -> Vec
     while day < within.end {
         let day_end = (day + DAY_US).min(within.end);
         let total = due_before(script, day_end) - before;
-        let slices = total.div_ceil(rows_max.max(1));
+        let slices = total.div_ceil(rows_max.max(1)).min(MINUTES_PER_DAY);
         let mut from = day;
         for slice in 1..=slices {
-            let share = before + total * slice / slices;
-            let until =
-                if slice == slices { day_end } else { minute_of(script, from, day_end, share) };
+            let share = u128::from(total) * u128::from(slice) / u128::from(slices);
+            let share = before + u64::try_from(share).expect("a part of a u64");
+            let until = if slice == slices {
+                day_end
+            } else {
+                first_of(script, &(from..day_end), share, MINUTE_US)
+            };
             let rows = due_before(script, until) - due_before(script, from);
             if rows > 0 {
                 let index = u32::try_from(chunks.len()).expect("fewer than 2^32 chunks");
@@ -74,34 +78,39 @@ pub fn due_of(script: &Script, due: &Range<UnixMicros>, events: &TenantRanges) -
     slice
 }
 
-/// Cuts a slice of time at the full minute that best halves its events; `None` if there is none
-/// in it.
+/// Cuts a slice of time where it best halves its events: at a full minute if there is one in it,
+/// else at a full millisecond; `None` if there is no such.
 pub fn halves(script: &Script, due: &Range<UnixMicros>) -> Option<[Range<UnixMicros>; 2]> {
     let (before, after) = (due_before(script, due.start), due_before(script, due.end));
-    let middle = minute_of(script, due.start, due.end, before + (after - before) / 2);
-    let is_inside = due.start < middle && middle < due.end;
-    is_inside.then_some([due.start..middle, middle..due.end])
+    let half = before + (after - before) / 2;
+    let middle = |unit_us| first_of(script, due, half, unit_us);
+    let is_inside = |at: &UnixMicros| due.start < *at && *at < due.end;
+    let middle = [MINUTE_US, MILLISECOND_US].into_iter().map(middle).find(is_inside)?;
+    Some([due.start..middle, middle..due.end])
 }
 
 fn due_before(script: &Script, at: UnixMicros) -> u64 {
     script.tenants().map(|tenant| script.timeline(tenant).count_before(at)).sum()
 }
 
-/// Returns the first full minute in a part of a day before which `count` events are due.
-fn minute_of(script: &Script, from: UnixMicros, until: UnixMicros, count: u64) -> UnixMicros {
-    let (mut below, mut above) = (0, (until - from) / MINUTE_US);
+/// Returns the first moment, at a full unit from the start of a slice, before which `count` events
+/// are due.
+fn first_of(script: &Script, due: &Range<UnixMicros>, count: u64, unit_us: i64) -> UnixMicros {
+    let (mut below, mut above) = (0, (due.end - due.start) / unit_us);
     while below < above {
         let middle = below + (above - below) / 2;
-        if due_before(script, from + middle * MINUTE_US) >= count {
+        if due_before(script, due.start + middle * unit_us) >= count {
             above = middle;
         } else {
             below = middle + 1;
         }
     }
-    from + above * MINUTE_US
+    due.start + above * unit_us
 }
 
 const MINUTE_US: i64 = 60_000_000;
+const MILLISECOND_US: i64 = 1_000;
+const MINUTES_PER_DAY: u64 = 1_440;
 
 #[cfg(test)]
 mod tests {

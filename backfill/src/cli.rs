@@ -13,14 +13,15 @@ use harness::jetstream::AuditStream;
 use harness::plan::{DeliveryPath, Plan, Targets};
 use harness::quantity::parse_duration;
 use harness::run_dir::RunDir;
-use harness::shutdown::Shutdown;
+use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
 use serde::Serialize;
 
+use crate::chunk::{Chunk, seqs_due};
 use crate::error::BackfillError;
 use crate::forecast::{Objection, forecast};
-use crate::history::HistoryArgs;
-use crate::probe::probe;
+use crate::history::{HistoryArgs, Recorded};
+use crate::probe::{ProbeError, probe};
 use crate::repair::read_lost;
 use crate::replay::ReplayArgs;
 use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
@@ -101,7 +102,7 @@ struct Run {
 struct LoadArgs {
     /// Rows of an insert at most. Less are sent at once while the server is short of memory.
     #[arg(long, default_value_t = 100_000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     rows_per_insert: u64,
     /// Inserts under way at once, at most. Fewer are, while the server complains.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -114,7 +115,7 @@ struct LoadArgs {
     #[arg(long, value_name = "PARTS", value_parser = clap::value_parser!(u64).range(2..))]
     parts_per_partition: Option<u64>,
     /// Gives up after as long without a confirmed insert.
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
     patience: Duration,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
@@ -163,25 +164,39 @@ pub fn main() -> Exit {
 async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
-    let to = reach(&args.clickhouse).await?;
-    let mut targets = targets(&to);
-    if args.history.replay_days()? > 0 {
-        targets.webhook = args.replay.webhook().map(WebhookArgs::shown);
-    }
-    let plan = args.history.plan(targets, &clock)?;
-    let options = args.load.options();
-    refuse_what_cannot_work(&plan, &to, options, clock)?;
-    let pipeline = match plan.path() {
-        DeliveryPath::Bulk => None,
-        DeliveryPath::Pipeline | DeliveryPath::Both => Some(open(&args.replay, &plan).await?),
+    let mut stopping = shutdown.clone();
+    let (plan, to, pipeline) = tokio::select! {
+        prepared = prepare(args, &clock) => prepared?,
+        () = stopping.asked(Stop::Drain) => return Err(BackfillError::Stopped),
     };
+    let options = args.load.options();
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
-    let summary = load(&recorded, &to, pipeline, clock, shutdown, options).await?;
+    let chunks = bulk_chunks(&recorded.plan, options);
+    refuse_what_cannot_work(&recorded, &chunks, &to, clock)?;
+    let summary = load(&recorded, &chunks, &to, pipeline, clock, shutdown, options).await?;
     print(&summary, args.json);
     if !args.json {
         println!("recorded in {}", recorded.dir.path().display());
     }
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+/// Makes the plan, and makes sure that all that it needs answers.
+async fn prepare(
+    args: &Run,
+    clock: &Clock,
+) -> Result<(Plan, Surveyed, Option<Pipeline>), BackfillError> {
+    let to = reach(&args.clickhouse).await?;
+    let mut targets = targets(&to);
+    if args.history.replay_days()? > 0 {
+        targets.webhook = args.replay.webhook().map(WebhookArgs::shown);
+    }
+    let plan = args.history.plan(targets, clock)?;
+    let pipeline = match plan.path() {
+        DeliveryPath::Bulk => None,
+        DeliveryPath::Pipeline | DeliveryPath::Both => Some(open(&args.replay, &plan).await?),
+    };
+    Ok((plan, to, pipeline))
 }
 
 /// Makes sure that webhook and stream of the pipeline answer.
@@ -204,8 +219,13 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     let probed = if args.no_probe {
         None
     } else {
-        Some(probe(&plan, &chunks, &to, options.lanes, &clock).await)
+        let on_signals = Shutdown::on_signals();
+        let mut shutdown = on_signals.map_err(|source| BackfillError::Start { source })?;
+        Some(probe(&plan, &chunks, &to, options.lanes, &clock, &mut shutdown).await)
     };
+    if let Some(Err(ProbeError::Stopped)) = probed {
+        return Err(BackfillError::Stopped);
+    }
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
     let mut forecast =
         forecast(&plan, &chunks, to.forecasts(), &to.columns(), measured, clock.now());
@@ -222,7 +242,8 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
     let (dir, plan) = RunDir::open(&args.run)?;
     let own_report = dir.path().join("report.json");
-    let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan)?;
+    let ledger = dir.read_ledger(&plan)?;
+    let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan, &ledger)?;
     let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
     let to = Surveyed::ask(servers).await?;
     let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
@@ -230,15 +251,24 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
 }
 
-/// Refuses a load that cannot work, before anything is written.
+/// Refuses a load that cannot work, before anything is sent.
 fn refuse_what_cannot_work(
-    plan: &Plan,
+    recorded: &Recorded,
+    chunks: &[Chunk],
     to: &Surveyed,
-    options: LoadOptions,
     clock: Clock,
 ) -> Result<(), BackfillError> {
-    let chunks = bulk_chunks(plan, options);
-    let forecast = forecast(plan, &chunks, to.forecasts(), &to.columns(), None, clock.now());
+    let Recorded { plan, before, .. } = recorded;
+    // What is loaded already needs no room.
+    let is_left = |chunk: &&Chunk| {
+        let mut seqs = seqs_due(&plan.script, &chunk.due);
+        seqs.any(|(tenant, seqs)| {
+            let done = before.accounts[usize::from(tenant.0)].acknowledged.overlapping(&seqs);
+            done.map(|range| range.end - range.start).sum::<u64>() < seqs.end - seqs.start
+        })
+    };
+    let left: Vec<_> = chunks.iter().filter(is_left).cloned().collect();
+    let forecast = forecast(plan, &left, to.forecasts(), &to.columns(), None, clock.now());
     let mut refusals = forecast.objections.into_iter().filter(|objection| objection.is_refusal);
     match refusals.next() {
         None => Ok(()),

@@ -29,6 +29,8 @@ pub enum BackfillError {
     Gap { bulk_until: u32, replay_from: u32 },
     #[error("a history cannot end in the future, at {now}; give an earlier --now")]
     EndsInFuture { now: String },
+    #[error("{days} days before that moment is before 1970; give a later --now, or fewer --days")]
+    BeginsTooEarly { days: u32 },
     #[error(
         "the clock of this machine has jumped back: it is {now}, and the history was planned at \
          {planned_at}; set it right and run again"
@@ -59,6 +61,11 @@ pub enum BackfillError {
          system.processes has no query named auditstorm-… any more"
     )]
     StillInserting,
+    #[error(
+        "a partition has {parts} parts, and {limit} are the limit: let the server merge, or raise \
+         --parts-per-partition"
+    )]
+    PartsStay { parts: u64, limit: u64 },
     #[error("nothing could be inserted for {seconds} s; run again to go on where this ended")]
     NoProgress { seconds: u64, source: Option<Box<BackfillError>> },
     #[error(transparent)]
@@ -91,6 +98,8 @@ pub enum BackfillError {
     Metrics { address: SocketAddr, source: io::Error },
     #[error("cannot start")]
     Start { source: io::Error },
+    #[error("stopped by the user before anything was sent")]
+    Stopped,
 }
 
 /// What to do about a failed insert.
@@ -114,6 +123,7 @@ impl BackfillError {
             | Self::NoPipeline { .. }
             | Self::Gap { .. }
             | Self::EndsInFuture { .. }
+            | Self::BeginsTooEarly { .. }
             | Self::ClockJumped { .. }
             | Self::OtherHistory { .. }
             | Self::CannotWork { .. }
@@ -121,6 +131,7 @@ impl BackfillError {
             | Self::Metrics { .. }
             | Self::Ledger { .. }
             | Self::Start { .. } => Exit::Usage,
+            Self::Stopped => Exit::Stopped,
             Self::Webhook(error) => error.exit(),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(_)
@@ -129,6 +140,7 @@ impl BackfillError {
             | Self::StillDoubtful { .. }
             | Self::Stalled { .. }
             | Self::Swallowed { .. }
+            | Self::PartsStay { .. }
             | Self::StillInserting
             | Self::NoProgress { .. } => Exit::Unreachable,
         }

@@ -1,6 +1,7 @@
 //! What a load will be, before it is one: how much, how long, and whether it can work at all.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::DateTime;
 use events::script::DAY_US;
@@ -97,14 +98,16 @@ pub fn forecast(
     now: UnixMicros,
 ) -> Forecast {
     let days = days(plan);
-    let bulk_events = chunks.iter().map(|chunk| chunk.rows).sum();
+    let bulk_events = chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
     let replayed = days.iter().filter(|day| day.is_replayed);
     let replay = ReplayForecast {
         events: replayed.clone().map(|day| day.events).sum(),
         days: replayed.count(),
     };
     let bytes = bulk_events * row_bytes(plan, columns);
-    let bytes_on_disk = bytes_on_disk(bulk_events, bytes, &servers, probe);
+    let measured = bytes_on_disk(bulk_events, &servers, probe);
+    // As many bytes as are sent are more than was ever seen.
+    let bytes_on_disk = measured.unwrap_or(bytes);
     let own_days = days.len() - replay.days;
     let bulk = BulkForecast {
         events: bulk_events,
@@ -113,8 +116,11 @@ pub fn forecast(
         bytes,
         bytes_on_disk,
     };
+    let objections = servers.iter().flat_map(|server| objections(server, plan, now));
+    // Shards share the rows, and a guess is no reason to refuse.
+    let is_certain = measured.is_some() && servers.len() == 1;
     let objections =
-        servers.iter().flat_map(|server| objections(server, plan, &bulk, now)).collect();
+        disk_objection(&bulk, &servers, is_certain).into_iter().chain(objections).collect();
     let tenant = |index| {
         let tenant = plan.script.world().tenant(index);
         // One of them is the platform itself, which has no name.
@@ -172,25 +178,37 @@ fn row_bytes(plan: &Plan, columns: &BlockColumns) -> u64 {
     block(script, &slots(script, &sets), columns).len() as u64 / rows
 }
 
-/// What rows take on disk: as in the probe, else as those that the table has already, else as
-/// many bytes as are sent, which is more than was ever seen.
-fn bytes_on_disk(events: u64, bytes: u64, servers: &[ServerForecast], probe: Option<Probe>) -> u64 {
+/// What rows take on disk: as in the probe, else as those that the table has already.
+fn bytes_on_disk(events: u64, servers: &[ServerForecast], probe: Option<Probe>) -> Option<u64> {
     let of_table = servers.iter().map(|server| (server.survey.bytes_on_disk, server.survey.rows));
     let of_probe = probe.map(|probe| (probe.bytes_on_disk, probe.rows));
     let known = of_probe.into_iter().chain(of_table).find(|(_, rows)| *rows >= ROWS_TELLING);
-    known.map_or(bytes, |(bytes, rows)| {
+    known.map(|(bytes, rows)| {
         let scaled = u128::from(bytes) * u128::from(events) / u128::from(rows);
         u64::try_from(scaled).unwrap_or(u64::MAX)
     })
 }
 
-/// Says what stands against a load. Pure.
-pub fn objections(
-    server: &ServerForecast,
-    plan: &Plan,
+fn disk_objection(
     bulk: &BulkForecast,
-    now: UnixMicros,
-) -> Vec<Objection> {
+    servers: &[ServerForecast],
+    is_certain: bool,
+) -> Option<Objection> {
+    let fullest = servers.iter().min_by_key(|server| server.survey.disk_free_bytes)?;
+    let (needed, free) = (bulk.bytes_on_disk, fullest.survey.disk_free_bytes);
+    (needed > free).then(|| Objection {
+        is_refusal: is_certain,
+        url: fullest.url.clone(),
+        text: format!(
+            "the rows need about {} on disk, and {} are free",
+            BinaryBytes(needed),
+            BinaryBytes(free)
+        ),
+    })
+}
+
+/// Says what stands against a load. Pure.
+pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<Objection> {
     let ServerForecast { url, survey } = server;
     let mut found = Vec::new();
     let mut object = |is_refusal: bool, text: String| {
@@ -210,12 +228,13 @@ pub fn objections(
     if plan.end > survey.now_us {
         object(true, "the history ends in the server's future; give an earlier --now".to_owned());
     }
-    if bulk.bytes_on_disk > survey.disk_free_bytes {
-        let (needed, free) = (BinaryBytes(bulk.bytes_on_disk), BinaryBytes(survey.disk_free_bytes));
-        object(true, format!("the rows need about {needed} on disk, and {free} are free"));
+    if !survey.is_merge_tree() && survey.engine != "Distributed" {
+        let engine = &survey.engine;
+        object(true, format!("a table of engine {engine} does not keep the rows that it is sent"));
     }
-    // Merges keep a partition's parts few, but a day without a merge must not be too much.
-    let parts = survey.parts + bulk.days as u64 * 2;
+    // Each day is a partition at least, which has a part at least.
+    let days = u64::try_from((plan.piped_from - plan.start) / DAY_US).unwrap_or(0);
+    let parts = survey.parts + days;
     if parts > survey.max_parts_in_total {
         let limit = survey.max_parts_in_total;
         object(true, format!("the table would have {parts} parts or more, and may have {limit}"));
@@ -306,7 +325,8 @@ impl Forecast {
             let why = self.not_probed.as_deref().unwrap_or("without a probe");
             return writeln!(f, "  time            {:>12}  {why}", "unknown");
         };
-        let time = HumanDuration(std::time::Duration::from_secs_f64(seconds));
+        let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let time = HumanDuration(time);
         writeln!(
             f,
             "  time            {seconds:>10.0} s  {time}, at {:.0} rows/s as {} rows were probed",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use clap::Args;
+use events::script::DAY_US;
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
 use harness::ledger::{Ledger, LedgerWriter};
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
+use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::quantity::parse_moment;
 use harness::run_dir::{RunDir, RunDirError};
@@ -23,7 +24,7 @@ pub struct HistoryArgs {
     /// A built-in profile's name, or a YAML file's path. The history has its tenants and seed.
     pub profile: String,
     /// How many events.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=EVENTS_MAX))]
     pub events: u64,
     /// How many whole days (UTC), up to today.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_660))]
@@ -84,6 +85,9 @@ impl HistoryArgs {
         let now = self.now.unwrap_or(clock.now());
         if now > clock.now() {
             return Err(BackfillError::EndsInFuture { now: rfc3339(now) });
+        }
+        if now < i64::from(self.days + 1) * DAY_US {
+            return Err(BackfillError::BeginsTooEarly { days: self.days });
         }
         let options = RunOptions {
             run_id: Uuid::new_v4(),

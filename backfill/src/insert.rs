@@ -52,6 +52,8 @@ impl Failure {
     /// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
     pub fn of(error: &Error) -> Self {
         match server_code(error) {
+            // The same code as that of too many parts, but no wait helps.
+            Some(252) if error.to_string().contains("INSERT block") => Self::Final,
             Some(252) => Self::TooManyParts,
             Some(241) => Self::Memory,
             // NOT_ENOUGH_SPACE, and a write that failed for it.
@@ -85,7 +87,7 @@ pub async fn insert(
     columns: &BlockColumns,
     name: InsertName<'_>,
 ) -> Result<(), Error> {
-    let names: Vec<_> = columns.iter().map(|(_, name)| name.as_str()).collect();
+    let names: Vec<_> = columns.sent.iter().map(|(_, name)| name.as_str()).collect();
     let sql = format!("INSERT INTO {} ({}) FORMAT Native", server.table, names.join(", "));
     let mut insert = server
         .client
@@ -103,7 +105,7 @@ pub async fn insert(
         // The server joins what it gets to one block, and so to one part: all or nothing.
         .with_setting("min_insert_block_size_rows", (slots.len() + 1).to_string())
         .with_setting("min_insert_block_size_bytes", "0");
-    if columns.iter().any(|(index, _)| *index != 0) {
+    if columns.has_materialized {
         insert = insert.with_setting("insert_allow_materialized_columns", "1");
     }
     for part in slots.chunks(ROWS_AT_ONCE) {
@@ -148,6 +150,10 @@ mod tests {
     #[test]
     fn an_error_says_whether_it_is_worth_another_try() {
         check("Code: 252. DB::Exception: Too many parts (3000).", Failure::TooManyParts);
+        check(
+            "Code: 252. DB::Exception: Too many partitions for single INSERT block",
+            Failure::Final,
+        );
         check("Code: 241. DB::Exception: (total) memory limit exceeded", Failure::Memory);
         check("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", Failure::NoSpace);
         check(

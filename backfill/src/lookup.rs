@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use events::script::{DAY_US, midnight};
-use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
 use harness::ranges::TenantRanges;
 use harness::stored::read_stored;
 
+use crate::bulk::Destination;
 use crate::piece::{Piece, query_prefix};
 
 /// Returns which events of a piece none of the servers has.
@@ -19,13 +20,18 @@ use crate::piece::{Piece, query_prefix};
 pub async fn missing(
     plan: &Plan,
     piece: &Piece,
-    servers: &[ClickHouse],
+    to: Destination<'_>,
 ) -> Result<TenantRanges, ClickHouseError> {
     // A request is received before it is due: in a history on the same day.
     let earlier_us = if plan.spec.span == Span::Live { DAY_US } else { 0 };
     let received = midnight(piece.due.start) - earlier_us..piece.due.end;
-    let mut missing = piece.events.clone();
-    for server in servers {
+    let mut missing = piece.events(&plan.script);
+    for server in to.servers {
+        if to.is_replicated {
+            // What another replica has taken may not have come to this one yet.
+            let sync = format!("SYSTEM SYNC REPLICA {}", server.table);
+            server.answer(SYNC_TIMEOUT, server.client.query_raw(&sync).execute()).await?;
+        }
         let stored = read_stored(server, &plan.script, Some(&received)).await?;
         let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
         missing.subtract(&stored.collect());
@@ -58,16 +64,18 @@ pub async fn await_silence(
     clock: &Clock,
 ) -> Result<bool, ClickHouseError> {
     let condition = match inserts {
-        Inserts::OfRun => format!("startsWith(query_id, '{}')", query_prefix(plan.spec.run_id)),
+        Inserts::OfRun => {
+            format!("startsWith(initial_query_id, '{}')", query_prefix(plan.spec.run_id))
+        }
         Inserts::Named([]) => return Ok(true),
-        Inserts::Named(names) => format!("query_id IN ('{}')", names.join("', '")),
+        Inserts::Named(names) => format!("initial_query_id IN ('{}')", names.join("', '")),
     };
     let sql = format!("SELECT count() FROM system.processes WHERE {condition}");
     let deadline = clock.now() + micros(SILENCE_WAIT_MAX);
     for server in servers {
         loop {
-            let running = server.client.query_raw(&sql).fetch_one::<u64>().await;
-            if running.map_err(|source| server.failed(source))? == 0 {
+            let running = server.client.query_raw(&sql).fetch_one::<u64>();
+            if server.answer(QUERY_TIMEOUT, running).await? == 0 {
                 break;
             }
             if clock.now() >= deadline {
@@ -81,4 +89,5 @@ pub async fn await_silence(
 
 /// Twice as long as an insert is waited for.
 const SILENCE_WAIT_MAX: Duration = Duration::from_mins(10);
+const SYNC_TIMEOUT: Duration = Duration::from_mins(5);
 const SILENCE_POLL: Duration = Duration::from_millis(200);

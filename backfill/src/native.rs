@@ -12,12 +12,19 @@ use harness::table::COLUMNS;
 
 use crate::rows::Slot;
 
-/// Which columns a block has: index into [`COLUMNS`] and the table's name for it.
-pub type BlockColumns = Vec<(usize, String)>;
+/// Which columns a block has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockColumns {
+    /// Index into [`COLUMNS`], and the table's name for it.
+    pub sent: Vec<(usize, String)>,
+    /// Some of them are computed by the server if they are not sent.
+    pub has_materialized: bool,
+}
 
 /// All columns under their standard names.
 pub fn all_columns() -> BlockColumns {
-    COLUMNS.iter().map(|column| column.name.to_owned()).enumerate().collect()
+    let sent = COLUMNS.iter().map(|column| column.name.to_owned()).enumerate().collect();
+    BlockColumns { sent, has_materialized: true }
 }
 
 /// Makes one block of rows.
@@ -74,7 +81,7 @@ impl Rows {
 
     fn finish(self, rows: usize, columns: &BlockColumns) -> Vec<u8> {
         let mut block = Vec::with_capacity(self.event_json.len() + rows * 200);
-        put_number(columns.len() as u64, &mut block);
+        put_number(columns.sent.len() as u64, &mut block);
         put_number(rows as u64, &mut block);
         let mut values: [(&str, Vec<u8>); COLUMNS.len()] = [
             ("String", self.event_json),
@@ -91,7 +98,7 @@ impl Rows {
             ("String", self.resource_name),
             ("UInt16", self.status_code),
         ];
-        for (index, name) in columns {
+        for (index, name) in &columns.sent {
             let (kind, values) = std::mem::take(&mut values[*index]);
             put_string(name.as_bytes(), &mut block);
             put_string(kind.as_bytes(), &mut block);

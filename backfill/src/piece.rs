@@ -16,39 +16,62 @@ use crate::chunk::{Chunk, due_of, halves, seqs_due};
 pub struct Piece {
     /// The slice of one day that they are due in.
     pub due: Range<UnixMicros>,
-    pub events: TenantRanges,
-    /// All that is due in the slice is of the piece.
-    pub is_whole: bool,
+    /// `None`: all that are due then.
+    some: Option<TenantRanges>,
     pub rows: u64,
     /// An insert of them was begun, here or by a process that died: the table may have them.
     pub is_doubtful: bool,
+    /// The ledger has it that they are begun.
+    pub is_reserved: bool,
     /// Inserts that were begun here and whose answer did not settle them.
     pub doubts: Vec<String>,
     pub attempts: u32,
+    /// Which server its first insert goes to, modulo how many there are.
+    pub turn: usize,
     /// How often the server took them for a repetition, although it did not have them.
     pub swallowed: u32,
 }
 
 impl Piece {
-    fn new(
-        script: &Script,
-        due: Range<UnixMicros>,
-        events: TenantRanges,
-        is_doubtful: bool,
-    ) -> Self {
+    /// A piece of all that is due in a chunk, none of which was begun before.
+    pub fn whole(chunk: &Chunk) -> Self {
+        Self {
+            due: chunk.due.clone(),
+            some: None,
+            rows: chunk.rows,
+            is_doubtful: false,
+            is_reserved: false,
+            doubts: Vec::new(),
+            attempts: 0,
+            turn: 0,
+            swallowed: 0,
+        }
+    }
+
+    /// A piece of some of the events that are due in a chunk.
+    fn some(chunk: &Chunk, events: TenantRanges, is_doubtful: bool) -> Self {
         let rows = events.count();
-        let all: u64 = seqs_due(script, &due).map(|(_, seqs)| seqs.end - seqs.start).sum();
-        let is_whole = rows == all;
-        let doubts = Vec::new();
-        Self { due, events, is_whole, rows, is_doubtful, doubts, attempts: 0, swallowed: 0 }
+        let some = Some(events).filter(|_| rows < chunk.rows);
+        Self { some, rows, is_doubtful, ..Self::whole(chunk) }
+    }
+
+    /// Its events.
+    pub fn events(&self, script: &Script) -> TenantRanges {
+        self.some.clone().unwrap_or_else(|| all_due(script, &self.due))
+    }
+
+    /// All that is due in its slice is of the piece.
+    pub fn is_whole(&self) -> bool {
+        self.some.is_none()
     }
 
     /// Cuts the piece in two, if it can be cut.
     pub fn halves(&self, script: &Script) -> Option<[Self; 2]> {
         let parts = halves(script, &self.due)?.map(|due| {
-            let events = due_of(script, &due, &self.events);
-            let doubts = self.doubts.clone();
-            Self { doubts, ..Self::new(script, due, events, self.is_doubtful) }
+            let some = self.some.as_ref().map(|some| due_of(script, &due, some));
+            let all = || seqs_due(script, &due).map(|(_, seqs)| seqs.end - seqs.start).sum();
+            let rows = some.as_ref().map_or_else(all, TenantRanges::count);
+            Self { rows, some, due: due.clone(), ..self.clone() }
         });
         parts.iter().all(|part| part.rows > 0).then_some(parts)
     }
@@ -79,19 +102,19 @@ pub fn pieces_left(script: &Script, chunks: &[Chunk], ledger: &Ledger) -> Vec<Pi
     let unknown: Vec<_> = ledger.accounts.iter().map(Account::unknown).collect();
     let mut pieces = Vec::new();
     for chunk in chunks {
-        let mut events = TenantRanges::new();
+        let mut left = TenantRanges::new();
         let mut is_doubtful = false;
         for (tenant, seqs) in seqs_due(script, &chunk.due) {
             let index = usize::from(tenant.0);
-            let mut left = RangeSet::of(seqs.clone());
-            for done in ledger.accounts[index].acknowledged.overlapping(&seqs) {
-                left.remove(done);
-            }
             is_doubtful |= unknown[index].overlapping(&seqs).next().is_some();
-            left.ranges().iter().for_each(|range| events.insert(tenant, range.clone()));
+            let mut own = RangeSet::of(seqs.clone());
+            for done in ledger.accounts[index].acknowledged.overlapping(&seqs) {
+                own.remove(done);
+            }
+            own.ranges().iter().for_each(|range| left.insert(tenant, range.clone()));
         }
-        if !events.is_empty() {
-            pieces.push(Piece::new(script, chunk.due.clone(), events, is_doubtful));
+        if !left.is_empty() {
+            pieces.push(Piece::some(chunk, left, is_doubtful));
         }
     }
     pieces
@@ -99,12 +122,8 @@ pub fn pieces_left(script: &Script, chunks: &[Chunk], ledger: &Ledger) -> Vec<Pi
 
 /// Returns pieces of just some events, each of which was sent before.
 pub fn pieces_of(script: &Script, chunks: &[Chunk], events: &TenantRanges) -> Vec<Piece> {
-    let of_chunk = |chunk: &Chunk| due_of(script, &chunk.due, events);
-    chunks
-        .iter()
-        .map(|chunk| Piece::new(script, chunk.due.clone(), of_chunk(chunk), true))
-        .filter(|piece| piece.rows > 0)
-        .collect()
+    let some = |chunk: &Chunk| Piece::some(chunk, due_of(script, &chunk.due, events), true);
+    chunks.iter().map(some).filter(|piece| piece.rows > 0).collect()
 }
 
 /// Returns all events that are due in a slice of time.

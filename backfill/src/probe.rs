@@ -5,9 +5,10 @@ use std::time::Duration;
 use clickhouse::Row;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use harness::clock::{Clock, micros};
 use harness::plan::Plan;
+use harness::shutdown::{Shutdown, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
@@ -38,14 +39,22 @@ impl Probe {
 ///
 /// # Errors
 ///
-/// Returns [`ClickHouseError`] if a server does not let itself be asked so.
+/// Returns [`ProbeError`] if a server does not let itself be asked so, or there is nothing to ask.
 pub async fn probe(
     plan: &Plan,
     chunks: &[Chunk],
     to: &Surveyed,
     lanes: usize,
     clock: &Clock,
-) -> Result<Probe, ClickHouseError> {
+    shutdown: &mut Shutdown,
+) -> Result<Probe, ProbeError> {
+    if chunks.is_empty() {
+        return Err(ProbeError::Nothing);
+    }
+    if let Some(survey) = to.surveys.iter().find(|survey| !survey.is_merge_tree()) {
+        // Rows that are sent to a copy of it would go where its own go.
+        return Err(ProbeError::Engine { engine: survey.engine.clone() });
+    }
     let columns = to.columns();
     let mut copies = Vec::new();
     let mut made = Ok(());
@@ -56,14 +65,33 @@ pub async fn probe(
             Err(error) => made = Err(error),
         }
     }
-    let measured = match made {
-        Ok(()) => measure(plan, chunks, &copies, &columns, lanes, clock).await,
-        Err(error) => Err(error),
+    let measured = async {
+        made?;
+        tokio::select! {
+            measured = measure(plan, chunks, &copies, &columns, lanes, clock) => Ok(measured?),
+            () = shutdown.asked(Stop::Drain) => Err(ProbeError::Stopped),
+        }
     };
+    let measured = measured.await;
+    let mut taken_away = Ok(());
     for copy in &copies {
-        copy.take_away().await?;
+        taken_away = taken_away.and(copy.take_away().await);
     }
+    taken_away?;
     measured
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("nothing goes straight into the table")]
+    Nothing,
+    #[error("a table of engine {engine} cannot be copied")]
+    Engine { engine: String },
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
+    #[error("stopped by the user")]
+    Stopped,
 }
 
 async fn measure(
@@ -129,8 +157,7 @@ impl Copy {
         server.table = table;
         let sql =
             format!("CREATE TABLE {name} AS {} ENGINE = {}", original.table, copied(engine_full));
-        let made = server.client.query_raw(&sql).execute().await;
-        made.map_err(|source| server.failed(source))?;
+        server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).execute()).await?;
         Ok(Self { server, name })
     }
 
@@ -144,22 +171,23 @@ impl Copy {
             )
             .bind(self.server.table.database())
             .bind(self.server.table.name())
-            .fetch_one::<BytesRow>()
-            .await;
-        Ok(row.map_err(|source| self.server.failed(source))?.bytes)
+            .fetch_one::<BytesRow>();
+        Ok(self.server.answer(QUERY_TIMEOUT, row).await?.bytes)
     }
 
     async fn take_away(&self) -> Result<(), ClickHouseError> {
         let sql = format!("DROP TABLE IF EXISTS {} SYNC", self.name);
-        let dropped = self.server.client.query_raw(&sql).execute().await;
-        dropped.map_err(|source| self.server.failed(source))
+        self.server.answer(QUERY_TIMEOUT, self.server.client.query_raw(&sql).execute()).await
     }
 }
 
 /// Returns the engine of a copy: that of the table, but not replicated, as the copy has no path
 /// of its own in Keeper.
 fn copied(engine_full: &str) -> String {
-    let Some(rest) = engine_full.strip_prefix("Replicated") else { return engine_full.to_owned() };
+    let prefixes = ["Replicated", "Shared"];
+    let Some(rest) = prefixes.iter().find_map(|prefix| engine_full.strip_prefix(prefix)) else {
+        return engine_full.to_owned();
+    };
     match (rest.find('('), rest.find(')')) {
         (Some(open), Some(close)) if open < close => {
             // The first two arguments are path and replica; others are the engine's own.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clickhouse::Row;
-use harness::clickhouse::ClickHouse;
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,9 +23,9 @@ pub struct Pulse {
 ///
 /// # Errors
 ///
-/// Returns the client's error.
-pub async fn read_pulse(server: &ClickHouse) -> Result<Pulse, clickhouse::error::Error> {
-    server
+/// Returns [`ClickHouseError`] if it does not answer.
+pub async fn read_pulse(server: &ClickHouse) -> Result<Pulse, ClickHouseError> {
+    let pulse = server
         .client
         .query(
             "SELECT sum(active_parts) AS parts, max(active_parts) AS parts_in_partition_max, \
@@ -36,8 +36,8 @@ pub async fn read_pulse(server: &ClickHouse) -> Result<Pulse, clickhouse::error:
         )
         .bind(server.table.database())
         .bind(server.table.name())
-        .fetch_one()
-        .await
+        .fetch_one();
+    server.answer(QUERY_TIMEOUT, pulse).await
 }
 
 /// Asks all servers for their pulse again and again, and keeps the worst of each number. Ends

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use events::identity::TenantIndex;
-use harness::ledger::{IsRepair, LedgerWriter};
+use harness::ledger::{IsRepair, Ledger, LedgerWriter};
 use harness::plan::Plan;
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
@@ -18,6 +18,8 @@ use crate::error::BackfillError;
 struct VerifierReport {
     format: u32,
     run_id: Uuid,
+    /// Nothing was on its way any more when the stores were read.
+    is_still: bool,
     tenants: Vec<TenantAccount>,
 }
 
@@ -41,7 +43,7 @@ struct TenantFates {
 /// # Errors
 ///
 /// Returns [`BackfillError::Report`] if there is no such report, or it is of another run or form.
-pub fn read_lost(path: &Path, plan: &Plan) -> Result<TenantRanges, BackfillError> {
+pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRanges, BackfillError> {
     let wrong = |fact: &'static str, source: Option<std::io::Error>| BackfillError::Report {
         path: path.to_owned(),
         fact,
@@ -56,68 +58,46 @@ pub fn read_lost(path: &Path, plan: &Plan) -> Result<TenantRanges, BackfillError
     if report.run_id != plan.spec.run_id {
         return Err(wrong("it is of another run", None));
     }
+    if !report.is_still {
+        return Err(wrong("events were still on their way when it was written", None));
+    }
     let mut lost = TenantRanges::new();
     for TenantAccount { tenant, fates } in report.tenants {
         let TenantFates { lost_before_nats, lost_after_nats, lost_somewhere } = fates;
-        let ranges = [lost_before_nats, lost_after_nats, lost_somewhere].concat();
+        let mut ranges = [lost_before_nats, lost_after_nats, lost_somewhere].concat();
+        ranges.sort_unstable();
         let set: RangeSet = ranges.into_iter().map(|[start, end]| start..end).collect();
-        let tenant = plan.script.tenants().find(|it| it.0 == tenant);
-        let tenant = tenant.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
-        let planned = plan.script.timeline(tenant).count();
-        if set.ranges().last().is_some_and(|range| range.end > planned) {
-            return Err(wrong("it has an event that the run has not", None));
+        let account = ledger.accounts.get(usize::from(tenant));
+        let account = account.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
+        if !set.difference(&account.acknowledged).is_empty() {
+            return Err(wrong("it calls lost what the ledger has not as acknowledged", None));
         }
-        set.ranges().iter().for_each(|range| lost.insert(tenant, range.clone()));
+        set.ranges().iter().for_each(|range| lost.insert(TenantIndex(tenant), range.clone()));
     }
     Ok(lost)
 }
 
-/// The ledgers of a run that is repaired. Nobody else writes to them meanwhile.
-#[derive(Debug)]
-pub struct RepairedLedgers {
-    shards: Vec<LedgerWriter>,
-    /// All were closed in order: so they shall be again.
-    were_closed: bool,
-}
-
-impl RepairedLedgers {
-    /// Writes down which events are about to be sent again.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`BackfillError`] if another process writes to a ledger, or the file system
-    /// refuses: then nothing may be sent.
-    pub fn write_ahead(
-        dir: &RunDir,
-        plan: &Plan,
-        lost: &TenantRanges,
-    ) -> Result<Self, BackfillError> {
-        let were_closed = dir.read_ledger(plan)?.closed;
-        let mut shards = Vec::new();
-        for shard in 0..plan.spec.shards {
-            let of_shard = |tenant: TenantIndex| u32::from(tenant.0) % plan.spec.shards == shard;
-            let own = lost.iter().filter(|(tenant, _)| of_shard(*tenant));
-            let ledger = dir.open_ledger(&plan.spec, shard)?;
-            let written = ledger.reserve_again(own, IsRepair::Yes);
-            written.map_err(|source| BackfillError::Ledger { source })?;
-            shards.push(ledger);
-        }
-        Ok(Self { shards, were_closed })
+/// Writes down in the ledgers of a run which events are about to be sent again, and returns them:
+/// while they are held, nobody else writes to them.
+///
+/// # Errors
+///
+/// Returns [`BackfillError`] if another process writes to a ledger, or the file system refuses:
+/// then nothing may be sent.
+pub fn write_ahead(
+    dir: &RunDir,
+    plan: &Plan,
+    lost: &TenantRanges,
+) -> Result<Vec<LedgerWriter>, BackfillError> {
+    let shards = plan.spec.shards;
+    let open = |shard| dir.open_ledger(&plan.spec, shard);
+    let ledgers: Vec<_> = (0..shards).map(open).collect::<Result<_, _>>()?;
+    for (shard, ledger) in (0..shards).zip(&ledgers) {
+        let own = lost.iter().filter(|(tenant, _)| u32::from(tenant.0) % shards == shard);
+        let written = ledger.reserve_again(own, IsRepair::Yes);
+        written.map_err(|source| BackfillError::Ledger { source })?;
     }
-
-    /// Closes the ledgers that were closed before.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`BackfillError::Ledger`] if the file system refuses.
-    pub fn close(self) -> Result<(), BackfillError> {
-        if self.were_closed {
-            for ledger in self.shards {
-                ledger.close().map_err(|source| BackfillError::Ledger { source })?;
-            }
-        }
-        Ok(())
-    }
+    Ok(ledgers)
 }
 
 /// What a repair tells at its end.

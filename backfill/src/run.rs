@@ -28,7 +28,7 @@ use crate::history::Recorded;
 use crate::native::BlockColumns;
 use crate::piece::{Piece, pieces_left, pieces_of};
 use crate::progress::Progress;
-use crate::repair::{RepairSummary, RepairedLedgers};
+use crate::repair::{RepairSummary, write_ahead};
 use crate::replay::{Replay, ReplayOptions};
 use crate::replay_all::{Replaying, replay_all};
 use crate::report::{BulkSummary, Summary};
@@ -78,12 +78,28 @@ impl Surveyed {
         Ok(Self { servers, surveys })
     }
 
-    /// The columns that every server lets itself be sent.
+    /// The columns that every server has and lets itself be sent.
     pub fn columns(&self) -> BlockColumns {
         let takes_materialized = self.surveys.iter().all(|survey| survey.takes_materialized);
-        let first = self.servers.first().map(|server| server.columns.sendable(takes_materialized));
-        let named = first.unwrap_or_default().into_iter();
-        named.map(|(index, name)| (index, name.to_owned())).collect()
+        let of = |server: &ClickHouse, takes| -> Vec<(usize, String)> {
+            let named = server.columns.sendable(takes).into_iter();
+            named.map(|(index, name)| (index, name.to_owned())).collect()
+        };
+        let common = |takes: bool| {
+            let mut all = self.servers.iter().map(|server| of(server, takes));
+            let first = all.next().unwrap_or_default();
+            all.fold(first, |mut common, own| {
+                common.retain(|column| own.contains(column));
+                common
+            })
+        };
+        let sent = common(takes_materialized);
+        let has_materialized = sent != common(false);
+        BlockColumns { sent, has_materialized }
+    }
+
+    fn is_replicated(&self) -> bool {
+        self.surveys.iter().any(|survey| survey.engine.starts_with("Replicated"))
     }
 
     /// What each server says of itself, for a forecast.
@@ -109,6 +125,7 @@ impl Surveyed {
 /// Returns [`BackfillError`] if it cannot go on. Whatever it is, the same command goes on later.
 pub async fn load(
     recorded: &Recorded,
+    chunks: &[Chunk],
     to: &Surveyed,
     pipeline: Option<Pipeline>,
     clock: Clock,
@@ -122,8 +139,7 @@ pub async fn load(
     let planned = plan.script.planned();
     let mut progress = Progress::start(planned, acknowledged_before, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
-    let chunks = bulk_chunks(plan, options);
-    let pieces = pieces_left(&plan.script, &chunks, before);
+    let pieces = pieces_left(&plan.script, chunks, before);
     let loading = Loading { plan, ledger: Some(ledger), to, clock, options };
     let mut result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     if result.is_ok() && shutdown.stop() == Stop::No {
@@ -230,16 +246,16 @@ pub async fn repair(
     shutdown: Shutdown,
     options: LoadOptions,
 ) -> Result<RepairSummary, BackfillError> {
-    let ledgers = RepairedLedgers::write_ahead(dir, plan, lost)?;
     let days = midnight(plan.start)..midnight(plan.end - 1) + DAY_US;
     let chunks = chunks(&plan.script, &days, rows_max(options));
     let pieces = pieces_of(&plan.script, &chunks, lost);
     let mut progress = Progress::start(lost.count(), 0, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
+    // Held until the end: nobody else may write to them meanwhile.
+    let _ledgers = write_ahead(dir, plan, lost)?;
     let loading = Loading { plan, ledger: None, to, clock, options };
     let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     progress.finish();
-    ledgers.close()?;
     result?;
     let counts = progress.counts();
     Ok(RepairSummary {
@@ -276,7 +292,11 @@ impl Loading<'_> {
         let limit = options.parts_per_partition_max;
         let bulk = Bulk {
             plan,
-            to: Destination { servers: &to.servers, columns: &columns },
+            to: Destination {
+                servers: &to.servers,
+                columns: &columns,
+                is_replicated: to.is_replicated(),
+            },
             ledger,
             clock,
             options: BulkOptions {

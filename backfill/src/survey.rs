@@ -1,7 +1,7 @@
 //! What a server says of itself and the table before it is loaded.
 
 use clickhouse::Row;
-use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use serde::{Deserialize, Serialize};
 
 /// What a server says of itself and the table.
@@ -46,14 +46,13 @@ pub struct Survey {
 /// Returns [`ClickHouseError`] if it does not answer.
 pub async fn survey(server: &ClickHouse) -> Result<Survey, ClickHouseError> {
     let (database, name) = (server.table.database(), server.table.name());
-    let mut survey: Survey = server
+    let survey = server
         .client
         .query(SURVEY_SQL)
         .param("database", database)
         .param("table", name)
-        .fetch_one()
-        .await
-        .map_err(|source| server.failed(source))?;
+        .fetch_one();
+    let mut survey: Survey = server.answer(QUERY_TIMEOUT, survey).await?;
     // What the table's definition sets holds, whatever the server's default is.
     let of_table = |name: &str, default: u64| setting(&survey.engine_full, name).unwrap_or(default);
     let is_replicated = survey.engine.starts_with("Replicated");
@@ -78,6 +77,11 @@ fn setting(engine_full: &str, name: &str) -> Option<u64> {
 }
 
 impl Survey {
+    /// Whether the table itself keeps the rows, so that a copy of it can be made and taken away.
+    pub fn is_merge_tree(&self) -> bool {
+        self.engine.ends_with("MergeTree")
+    }
+
     /// How many parts a partition may have before the loader waits: well before the server slows
     /// inserts down.
     pub fn parts_per_partition_max(&self) -> u64 {

@@ -47,8 +47,8 @@ pub enum ClickHouseError {
              name a Distributed table"
     )]
     SeveralUrls,
-    #[error("ClickHouse at {url} does not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Silent { url: String },
+    #[error("ClickHouse at {url} does not answer within {seconds} s")]
+    Silent { url: String, seconds: u64 },
     #[error(
         "ClickHouse at {url} does not let user {user:?} do that; see --clickhouse-user and \
              CLICKHOUSE_PASSWORD"
@@ -173,7 +173,9 @@ impl ClickHouse {
         }
         let found = tokio::time::timeout(ANSWER_TIMEOUT, find_columns(&client, &table)).await;
         let found = match found {
-            Err(_) => return Err(ClickHouseError::Silent { url }),
+            Err(_) => {
+                return Err(ClickHouseError::Silent { url, seconds: ANSWER_TIMEOUT.as_secs() });
+            }
             Ok(Err(source)) if is_denial(&source) => {
                 return Err(ClickHouseError::Denied { url, user: args.user.clone(), source });
             }
@@ -192,6 +194,24 @@ impl ClickHouse {
     /// What a query of the events' standard columns selects from.
     pub fn source(&self) -> String {
         self.columns.source(&self.table)
+    }
+
+    /// Waits for an answer, but not for ever.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] if the server does not answer in time, or with an error.
+    pub async fn answer<T>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, ClickHouseError> {
+        match tokio::time::timeout(limit, question).await {
+            Ok(answer) => answer.map_err(|source| self.failed(source)),
+            Err(_) => {
+                Err(ClickHouseError::Silent { url: self.url.clone(), seconds: limit.as_secs() })
+            }
+        }
     }
 
     /// Puts the server's address to an error of a query.
@@ -245,6 +265,12 @@ pub fn is_denial(error: &clickhouse::error::Error) -> bool {
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A question about the server itself is answered sooner.
+pub const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A pass over a table of billions of rows is answered sooner.
+pub const SCAN_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

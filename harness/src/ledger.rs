@@ -125,6 +125,9 @@ impl LedgerWriter {
         if bytes.len() < head.len() {
             file.set_len(0)?;
             file.write_all(&head)?;
+        } else if !bytes.starts_with(&head) {
+            let fact = "the ledger is of another run or shard";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, fact));
         } else {
             let whole = read_frames(&bytes, head.len(), |_, _| Ok(()));
             let end =
@@ -248,7 +251,11 @@ impl State {
         frame.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
         frame.extend_from_slice(entries);
         self.bytes_written += frame.len() as u64;
-        self.file.write_all(&frame)
+        let end = self.file.metadata()?.len();
+        self.file.write_all(&frame).inspect_err(|_| {
+            // What a full disk left of the frame must not stand before others.
+            self.file.set_len(end).ok();
+        })
     }
 }
 
@@ -362,7 +369,6 @@ impl Ledger {
             return Err(LedgerError::OtherRun { path: path.to_owned() });
         }
         let result = read_frames(&bytes, own.len(), |entries, at| {
-            closed = false;
             self.read_entries(entries, script, head, &mut closed).map_err(|fact| (at, fact))
         });
         self.closed &= closed;
@@ -382,8 +388,11 @@ impl Ledger {
     ) -> Result<(), &'static str> {
         while let Some((&kind, rest)) = entries.split_first() {
             entries = rest;
+            // A repair of a run that has ended opens nothing again.
+            if kind != REPAIRED {
+                *closed = kind == CLOSED;
+            }
             if kind == CLOSED {
-                *closed = true;
                 continue;
             }
             let mut number = || take_number(&mut entries).ok_or("an entry ends too early");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike as _};
 use events::draw::Draw;
 use events::event::MicroTime;
-use events::identity::{RunMark, SEQ_END, TenantIndex};
+use events::identity::{RunMark, SEQ_END, TENANTS_MAX, TenantIndex};
 use events::policy::{self, Policy};
 use events::rhythm::Rhythm;
 use events::script::{DAY_US, Days, Script, midnight};
@@ -21,7 +21,7 @@ use crate::ledger::LedgerHead;
 use crate::profile::{
     Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, Sender,
 };
-use crate::quantity::{RATE_MILLI_MAX, parse_duration};
+use crate::quantity::{RATE_MILLI_MAX, YEAR_9999_US, parse_duration};
 use crate::scale::Scale;
 use crate::table::ColumnNames;
 
@@ -172,6 +172,9 @@ pub struct RunOptions {
     pub scale: Scale,
 }
 
+/// Most events of a history.
+pub const EVENTS_MAX: u64 = 1_000_000_000_000;
+
 /// The version of `run.json`, and of the events that follow from it.
 pub const RUN_FORMAT: u32 = 3;
 
@@ -204,6 +207,26 @@ impl RunSpec {
         let hash = Sha256::digest(text);
         let seal = hash[..16].try_into().expect("it has 32 bytes");
         LedgerHead { seal, shard, shards: self.shards }
+    }
+
+    /// Says what in a record cannot be: whoever wrote it, it was no version of this.
+    ///
+    /// # Errors
+    ///
+    /// Returns the fact.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if !(1..=TENANTS_MAX).contains(&self.shards) {
+            return Err("it has no shards, or more than there can be tenants");
+        }
+        let days_us = match self.span {
+            Span::Live => 0,
+            Span::History { days, events, .. } if days > 36_600 || events > EVENTS_MAX => {
+                return Err("its history is longer than any");
+            }
+            Span::History { days, .. } => i64::from(days) * DAY_US,
+        };
+        let is_in_time = (days_us..YEAR_9999_US).contains(&self.start.0);
+        is_in_time.then_some(()).ok_or("it begins before 1970, or after 9998")
     }
 
     /// Whether the recorded profile is the one that the hash is of.

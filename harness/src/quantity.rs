@@ -132,7 +132,7 @@ pub fn parse_moment(text: &str) -> Result<UnixMicros, String> {
 }
 
 const YEAR_1971_US: UnixMicros = 31_536_000_000_000;
-const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
+pub(crate) const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 
 #[cfg(test)]
 mod tests {

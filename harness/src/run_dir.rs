@@ -35,6 +35,8 @@ pub enum RunDirError {
     Io { path: PathBuf, source: io::Error },
     #[error("{} is not the record of a run", path.display())]
     NotARecord { path: PathBuf, source: serde_json::Error },
+    #[error("{} is not the record of a run: {fact}", path.display())]
+    Impossible { path: PathBuf, fact: &'static str },
     #[error(
         "the run in {} has format {format}, this version reads {RUN_FORMAT}; use a newer version",
         path.display()
@@ -114,6 +116,7 @@ impl RunDir {
             _ => {}
         }
         let spec: RunSpec = serde_json::from_value(value).map_err(not_a_record)?;
+        spec.check().map_err(|fact| RunDirError::Impossible { path: dir.record(), fact })?;
         if !spec.has_its_profile() {
             return Err(RunDirError::ProfileChanged { path: dir.record() });
         }
@@ -208,6 +211,7 @@ impl RunDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Span;
     use crate::plan::tests::live_plan;
 
     #[test]
@@ -236,6 +240,9 @@ mod tests {
         };
         check(&|spec| spec.format = 4, "has format 4, this version reads 3");
         check(&|spec| spec.profile.push('#'), "its hash differs");
+        check(&|spec| spec.shards = 0, "it has no shards");
+        check(&|spec| spec.span = Span::history(u32::MAX, 1, 0), "longer than any");
+        check(&|spec| spec.span = Span::history(36_000, 1, 0), "before 1970");
         fs::write(dir.path().join("run.json"), "{}").unwrap();
         let error = RunDir::open(dir.path()).unwrap_err();
         assert!(matches!(error, RunDirError::NotARecord { .. }));

@@ -8,7 +8,7 @@ use events::script::Script;
 use events::timeline::UnixMicros;
 
 use crate::bitmap::{BitmapError, take, take_set};
-use crate::clickhouse::{ClickHouse, ClickHouseError};
+use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 use crate::ranges::RangeSet;
 
 /// What one store holds of a tenant's events.
@@ -22,7 +22,8 @@ pub struct Arrivals {
 }
 
 /// Reads which events of a run the table has, by tenant. Tenants without any have none. With
-/// `received`, it looks only at events whose requests were received then.
+/// `received`, it looks only at events whose requests were received then, and not for those that
+/// the table has more than once.
 ///
 /// One pass over one column: the server turns each audit ID back into tenant and sequence number,
 /// and answers with one compressed set for each tenant.
@@ -45,12 +46,13 @@ pub async fn read_stored(
         server.source()
     );
     let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
-    let bytes = bytes.await.map_err(|source| server.failed(source))?;
+    let bytes = server.answer(SCAN_TIMEOUT, bytes).await?;
     let parsed = parse(&bytes);
     let mut by_tenant = parsed
         .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
     for (tenant, arrivals) in &mut by_tenant {
-        if arrivals.count > arrivals.seqs.count() {
+        // Who asks for some alone does not ask how often.
+        if received.is_none() && arrivals.count > arrivals.seqs.count() {
             arrivals.repeated = read_repeated(server, script, *tenant).await?;
         }
     }
@@ -95,8 +97,8 @@ async fn read_repeated(
         server.source(),
         tenant_index.0
     );
-    let seqs = server.client.query_raw(&sql).fetch_all::<u64>().await;
-    let seqs = seqs.map_err(|source| server.failed(source))?;
+    let seqs = server.client.query_raw(&sql).fetch_all::<u64>();
+    let seqs = server.answer(SCAN_TIMEOUT, seqs).await?;
     Ok(seqs.into_iter().collect())
 }
 
@@ -107,6 +109,5 @@ async fn read_repeated(
 /// Returns [`ClickHouseError`] if the server does not answer.
 pub async fn read_rows(server: &ClickHouse) -> Result<u64, ClickHouseError> {
     let sql = format!("SELECT count() FROM {}", server.table);
-    let rows = server.client.query_raw(&sql).fetch_one::<u64>().await;
-    rows.map_err(|source| server.failed(source))
+    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one::<u64>()).await
 }

@@ -151,6 +151,18 @@ pub struct FoundColumn {
     pub default_kind: String,
 }
 
+impl FoundColumn {
+    /// Whether its values are of a type, whatever the server stores them as.
+    fn holds(&self, kind: &str) -> bool {
+        let mut own = self.kind.as_str();
+        for wrapper in ["LowCardinality(", "Nullable("] {
+            own = own.strip_prefix(wrapper).and_then(|it| it.strip_suffix(')')).unwrap_or(own);
+        }
+        // As in `DateTime64(3)`, with or without a time zone.
+        own == kind || (kind == "DateTime" && own.starts_with(kind))
+    }
+}
+
 /// Which columns of an event a table has, and under which names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableColumns {
@@ -166,8 +178,8 @@ pub enum SchemaError {
          say with --columns what it calls its columns"
     )]
     Missing { standard: &'static str, name: String, has: String },
-    #[error("its column {name} is {kind}, which cannot hold an event's JSON")]
-    NotText { name: String, kind: String },
+    #[error("its column {name} is {kind}, which cannot hold an event's {standard}")]
+    Kind { standard: &'static str, name: String, kind: String },
 }
 
 impl TableColumns {
@@ -190,11 +202,19 @@ impl TableColumns {
         };
         let found: Vec<_> =
             COLUMNS.iter().map(|column| find(column.name)).collect::<Result<_, _>>()?;
-        if let Some(Some(FoundColumn { name, kind, default_kind })) = found.first() {
-            let is_text = kind.contains("String");
-            if !is_text || !matches!(default_kind.as_str(), "" | "DEFAULT") {
+        for (standard, found) in COLUMNS.iter().zip(&found) {
+            let Some(column) = found else { continue };
+            let is_sent = matches!(column.default_kind.as_str(), "" | "DEFAULT");
+            let fits = match standard.name {
+                EVENT_JSON => is_sent && column.holds("String"),
+                "audit_id" => column.holds("UUID") || column.holds("String"),
+                "timestamp" => column.holds("DateTime"),
+                _ => true,
+            };
+            if !fits {
+                let FoundColumn { name, kind, default_kind } = column.clone();
                 let kind = format!("{default_kind} {kind}").trim().to_owned();
-                return Err(SchemaError::NotText { name: name.clone(), kind });
+                return Err(SchemaError::Kind { standard: standard.name, name, kind });
             }
         }
         Ok(Self { found })
@@ -219,7 +239,9 @@ impl TableColumns {
     /// names and computes those that it lacks.
     pub fn source(&self, table: &Table) -> String {
         let is_standard = |(column, found): (&StandardColumn, &Option<FoundColumn>)| {
-            found.as_ref().is_some_and(|found| found.name == column.name)
+            let is_text_id =
+                |found: &FoundColumn| column.name == "audit_id" && found.holds("String");
+            found.as_ref().is_some_and(|found| found.name == column.name && !is_text_id(found))
         };
         if COLUMNS.iter().zip(&self.found).all(is_standard) {
             return table.to_string();
@@ -229,6 +251,9 @@ impl TableColumns {
             .iter()
             .zip(&self.found)
             .map(|(StandardColumn { name, derived }, found)| match found {
+                Some(found) if *name == "audit_id" && found.holds("String") => {
+                    format!("toUUIDOrZero({}) AS {name}", found.name)
+                }
                 Some(found) if found.name == *name => found.name.clone(),
                 Some(found) => format!("{} AS {name}", found.name),
                 None => format!("{} AS {name}", derived.replace(EVENT_JSON, event_json)),
@@ -287,10 +312,21 @@ mod tests {
 
     #[test]
     fn an_event_cannot_be_put_into_a_column_of_another_kind() {
-        for wrong in ["event_json Map(String,String) ALIAS", "event_json UInt8"] {
+        for wrong in [
+            "event_json Map(String,String)",
+            "event_json FixedString(16)",
+            "event_json String ALIAS",
+            "event_json String, timestamp UInt64",
+            "event_json String, audit_id UInt128",
+        ] {
             let error = TableColumns::find(&columns(wrong), &ColumnNames::new()).unwrap_err();
-            assert!(matches!(error, SchemaError::NotText { .. }), "{error}");
+            assert!(matches!(error, SchemaError::Kind { .. }), "{error}");
         }
+        let text = "event_json LowCardinality(Nullable(String)), audit_id String, \
+                    timestamp DateTime64(9)";
+        let table = TableColumns::find(&columns(text), &ColumnNames::new()).unwrap();
+        let source = table.source(&"a.b".parse().unwrap());
+        assert!(source.contains("toUUIDOrZero(audit_id) AS audit_id"), "{source}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ struct Load<'s> {
     stack: &'s Stack,
     table: &'s str,
     events: u64,
+    out: &'s str,
     /// Flags beside those that say which history.
     flags: Vec<String>,
 }
@@ -28,7 +29,7 @@ impl<'s> Load<'s> {
         let profile = stack.profile(1, 1, 1);
         std::fs::rename(profile, stack.path("history.yaml")).unwrap();
         let flags = ["--rows-per-insert", "2000", "--patience", "60s", "--quiet"];
-        Self { stack, table, events, flags: flags.map(str::to_owned).to_vec() }
+        Self { stack, table, events, out: "run", flags: flags.map(str::to_owned).to_vec() }
     }
 
     fn begin(&self) -> Child {
@@ -36,7 +37,7 @@ impl<'s> Load<'s> {
         let which = ["run", "history.yaml", "--events", &events, "--days", "30", "--table"];
         let flags = self.flags.iter().map(String::as_str);
         let args: Vec<_> =
-            which.into_iter().chain([self.table, "--out", "run"]).chain(flags).collect();
+            which.into_iter().chain([self.table, "--out", self.out]).chain(flags).collect();
         let mut command = self.stack.command("auditstorm-backfill", &args);
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -53,7 +54,7 @@ impl<'s> Load<'s> {
 
     /// Every event is there, and every row is one of them.
     fn check(&self) {
-        let (code, report) = self.stack.reconcile("run");
+        let (code, report) = self.stack.reconcile(self.out);
         assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
         let totals = &report["totals"];
         for count in ["planned", "acknowledged", "stored", "rows"] {
@@ -115,7 +116,42 @@ fn answers_that_are_lost_twenty_times_double_nothing() {
 }
 
 #[test]
-fn bodies_that_are_cut_and_gateways_that_answer_in_between_lose_nothing() {
+fn a_run_is_taken_up_with_inserts_of_another_size() {
+    let stack = Stack::up(&[]);
+    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    for (kill, rows) in [(1, "2000"), (2, "700"), (3, "5000")] {
+        load.flags[1] = rows.to_owned();
+        let mut child = load.begin();
+        let enough = kill * load.events / 5;
+        wait_until("it goes on", || load.rows() >= enough || child.try_wait().unwrap().is_some());
+        assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    load.flags[1] = "100000".to_owned();
+    load.finish();
+    load.check();
+}
+
+#[test]
+fn rows_that_a_server_swallows_for_their_token_are_found_missing_and_sent_with_another() {
+    let stack = Stack::up(&[]);
+    // This table remembers the tokens of inserts, and goes on to do so when rows are deleted.
+    let load = Load::new(&stack, "audit.audit_logs", 20_000);
+    load.finish();
+    stack.ask("ALTER TABLE audit.audit_logs DELETE WHERE 1 SETTINGS mutations_sync = 2");
+    assert_eq!(load.rows(), 0);
+    let (_, report) = stack.reconcile("run");
+    assert_eq!(report["totals"]["lost"], load.events);
+    let repair = ["repair", "run", "--json", "--quiet", "--rows-per-insert", "2000"];
+    let output = stack.run("auditstorm-backfill", &repair);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["sent"], load.events, "{summary}");
+    load.check();
+}
+
+#[test]
+fn bodies_that_are_cut_and_gateways_that_answer_in_the_servers_place_lose_nothing() {
     let stack = Stack::up(&[]);
     let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
     let proxy = Proxy::before(server.parse().unwrap());
@@ -124,6 +160,12 @@ fn bodies_that_are_cut_and_gateways_that_answer_in_between_lose_nothing() {
     proxy.set(Mode::CutBodies { times: 5, after_bytes: 50_000 });
     load.finish();
     assert_eq!(proxy.done().bodies_cut, 5);
+    load.check();
+    load.out = "again";
+    proxy.set(Mode::AnswerWith { times: 5, status: 502, code: 0 });
+    load.table = "audit.audit_logs";
+    load.finish();
+    assert_eq!(proxy.done().answered, 5);
     load.check();
 }
 

@@ -5,10 +5,9 @@ use std::process::Stdio;
 use crate::stack::{Stack, wait_until};
 
 /// Ten days of history, of which the last four are replayed.
-fn args(events: &str) -> [&str; 10] {
-    let which = ["run", "history.yaml", "--events", events, "--days", "10"];
-    let [a, b, c, d, e, f] = which;
-    [a, b, c, d, e, f, "--replay-from-day", "4", "--out", "run"]
+fn args(events: &str) -> Vec<&str> {
+    let days = ["--days", "10", "--replay-from-day", "4"];
+    [&["run", "history.yaml", "--out", "run", "--events", events], &days[..]].concat()
 }
 
 fn stack_with_profile() -> Stack {
@@ -48,7 +47,7 @@ fn a_replay_that_is_killed_goes_on_and_sends_nothing_twice() {
     let rows = "SELECT count() FROM audit.audit_logs WHERE \
                 timestamp >= toStartOfDay(now()) - INTERVAL 4 DAY";
     for kill in 1..=3u64 {
-        let mut args = args("60000").to_vec();
+        let mut args = args("60000");
         args.extend(["--replay-rate", "4000/s", "--replay-settle", "4s"]);
         let mut command = stack.command("auditstorm-backfill", &args);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

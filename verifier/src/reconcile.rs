@@ -192,6 +192,7 @@ fn report(
         format: REPORT_FORMAT,
         verdict,
         reasons,
+        is_still: stillness == Stillness::Still,
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
         path: plan.path(),

@@ -21,6 +21,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why, the weightiest first.
     pub reasons: Vec<String>,
+    /// Nothing was on its way any more when the stores were read.
+    pub is_still: bool,
     pub run_id: Uuid,
     pub profile: String,
     pub path: DeliveryPath,
