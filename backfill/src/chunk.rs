@@ -94,7 +94,7 @@ fn minute_of(script: &Script, from: UnixMicros, until: UnixMicros, count: u64) -
 const MINUTE_US: i64 = 60_000_000;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use events::script::midnight;
     use harness::plan::{RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(days: u32, events: u64) -> Plan {
+    pub(crate) fn plan(days: u32, events: u64) -> Plan {
         let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 20}]\n";
         let profile = Profile::parse(text, "x").unwrap();
         let options = RunOptions {

@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod chunk;
 pub mod cli;
 pub mod error;
+pub mod export;
 pub mod native;
 mod report;
 

@@ -3,14 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use chrono::DateTime;
 use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
-use harness::quantity::{parse_duration, parse_tenants};
+use harness::quantity::{parse_duration, parse_tenants, parse_time};
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
 use harness::shutdown::Shutdown;
@@ -315,15 +314,6 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
     Ok(())
 }
 
-/// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
-fn parse_time(text: &str) -> Result<UnixMicros, String> {
-    DateTime::parse_from_rfc3339(text)
-        .ok()
-        .map(|time| time.timestamp_micros())
-        .filter(|time| (YEAR_1971_US..YEAR_9999_US).contains(time))
-        .ok_or_else(|| "write it like 2026-01-31T12:00:00Z, from 1971 to 9998".to_owned())
-}
-
 fn parse_factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor| (0.001..=1_000.0).contains(factor));
     factor.ok_or_else(|| "write a number from 0.001 to 1000".to_owned())
@@ -351,6 +341,4 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 
 /// Time between making the plan and its first event.
 const LEAD_US: i64 = 200_000;
-const YEAR_1971_US: UnixMicros = 31_536_000_000_000;
-const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 const SHARDS_MAX: u32 = 1_000;

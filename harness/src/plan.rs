@@ -169,7 +169,7 @@ pub struct RunOptions {
 }
 
 /// The version of `run.json`, and of the events that follow from it.
-pub const RUN_FORMAT: u32 = 3;
+pub const RUN_FORMAT: u32 = 4;
 
 impl RunSpec {
     /// Records a run of a valid profile.

@@ -1,6 +1,8 @@
 //! Durations, rates and counts as people write them, and ramps between two of them.
 
+use chrono::DateTime;
 use events::identity::TENANTS_MAX;
+use events::timeline::UnixMicros;
 
 /// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
 ///
@@ -69,6 +71,19 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
+///
+/// # Errors
+///
+/// Returns how to write it, for the person who wrote something else.
+pub fn parse_time(text: &str) -> Result<UnixMicros, String> {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|time| time.timestamp_micros())
+        .filter(|time| (YEAR_1971_US..YEAR_9999_US).contains(time))
+        .ok_or_else(|| "write it like 2026-01-31T12:00:00Z, from 1971 to 9998".to_owned())
+}
+
 /// Reads a count of tenants.
 ///
 /// # Errors
@@ -104,6 +119,8 @@ pub fn parse_ramp<T: Copy>(
 /// The highest rate of one tenant, in thousandths of an event per second.
 pub const RATE_MILLI_MAX: u64 = 1_000_000_000;
 const YEAR_US: u64 = 366 * 86_400_000_000;
+const YEAR_1971_US: UnixMicros = 31_536_000_000_000;
+const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 
 /// Reads a decimal number with at most three digits after the point, in thousandths.
 fn parse_milli(text: &str) -> Option<u64> {

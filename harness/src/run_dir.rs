@@ -234,7 +234,7 @@ mod tests {
             let message = RunDir::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };
-        check(&|spec| spec.format = 4, "has format 4, this version reads 3");
+        check(&|spec| spec.format = 5, "has format 5, this version reads 4");
         check(&|spec| spec.profile.push('#'), "its hash differs");
         fs::write(dir.path().join("run.json"), "{}").unwrap();
         let error = RunDir::open(dir.path()).unwrap_err();

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 mod crash;
+mod export;
 mod faults;
 mod history;
 mod identity;
 mod metrics;
+mod queries;
 mod stack;
 mod tidy;
 mod whole;
