@@ -113,7 +113,7 @@ const MILLISECOND_US: i64 = 1_000;
 const MINUTES_PER_DAY: u64 = 1_440;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use events::script::midnight;
     use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(days: u32, events: u64) -> Plan {
+    pub(crate) fn plan(days: u32, events: u64) -> Plan {
         let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 20}]\n";
         let profile = Profile::parse(text, "x").unwrap();
         let options = RunOptions {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,9 +19,11 @@ use serde::Serialize;
 
 use crate::chunk::{Chunk, seqs_due};
 use crate::error::BackfillError;
+use crate::export::{check_name, export_recorded};
 use crate::forecast::{Objection, forecast};
 use crate::history::{HistoryArgs, Recorded};
 use crate::probe::{ProbeError, probe};
+use crate::progress::Progress;
 use crate::repair::read_lost;
 use crate::replay::ReplayArgs;
 use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
@@ -86,6 +88,11 @@ struct Run {
     /// Directory for the run's record [default: runs/<run id>].
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Writes the rows to this file instead, which must not be there: FILE.native, FILE.parquet or
+    /// FILE.ndjson.
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["replay_from_day", "bulk_until_day"])]
+    to: Option<PathBuf>,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
     #[command(flatten)]
@@ -164,6 +171,9 @@ pub fn main() -> Exit {
 async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
     let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
+    if let Some(path) = &args.to {
+        return write(args, path, clock, &shutdown);
+    }
     let mut stopping = shutdown.clone();
     let (plan, to, pipeline) = tokio::select! {
         prepared = prepare(args, &clock) => prepared?,
@@ -179,6 +189,31 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
         println!("recorded in {}", recorded.dir.path().display());
     }
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+/// Writes a history to a file, and records it.
+#[expect(clippy::print_stdout, reason = "where the record is, is part of the result")]
+fn write(
+    args: &Run,
+    path: &Path,
+    clock: Clock,
+    shutdown: &Shutdown,
+) -> Result<Exit, BackfillError> {
+    check_name(path)?;
+    let plan = args.history.plan(Targets::default(), &clock)?;
+    let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
+    let planned = recorded.plan.script.planned();
+    let mut progress = Progress::start(planned, 0, clock, !args.load.quiet);
+    let report = tokio::task::block_in_place(|| {
+        export_recorded(&recorded, path, shutdown, clock, |rows| progress.write(rows))
+    });
+    progress.finish();
+    let report = report?;
+    print(&report, args.json);
+    if !args.json {
+        println!("recorded in {}", recorded.dir.path().display());
+    }
+    Ok(if report.stopped { Exit::Stopped } else { Exit::Done })
 }
 
 /// Makes the plan, and makes sure that all that it needs answers.

@@ -11,6 +11,7 @@ use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
 use harness::webhook::WebhookError;
 
+use crate::export::ExportError;
 use crate::insert::Failure;
 
 /// Why a backfill cannot go on.
@@ -22,6 +23,8 @@ pub enum BackfillError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error(
         "bulk until day {bulk_until} and replay from day {replay_from} leave days between, or both \
          ways; give one of the two, or the same number"
@@ -119,6 +122,7 @@ impl BackfillError {
             Self::Insert { source, .. } if is_denial(source) => Exit::Usage,
             Self::Profile(_)
             | Self::RunDir(_)
+            | Self::Export(_)
             | Self::NoConsumer { .. }
             | Self::NoPipeline { .. }
             | Self::Gap { .. }

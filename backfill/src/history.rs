@@ -42,6 +42,9 @@ pub struct HistoryArgs {
     /// Seed, instead of the profile's.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Run ID [default: a new one].
+    #[arg(long = "run-id", value_name = "UUID")]
+    pub id: Option<Uuid>,
     /// The history ends at the midnight (UTC) before this moment, like 2026-01-31T12:00:00Z
     /// [default: now]. A run keeps it.
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
@@ -90,7 +93,7 @@ impl HistoryArgs {
             return Err(BackfillError::BeginsTooEarly { days: self.days });
         }
         let options = RunOptions {
-            run_id: Uuid::new_v4(),
+            run_id: self.id.unwrap_or_else(Uuid::new_v4),
             seed: self.seed,
             start: now,
             span: Span::History {
@@ -141,12 +144,14 @@ impl HistoryArgs {
 
     /// Makes sure that what is recorded is what the flags say.
     fn compare(&self, path: &Path, given: &RunSpec, found: &RunSpec) -> Result<(), BackfillError> {
-        let end = |spec: &RunSpec| self.now.map(|_| rfc3339(spec.start.0)).unwrap_or_default();
-        let differing = facts(given)
-            .into_iter()
-            .chain([("end", end(given))])
-            .zip(facts(found).into_iter().chain([("end", end(found))]))
-            .find(|(given, found)| given != found);
+        // What the flags do not say is the record's.
+        let facts = |spec: &RunSpec| {
+            let end = self.now.map(|_| rfc3339(spec.start.0)).unwrap_or_default();
+            let id = self.id.map(|_| spec.run_id.to_string()).unwrap_or_default();
+            [facts(spec), vec![("end", end), ("run ID", id)]].concat()
+        };
+        let differing =
+            facts(given).into_iter().zip(facts(found)).find(|(given, found)| given != found);
         match differing {
             None => Ok(()),
             Some(((what, given), (_, found))) => {

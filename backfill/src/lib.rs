@@ -10,6 +10,7 @@ pub mod bulk;
 pub mod chunk;
 pub mod cli;
 pub mod error;
+pub mod export;
 pub mod forecast;
 pub mod governor;
 pub mod history;

@@ -104,6 +104,12 @@ impl Progress {
         }
     }
 
+    /// Takes rows that were written to a file.
+    pub fn write(&mut self, rows: u64) {
+        self.bar.inc(rows);
+        self.write_line("written");
+    }
+
     /// Takes how far a replay is. What it acknowledges is shown at once, and counted at its end.
     pub fn replay(&mut self, state: &ReplayProgress) {
         let doing = match state.doing {

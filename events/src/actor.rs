@@ -107,6 +107,13 @@ pub static OPERATORS: [Operator; 9] = [
     },
 ];
 
+impl Client {
+    /// Whether people open shells in pods with it.
+    pub fn opens_shells(self) -> bool {
+        !self.0.starts_with("Helm")
+    }
+}
+
 impl Actor<'_> {
     pub fn username(&self, out: &mut impl Prose) {
         match self {
@@ -239,7 +246,10 @@ impl Actor<'_> {
     /// A number of the tenant's own for this user: its UID and credentials follow from it.
     pub fn key(&self, tenant: &Tenant) -> u64 {
         match self {
-            Self::Person(person, _) => tenant.key_of(Thing::PersonAsUser, person.index.into()),
+            Self::Person(person, _) => tenant.key_of(
+                Thing::PersonAsUser,
+                u64::from(person.index) | u64::from(person.term) << 32,
+            ),
             Self::Operator(operator) => {
                 tenant.key_of(Thing::OperatorAsUser, name_key(operator.name))
             }

@@ -137,6 +137,7 @@ pub enum Subresource {
     Status,
     Binding,
     Token,
+    Exec,
 }
 
 impl Subresource {
@@ -147,6 +148,7 @@ impl Subresource {
             Self::Status => "status",
             Self::Binding => "binding",
             Self::Token => "token",
+            Self::Exec => "exec",
         }
     }
 }
@@ -164,6 +166,8 @@ pub enum Class {
 pub enum Outcome {
     Ok,
     Created,
+    /// The connection became one of another protocol.
+    Switched,
     /// A delete that answers with a status instead of the object.
     Deleted,
     NotFound,
@@ -188,6 +192,7 @@ impl Outcome {
     /// HTTP status code.
     pub fn code(self) -> u16 {
         match self {
+            Self::Switched => 101,
             Self::Ok | Self::Deleted => 200,
             Self::Created => 201,
             Self::BadRequest => 400,
@@ -208,7 +213,7 @@ impl Outcome {
     /// Source: constructors of `k8s.io/apimachinery/pkg/api/errors`.
     pub fn reason(self) -> Option<&'static str> {
         Some(match self {
-            Self::Ok | Self::Created | Self::Deleted => return None,
+            Self::Ok | Self::Created | Self::Switched | Self::Deleted => return None,
             Self::NotFound | Self::NoSuchPath | Self::NoSuchNamespace => "NotFound",
             Self::Forbidden => "Forbidden",
             Self::Conflict | Self::PreconditionFailed => "Conflict",

@@ -307,7 +307,7 @@ fn status(facts: &Facts<'_>) -> Status {
     let outcome = facts.outcome;
     let status = match outcome {
         Outcome::Created if facts.subresource == Subresource::Binding => "Success",
-        Outcome::Ok | Outcome::Created => "",
+        Outcome::Ok | Outcome::Created | Outcome::Switched => "",
         Outcome::Deleted => "Success",
         _ => "Failure",
     };
@@ -336,6 +336,7 @@ fn details(facts: &Facts<'_>) -> Option<StatusDetails> {
     match facts.outcome {
         Outcome::Ok
         | Outcome::Created
+        | Outcome::Switched
         | Outcome::BadRequest
         | Outcome::Expired
         | Outcome::Unavailable => None,

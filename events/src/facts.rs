@@ -66,6 +66,10 @@ pub enum Query {
     Watch {
         seconds: u32,
     },
+    /// A shell in a pod, which was left after this time.
+    Shell {
+        seconds: u32,
+    },
     /// A write that names its field manager.
     Managed(&'static str),
     /// A write of kubectl, which also asks for strict validation.
@@ -143,6 +147,7 @@ impl Facts<'_> {
                 out.plain("s");
             }
             Query::Watch { seconds } => self.watch(seconds, out),
+            Query::Shell { .. } => self.shell(out),
             Query::Page => out.plain("?limit=500"),
             Query::Informer => {
                 out.plain("?limit=500");
@@ -198,6 +203,17 @@ impl Facts<'_> {
         out.number(seconds.into());
         out.ampersand();
         out.plain("watch=true");
+    }
+
+    fn shell(&self, out: &mut impl Prose) {
+        out.plain("?command=sh");
+        out.ampersand();
+        out.plain("container=");
+        out.plain(self.subject.workload.name);
+        for stream in ["stdin=true", "stdout=true", "tty=true"] {
+            out.ampersand();
+            out.plain(stream);
+        }
     }
 
     pub fn user_agent(&self, out: &mut impl Prose) {
@@ -272,7 +288,7 @@ impl Facts<'_> {
     /// `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go` for 403.
     pub fn message(&self, out: &mut impl Prose) {
         match self.outcome {
-            Outcome::Ok | Outcome::Created | Outcome::Deleted => {}
+            Outcome::Ok | Outcome::Created | Outcome::Switched | Outcome::Deleted => {}
             Outcome::NotFound => {
                 self.qualified_resource(out);
                 out.plain(" ");

@@ -25,4 +25,5 @@ pub mod script;
 pub mod story;
 pub mod timeline;
 pub mod vocabulary;
+mod week;
 pub mod world;

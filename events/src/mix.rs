@@ -13,8 +13,11 @@ use crate::catalog::Resource::{
 use crate::catalog::Subresource::{self, Binding, Status, Token};
 use crate::catalog::Verb::{self, Create, Delete, Get, List, Patch, Update, Watch};
 use crate::catalog::{Class, Outcome, Subresource as Sub, outcomes};
+use crate::draw::Draw;
 use crate::rhythm::IN_TEETH_PER_MILLE;
 use crate::story::{self, BLOCK, Story};
+use crate::timeline::UnixMicros;
+use crate::week::people_at;
 
 /// Which users, verbs and resources events have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +65,51 @@ impl Mix {
 /// What events of a mix are drawn from.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    alone: AliasTable<Choice>,
-    in_teeth: AliasTable<Choice>,
-    between_teeth: AliasTable<Choice>,
+    alone: Alone,
+    in_teeth: Alone,
+    between_teeth: Alone,
     outcomes: [AliasTable<Outcome>; Verb::ALL.len()],
     stories: [Story; story::TYPES],
+}
+
+/// The requests that belong to no story.
+#[derive(Debug, Clone)]
+pub struct Alone {
+    all: AliasTable<Choice>,
+    of_people: AliasTable<Choice>,
+    of_others: AliasTable<Choice>,
+    /// Share of people, of 2³².
+    people: u64,
+}
+
+impl Alone {
+    fn new(weighted: &Weighted) -> Self {
+        let (people, others): (Weighted, Weighted) =
+            weighted.iter().partition(|(_, choice)| choice.class == Class::Human);
+        let sum = |part: &Weighted| -> u128 { part.iter().map(|(it, _)| u128::from(*it)).sum() };
+        let share = (sum(&people) << 32) / sum(weighted);
+        Self {
+            all: AliasTable::new(weighted),
+            of_people: AliasTable::new(&people),
+            of_others: AliasTable::new(&others),
+            people: u64::try_from(share).expect("less than the whole"),
+        }
+    }
+
+    /// Picks one, at any time.
+    #[inline]
+    pub fn pick(&self, draw: &mut Draw) -> Choice {
+        self.all.pick(draw)
+    }
+
+    /// Picks one at a moment of a history, when people are at work or not. Over a week, all
+    /// requests have the same shares as without.
+    #[inline(never)] // Live runs, which are in a hurry, do without.
+    pub fn pick_at(&self, at: UnixMicros, draw: &mut Draw) -> Choice {
+        let people = self.people * people_at(at) / 1_024;
+        let table = if draw.bits() >> 32 < people { &self.of_people } else { &self.of_others };
+        table.pick(draw)
+    }
 }
 
 impl Catalog {
@@ -75,9 +118,9 @@ impl Catalog {
         let left = left_by(&stories, mix);
         let (in_teeth, between_teeth) = combed(&left);
         Self {
-            alone: AliasTable::new(&left),
-            in_teeth: AliasTable::new(&in_teeth),
-            between_teeth: AliasTable::new(&between_teeth),
+            alone: Alone::new(&left),
+            in_teeth: Alone::new(&in_teeth),
+            between_teeth: Alone::new(&between_teeth),
             outcomes: Verb::ALL.map(|verb| {
                 let shares = outcomes(mix, verb).iter();
                 let weighted = shares.map(|(share, outcome)| (u64::from(*share), *outcome));
@@ -88,13 +131,13 @@ impl Catalog {
     }
 
     /// What an event is about that belongs to no story.
-    pub fn alone(&self) -> &AliasTable<Choice> {
+    pub fn alone(&self) -> &Alone {
         &self.alone
     }
 
     /// The same in a run with combs: leases are renewed in their teeth. Over time, all requests
     /// have the same shares as without.
-    pub fn alone_at(&self, is_in_tooth: bool) -> &AliasTable<Choice> {
+    pub fn alone_at(&self, is_in_tooth: bool) -> &Alone {
         if is_in_tooth { &self.in_teeth } else { &self.between_teeth }
     }
 
@@ -321,3 +364,18 @@ static CLUSTER: [Share; 86] = [
     of(100, Delete, EndpointSlices, [0, 0, 100]),
     of(100, Delete, Deployments, [80, 20, 0]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::week::people_most;
+
+    #[test]
+    fn people_leave_room_for_others_when_they_work_most() {
+        for catalog in Mix::ALL.map(Catalog::new) {
+            for alone in [&catalog.alone, &catalog.in_teeth, &catalog.between_teeth] {
+                assert!(alone.people * people_most() / 1_024 < (9 << 32) / 10, "{}", alone.people);
+            }
+        }
+    }
+}

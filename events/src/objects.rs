@@ -61,7 +61,7 @@ pub(crate) enum Answer {
 pub(crate) fn answer(facts: &Facts<'_>) -> Answer {
     match (facts.outcome, facts.verb) {
         _ if facts.resource == Resource::None => Answer::Nothing,
-        (Outcome::Ok, Verb::Watch) => Answer::Nothing,
+        (Outcome::Ok, Verb::Watch) | (Outcome::Switched, _) => Answer::Nothing,
         (Outcome::Ok | Outcome::Created, _) if facts.subresource != Subresource::Binding => {
             Answer::Object
         }

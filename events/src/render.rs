@@ -287,6 +287,7 @@ fn objects_of(facts: &Facts<'_>, out: &mut Json<'_>) {
 fn status(facts: &Facts<'_>, out: &mut Json<'_>) {
     match facts.outcome {
         Outcome::Ok => out.raw(r#","code":200"#),
+        Outcome::Switched => out.raw(r#","code":101"#),
         Outcome::Created if facts.subresource == Subresource::Binding => {
             out.raw(r#","status":"Success","code":201"#);
         }

@@ -11,6 +11,7 @@ use crate::mix::Kind;
 use crate::names::{Name, PASSING, Subject, numbered};
 use crate::policy::{Level, Policy};
 use crate::rhythm::is_in_tooth;
+use crate::script::Days;
 use crate::story::{BLOCK, By, On, Step};
 use crate::timeline::{Timeline, UnixMicros};
 use crate::world::{NAMESPACES, PEOPLE, Tenant, Thing, WORKLOADS, World};
@@ -23,9 +24,10 @@ pub(crate) fn draw_facts<'w>(
     seq: Seq,
     audit_id: Uuid,
     due: UnixMicros,
+    days: Days,
 ) -> Facts<'w> {
     let mut draw = Draw::new(world.seed(), EVENT_STREAM + u64::from(tenant.index.0), seq.0);
-    let moment = Moment { world, tenant, timeline, due, turn: Turn::of(tenant, seq) };
+    let moment = Moment { world, tenant, timeline, due, days, turn: Turn::of(tenant, seq) };
     let cast = match moment.step() {
         Some(step) => moment.cast_of(step, &mut draw),
         None => moment.cast_alone(&mut draw),
@@ -126,6 +128,7 @@ struct Moment<'w, 't> {
     tenant: &'w Tenant,
     timeline: &'t Timeline,
     due: UnixMicros,
+    days: Days,
     turn: Turn,
 }
 
@@ -188,8 +191,11 @@ impl<'w> Moment<'w, '_> {
         } else {
             catalog.alone()
         };
-        let choice = table.pick(draw);
-        let kind = choice.kind;
+        let choice = match self.days {
+            Days::Flow => table.pick(draw),
+            Days::Apart => table.pick_at(self.due, draw),
+        };
+        let mut kind = choice.kind;
         let start = draw.skewed(NAMESPACES) * (WORKLOADS / NAMESPACES)
             + draw.skewed(WORKLOADS / NAMESPACES);
         let workload = (start..start + WORKLOADS)
@@ -202,7 +208,13 @@ impl<'w> Moment<'w, '_> {
         let number = if is_passing { PASSING + draw.below(100_000) } else { draw.skewed(3) };
         let subject = self.subject(workload, revision, number);
         let actor = match choice.class {
-            Class::Human => self.person(draw),
+            Class::Human => {
+                let person = self.person(draw);
+                if opens_shell(kind, &person, draw) {
+                    kind.subresource = Subresource::Exec;
+                }
+                person
+            }
             Class::Operator => operator(draw),
             Class::System => self.system_actor(kind, &subject, draw),
         };
@@ -210,7 +222,7 @@ impl<'w> Moment<'w, '_> {
     }
 
     fn person(&self, draw: &mut Draw) -> Actor<'w> {
-        let person = self.world.person(self.tenant, draw.skewed(PEOPLE));
+        let person = self.world.person(self.tenant, draw.skewed(PEOPLE), self.due);
         Actor::Person(person, draw.pick(&CLIENTS))
     }
 
@@ -311,6 +323,19 @@ impl<'w> Moment<'w, '_> {
         }
     }
 }
+
+/// Whether someone who is at a pod opens a shell in it. Since kubectl 1.31, that is a GET.
+fn opens_shell(kind: Kind, actor: &Actor, draw: &mut Draw) -> bool {
+    match (kind.verb, kind.resource, actor) {
+        (Verb::Get, Resource::Pods, Actor::Person(_, client)) => {
+            client.opens_shells() && draw.chance(SHELLS_PER_MYRIAD)
+        }
+        _ => false,
+    }
+}
+
+/// Of the pods that people get: one in twenty-five.
+const SHELLS_PER_MYRIAD: u32 = 400;
 
 fn pod_actor<'w>(
     verb: Verb,
@@ -418,6 +443,9 @@ fn draw_outcome(
         {
             Outcome::Deleted
         }
+        (None | Some(Outcome::Ok), Verb::Get) if kind.subresource == Subresource::Exec => {
+            Outcome::Switched
+        }
         (outcome, _) => outcome.unwrap_or(Outcome::Ok),
     }
 }
@@ -426,6 +454,9 @@ fn draw_query(kind: Kind, actor: &Actor, draw: &mut Draw) -> Query {
     let bits = draw.below(6);
     match (kind.verb, kind.resource, actor) {
         (Verb::Get, Resource::None, _) => Query::Path(bits),
+        (Verb::Get, Resource::Pods, Actor::Person(..)) if kind.subresource == Subresource::Exec => {
+            Query::Shell { seconds: 2 + draw.skewed(SHELL_SECONDS_MAX) }
+        }
         (_, Resource::Leases, Actor::ControllerManager | Actor::Scheduler) => Query::Within(5),
         (_, Resource::Leases, Actor::Node(_)) => Query::Within(10),
         (Verb::Get, Resource::Nodes, Actor::Node(_) | Actor::Controller(_)) => Query::Cached,
@@ -449,6 +480,8 @@ fn draw_query(kind: Kind, actor: &Actor, draw: &mut Draw) -> Query {
         _ => Query::None,
     }
 }
+
+const SHELL_SECONDS_MAX: u32 = 1_800;
 
 /// Fits a query to how its request ends, and to what the audit policy leaves in.
 fn fit(query: Query, outcome: Outcome, tenant: &Tenant) -> Query {
@@ -482,19 +515,25 @@ fn is_named(kind: Kind, actor: &Actor, query: Query, outcome: Outcome) -> bool {
 
 fn draw_service_us(verb: Verb, query: Query, draw: &mut Draw) -> i64 {
     let watched_us = match query {
-        Query::Watch { seconds } => i64::from(seconds) * 1_000_000,
+        Query::Watch { seconds } | Query::Shell { seconds } => i64::from(seconds) * 1_000_000,
         _ => 0,
     };
     let quantiles = catalog::service_time_us(verb);
-    let at = draw.below(1_000_000);
-    let (index, from, to) = match at {
-        0..500_000 => (0, 0, 500_000),
-        500_000..950_000 => (1, 500_000, 950_000),
-        950_000..990_000 => (2, 950_000, 990_000),
-        _ => (3, 990_000, 1_000_000),
+    // The ends of each part are written out, so that nothing is divided by what varies.
+    let took_us = match draw.below(1_000_000) {
+        at @ 0..500_000 => between(quantiles[0], quantiles[1], at, 500_000),
+        at @ 500_000..950_000 => between(quantiles[1], quantiles[2], at - 500_000, 450_000),
+        at @ 950_000..990_000 => between(quantiles[2], quantiles[3], at - 950_000, 40_000),
+        at => between(quantiles[3], quantiles[4], at - 990_000, 10_000),
     };
-    let (low, high) = (i64::from(quantiles[index]), i64::from(quantiles[index + 1]));
-    watched_us + low + (high - low) * i64::from(at - from) / i64::from(to - from)
+    watched_us + i64::from(took_us)
+}
+
+/// Goes from `low` to `high` as `at` goes from 0 to `length`.
+#[inline]
+fn between(low: u32, high: u32, at: u32, length: u32) -> u32 {
+    let part = u64::from(high - low) * u64::from(at) / u64::from(length);
+    low + u32::try_from(part).expect("at most high - low")
 }
 
 fn draw_pod_security(kind: Kind, outcome: Outcome, draw: &mut Draw) -> PodSecurity {

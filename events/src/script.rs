@@ -23,7 +23,7 @@ pub enum Days {
     /// It may, as in life.
     Flow,
     /// It begins at midnight (UTC) at the earliest. A history keeps to its days, so that all
-    /// events due on a day are in that day's partition of the table.
+    /// events due on a day are in that day's partition of the table. Its people keep working hours.
     Apart,
 }
 
@@ -77,7 +77,8 @@ impl Script {
         let timeline = self.timeline(tenant);
         let due = timeline.due(seq)?;
         let id = self.audit_id(tenant, seq);
-        let mut facts = draw_facts(&self.world, self.world.tenant(tenant), timeline, seq, id, due);
+        let (world, days) = (&self.world, self.days);
+        let mut facts = draw_facts(world, world.tenant(tenant), timeline, seq, id, due, days);
         if self.days == Days::Apart {
             facts.received = facts.received.max(midnight(due));
         }

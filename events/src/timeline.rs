@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::draw::Draw;
 use crate::identity::{SEQ_END, Seq, TenantIndex};
 use crate::rhythm::{Rhythm, Warp};
+use crate::week::flow;
 
 /// Microseconds since the Unix epoch.
 pub type UnixMicros = i64;
@@ -68,16 +69,15 @@ impl Curve {
         curve
     }
 
-    /// Returns the shape of `days` days of history: busy at two in the afternoon UTC, quiet at
+    /// Returns the shape of `days` days of history: busy at two in the afternoon UTC, quieter at
     /// night and at weekends. Its unit is arbitrary: a [`Timeline`] scales it to a tenant's count.
     ///
     /// `first_weekday` is the weekday of the first day, 0 for Monday.
     pub fn of_history(days: u32, first_weekday: u32) -> Self {
         let mut curve = Self { segments: Vec::with_capacity(days as usize * 24), area: 0 };
         for day in 0..days {
-            let percent = if (first_weekday + day) % 7 < 5 { 100 } else { WEEKEND_PERCENT };
             for hour in 0..24 {
-                let rate = |hour: usize| HOURLY[hour % 24] * percent / 100;
+                let rate = |hour| flow(first_weekday + day, hour);
                 let start_us = (u64::from(day) * 24 + hour as u64) * HOUR_US;
                 curve.push(start_us, HOUR_US, (rate(hour), rate(hour + 1)));
             }
@@ -303,13 +303,6 @@ impl Offsets {
 const PHASE_STREAM: u64 = 1 << 32;
 const JITTER_STREAM: u64 = 2 << 32;
 const HOUR_US: u64 = 3_600_000_000;
-const WEEKEND_PERCENT: u64 = 25;
-
-/// Weight at each full hour: a raised cosine with its peak at 14:00 and 12 % of it at 02:00.
-const HOURLY: [u64; 24] = [
-    179, 135, 120, 135, 179, 249, 340, 446, 560, 674, 780, 871, 941, 985, 1_000, 985, 941, 871,
-    780, 674, 560, 446, 340, 249,
-];
 
 /// Returns from when to when, in µs of the stage, the tenant is active in it.
 fn active(stage: &Stage, tenant: TenantIndex) -> Option<(u64, u64)> {
@@ -393,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn history_is_busy_by_day_and_quiet_at_weekends() {
+    fn history_is_busy_by_day_and_quieter_at_weekends() {
         let curve = Arc::new(Curve::of_history(7, 0));
         let timeline = Timeline::history(curve, 0, 100_000, 1, TenantIndex(0));
         let hour = i64::try_from(HOUR_US).unwrap();
@@ -401,9 +394,9 @@ mod tests {
             timeline.count_before(to * hour) - timeline.count_before(from * hour)
         };
         assert_eq!(between(0, 7 * 24), 100_000);
-        assert!(between(13, 15) > 6 * between(1, 3));
+        assert!(between(13, 15) > 2 * between(1, 3));
         let (monday, sunday) = (between(0, 24), between(6 * 24, 7 * 24));
-        assert!((39..=41).contains(&(monday * 10 / sunday)), "{monday} {sunday}");
+        assert!((14..=16).contains(&(monday * 10 / sunday)), "{monday} {sunday}");
     }
 
     fn stages() -> impl Strategy<Value = Vec<Stage>> {

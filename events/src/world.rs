@@ -13,6 +13,7 @@ use crate::policy::{Level, Policy};
 use crate::story::{TYPES, workload_of};
 use crate::timeline::UnixMicros;
 use crate::vocabulary::Vocabulary;
+use crate::week::week_of;
 
 /// All that events take their names from.
 #[derive(Debug, Clone)]
@@ -116,6 +117,8 @@ impl Scope {
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'w> {
     pub index: u32,
+    /// Tells those apart who follow each other in one place; 0 for who is there all the time.
+    pub term: u32,
     pub first: &'w str,
     pub last: &'w str,
     pub domain: &'w str,
@@ -155,10 +158,14 @@ impl World {
         &self.tenants[usize::from(index.0)]
     }
 
-    pub fn person<'w>(&'w self, tenant: &'w Tenant, index: u32) -> Person<'w> {
-        let key = tenant.key_of(Thing::Person, index.into());
+    /// Returns the person who is in some place at some time. One place in four is given to
+    /// another after some months, on a Monday: people join and leave.
+    pub fn person<'w>(&'w self, tenant: &'w Tenant, index: u32, at: UnixMicros) -> Person<'w> {
+        let place = tenant.key_of(Thing::Person, index.into());
+        let (term, key) = if place >> 62 == 0 { term_of(place, at) } else { (0, place) };
         Person {
             index,
+            term,
             first: word(&self.words.first_names, key),
             last: word(&self.words.last_names, key >> 32),
             domain: &tenant.domain,
@@ -281,6 +288,14 @@ impl Tenant {
 
 const FIRST_BLOCK: u64 = 100;
 const FIRST_VERSION: u64 = 101;
+
+/// Returns which in turn has a place that is given to others, and their key.
+#[inline(never)]
+fn term_of(place: u64, at: UnixMicros) -> (u32, u64) {
+    let weeks = 9 + (place >> 8) % 26;
+    let term = (week_of(at) + (place >> 20) % weeks) / weeks;
+    (u32::try_from(term).unwrap_or(u32::MAX), mix(place, term))
+}
 
 fn word(list: &[String], key: u64) -> &str {
     &list[usize::try_from(key % list.len() as u64).expect("less than a length")]

@@ -176,7 +176,7 @@ pub struct RunOptions {
 pub const EVENTS_MAX: u64 = 1_000_000_000_000;
 
 /// The version of `run.json`, and of the events that follow from it.
-pub const RUN_FORMAT: u32 = 3;
+pub const RUN_FORMAT: u32 = 4;
 
 impl RunSpec {
     /// Records a run of a valid profile.

@@ -238,7 +238,7 @@ mod tests {
             let message = RunDir::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };
-        check(&|spec| spec.format = 4, "has format 4, this version reads 3");
+        check(&|spec| spec.format = 5, "has format 5, this version reads 4");
         check(&|spec| spec.profile.push('#'), "its hash differs");
         check(&|spec| spec.shards = 0, "it has no shards");
         check(&|spec| spec.span = Span::history(u32::MAX, 1, 0), "longer than any");

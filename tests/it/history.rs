@@ -1,9 +1,6 @@
 //! Histories in bulk: every event once, on its day, with the columns the server would derive.
 
-use crate::stack::Stack;
-
-const COLUMNS: &str = "event_json, timestamp, scope_type, scope_name, user, user_uid, audit_id, \
-     verb, api_group, resource, namespace, resource_name, status_code";
+use crate::stack::{COLUMNS, Stack};
 
 #[test]
 fn a_history_is_whole_and_its_columns_are_what_the_server_derives() {

@@ -3,12 +3,14 @@
 
 mod crash;
 mod exactly_once;
+mod export;
 mod faults;
 mod history;
 mod identity;
 mod metrics;
 mod proxied;
 mod proxy;
+mod queries;
 mod refusals;
 mod replay;
 mod restarted;

@@ -9,6 +9,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The columns of the table.
+pub(crate) const COLUMNS: &str = "event_json, timestamp, scope_type, scope_name, user, user_uid, \
+     audit_id, verb, api_group, resource, namespace, resource_name, status_code";
+
 /// A running pipeline in a temporary directory. It stops, and goes, with the test.
 pub(crate) struct Stack {
     dir: TempDir,

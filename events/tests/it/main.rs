@@ -129,7 +129,10 @@ fn every_outcome_and_every_kind_of_request_occurs() {
             seen.insert((verb, facts.outcome));
             kinds.insert(Kind { verb, resource, subresource });
         }
-        let expected: BTreeSet<Kind> = mix.shares().iter().map(|(_, kind, _)| *kind).collect();
+        let mut expected: BTreeSet<Kind> = mix.shares().iter().map(|(_, kind, _)| *kind).collect();
+        // A few of those who get a pod open a shell in it.
+        let subresource = Subresource::Exec;
+        expected.insert(Kind { verb: Verb::Get, resource: Resource::Pods, subresource });
         assert_eq!(kinds, expected);
         for verb in expected.iter().map(|kind| kind.verb) {
             for (_, outcome) in outcomes(mix, verb).iter().filter(|(share, _)| *share > 10) {
@@ -301,8 +304,8 @@ fn objects_are_those_that_the_event_is_about() {
         let failed = event.response_status.as_ref().unwrap().status == "Failure";
         let writes = !matches!(facts.verb, Verb::Get | Verb::List | Verb::Watch);
         assert_eq!(event.request_object.is_some(), writes && facts.outcome != Outcome::Forbidden);
-        let is_watch = facts.verb == Verb::Watch && !failed;
-        assert_eq!(event.response_object.is_none(), is_watch, "{of:?}");
+        let is_stream = facts.verb == Verb::Watch || facts.subresource == Subresource::Exec;
+        assert_eq!(event.response_object.is_none(), is_stream && !failed, "{of:?}");
         let Some(response) = event.response_object else { continue };
         if failed {
             assert_eq!(response["kind"], "Status");
@@ -428,4 +431,36 @@ fn a_history_keeps_to_its_days() {
             assert!(facts.received <= facts.completed);
         }
     }
+}
+
+#[test]
+fn in_a_history_people_join_leave_and_go_home() {
+    let start = midnight(START) - 90 * DAY_US;
+    let tenant = TenantIndex(0);
+    let curve = Arc::new(Curve::of_history(90, 0));
+    let timeline = Timeline::history(curve, start, 200_000, 3, tenant);
+    let world = World::new(3, &[of_cluster(Policy::All(Level::Metadata))]);
+    let script = Script::new(RunMark::of(Uuid::nil()), world, vec![timeline], Days::Apart);
+    let (mut people, mut credentials) = (BTreeMap::new(), BTreeMap::new());
+    let mut at_night = [0u32; 2];
+    for event in log_of(&script, 0, 200_000) {
+        let is_person = event.user.username.contains('@');
+        let at = event.stage_timestamp.0;
+        let hour = at.rem_euclid(DAY_US) / (DAY_US / 24);
+        at_night[usize::from(is_person)] += u32::from(hour < 4);
+        if is_person {
+            let user = event.user;
+            let seen = people.entry(user.username.clone()).or_insert((at, at));
+            seen.1 = at;
+            let credential = user.extra["authentication.kubernetes.io/credential-id"].clone();
+            let owner = credentials.entry((user.uid, credential)).or_insert(user.username.clone());
+            assert_eq!(*owner, user.username, "a successor is someone else");
+        }
+    }
+    let month = 30 * DAY_US;
+    let joined = people.values().filter(|(first, _)| *first > start + month).count();
+    let left = people.values().filter(|(_, last)| *last < start + 2 * month).count();
+    assert!((1..10).contains(&joined) && (1..10).contains(&left), "{joined} {left} {people:?}");
+    assert!(people.len() > 20, "{}", people.len());
+    assert!(at_night[0] > 20 * at_night[1], "{at_night:?}");
 }

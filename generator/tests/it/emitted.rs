@@ -33,18 +33,18 @@ fn the_first_ten_thousand_events_of_each_profile_are_known() {
         format!("{name} {}\n", fingerprint(&emit(&[name, "--events", events])))
     });
     expect![[r#"
-        demo bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
-        smoke 64e1e64a51c60a84473131658100eafdebb1d1b1c9114736717a1d5234579abe
-        baseline 4e17c590eb291ecdade6ddd158a66933128a1d05312f06ffe0c4f5bc45b75c13
-        steady-state bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
-        tenant-growth 22daddaf733cadcd9e7cabcb2478095f87f4a41952e9754f3ff4e72b792fbf78
-        write-storm fc4a3ff80cca37f9a09f3b360a93b28b6609af03bbb505a9ed8b4d1f94412384
-        peak-load fa058b2bd42f036ed3a26cb83e2e89ea60597d74ddb03b3984771ad9154e0f0e
-        query-storm 5adb666cb7c18711eccbc6a39ea9a9d42b8b15f3efab93837019fd08cc345749
-        stress 52f9131fb4b09070d38d840e5a00678759dbe91fcc0e75b24e996d97a6f843f7
-        spike bb218d5bbf2fec115840491f3de7d08ff417cb7e9b0be8d4518984fe61c8fb58
-        soak b5d531e1046050955896afe8a018f3c25e281f553bf58dcf89ded5379c4d8f19
-        history-90d 734b64d4e208d0c330cafdd24ceac356701d671327eb67c46b110e6810ea97cc
+        demo eb92f8932bb8fd85c7e4632b06afdf481b8d6dcfb7305be97488bba71286d7ca
+        smoke e3b2620f8be159771a9a1985ee6c54536b420d3c7c9bea5de892601801318a6a
+        baseline 8f1a3355e6c0750c1b957f5c32b6df67c86ccd6993bf0edf84ff5e7082617346
+        steady-state eb92f8932bb8fd85c7e4632b06afdf481b8d6dcfb7305be97488bba71286d7ca
+        tenant-growth dd6329d001db0d551623f1845dab21518accfef2c4f89c32ad777a65ff5abe9f
+        write-storm f9adea0c4eed42d22914e501ca6fca857c7dc7133d3ed994b88641e024b60407
+        peak-load 6027de1e7cc044953de9de00f4965d744cb84077ab17938d3c7c8e141b137574
+        query-storm 0ef6b5f01bb5c2a8d49bd3609082a3b34e773c75f3d0ed692974c539533ad2c8
+        stress 0f53fe209fbb0cd6247aeeebb1c2c34ea9b26c68c821d5b71de404fcf2886508
+        spike eb92f8932bb8fd85c7e4632b06afdf481b8d6dcfb7305be97488bba71286d7ca
+        soak 8bb77e706d4eeb2ce95f3907ae9aeb7c0f745aca70218f033b86c09eaaa1bfb3
+        history-90d 72dc94d5f4b71424b9b1f374e69093b88dd56e03a6afc07ebd3753fc3159543d
     "#]]
     .assert_eq(&seen.concat());
 }
