@@ -18,7 +18,6 @@ struct Load<'s> {
     stack: &'s Stack,
     table: &'s str,
     events: u64,
-    out: &'s str,
     /// Flags beside those that say which history.
     flags: Vec<String>,
 }
@@ -29,7 +28,7 @@ impl<'s> Load<'s> {
         let profile = stack.profile(1, 1, 1);
         std::fs::rename(profile, stack.path("history.yaml")).unwrap();
         let flags = ["--rows-per-insert", "2000", "--patience", "60s", "--quiet"];
-        Self { stack, table, events, out: "run", flags: flags.map(str::to_owned).to_vec() }
+        Self { stack, table, events, flags: flags.map(str::to_owned).to_vec() }
     }
 
     fn begin(&self) -> Child {
@@ -37,7 +36,7 @@ impl<'s> Load<'s> {
         let which = ["run", "history.yaml", "--events", &events, "--days", "30", "--table"];
         let flags = self.flags.iter().map(String::as_str);
         let args: Vec<_> =
-            which.into_iter().chain([self.table, "--out", self.out]).chain(flags).collect();
+            which.into_iter().chain([self.table, "--out", "run"]).chain(flags).collect();
         let mut command = self.stack.command("auditstorm-backfill", &args);
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -54,7 +53,7 @@ impl<'s> Load<'s> {
 
     /// Every event is there, and every row is one of them.
     fn check(&self) {
-        let (code, report) = self.stack.reconcile(self.out);
+        let (code, report) = self.stack.reconcile("run");
         assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
         let totals = &report["totals"];
         for count in ["planned", "acknowledged", "stored", "rows"] {
@@ -151,19 +150,13 @@ fn rows_that_a_server_swallows_for_their_token_are_found_missing_and_sent_with_a
 }
 
 #[test]
-fn bodies_that_are_cut_and_gateways_that_answer_in_the_servers_place_lose_nothing() {
+fn gateways_that_answer_in_the_servers_place_lose_nothing() {
     let stack = Stack::up(&[]);
     let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
     let proxy = Proxy::before(server.parse().unwrap());
-    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    let mut load = Load::new(&stack, "audit.plain", 30_000);
     load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
-    proxy.set(Mode::CutBodies { times: 5, after_bytes: 50_000 });
-    load.finish();
-    assert_eq!(proxy.done().bodies_cut, 5);
-    load.check();
-    load.out = "again";
     proxy.set(Mode::AnswerWith { times: 5, status: 502, code: 0 });
-    load.table = "audit.audit_logs";
     load.finish();
     assert_eq!(proxy.done().answered, 5);
     load.check();

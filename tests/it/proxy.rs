@@ -39,7 +39,8 @@ pub(crate) enum Mode {
     DelayAnswers {
         by: Duration,
     },
-    /// The next ones never reach the server; the client gets this status and exception code.
+    /// The next ones never reach the server; the client gets this status and exception code, or
+    /// with code 0 none.
     AnswerWith {
         times: u32,
         status: u16,
@@ -254,10 +255,17 @@ fn status_of(answer: &[u8]) -> u16 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// An answer as the server gives it, or without a code, as a gateway before it does.
 fn made_answer(status: u16, code: u16) -> String {
-    let text = format!("Code: {code}. DB::Exception: Said by the proxy. (MADE_UP)\n");
+    let (header, text) = match code {
+        0 => (String::new(), "Bad Gateway\n".to_owned()),
+        _ => (
+            format!("X-ClickHouse-Exception-Code: {code}\r\n"),
+            format!("Code: {code}. DB::Exception: Said by the proxy. (MADE_UP)\n"),
+        ),
+    };
     format!(
-        "HTTP/1.1 {status} Made up\r\nX-ClickHouse-Exception-Code: {code}\r\n\
+        "HTTP/1.1 {status} Made up\r\n{header}\
          Content-Type: text/plain; charset=UTF-8\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     )
