@@ -20,7 +20,7 @@ use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};
-use crate::insert::{Failure, InsertName, insert};
+use crate::insert::{Compress, Failure, InsertName, insert};
 use crate::lookup::{Inserts, await_silence, missing};
 use crate::native::BlockColumns;
 use crate::piece::Piece;
@@ -48,6 +48,7 @@ pub struct Destination<'d> {
     pub columns: &'d BlockColumns,
     /// What one server has taken comes to the others later.
     pub is_replicated: bool,
+    pub compress: Compress,
 }
 
 /// What happened on the way.
@@ -181,7 +182,8 @@ impl Hand<'_> {
         piece.attempts += 1;
         piece.is_doubtful = true;
         piece.doubts.push(query_id.clone());
-        let name = InsertName { query_id: &query_id, token: &token };
+        let compress = self.to.compress;
+        let name = InsertName { query_id: &query_id, token: &token, compress };
         let script = &self.plan.script;
         let slots = tokio::task::block_in_place(|| slots(script, absent));
         insert(script, &slots, server, self.to.columns, name).await.map_err(|source| {

@@ -22,6 +22,7 @@ use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
 use crate::forecast::{Objection, forecast};
 use crate::history::{HistoryArgs, Recorded};
+use crate::insert::Compress;
 use crate::probe::{ProbeError, probe};
 use crate::progress::Progress;
 use crate::repair::read_lost;
@@ -124,6 +125,9 @@ struct LoadArgs {
     /// Gives up after as long without a confirmed insert.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
     patience: Duration,
+    /// Whether rows are compressed on their way to ClickHouse.
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    compress_rows: Compress,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -140,6 +144,7 @@ impl LoadArgs {
             rows_per_second_max: self.limit_rows_per_second,
             parts_per_partition_max: self.parts_per_partition,
             patience: self.patience,
+            compress: self.compress_rows,
             metrics: self.metrics,
             quiet: self.quiet,
         }
@@ -256,7 +261,7 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     } else {
         let on_signals = Shutdown::on_signals();
         let mut shutdown = on_signals.map_err(|source| BackfillError::Start { source })?;
-        Some(probe(&plan, &chunks, &to, options.lanes, &clock, &mut shutdown).await)
+        Some(probe(&plan, &chunks, &to, options, &clock, &mut shutdown).await)
     };
     if let Some(Err(ProbeError::Stopped)) = probed {
         return Err(BackfillError::Stopped);

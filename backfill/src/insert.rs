@@ -18,6 +18,27 @@ use crate::rows::Slot;
 pub struct InsertName<'n> {
     pub query_id: &'n str,
     pub token: &'n str,
+    pub compress: Compress,
+}
+
+/// Whether bodies are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compress {
+    /// LZ4, but for a server on this machine: there it costs more than the bytes that it saves.
+    Auto,
+    Lz4,
+    None,
+}
+
+impl Compress {
+    fn at(self, url: &str) -> Compression {
+        let is_here = ["http://127.", "http://localhost", "http://[::1]"];
+        match self {
+            Self::None => Compression::None,
+            Self::Auto if is_here.iter().any(|here| url.starts_with(here)) => Compression::None,
+            Self::Auto | Self::Lz4 => Compression::Lz4,
+        }
+    }
 }
 
 /// What a failed insert asks for. Whatever it is, the rows may be in the table.
@@ -89,10 +110,11 @@ pub async fn insert(
 ) -> Result<(), Error> {
     let names: Vec<_> = columns.sent.iter().map(|(_, name)| name.as_str()).collect();
     let sql = format!("INSERT INTO {} ({}) FORMAT Native", server.table, names.join(", "));
+    let compression = name.compress.at(&server.url);
     let mut insert = server
         .client
         .clone()
-        .with_compression(Compression::Lz4)
+        .with_compression(compression)
         .insert_formatted_with(sql)
         .with_timeouts(Some(ANSWER_TIMEOUT), Some(ANSWER_TIMEOUT))
         .with_setting("query_id", name.query_id)
@@ -109,24 +131,38 @@ pub async fn insert(
         insert = insert.with_setting("insert_allow_materialized_columns", "1");
     }
     for part in slots.chunks(ROWS_AT_ONCE) {
-        for data in tokio::task::block_in_place(|| compressed(script, part, columns)) {
-            insert.send_compressed(data?).await?;
+        let blocks = || blocks(script, part, columns, compression);
+        for block in tokio::task::block_in_place(blocks) {
+            match block? {
+                Block::Plain(bytes) => insert.send(bytes).await?,
+                Block::Compressed(data) => insert.send_compressed(data).await?,
+            }
         }
     }
     insert.end().await
 }
 
+/// Rows as they are sent.
+enum Block {
+    Plain(Bytes),
+    Compressed(CompressedData),
+}
+
 /// Makes blocks on all cores.
-fn compressed(
+fn blocks(
     script: &Script,
     slots: &[Slot],
     columns: &BlockColumns,
-) -> Vec<Result<CompressedData, Error>> {
+    compression: Compression,
+) -> Vec<Result<Block, Error>> {
     slots
         .par_chunks(BLOCK_ROWS)
         .map(|slots| {
             let block = Bytes::from(block(script, slots, columns));
-            CompressedData::new(&block, Compression::Lz4)
+            if compression == Compression::None {
+                return Ok(Block::Plain(block));
+            }
+            CompressedData::new(&block, compression).map(Block::Compressed)
         })
         .collect()
 }

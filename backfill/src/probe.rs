@@ -16,7 +16,7 @@ use crate::insert::{InsertName, insert};
 use crate::native::BlockColumns;
 use crate::piece::all_due;
 use crate::rows::slots;
-use crate::run::Surveyed;
+use crate::run::{LoadOptions, Surveyed};
 
 /// What a probe measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -44,7 +44,7 @@ pub async fn probe(
     plan: &Plan,
     chunks: &[Chunk],
     to: &Surveyed,
-    lanes: usize,
+    options: LoadOptions,
     clock: &Clock,
     shutdown: &mut Shutdown,
 ) -> Result<Probe, ProbeError> {
@@ -68,7 +68,7 @@ pub async fn probe(
     let measured = async {
         made?;
         tokio::select! {
-            measured = measure(plan, chunks, &copies, &columns, lanes, clock) => Ok(measured?),
+            measured = measure(plan, chunks, &copies, &columns, options, clock) => Ok(measured?),
             () = shutdown.asked(Stop::Drain) => Err(ProbeError::Stopped),
         }
     };
@@ -99,7 +99,7 @@ async fn measure(
     chunks: &[Chunk],
     copies: &[Copy],
     columns: &BlockColumns,
-    lanes: usize,
+    options: LoadOptions,
     clock: &Clock,
 ) -> Result<Probe, ClickHouseError> {
     // From the middle on: the first days may be a weekend.
@@ -108,11 +108,15 @@ async fn measure(
     let mut under_way = FuturesUnordered::new();
     let mut rows = 0;
     loop {
-        while under_way.len() < lanes && clock.now() - begun < micros(PROBE_TIME) {
+        while under_way.len() < options.lanes && clock.now() - begun < micros(PROBE_TIME) {
             let Some((index, chunk)) = next.next() else { break };
             let copy = &copies[index % copies.len()];
             under_way.push(async move {
-                let name = InsertName { query_id: &format!("{}-{index}", copy.name), token: "" };
+                let name = InsertName {
+                    query_id: &format!("{}-{index}", copy.name),
+                    token: "",
+                    compress: options.compress,
+                };
                 let script = &plan.script;
                 let events = all_due(script, &chunk.due);
                 let slots = tokio::task::block_in_place(|| slots(script, &events));

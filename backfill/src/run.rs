@@ -25,6 +25,7 @@ use crate::error::BackfillError;
 use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
+use crate::insert::Compress;
 use crate::native::BlockColumns;
 use crate::piece::{Piece, pieces_left, pieces_of};
 use crate::progress::Progress;
@@ -43,6 +44,7 @@ pub struct LoadOptions {
     /// `None`: as many as the server likes.
     pub parts_per_partition_max: Option<u64>,
     pub patience: Duration,
+    pub compress: Compress,
     pub metrics: Option<SocketAddr>,
     pub quiet: bool,
 }
@@ -296,6 +298,7 @@ impl Loading<'_> {
                 servers: &to.servers,
                 columns: &columns,
                 is_replicated: to.is_replicated(),
+                compress: options.compress,
             },
             ledger,
             clock,

@@ -27,7 +27,8 @@ impl<'s> Load<'s> {
         stack.ask(PLAIN);
         let profile = stack.profile(1, 1, 1);
         std::fs::rename(profile, stack.path("history.yaml")).unwrap();
-        let flags = ["--rows-per-insert", "2000", "--patience", "60s", "--quiet"];
+        let flags =
+            ["--rows-per-insert", "2000", "--patience", "60s", "--compress-rows", "lz4", "--quiet"];
         Self { stack, table, events, flags: flags.map(str::to_owned).to_vec() }
     }
 
