@@ -7,11 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use events::script::Script;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clickhouse::{ClickHouse, ClickHouseError};
+use harness::clickhouse::ClickHouseError;
 use harness::clock::{Clock, micros};
 use harness::ledger::{IsRepair, LedgerWriter, Settlement};
 use harness::plan::Plan;
@@ -20,8 +19,8 @@ use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};
-use crate::insert::{Compress, Failure, InsertName, insert};
-use crate::lookup::{Inserts, await_silence, missing};
+use crate::insert::{Compress, Failure, InsertOptions, insert};
+use crate::lookup::{Inserts, Stores, await_silence, missing, received};
 use crate::native::BlockColumns;
 use crate::piece::Piece;
 use crate::pulse::{Pulse, PulseWatch};
@@ -42,12 +41,10 @@ pub struct BulkOptions {
 /// Where rows go.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'d> {
-    /// Replicas or shards, which take turns.
-    pub servers: &'d [ClickHouse],
+    /// They take turns.
+    pub stores: Stores<'d>,
     /// The columns that are sent.
     pub columns: &'d BlockColumns,
-    /// What one server has taken comes to the others later.
-    pub is_replicated: bool,
     pub compress: Compress,
 }
 
@@ -96,13 +93,13 @@ impl Bulk<'_> {
             }
         }
         let mut loader = Loader::new(pieces, self, each);
-        let mut pulses = PulseWatch::start(to.servers);
+        let mut pulses = PulseWatch::start(to.stores.servers);
         let mut under_way = FuturesUnordered::new();
         let mut leaving = shutdown.clone();
         loop {
             let goes_on = loader.failure.is_none() && shutdown.stop() == Stop::No;
             while goes_on && under_way.len() < loader.lanes(pulses.last()) {
-                let Some(piece) = loader.take(plan)? else { break };
+                let Some(piece) = loader.take()? else { break };
                 under_way.push(hand.bring(piece));
             }
             if under_way.is_empty() && (!goes_on || loader.is_done()) {
@@ -157,7 +154,7 @@ impl Hand<'_> {
         let was_doubtful = piece.is_doubtful;
         let absent = if was_doubtful {
             self.await_silence(Inserts::Named(&piece.doubts)).await?;
-            missing(self.plan, piece, self.to).await?
+            self.missing(piece).await?
         } else {
             piece.events(&self.plan.script)
         };
@@ -166,7 +163,7 @@ impl Hand<'_> {
             self.insert(piece, &absent).await?;
         }
         // A server that remembers tokens may have taken it for a repetition.
-        if inserted > 0 && was_doubtful && !missing(self.plan, piece, self.to).await?.is_empty() {
+        if inserted > 0 && was_doubtful && !self.missing(piece).await?.is_empty() {
             piece.swallowed += 1;
             let error = BackfillError::Swallowed { rows: piece.rows };
             return Err(Trouble { failure: Failure::Passing, error });
@@ -174,19 +171,24 @@ impl Hand<'_> {
         Ok(Arrival { inserted })
     }
 
+    async fn missing(self, piece: &Piece) -> Result<TenantRanges, ClickHouseError> {
+        let Self { plan, to, .. } = self;
+        missing(plan, piece.events(&plan.script), &received(plan, &piece.due), to.stores).await
+    }
+
     async fn insert(self, piece: &mut Piece, absent: &TenantRanges) -> Result<(), Trouble> {
         let run_id = self.plan.spec.run_id;
         let (query_id, token) = (piece.query_id(run_id), piece.token(run_id, absent));
-        let servers = self.to.servers;
+        let servers = self.to.stores.servers;
         let server = &servers[(piece.turn + piece.attempts as usize) % servers.len()];
         piece.attempts += 1;
         piece.is_doubtful = true;
         piece.doubts.push(query_id.clone());
         let compress = self.to.compress;
-        let name = InsertName { query_id: &query_id, token: &token, compress };
+        let options = InsertOptions { query_id: &query_id, token: &token, compress };
         let script = &self.plan.script;
         let slots = tokio::task::block_in_place(|| slots(script, absent));
-        insert(script, &slots, server, self.to.columns, name).await.map_err(|source| {
+        insert(script, &slots, server, self.to.columns, options).await.map_err(|source| {
             let failure = Failure::of(&source);
             let url = server.url.clone();
             Trouble { failure, error: BackfillError::Insert { url, rows: piece.rows, source } }
@@ -194,7 +196,7 @@ impl Hand<'_> {
     }
 
     async fn await_silence(self, inserts: Inserts<'_>) -> Result<(), Trouble> {
-        if await_silence(self.plan, inserts, self.to.servers, &self.clock).await? {
+        if await_silence(self.plan, inserts, self.to.stores.servers, &self.clock).await? {
             return Ok(());
         }
         Err(Trouble { failure: Failure::Final, error: BackfillError::StillInserting })
@@ -283,7 +285,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
     }
 
     /// Takes the next piece whose time has come, cut to size and reserved.
-    fn take(&mut self, plan: &Plan) -> Result<Option<Piece>, BackfillError> {
+    fn take(&mut self) -> Result<Option<Piece>, BackfillError> {
         let now = self.clock.now();
         let next = if let Some(at) = self.parked.iter().position(|(at, _)| *at <= now) {
             Some(self.parked.swap_remove(at).1)
@@ -293,40 +295,44 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             None
         };
         let Some(mut piece) = next else { return Ok(None) };
-        let is_first = piece.attempts == 0;
-        if is_first && self.parked.is_empty() {
-            // Who limits the rate waits by himself.
-            self.confirmed_at = now;
-        }
         // Cuts are made at full minutes, so a piece may be somewhat larger than it should be.
         while piece.rows > self.governor.rows() * 5 / 4
-            && let Some([first, second]) = piece.halves(&plan.script)
+            && let Some([first, second]) = piece.halves(&self.plan.script)
         {
             self.queue.push_front(second);
             piece = first;
         }
-        if let Some(limit) = self.options.rows_per_second_max.filter(|_| is_first) {
-            let taken_us = i64::try_from(piece.rows * 1_000_000 / limit).unwrap_or(i64::MAX);
-            self.free_at = self.free_at.max(now - SECOND_US).saturating_add(taken_us);
+        if piece.attempts == 0 {
+            self.count_first(&mut piece, now);
         }
-        if is_first {
-            self.taken += 1;
-            piece.turn = self.taken;
-        }
-        self.reserve(&mut piece, &plan.script)?;
+        self.reserve(&mut piece)?;
         Ok(Some(piece))
     }
 
+    /// Counts a piece that is begun for the first time: against the limit on rows, and in turn.
+    fn count_first(&mut self, piece: &mut Piece, now: UnixMicros) {
+        if self.parked.is_empty() {
+            // Who limits the rate waits by himself.
+            self.confirmed_at = now;
+        }
+        if let Some(limit) = self.options.rows_per_second_max {
+            let taken_us = i64::try_from(piece.rows * 1_000_000 / limit).unwrap_or(i64::MAX);
+            self.free_at = self.free_at.max(now - SECOND_US).saturating_add(taken_us);
+        }
+        self.taken += 1;
+        piece.turn = self.taken;
+    }
+
     /// Writes down that the events of a piece are begun, before they are.
-    fn reserve(&self, piece: &mut Piece, script: &Script) -> Result<(), BackfillError> {
+    fn reserve(&self, piece: &mut Piece) -> Result<(), BackfillError> {
         let Some(ledger) = self.ledger.filter(|_| !piece.is_reserved) else { return Ok(()) };
         piece.is_reserved = true;
         let reserved = if piece.is_whole() {
             ledger.reserve(&piece.due)
         } else {
-            ledger.reserve_again(piece.events(script).iter(), IsRepair::No)
+            ledger.reserve_again(piece.events(&self.plan.script).iter(), IsRepair::No)
         };
-        reserved.map_err(|source| BackfillError::Ledger { source })
+        reserved.map_err(BackfillError::ledger)
     }
 
     fn settle(&mut self, Brought { piece, result }: Brought) -> Result<(), BackfillError> {
@@ -360,14 +366,10 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
         let Some(ledger) = self.ledger else { return Ok(()) };
         if piece.is_whole() {
             let settled = ledger.settle_slice(&piece.due, Settlement::Acknowledged);
-            return settled.map_err(|source| BackfillError::Ledger { source });
+            return settled.map_err(BackfillError::ledger);
         }
-        for (tenant, seqs) in piece.events(&self.plan.script).iter() {
-            for range in seqs.ranges() {
-                ledger.settle(tenant, range.clone(), Settlement::Acknowledged);
-            }
-        }
-        ledger.flush().map_err(|source| BackfillError::Ledger { source })
+        ledger.settle_all(&piece.events(&self.plan.script), Settlement::Acknowledged);
+        ledger.flush().map_err(BackfillError::ledger)
     }
 
     fn look(&mut self, pulse: Pulse) {

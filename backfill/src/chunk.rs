@@ -89,7 +89,8 @@ pub fn halves(script: &Script, due: &Range<UnixMicros>) -> Option<[Range<UnixMic
     Some([due.start..middle, middle..due.end])
 }
 
-fn due_before(script: &Script, at: UnixMicros) -> u64 {
+/// How many events of all tenants are due before a moment.
+pub fn due_before(script: &Script, at: UnixMicros) -> u64 {
     script.tenants().map(|tenant| script.timeline(tenant).count_before(at)).sum()
 }
 

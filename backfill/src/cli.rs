@@ -11,18 +11,18 @@ use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::jetstream::AuditStream;
 use harness::plan::{DeliveryPath, Plan, Targets};
-use harness::quantity::parse_duration;
+use harness::quantity::parse_wait;
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
 use serde::Serialize;
 
-use crate::chunk::{Chunk, seqs_due};
 use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
-use crate::forecast::{Objection, forecast};
-use crate::history::{HistoryArgs, Recorded};
+use crate::forecast::{BulkLoad, Objection, forecast};
+use crate::history::HistoryArgs;
 use crate::insert::Compress;
+use crate::piece::{Piece, pieces_left};
 use crate::probe::{ProbeError, probe};
 use crate::progress::Progress;
 use crate::repair::read_lost;
@@ -123,7 +123,7 @@ struct LoadArgs {
     #[arg(long, value_name = "PARTS", value_parser = clap::value_parser!(u64).range(2..))]
     parts_per_partition: Option<u64>,
     /// Gives up after as long without a confirmed insert.
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_wait)]
     patience: Duration,
     /// Whether rows are compressed on their way to ClickHouse.
     #[arg(long, value_name = "HOW", default_value = "auto")]
@@ -155,17 +155,15 @@ impl LoadArgs {
 #[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
     let cli = Cli::parse();
-    let result = tokio::runtime::Runtime::new()
-        .map_err(|source| BackfillError::Start { source })
-        .and_then(|runtime| {
-            runtime.block_on(async {
-                match &cli.command {
-                    Command::Run(args) => Box::pin(run(args)).await,
-                    Command::Plan(args) => plan(args).await,
-                    Command::Repair(args) => repair_run(args).await,
-                }
-            })
-        });
+    let result = tokio::runtime::Runtime::new().map_err(BackfillError::start).and_then(|runtime| {
+        runtime.block_on(async {
+            match &cli.command {
+                Command::Run(args) => Box::pin(run(args)).await,
+                Command::Plan(args) => plan(args).await,
+                Command::Repair(args) => repair_run(args).await,
+            }
+        })
+    });
     result.unwrap_or_else(|error| {
         eprintln!("auditstorm-backfill: {}", harness::exit::chain(&error));
         error.exit()
@@ -175,7 +173,7 @@ pub fn main() -> Exit {
 #[expect(clippy::print_stdout, reason = "where the record is, is part of the result")]
 async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
-    let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
+    let shutdown = Shutdown::on_signals().map_err(BackfillError::start)?;
     if let Some(path) = &args.to {
         return write(args, path, clock, &shutdown);
     }
@@ -187,8 +185,9 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let options = args.load.options();
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
     let chunks = bulk_chunks(&recorded.plan, options);
-    refuse_what_cannot_work(&recorded, &chunks, &to, clock)?;
-    let summary = load(&recorded, &chunks, &to, pipeline, clock, shutdown, options).await?;
+    let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
+    refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock)?;
+    let summary = load(&recorded, pieces, &to, pipeline, clock, shutdown, options).await?;
     print(&summary, args.json);
     if !args.json {
         println!("recorded in {}", recorded.dir.path().display());
@@ -260,15 +259,15 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
         None
     } else {
         let on_signals = Shutdown::on_signals();
-        let mut shutdown = on_signals.map_err(|source| BackfillError::Start { source })?;
+        let mut shutdown = on_signals.map_err(BackfillError::start)?;
         Some(probe(&plan, &chunks, &to, options, &clock, &mut shutdown).await)
     };
     if let Some(Err(ProbeError::Stopped)) = probed {
         return Err(BackfillError::Stopped);
     }
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
-    let mut forecast =
-        forecast(&plan, &chunks, to.forecasts(), &to.columns(), measured, clock.now());
+    let load = BulkLoad { events: chunks.iter().map(|it| it.rows).sum(), inserts: chunks.len() };
+    let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured, clock.now());
     if let Some(Err(error)) = probed {
         forecast.not_probed = Some(harness::exit::chain(&error));
     }
@@ -279,7 +278,7 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
 
 async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
-    let shutdown = Shutdown::on_signals().map_err(|source| BackfillError::Start { source })?;
+    let shutdown = Shutdown::on_signals().map_err(BackfillError::start)?;
     let (dir, plan) = RunDir::open(&args.run)?;
     let own_report = dir.path().join("report.json");
     let ledger = dir.read_ledger(&plan)?;
@@ -293,22 +292,15 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
 
 /// Refuses a load that cannot work, before anything is sent.
 fn refuse_what_cannot_work(
-    recorded: &Recorded,
-    chunks: &[Chunk],
+    plan: &Plan,
+    pieces: &[Piece],
     to: &Surveyed,
     clock: Clock,
 ) -> Result<(), BackfillError> {
-    let Recorded { plan, before, .. } = recorded;
     // What is loaded already needs no room.
-    let is_left = |chunk: &&Chunk| {
-        let mut seqs = seqs_due(&plan.script, &chunk.due);
-        seqs.any(|(tenant, seqs)| {
-            let done = before.accounts[usize::from(tenant.0)].acknowledged.overlapping(&seqs);
-            done.map(|range| range.end - range.start).sum::<u64>() < seqs.end - seqs.start
-        })
-    };
-    let left: Vec<_> = chunks.iter().filter(is_left).cloned().collect();
-    let forecast = forecast(plan, &left, to.forecasts(), &to.columns(), None, clock.now());
+    let events = pieces.iter().map(|piece| piece.rows).sum();
+    let left = BulkLoad { events, inserts: pieces.len() };
+    let forecast = forecast(plan, left, to.forecasts(), &to.columns(), None, clock.now());
     let mut refusals = forecast.objections.into_iter().filter(|objection| objection.is_refusal);
     match refusals.next() {
         None => Ok(()),
@@ -342,10 +334,6 @@ fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
     } else {
         print!("{result}");
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map(Duration::from_micros)
 }
 
 #[cfg(test)]

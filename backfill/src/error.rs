@@ -115,6 +115,16 @@ fn hint(error: &clickhouse::error::Error) -> &'static str {
 }
 
 impl BackfillError {
+    /// The run directory does not take what is to be written down.
+    pub fn ledger(source: io::Error) -> Self {
+        Self::Ledger { source }
+    }
+
+    /// The operating system refuses what any program needs.
+    pub fn start(source: io::Error) -> Self {
+        Self::Start { source }
+    }
+
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {

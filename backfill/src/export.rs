@@ -15,13 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use ::parquet::errors::ParquetError;
-use events::render::{Form, render};
-use events::row::Columns;
 use events::script::Script;
 use harness::plan::Plan;
 use harness::shutdown::{Shutdown, Stop};
 use rayon::prelude::*;
-use uuid::Uuid;
 
 use crate::chunk::Chunk;
 use crate::export::staged::Staged;
@@ -105,7 +102,8 @@ pub fn export(
     let script = &plan.script;
     let rows = match format {
         Format::Native => {
-            let make = |slots: &[Slot]| Ok(native::block(script, slots, &native::all_columns()));
+            let columns = native::all_columns();
+            let make = |slots: &[Slot]| Ok(native::block(script, slots, &columns));
             let put = |bytes: Vec<u8>| staged.write_all(&bytes).map_err(Fault::File);
             source.pour(STREAMED_ROWS, make, put, each)
         }
@@ -229,19 +227,6 @@ impl Source<'_> {
 
 /// A piece, and how many rows it has.
 type Made<P> = (Result<P, Fault>, u64);
-
-/// Calls `each` with every event as JSON, as columns, and with its ID.
-fn for_each_row(script: &Script, slots: &[Slot], mut each: impl FnMut(&[u8], &Columns, Uuid)) {
-    let mut columns = Columns::default();
-    let mut json = Vec::new();
-    for slot in slots {
-        let facts = script.facts(slot.tenant, slot.seq).expect("a slot is of the plan");
-        json.clear();
-        render(&facts, Form::Item, &mut json);
-        columns.fill(&facts);
-        each(&json, &columns, facts.audit_id);
-    }
-}
 
 #[cfg(test)]
 mod tests {

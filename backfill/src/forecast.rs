@@ -11,7 +11,7 @@ use harness::ranges::TenantRanges;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 
-use crate::chunk::{Chunk, seqs_due};
+use crate::chunk::seqs_due;
 use crate::native::{BlockColumns, block};
 use crate::probe::Probe;
 use crate::rows::slots;
@@ -64,6 +64,13 @@ pub struct BulkForecast {
     pub bytes_on_disk: u64,
 }
 
+/// What is to be brought straight into the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkLoad {
+    pub events: u64,
+    pub inserts: usize,
+}
+
 /// What goes through the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ReplayForecast {
@@ -91,14 +98,14 @@ pub struct Objection {
 /// Says what a load will be.
 pub fn forecast(
     plan: &Plan,
-    chunks: &[Chunk],
+    load: BulkLoad,
     servers: Vec<ServerForecast>,
     columns: &BlockColumns,
     probe: Option<Probe>,
     now: UnixMicros,
 ) -> Forecast {
     let days = days(plan);
-    let bulk_events = chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
+    let BulkLoad { events: bulk_events, inserts } = load;
     let replayed = days.iter().filter(|day| day.is_replayed);
     let replay = ReplayForecast {
         events: replayed.clone().map(|day| day.events).sum(),
@@ -109,13 +116,8 @@ pub fn forecast(
     // As many bytes as are sent are more than was ever seen.
     let bytes_on_disk = measured.unwrap_or(bytes);
     let own_days = days.len() - replay.days;
-    let bulk = BulkForecast {
-        events: bulk_events,
-        days: own_days,
-        chunks: chunks.len(),
-        bytes,
-        bytes_on_disk,
-    };
+    let bulk =
+        BulkForecast { events: bulk_events, days: own_days, chunks: inserts, bytes, bytes_on_disk };
     let objections = servers.iter().flat_map(|server| objections(server, plan, now));
     // Shards share the rows, and a guess is no reason to refuse.
     let is_certain = measured.is_some() && servers.len() == 1;

@@ -183,11 +183,7 @@ fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
 }
 
 /// Opens a recorded run to go on with it.
-///
-/// # Errors
-///
-/// Returns [`BackfillError::RunDir`] if another process works on it, or it is damaged.
-pub fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
+fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
     // Another process must have ended before what it wrote is read.
     let ledger = Arc::new(dir.open_ledger(&plan.spec, 0)?);
     let before = dir.read_ledger(&plan)?;

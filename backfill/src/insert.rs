@@ -13,11 +13,11 @@ use rayon::prelude::*;
 use crate::native::{BlockColumns, block};
 use crate::rows::Slot;
 
-/// How the server is told what an insert is.
+/// How an insert is sent, and what the server is told that it is.
 #[derive(Debug, Clone, Copy)]
-pub struct InsertName<'n> {
-    pub query_id: &'n str,
-    pub token: &'n str,
+pub struct InsertOptions<'o> {
+    pub query_id: &'o str,
+    pub token: &'o str,
     pub compress: Compress,
 }
 
@@ -106,19 +106,19 @@ pub async fn insert(
     slots: &[Slot],
     server: &ClickHouse,
     columns: &BlockColumns,
-    name: InsertName<'_>,
+    options: InsertOptions<'_>,
 ) -> Result<(), Error> {
     let names: Vec<_> = columns.sent.iter().map(|(_, name)| name.as_str()).collect();
     let sql = format!("INSERT INTO {} ({}) FORMAT Native", server.table, names.join(", "));
-    let compression = name.compress.at(&server.url);
+    let compression = options.compress.at(&server.url);
     let mut insert = server
         .client
         .clone()
         .with_compression(compression)
         .insert_formatted_with(sql)
         .with_timeouts(Some(ANSWER_TIMEOUT), Some(ANSWER_TIMEOUT))
-        .with_setting("query_id", name.query_id)
-        .with_setting("insert_deduplication_token", name.token)
+        .with_setting("query_id", options.query_id)
+        .with_setting("insert_deduplication_token", options.token)
         // An error that comes late must not hide behind headers that were sent early.
         .with_setting("send_progress_in_http_headers", "0")
         // An insert is answered when its rows are in the table, of every shard.

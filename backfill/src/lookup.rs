@@ -1,45 +1,60 @@
 //! What the table has already: asked before anything is sent a second time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use events::script::{DAY_US, midnight};
+use events::timeline::UnixMicros;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
 use harness::ranges::TenantRanges;
 use harness::stored::read_stored;
 
-use crate::bulk::Destination;
-use crate::piece::{Piece, query_prefix};
+use crate::piece::query_prefix;
 
-/// Returns which events of a piece none of the servers has.
+/// The servers that rows are in.
+#[derive(Debug, Clone, Copy)]
+pub struct Stores<'s> {
+    /// Replicas or shards.
+    pub servers: &'s [ClickHouse],
+    /// What one of them has taken comes to the others later.
+    pub are_replicated: bool,
+}
+
+/// Returns which of some events none of the servers has. Their requests were received at the times
+/// given.
 ///
 /// # Errors
 ///
 /// Returns [`ClickHouseError`] of the first server that does not answer: then it cannot be said.
 pub async fn missing(
     plan: &Plan,
-    piece: &Piece,
-    to: Destination<'_>,
+    mut missing: TenantRanges,
+    received: &Range<UnixMicros>,
+    stores: Stores<'_>,
 ) -> Result<TenantRanges, ClickHouseError> {
-    // A request is received before it is due: in a history on the same day.
-    let earlier_us = if plan.spec.span == Span::Live { DAY_US } else { 0 };
-    let received = midnight(piece.due.start) - earlier_us..piece.due.end;
-    let mut missing = piece.events(&plan.script);
-    for server in to.servers {
-        if to.is_replicated {
+    for server in stores.servers {
+        if stores.are_replicated {
             // What another replica has taken may not have come to this one yet.
             let sync = format!("SYSTEM SYNC REPLICA {}", server.table);
             server.answer(SYNC_TIMEOUT, server.client.query_raw(&sync).execute()).await?;
         }
-        let stored = read_stored(server, &plan.script, Some(&received)).await?;
-        let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
-        missing.subtract(&stored.collect());
+        let arrivals = read_stored(server, &plan.script, Some(received)).await?;
+        let seqs = arrivals.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
+        missing.subtract(&seqs.collect());
         if missing.is_empty() {
             break;
         }
     }
     Ok(missing)
+}
+
+/// When the requests of events were received that are due in a slice of one day: before they are
+/// due, in a history on the same day.
+pub fn received(plan: &Plan, due: &Range<UnixMicros>) -> Range<UnixMicros> {
+    let earlier_us = if plan.spec.span == Span::Live { DAY_US } else { 0 };
+    midnight(due.start) - earlier_us..due.end
 }
 
 /// Whose inserts are awaited.

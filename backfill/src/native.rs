@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
-use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
 use harness::table::COLUMNS;
 
-use crate::rows::Slot;
+use crate::rows::{Slot, for_each_row};
 
 /// Which columns a block has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,16 +29,7 @@ pub fn all_columns() -> BlockColumns {
 /// Makes one block of rows.
 pub fn block(script: &Script, slots: &[Slot], columns: &BlockColumns) -> Vec<u8> {
     let mut rows = Rows::default();
-    let mut values = Columns::default();
-    let mut json = Vec::new();
-    for slot in slots {
-        let facts = script.facts(slot.tenant, slot.seq).expect("a slot is of the plan");
-        json.clear();
-        render(&facts, Form::Item, &mut json);
-        values.fill(&facts);
-        let (high, low) = facts.audit_id.as_u64_pair();
-        rows.push(&json, &values, (high, low));
-    }
+    for_each_row(script, slots, |json, values, id| rows.push(json, values, id.as_u64_pair()));
     rows.finish(slots.len(), columns)
 }
 

@@ -111,7 +111,7 @@ pub fn pieces_left(script: &Script, chunks: &[Chunk], ledger: &Ledger) -> Vec<Pi
             for done in ledger.accounts[index].acknowledged.overlapping(&seqs) {
                 own.remove(done);
             }
-            own.ranges().iter().for_each(|range| left.insert(tenant, range.clone()));
+            left.insert_all(tenant, &own);
         }
         if !left.is_empty() {
             pieces.push(Piece::some(chunk, left, is_doubtful));

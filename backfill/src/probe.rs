@@ -12,7 +12,7 @@ use harness::shutdown::{Shutdown, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
-use crate::insert::{InsertName, insert};
+use crate::insert::{InsertOptions, insert};
 use crate::native::BlockColumns;
 use crate::piece::all_due;
 use crate::rows::slots;
@@ -112,7 +112,7 @@ async fn measure(
             let Some((index, chunk)) = next.next() else { break };
             let copy = &copies[index % copies.len()];
             under_way.push(async move {
-                let name = InsertName {
+                let name = InsertOptions {
                     query_id: &format!("{}-{index}", copy.name),
                     token: "",
                     compress: options.compress,

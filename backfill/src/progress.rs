@@ -15,28 +15,14 @@ use prometheus_client::registry::Registry;
 use crate::bulk::BulkEvent;
 use crate::pulse::Pulse;
 use crate::replay::{Doing, ReplayProgress};
-use crate::report::ReplaySummary;
-
-/// What a load has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Events that are in the table by an insert of this process.
-    pub inserted: u64,
-    /// Events that were looked for, and were in the table already.
-    pub found: u64,
-    /// Inserts that were confirmed.
-    pub inserts: u64,
-    /// Inserts that failed and were gone after.
-    pub failed_inserts: u64,
-    /// Parts of the table, at the last look.
-    pub parts: u64,
-    pub replay: ReplaySummary,
-}
+use crate::report::{BulkSummary, ReplaySummary};
 
 /// Counts what happens and shows it: on a terminal as a bar, elsewhere a line every ten seconds.
 pub struct Progress {
-    counts: Counts,
-    pulse: Pulse,
+    /// What went straight into the table so far.
+    pub bulk: BulkSummary,
+    /// What went through the pipeline so far.
+    pub replay: ReplaySummary,
     bar: ProgressBar,
     clock: Clock,
     next_line: i64,
@@ -62,8 +48,8 @@ impl Progress {
         metrics.confirmed.inc_by(done);
         let next_line = clock.now() + micros(LINE_INTERVAL);
         Self {
-            counts: Counts::default(),
-            pulse: Pulse::default(),
+            bulk: BulkSummary::default(),
+            replay: ReplaySummary::default(),
             bar,
             clock,
             next_line,
@@ -73,28 +59,22 @@ impl Progress {
         }
     }
 
-    pub fn counts(&self) -> Counts {
-        Counts { parts: self.pulse.parts, ..self.counts }
-    }
-
     /// Takes what happened.
     pub fn take(&mut self, event: BulkEvent) {
         match event {
             BulkEvent::Confirmed { inserted, found } => {
-                self.counts.inserted += inserted;
-                self.counts.found += found;
-                self.counts.inserts += 1;
-                self.metrics.confirmed.inc_by(inserted + found);
+                self.bulk.inserted += inserted;
+                self.bulk.found += found;
+                self.bulk.inserts += 1;
                 self.metrics.inserts.inc();
-                self.bar.inc(inserted + found);
-                self.known += inserted + found;
+                self.count_known(inserted + found);
             }
             BulkEvent::Failed(failure) => {
-                self.counts.failed_inserts += 1;
+                self.bulk.failed_inserts += 1;
                 self.metrics.failed.get_or_create(&Reason { reason: failure.name() }).inc();
             }
             BulkEvent::Pulse(pulse) => {
-                self.pulse = pulse;
+                self.bulk.parts = pulse.parts;
                 self.metrics.see(pulse);
                 let memory = BinaryBytes(pulse.memory_bytes);
                 let message = format!("{} parts, server {memory}", pulse.parts);
@@ -111,7 +91,7 @@ impl Progress {
     }
 
     /// Takes how far a replay is. What it acknowledges is shown at once, and counted at its end.
-    pub fn replay(&mut self, state: &ReplayProgress) {
+    pub fn take_replay(&mut self, state: &ReplayProgress) {
         let doing = match state.doing {
             Doing::Sending => "sending",
             Doing::WaitingForRoom => "waiting for the consumer",
@@ -126,13 +106,13 @@ impl Progress {
 
     /// Counts what a replay has acknowledged at its end.
     pub fn count_replayed(&mut self, acknowledged: u64) {
-        self.counts.replay.acknowledged += acknowledged;
+        self.replay.acknowledged += acknowledged;
         self.count_known(acknowledged);
     }
 
     /// Counts events of a replay that were in doubt, and are in the table.
     pub fn find_replayed(&mut self, found: u64) {
-        self.counts.replay.found += found;
+        self.replay.found += found;
         self.count_known(found);
     }
 

@@ -72,7 +72,7 @@ pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRang
         if !set.difference(&account.acknowledged).is_empty() {
             return Err(wrong("it calls lost what the ledger has not as acknowledged", None));
         }
-        set.ranges().iter().for_each(|range| lost.insert(TenantIndex(tenant), range.clone()));
+        lost.insert_all(TenantIndex(tenant), &set);
     }
     Ok(lost)
 }
@@ -95,7 +95,7 @@ pub fn write_ahead(
     for (shard, ledger) in (0..shards).zip(&ledgers) {
         let own = lost.iter().filter(|(tenant, _)| u32::from(tenant.0) % shards == shard);
         let written = ledger.reserve_again(own, IsRepair::Yes);
-        written.map_err(|source| BackfillError::Ledger { source })?;
+        written.map_err(BackfillError::ledger)?;
     }
     Ok(ledgers)
 }

@@ -15,8 +15,8 @@ mod slice;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::iter;
 use std::sync::Arc;
-use std::{io, iter};
 
 use events::identity::Seq;
 use events::render::{Form, render};
@@ -266,10 +266,11 @@ impl<W: StreamWatch> Replay<W> {
         let mut given_up = Settlement::Unsent;
         loop {
             course.tell(Doing::Sending, self.pacer.fill());
-            let end = self.sender.send(batches, course.shutdown).await.map_err(ledger_error)?;
+            let end =
+                self.sender.send(batches, course.shutdown).await.map_err(BackfillError::ledger)?;
             self.pacer.acknowledge(end.acknowledged.count());
-            self.settle(&end.not_begun, given_up);
-            self.sender.ledger().flush().map_err(ledger_error)?;
+            self.sender.ledger().settle_all(&end.not_begun, given_up);
+            self.sender.ledger().flush().map_err(BackfillError::ledger)?;
             course.count(&end);
             let refused = &end.refused;
             if refused.is_empty() && end.not_begun.is_empty() {
@@ -286,7 +287,7 @@ impl<W: StreamWatch> Replay<W> {
             }
             // From here on it may be taken: a crash must not find it refused.
             let again = self.sender.ledger().reserve_again(refused.iter(), IsRepair::No);
-            again.map_err(ledger_error)?;
+            again.map_err(BackfillError::ledger)?;
             given_up = Settlement::Refused;
             let Plan { script, send, .. } = self.sender.plan();
             batches = slice::batches(script, refused, send.batch_events.into());
@@ -304,7 +305,7 @@ impl<W: StreamWatch> Replay<W> {
         } else {
             ledger.reserve_again(events.iter(), IsRepair::No)
         };
-        reserved.map_err(ledger_error)
+        reserved.map_err(BackfillError::ledger)
     }
 
     /// Settles what was reserved and not begun.
@@ -312,14 +313,6 @@ impl<W: StreamWatch> Replay<W> {
         for Batch { tenant, seqs, .. } in portions.flatten() {
             for range in seqs.ranges() {
                 self.sender.ledger().settle(tenant, range, Settlement::Unsent);
-            }
-        }
-    }
-
-    fn settle(&self, events: &TenantRanges, settlement: Settlement) {
-        for (tenant, set) in events.iter() {
-            for range in set.ranges() {
-                self.sender.ledger().settle(tenant, range.clone(), settlement);
             }
         }
     }
@@ -411,7 +404,3 @@ const SAMPLE_EVENTS_PER_TENANT: usize = 8;
 
 /// Subject, headers, what the sidecar adds, and what the stream keeps beside a message.
 const MESSAGE_OVERHEAD_BYTES: u64 = 400;
-
-fn ledger_error(source: io::Error) -> BackfillError {
-    BackfillError::Ledger { source }
-}

@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
 use harness::shutdown::{Shutdown, Stop};
-use harness::stored::{read_rows, read_stored};
+use harness::stored::read_rows;
 
 use crate::error::BackfillError;
+use crate::lookup::{Stores, missing};
 use crate::progress::Progress;
 use crate::replay::{Replay, StreamWatch, Waited};
 
@@ -23,7 +23,7 @@ use crate::replay::{Replay, StreamWatch, Waited};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaying<'r> {
     pub(crate) plan: &'r Plan,
-    pub(crate) servers: &'r [ClickHouse],
+    pub(crate) stores: Stores<'r>,
     pub(crate) ledger: &'r LedgerWriter,
     pub(crate) clock: Clock,
     pub(crate) shutdown: &'r Shutdown,
@@ -53,7 +53,7 @@ pub(crate) async fn replay_all<W: StreamWatch>(
             left.subtract(&found);
         }
         let replayed =
-            replay.send(&left, with.shutdown, &mut |state| progress.replay(state)).await?;
+            replay.send(&left, with.shutdown, &mut |state| progress.take_replay(state)).await?;
         progress.count_replayed(replayed.acknowledged);
         if replayed.stopped || replayed.doubtful.is_empty() {
             // Done is what the consumer has read, or nothing more is wanted.
@@ -72,7 +72,7 @@ async fn drain<W: StreamWatch>(
     with: Replaying<'_>,
     progress: &mut Progress,
 ) -> Result<Waited, BackfillError> {
-    replay.drain(with.shutdown, &mut |state| progress.replay(state)).await
+    replay.drain(with.shutdown, &mut |state| progress.take_replay(state)).await
 }
 
 impl Replaying<'_> {
@@ -80,21 +80,12 @@ impl Replaying<'_> {
     /// are settled.
     async fn find(self, doubtful: &TenantRanges) -> Result<TenantRanges, BackfillError> {
         self.await_stillness().await?;
-        let received = self.plan.piped_from..self.plan.end;
+        let Plan { piped_from, end, .. } = *self.plan;
+        let missing = missing(self.plan, doubtful.clone(), &(piped_from..end), self.stores).await?;
         let mut found = doubtful.clone();
-        let mut missing = doubtful.clone();
-        for server in self.servers {
-            let stored = read_stored(server, &self.plan.script, Some(&received)).await?;
-            let stored = stored.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
-            missing.subtract(&stored.collect());
-        }
         found.subtract(&missing);
-        for (tenant, set) in found.iter() {
-            for range in set.ranges() {
-                self.ledger.settle(tenant, range.clone(), Settlement::Acknowledged);
-            }
-        }
-        self.ledger.flush().map_err(|source| BackfillError::Ledger { source })?;
+        self.ledger.settle_all(&found, Settlement::Acknowledged);
+        self.ledger.flush().map_err(BackfillError::ledger)?;
         Ok(found)
     }
 
@@ -106,7 +97,7 @@ impl Replaying<'_> {
         let mut last = (0, begun);
         loop {
             let mut rows = 0;
-            for server in self.servers {
+            for server in self.stores.servers {
                 rows += read_rows(server).await?;
             }
             let now = self.clock.now();

@@ -1,10 +1,12 @@
 //! The rows of an insert, in the table's own order: what is sorted need not be sorted again.
 
 use events::identity::{Seq, TenantIndex};
+use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
 use harness::ranges::TenantRanges;
 use rayon::prelude::*;
+use uuid::Uuid;
 
 /// One row: which event, and when its request was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,19 @@ pub fn slots(script: &Script, events: &TenantRanges) -> Vec<Slot> {
         }
     }
     slots
+}
+
+/// Calls `each` with every row's event as JSON, with its columns, and with its ID.
+pub fn for_each_row(script: &Script, slots: &[Slot], mut each: impl FnMut(&[u8], &Columns, Uuid)) {
+    let mut columns = Columns::default();
+    let mut json = Vec::new();
+    for slot in slots {
+        let facts = script.facts(slot.tenant, slot.seq).expect("a row is of the plan");
+        json.clear();
+        render(&facts, Form::Item, &mut json);
+        columns.fill(&facts);
+        each(&json, &columns, facts.audit_id);
+    }
 }
 
 type RestOfKey = (&'static str, String, String, (u64, u64));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use events::identity::TenantIndex;
 use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
-use harness::clock::Clock;
+use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
 use harness::ledger::{Account, LedgerWriter};
 use harness::metrics::{MetricsServer, process_registry};
@@ -20,14 +20,15 @@ use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::Webhook;
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
-use crate::chunk::{Chunk, chunks};
+use crate::chunk::{Chunk, chunks, due_before};
 use crate::error::BackfillError;
 use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
 use crate::insert::Compress;
+use crate::lookup::Stores;
 use crate::native::BlockColumns;
-use crate::piece::{Piece, pieces_left, pieces_of};
+use crate::piece::{Piece, pieces_of};
 use crate::progress::Progress;
 use crate::repair::{RepairSummary, write_ahead};
 use crate::replay::{Replay, ReplayOptions};
@@ -100,8 +101,10 @@ impl Surveyed {
         BlockColumns { sent, has_materialized }
     }
 
-    fn is_replicated(&self) -> bool {
-        self.surveys.iter().any(|survey| survey.engine.starts_with("Replicated"))
+    /// The servers, as what is in doubt is looked for in them.
+    pub fn stores(&self) -> Stores<'_> {
+        let are_replicated = self.surveys.iter().any(Survey::is_replicated);
+        Stores { servers: &self.servers, are_replicated }
     }
 
     /// What each server says of itself, for a forecast.
@@ -120,14 +123,15 @@ impl Surveyed {
     }
 }
 
-/// Brings all that is left of a recorded history to its place, and writes the summary.
+/// Brings all that is left of a recorded history to its place, first the pieces that are left of
+/// the part that goes straight into the table, and writes the summary.
 ///
 /// # Errors
 ///
 /// Returns [`BackfillError`] if it cannot go on. Whatever it is, the same command goes on later.
 pub async fn load(
     recorded: &Recorded,
-    chunks: &[Chunk],
+    pieces: Vec<Piece>,
     to: &Surveyed,
     pipeline: Option<Pipeline>,
     clock: Clock,
@@ -141,7 +145,6 @@ pub async fn load(
     let planned = plan.script.planned();
     let mut progress = Progress::start(planned, acknowledged_before, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
-    let pieces = pieces_left(&plan.script, chunks, before);
     let loading = Loading { plan, ledger: Some(ledger), to, clock, options };
     let mut result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     if result.is_ok() && shutdown.stop() == Stop::No {
@@ -152,22 +155,14 @@ pub async fn load(
     }
     progress.finish();
     // Also after a failure: what was not begun is unsent, and the ledger says so.
-    ledger.close().map_err(|source| BackfillError::Ledger { source })?;
+    ledger.close().map_err(BackfillError::ledger)?;
     result?;
-    let counts = progress.counts();
     let days = match plan.spec.span {
         Span::History { days, .. } => days,
         Span::Live => 0,
     };
-    let bulk = BulkSummary {
-        planned: chunks.iter().map(|chunk| chunk.rows).sum(),
-        inserted: counts.inserted,
-        found: counts.found,
-        inserts: counts.inserts,
-        failed_inserts: counts.failed_inserts,
-        parts: counts.parts,
-    };
-    let now = counts.inserted + counts.found + counts.replay.acknowledged + counts.replay.found;
+    let Progress { bulk, replay, .. } = progress;
+    let now = bulk.inserted + bulk.found + replay.acknowledged + replay.found;
     let summary = Summary {
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
@@ -176,8 +171,8 @@ pub async fn load(
         planned,
         acknowledged: acknowledged_before + now,
         acknowledged_before,
-        bulk,
-        replay: counts.replay,
+        bulk: BulkSummary { planned: due_before(&plan.script, plan.piped_from), ..bulk },
+        replay,
         duration_s: seconds(clock.now() - begun),
     };
     recorded.dir.write_json("summary-0.json", &summary)?;
@@ -205,8 +200,8 @@ async fn send(
     let ledger = Arc::clone(ledger);
     let replay =
         Replay::start(plan.clone(), webhook, Arc::clone(&ledger), stream, clock, options).await?;
-    let servers = &to.servers;
-    let replaying = Replaying { plan, servers, ledger: &ledger, clock, shutdown, settle };
+    let stores = to.stores();
+    let replaying = Replaying { plan, stores, ledger: &ledger, clock, shutdown, settle };
     replay_all(replay, replaying, left, doubtful, progress).await
 }
 
@@ -259,13 +254,12 @@ pub async fn repair(
     let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     progress.finish();
     result?;
-    let counts = progress.counts();
     Ok(RepairSummary {
         run_id: plan.spec.run_id,
         stopped: shutdown.stop() != Stop::No,
         lost: lost.count(),
-        sent: counts.inserted,
-        found: counts.found,
+        sent: progress.bulk.inserted,
+        found: progress.bulk.found,
     })
 }
 
@@ -294,12 +288,7 @@ impl Loading<'_> {
         let limit = options.parts_per_partition_max;
         let bulk = Bulk {
             plan,
-            to: Destination {
-                servers: &to.servers,
-                columns: &columns,
-                is_replicated: to.is_replicated(),
-                compress: options.compress,
-            },
+            to: Destination { stores: to.stores(), columns: &columns, compress: options.compress },
             ledger,
             clock,
             options: BulkOptions {
@@ -325,11 +314,6 @@ async fn serve_metrics(
     let server = server.map_err(|source| BackfillError::Metrics { address, source })?;
     eprintln!("metrics on http://{}/metrics", server.address());
     Ok(Some(server))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-fn seconds(micros: i64) -> f64 {
-    micros as f64 / 1_000_000.0
 }
 
 const ROWS_MAX_MIN: u64 = 100;

@@ -55,9 +55,11 @@ pub async fn survey(server: &ClickHouse) -> Result<Survey, ClickHouseError> {
     let mut survey: Survey = server.answer(QUERY_TIMEOUT, survey).await?;
     // What the table's definition sets holds, whatever the server's default is.
     let of_table = |name: &str, default: u64| setting(&survey.engine_full, name).unwrap_or(default);
-    let is_replicated = survey.engine.starts_with("Replicated");
-    let window =
-        if is_replicated { "replicated_deduplication_window" } else { DEDUPLICATION_WINDOW };
+    let window = if survey.is_replicated() {
+        "replicated_deduplication_window"
+    } else {
+        DEDUPLICATION_WINDOW
+    };
     let delay = of_table("parts_to_delay_insert", survey.parts_to_delay_insert);
     let throw = of_table("parts_to_throw_insert", survey.parts_to_throw_insert);
     let total = of_table("max_parts_in_total", survey.max_parts_in_total);
@@ -80,6 +82,11 @@ impl Survey {
     /// Whether the table itself keeps the rows, so that a copy of it can be made and taken away.
     pub fn is_merge_tree(&self) -> bool {
         self.engine.ends_with("MergeTree")
+    }
+
+    /// What one server has taken comes to its replicas later.
+    pub fn is_replicated(&self) -> bool {
+        self.engine.starts_with("Replicated")
     }
 
     /// How many parts a partition may have before the loader waits: well before the server slows

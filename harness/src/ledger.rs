@@ -28,7 +28,7 @@ use events::identity::TenantIndex;
 use events::script::Script;
 use events::timeline::UnixMicros;
 
-use crate::ranges::RangeSet;
+use crate::ranges::{RangeSet, TenantRanges};
 
 /// How an attempt to send ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,6 +183,15 @@ impl LedgerWriter {
         let mut state = self.lock();
         state.events_settled += seqs.end - seqs.start;
         state.waiting.entry((settlement, tenant)).or_default().insert(seqs);
+    }
+
+    /// Settles sets of sequence numbers, as [`Self::settle`] does one range.
+    pub fn settle_all(&self, events: &TenantRanges, settlement: Settlement) {
+        for (tenant, set) in events.iter() {
+            for range in set.ranges() {
+                self.settle(tenant, range.clone(), settlement);
+            }
+        }
     }
 
     /// Settles all events due in a slice of time, of all tenants, and writes it at once.

@@ -1,5 +1,7 @@
 //! Durations, rates and counts as people write them, and ramps between two of them.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use events::identity::TENANTS_MAX;
 use events::timeline::UnixMicros;
@@ -116,6 +118,15 @@ fn parse_milli(text: &str) -> Option<u64> {
     }
     let thousandths: u64 = format!("{fraction:0<3}").parse().ok()?;
     whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(thousandths)
+}
+
+/// Reads a duration as a flag's value: [`parse_duration`] as a [`Duration`].
+///
+/// # Errors
+///
+/// Returns what is wrong, for the person who wrote it.
+pub fn parse_wait(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map(Duration::from_micros)
 }
 
 /// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.

@@ -186,12 +186,14 @@ impl TenantRanges {
         }
     }
 
+    /// Adds a set of numbers of a tenant.
+    pub fn insert_all(&mut self, tenant: TenantIndex, set: &RangeSet) {
+        set.ranges().iter().for_each(|range| self.insert(tenant, range.clone()));
+    }
+
     /// Adds all numbers of others.
     pub fn add(&mut self, others: &Self) {
-        for (tenant, set) in others.iter() {
-            let own = self.tenants.entry(tenant).or_default();
-            set.ranges().iter().for_each(|range| own.insert(range.clone()));
-        }
+        others.iter().for_each(|(tenant, set)| self.insert_all(tenant, set));
     }
 
     /// Takes all numbers of others away.
@@ -218,9 +220,7 @@ impl TenantRanges {
 impl FromIterator<(TenantIndex, RangeSet)> for TenantRanges {
     fn from_iter<I: IntoIterator<Item = (TenantIndex, RangeSet)>>(sets: I) -> Self {
         let mut all = Self::new();
-        for (tenant, set) in sets {
-            set.ranges().iter().for_each(|range| all.insert(tenant, range.clone()));
-        }
+        sets.into_iter().for_each(|(tenant, set)| all.insert_all(tenant, &set));
         all
     }
 }

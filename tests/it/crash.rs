@@ -1,28 +1,22 @@
 //! A generator that dies, or is told to stop, forgets nothing.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::stack::{Stack, wait_until};
+use crate::stack::Stack;
 
 /// Starts a long run, waits until events are acknowledged, sends the signal, and returns the exit
 /// code of the generator and the report.
 fn interrupted(signal: &str) -> (Option<i32>, (i32, Value), String) {
     let stack = Stack::up(&[]);
     let profile = stack.profile(100, 60, 50);
-    let mut generator = stack
-        .command("auditstorm-generator", &["run", &profile, "--out", "run"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let rows = "SELECT count() FROM audit.audit_logs";
-    wait_until("events are stored", || stack.ask(rows).parse::<u64>().unwrap() > 2_000);
+    let mut generator = stack.begin_to_generate(&profile, 2_000);
     let sent = Command::new("kill").args([signal, &generator.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let code = generator.wait().unwrap().code();
     let reconciled = stack.reconcile("run");
-    (code, reconciled, stack.ask(rows))
+    (code, reconciled, stack.ask("SELECT count() FROM audit.audit_logs"))
 }
 
 fn count(report: &Value, name: &str) -> u64 {

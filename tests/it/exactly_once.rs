@@ -25,8 +25,7 @@ struct Load<'s> {
 impl<'s> Load<'s> {
     fn new(stack: &'s Stack, table: &'s str, events: u64) -> Self {
         stack.ask(PLAIN);
-        let profile = stack.profile(1, 1, 1);
-        std::fs::rename(profile, stack.path("history.yaml")).unwrap();
+        stack.profile(1, 1, 1);
         let flags =
             ["--rows-per-insert", "2000", "--patience", "60s", "--compress-rows", "lz4", "--quiet"];
         Self { stack, table, events, flags: flags.map(str::to_owned).to_vec() }
@@ -34,7 +33,7 @@ impl<'s> Load<'s> {
 
     fn begin(&self) -> Child {
         let events = self.events.to_string();
-        let which = ["run", "history.yaml", "--events", &events, "--days", "30", "--table"];
+        let which = ["run", "profile.yaml", "--events", &events, "--days", "30", "--table"];
         let flags = self.flags.iter().map(String::as_str);
         let args: Vec<_> =
             which.into_iter().chain([self.table, "--out", "run"]).chain(flags).collect();
@@ -104,8 +103,7 @@ fn a_server_that_is_killed_five_times_has_every_event_once() {
 fn answers_that_are_lost_twenty_times_double_nothing() {
     for table in ["audit.plain", "audit.audit_logs"] {
         let stack = Stack::up(&[]);
-        let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
-        let proxy = Proxy::before(server.parse().unwrap());
+        let proxy = Proxy::before_clickhouse(&stack);
         let mut load = Load::new(&stack, table, 60_000);
         load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
         proxy.set(Mode::CutAnswers { times: 20 });
@@ -153,8 +151,7 @@ fn rows_that_a_server_swallows_for_their_token_are_found_missing_and_sent_with_a
 #[test]
 fn gateways_that_answer_in_the_servers_place_lose_nothing() {
     let stack = Stack::up(&[]);
-    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
-    let proxy = Proxy::before(server.parse().unwrap());
+    let proxy = Proxy::before_clickhouse(&stack);
     let mut load = Load::new(&stack, "audit.plain", 30_000);
     load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
     proxy.set(Mode::AnswerWith { times: 5, status: 502, code: 0 });
@@ -166,8 +163,7 @@ fn gateways_that_answer_in_the_servers_place_lose_nothing() {
 #[test]
 fn several_addresses_take_turns_and_what_one_leaves_in_doubt_is_looked_for_at_all() {
     let stack = Stack::up(&[]);
-    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
-    let proxies = [0, 1].map(|_| Proxy::before(server.parse().unwrap()));
+    let proxies = [0, 1].map(|_| Proxy::before_clickhouse(&stack));
     let mut load = Load::new(&stack, "audit.plain", 60_000);
     let urls = format!("{},{}", proxies[0].url(), proxies[1].url());
     load.flags.extend(["--clickhouse".to_owned(), urls]);

@@ -1,6 +1,5 @@
 //! The proxy does what it is ordered to, and nothing else: before the real server.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +25,7 @@ impl Bench {
     fn new() -> Self {
         let stack = Stack::up(&[]);
         stack.ask("CREATE TABLE audit.t (n UInt64, text String) ENGINE = MergeTree ORDER BY n");
-        let proxy = Proxy::before(server(&stack));
+        let proxy = Proxy::before_clickhouse(&stack);
         let client = Client::default().with_url(proxy.url());
         Self { stack, proxy, client, runtime: Runtime::new().unwrap() }
     }
@@ -53,10 +52,6 @@ impl Bench {
         assert_eq!(count % ROWS, 0, "an INSERT is all or nothing");
         count / ROWS
     }
-}
-
-fn server(stack: &Stack) -> SocketAddr {
-    stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap().parse().unwrap()
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
+use crate::stack::Stack;
+
 /// A running proxy. It ends, and cuts what it carries, when dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -62,6 +64,12 @@ pub(crate) struct Done {
 }
 
 impl Proxy {
+    /// Starts a proxy before the ClickHouse of a stack.
+    pub(crate) fn before_clickhouse(stack: &Stack) -> Self {
+        let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
+        Self::before(server.parse().unwrap())
+    }
+
     /// Starts a proxy before a server, on a free port.
     pub(crate) fn before(server: SocketAddr) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

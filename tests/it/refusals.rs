@@ -5,12 +5,11 @@ use serde_json::Value;
 use crate::proxy::{Mode, Proxy};
 use crate::stack::Stack;
 
-const RUN: [&str; 8] = ["run", "history.yaml", "--events", "30000", "--days", "10", "--out", "run"];
+const RUN: [&str; 8] = ["run", "profile.yaml", "--events", "30000", "--days", "10", "--out", "run"];
 
 fn stack_with_profile() -> Stack {
     let stack = Stack::up(&[]);
-    let profile = stack.profile(1, 1, 1);
-    std::fs::rename(profile, stack.path("history.yaml")).unwrap();
+    stack.profile(1, 1, 1);
     stack
 }
 
@@ -74,7 +73,7 @@ fn another_history_in_the_same_directory_is_refused() {
         "its table is audit.audit_logs, not audit.events",
     );
     std::fs::write(
-        stack.path("history.yaml"),
+        stack.path("profile.yaml"),
         "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 2}]\n",
     )
     .unwrap();
@@ -106,8 +105,7 @@ fn a_full_disk_stops_the_load_and_it_goes_on_when_there_is_room() {
 #[test]
 fn a_server_that_refuses_for_good_ends_the_load_at_once() {
     let stack = stack_with_profile();
-    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
-    let proxy = Proxy::before(server.parse().unwrap());
+    let proxy = Proxy::before_clickhouse(&stack);
     let cases = [
         (516, 2, "the account may not do that"),
         (164, 2, "the account may not do that"),
@@ -132,8 +130,7 @@ fn a_table_that_takes_no_rows_for_now_is_finished_when_it_does() {
 #[test]
 fn too_many_parts_slow_the_load_down_and_do_not_end_it() {
     let stack = stack_with_profile();
-    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
-    let proxy = Proxy::before(server.parse().unwrap());
+    let proxy = Proxy::before_clickhouse(&stack);
     proxy.set(Mode::AnswerWith { times: 4, status: 500, code: 252 });
     let output = stack.run(
         "auditstorm-backfill",

@@ -7,13 +7,12 @@ use crate::stack::{Stack, wait_until};
 /// Ten days of history, of which the last four are replayed.
 fn args(events: &str) -> Vec<&str> {
     let days = ["--days", "10", "--replay-from-day", "4"];
-    [&["run", "history.yaml", "--out", "run", "--events", events], &days[..]].concat()
+    [&["run", "profile.yaml", "--out", "run", "--events", events], &days[..]].concat()
 }
 
 fn stack_with_profile() -> Stack {
     let stack = Stack::up(&[]);
-    let profile = stack.profile(1, 1, 100);
-    std::fs::rename(profile, stack.path("history.yaml")).unwrap();
+    stack.profile(1, 1, 100);
     stack
 }
 

@@ -1,20 +1,12 @@
 //! A store that is killed and comes back costs time, and no event.
 
-use std::process::Stdio;
-
-use crate::stack::{Stack, wait_until};
+use crate::stack::Stack;
 
 #[test]
 fn a_run_during_which_clickhouse_is_killed_is_whole() {
     let stack = Stack::up(&[]);
     let profile = stack.profile(100, 10, 50);
-    let mut generator = stack
-        .command("auditstorm-generator", &["run", &profile, "--out", "run"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let rows = "SELECT count() FROM audit.audit_logs";
-    wait_until("events are stored", || stack.ask(rows).parse::<u64>().unwrap() > 1_000);
+    let mut generator = stack.begin_to_generate(&profile, 1_000);
     stack.restart("clickhouse", "1s");
     assert_eq!(generator.try_wait().unwrap(), None, "the run goes on meanwhile");
     assert!(generator.wait().unwrap().success());

@@ -86,6 +86,19 @@ impl Stack {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Begins to send a profile into run directory `run`, and returns when some events are stored.
+    pub(crate) fn begin_to_generate(&self, profile: &str, stored_min: u64) -> Child {
+        let generator = self
+            .command("auditstorm-generator", &["run", profile, "--out", "run"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("events are stored", || {
+            self.ask("SELECT count() FROM audit.audit_logs").parse::<u64>().unwrap() > stored_min
+        });
+        generator
+    }
+
     /// Reconciles a run directory. Returns exit code and report.
     pub(crate) fn reconcile(&self, out: &str) -> (i32, Value) {
         let args = ["reconcile", out, "--quiet", "8s", "--wait", "90s"];

@@ -9,7 +9,7 @@ use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::jetstream::{AuditStream, NatsArgs};
 use harness::plan::DeliveryPath;
-use harness::quantity::parse_duration;
+use harness::quantity::parse_wait;
 use harness::shutdown::Shutdown;
 
 use crate::error::VerifyError;
@@ -43,10 +43,10 @@ struct Reconcile {
     clickhouse: ClickHouseArgs,
     /// Stores that have not moved for as long are still. Longer than the aggregator's batch
     /// timeout.
-    #[arg(long, default_value = "20s", value_parser = duration)]
+    #[arg(long, default_value = "20s", value_parser = parse_wait)]
     quiet: Duration,
     /// Stores that still move after as long are judged as they are: unknown.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = parse_wait)]
     wait: Duration,
     /// Prints the reports as JSON.
     #[arg(long)]
@@ -108,10 +108,6 @@ fn print(report: &Report, json: bool) {
     } else {
         println!("{report}");
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map(Duration::from_micros)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
-use harness::clock::Clock;
+use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
 use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, Span};
@@ -231,11 +231,10 @@ impl<'c> Timer<'c> {
     }
 
     /// Returns the seconds since the start or the last lap.
-    #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
     fn lap(&mut self) -> f64 {
         let now = self.clock.now();
-        let seconds = (now - self.since) as f64 / 1_000_000.0;
+        let lap = seconds(now - self.since);
         self.since = now;
-        seconds
+        lap
     }
 }

@@ -6,8 +6,7 @@ use chrono::DateTime;
 use events::script::Script;
 use serde::Serialize;
 
-use crate::export::for_each_row;
-use crate::rows::Slot;
+use crate::rows::{Slot, for_each_row};
 
 /// A row as it is written: its fields are the columns of [`harness::table::COLUMNS`].
 #[derive(Serialize)]

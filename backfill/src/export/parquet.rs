@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use events::row::Columns;
 use events::script::Script;
+use harness::table::COLUMNS;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter, get_column_writer};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -19,9 +20,7 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
 use uuid::Uuid;
 
-use crate::export::for_each_row;
-use crate::rows::Slot;
-use harness::table::COLUMNS;
+use crate::rows::{Slot, for_each_row};
 
 /// Rows of a row group: enough that a column of few texts is small, few enough that some groups
 /// fit into memory.

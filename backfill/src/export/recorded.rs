@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use events::script::DAY_US;
-use harness::clock::Clock;
+use harness::clock::{Clock, seconds};
 use harness::ledger::Settlement;
 use harness::shutdown::Shutdown;
 use serde::Serialize;
@@ -46,18 +46,17 @@ pub fn export_recorded(
     each: impl FnMut(u64),
 ) -> Result<FileReport, BackfillError> {
     let begun = clock.now();
-    let not_recorded = |source| BackfillError::Ledger { source };
     let Recorded { plan, dir, ledger, .. } = recorded;
     let whole = plan.start..plan.end;
-    ledger.reserve(&whole).map_err(not_recorded)?;
+    ledger.reserve(&whole).map_err(BackfillError::ledger)?;
     let result = export(plan, path, &chunks(&plan.script, &whole, CHUNK_ROWS), shutdown, each);
     let settlement = match result {
         Ok(Exported::Whole(_)) => Settlement::Acknowledged,
         // Nobody can load what is not there.
         Ok(Exported::Stopped) | Err(_) => Settlement::Refused,
     };
-    ledger.settle_slice(&whole, settlement).map_err(not_recorded)?;
-    ledger.close().map_err(not_recorded)?;
+    ledger.settle_slice(&whole, settlement).map_err(BackfillError::ledger)?;
+    ledger.close().map_err(BackfillError::ledger)?;
     let (written, bytes, stopped) = match result? {
         Exported::Whole(summary) => (summary.rows, summary.bytes, false),
         Exported::Stopped => (0, 0, true),
@@ -96,9 +95,4 @@ impl fmt::Display for FileReport {
             self.duration_s
         )
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-fn seconds(micros: i64) -> f64 {
-    micros as f64 / 1_000_000.0
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use harness::jetstream::NatsArgs;
-use harness::quantity::{parse_duration, parse_rate};
+use harness::quantity::{parse_rate, parse_wait};
 use harness::webhook::WebhookArgs;
 
 use super::ReplayOptions;
@@ -29,7 +29,7 @@ pub struct ReplayArgs {
     pub lag_max: u64,
     /// Before events in doubt are looked up, the table must not have grown for as long. Longer than
     /// the aggregator's batch timeout.
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_wait)]
     pub replay_settle: Duration,
 }
 
@@ -51,10 +51,6 @@ impl ReplayArgs {
 
 /// Some slices fit into the usual limit, so that the next one is sent while the last one is read.
 const SLICE_EVENTS: u64 = 10_000;
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map(Duration::from_micros)
-}
 
 fn whole_rate(text: &str) -> Result<u64, String> {
     match parse_rate(text)? / 1_000 {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::encoding::Encoding;
 use super::header::HeaderText;
-use crate::quantity::parse_duration;
+use crate::quantity::parse_wait;
 
 /// Flags that say where the webhook is and how it is spoken to.
 ///
@@ -85,9 +85,7 @@ pub(super) fn without_secrets(url: &str) -> String {
 }
 
 fn parse_lifetime(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .map(Duration::from_micros)
-        .map_err(|_| "write it like 500ms, 30s or 10m, above zero".to_owned())
+    parse_wait(text).map_err(|_| "write it like 500ms, 30s or 10m, above zero".to_owned())
 }
 
 #[cfg(test)]
