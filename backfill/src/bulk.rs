@@ -207,6 +207,8 @@ impl From<ClickHouseError> for Trouble {
     fn from(error: ClickHouseError) -> Self {
         let failure = match &error {
             ClickHouseError::Query { source, .. } => Failure::of(source),
+            // A question that was not answered in time may be another time.
+            ClickHouseError::Silent { .. } => Failure::Passing,
             _ => Failure::Final,
         };
         Self { failure, error: error.into() }
@@ -400,3 +402,15 @@ fn backoff(attempts: u32) -> Duration {
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const SECOND_US: i64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_is_not_answered_in_time_is_asked_again() {
+        let silent = ClickHouseError::Silent { url: String::new(), seconds: 60 };
+        assert_eq!(Trouble::from(silent).failure, Failure::Passing);
+        assert_eq!(Trouble::from(ClickHouseError::NoUrl).failure, Failure::Final);
+    }
+}

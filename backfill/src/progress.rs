@@ -65,8 +65,10 @@ impl Progress {
             BulkEvent::Confirmed { inserted, found } => {
                 self.bulk.inserted += inserted;
                 self.bulk.found += found;
-                self.bulk.inserts += 1;
-                self.metrics.inserts.inc();
+                // What was found was not inserted again.
+                let inserts = u64::from(inserted > 0);
+                self.bulk.inserts += inserts;
+                self.metrics.inserts.inc_by(inserts);
                 self.count_known(inserted + found);
             }
             BulkEvent::Failed(failure) => {
@@ -193,3 +195,17 @@ struct Reason {
 const TEMPLATE: &str =
     "{elapsed_precise} {bar:24} {percent:>3}%  {pos}/{len}  {per_sec}  {msg}  {eta} left";
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_no_insert() {
+        let mut progress = Progress::start(30, 0, Clock::starting_at(0), false);
+        progress.take(BulkEvent::Confirmed { inserted: 10, found: 0 });
+        progress.take(BulkEvent::Confirmed { inserted: 0, found: 20 });
+        let BulkSummary { inserted, found, inserts, .. } = progress.bulk;
+        assert_eq!((inserted, found, inserts), (10, 20, 1));
+    }
+}

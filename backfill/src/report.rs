@@ -34,7 +34,7 @@ pub struct BulkSummary {
     pub inserts: u64,
     /// Inserts that failed: what they were of was looked up, and sent again if it was not there.
     pub failed_inserts: u64,
-    /// Parts of the table at the end.
+    /// Parts of the table when it was last looked at, a second before the end at most.
     pub parts: u64,
 }
 
