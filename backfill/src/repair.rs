@@ -1,5 +1,6 @@
 //! Repairs: what a verifier's report calls lost is made again and brought into the table.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fmt, fs};
 
@@ -29,13 +30,10 @@ struct TenantAccount {
     fates: TenantFates,
 }
 
-/// Ranges of sequence numbers, `[start, end]`, the end not in the range.
 #[derive(Debug, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "as in the report")]
 struct TenantFates {
-    lost_before_nats: Vec<[u64; 2]>,
-    lost_after_nats: Vec<[u64; 2]>,
-    lost_somewhere: Vec<[u64; 2]>,
+    /// Ranges of sequence numbers, `[start, end]`, the end not in the range, by why they are lost.
+    lost: BTreeMap<String, Vec<[u64; 2]>>,
 }
 
 /// Reads which events of a run a verifier's report calls lost.
@@ -63,8 +61,7 @@ pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRang
     }
     let mut lost = TenantRanges::new();
     for TenantAccount { tenant, fates } in report.tenants {
-        let TenantFates { lost_before_nats, lost_after_nats, lost_somewhere } = fates;
-        let mut ranges = [lost_before_nats, lost_after_nats, lost_somewhere].concat();
+        let mut ranges: Vec<_> = fates.lost.into_values().flatten().collect();
         ranges.sort_unstable();
         let set: RangeSet = ranges.into_iter().map(|[start, end]| start..end).collect();
         let account = ledger.accounts.get(usize::from(tenant));
@@ -127,4 +124,4 @@ impl fmt::Display for RepairSummary {
 }
 
 /// The format of `report.json` that this reads. Written by the verifier.
-const REPORT_FORMAT: u32 = 1;
+const REPORT_FORMAT: u32 = 2;

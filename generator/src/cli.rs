@@ -21,9 +21,9 @@ use crate::abort::{AbortCondition, Watchdog};
 use crate::emit::emit;
 use crate::error::GeneratorError;
 use crate::observe::Observe;
-use crate::report::Summary;
 use crate::run::{RunContext, run};
 use crate::self_test;
+use harness::record::Summary;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]

@@ -13,7 +13,6 @@ mod lines;
 mod metrics;
 mod observe;
 mod progress;
-mod report;
 mod run;
 mod screen;
 mod self_test;
@@ -23,5 +22,5 @@ mod view;
 
 pub use abort::{AbortCondition, Watchdog};
 pub use observe::Observers;
-pub use report::{ClassLatencies, Summary};
+
 pub use run::{RunContext, run};

@@ -4,8 +4,8 @@
 
 use harness::sender::Tally;
 
-use crate::report::{Second, milliseconds};
 use crate::view::{About, Moment};
+use harness::record::{Second, milliseconds};
 
 /// Gathers seconds until they are worth a line.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use crate::report::milliseconds;
 use crate::view::Moment;
+use harness::record::milliseconds;
 
 /// Whether each tenant has series of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,8 +234,8 @@ mod tests {
     use prometheus_client::encoding::text;
 
     use super::*;
-    use crate::report::Second;
     use crate::view::tests::{BUSY, OK, START, tally};
+    use harness::record::Second;
 
     /// The values after two seconds, without what only the machine knows.
     fn scraped(series: TenantSeries, tally: &Tally) -> Vec<String> {

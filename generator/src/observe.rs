@@ -14,9 +14,9 @@ use harness::shutdown::Shutdown;
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};
 use crate::progress::{Progress, Telling};
-use crate::report::Summary;
 use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
+use harness::record::Summary;
 
 /// Flags for watching a run.
 #[derive(Debug, Args)]

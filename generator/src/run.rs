@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use crate::abort::Watchdog;
 use crate::error::GeneratorError;
 use crate::observe::Observers;
-use crate::report::{Ending, Histograms, Second, Summary};
 use crate::view::Moment;
+use harness::record::{Ending, Histograms, Second, Summary};
 
 /// What a run is beside its plan.
 #[derive(Debug)]

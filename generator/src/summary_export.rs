@@ -25,8 +25,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use crate::error::GeneratorError;
-use crate::report::Summary;
 use harness::plan::Classes;
+use harness::record::Summary;
 
 /// A file beside its place, to be filled and moved there. Dropped before that, it goes away.
 #[derive(Debug)]
@@ -159,8 +159,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::report::Ending;
     use crate::view::tests::{BUSY, OK, START, tally};
+    use harness::record::Ending;
 
     fn summary(total: &Tally, classes: &Classes) -> Summary {
         let text = "name: x\nstages: [{duration: 1s, rate: 100/s, tenants: 1}]\n";

@@ -10,7 +10,7 @@ use harness::profile::Profile;
 use harness::sender::{EventCounts, Tally};
 use harness::shutdown::Stop;
 
-use crate::report::{Second, milliseconds};
+use harness::record::{Second, milliseconds};
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The three latencies of a webhook, in µs.
 ///
@@ -18,7 +18,7 @@ pub struct Latencies {
 }
 
 /// A histogram in numbers that a person reads, in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     pub p50_ms: f64,
     pub p95_ms: f64,

@@ -69,7 +69,7 @@ pub enum Span {
 }
 
 /// The way that the events of a run take to the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryPath {
     /// Webhook, sidecar, NATS, aggregator.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use events::identity::TenantIndex;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A set of numbers as sorted, disjoint, non-touching half-open ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -142,6 +142,13 @@ impl RangeSet {
 impl Serialize for RangeSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.ranges.iter().map(|range| [range.start, range.end]))
+    }
+}
+
+impl<'de> Deserialize<'de> for RangeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<[u64; 2]>::deserialize(deserializer)?;
+        Ok(pairs.into_iter().map(|[start, end]| start..end).collect())
     }
 }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use crate::stack::{Stack, found};
 
 const FINDINGS: [&str; 7] = [
-    "lost_before_nats",
-    "lost_after_nats",
-    "lost_somewhere",
-    "duplicated_before_nats",
-    "duplicated_after_nats",
+    "never_in_stream",
+    "consumed_not_stored",
+    "somewhere",
+    "duplicated_in_stream",
+    "duplicated_in_table",
     "corrupted",
     "unexpected",
 ];
@@ -43,23 +43,23 @@ fn check(faults: &[(&str, &str)]) {
 }
 
 #[test]
-fn events_dropped_by_the_sidecar_are_lost_before_nats() {
-    check(&[("drop:sidecar", "lost_before_nats")]);
+fn events_dropped_by_the_sidecar_never_are_in_the_stream() {
+    check(&[("drop:sidecar", "never_in_stream")]);
 }
 
 #[test]
-fn events_dropped_by_the_aggregator_are_lost_after_nats() {
-    check(&[("drop:aggregator", "lost_after_nats")]);
+fn events_dropped_by_the_aggregator_are_consumed_and_not_stored() {
+    check(&[("drop:aggregator", "consumed_not_stored")]);
 }
 
 #[test]
-fn events_doubled_by_the_sidecar_are_duplicated_before_nats() {
-    check(&[("duplicate:sidecar", "duplicated_before_nats")]);
+fn events_doubled_by_the_sidecar_are_duplicated_in_the_stream() {
+    check(&[("duplicate:sidecar", "duplicated_in_stream")]);
 }
 
 #[test]
-fn events_doubled_by_the_aggregator_are_duplicated_after_nats() {
-    check(&[("duplicate:aggregator", "duplicated_after_nats")]);
+fn events_doubled_by_the_aggregator_are_duplicated_in_the_table() {
+    check(&[("duplicate:aggregator", "duplicated_in_table")]);
 }
 
 #[test]
@@ -69,13 +69,10 @@ fn events_changed_by_the_aggregator_are_corrupted() {
 
 #[test]
 fn a_duplicate_does_not_hide_a_loss() {
-    check(&[
-        ("drop:sidecar", "lost_before_nats"),
-        ("duplicate:aggregator", "duplicated_after_nats"),
-    ]);
+    check(&[("drop:sidecar", "never_in_stream"), ("duplicate:aggregator", "duplicated_in_table")]);
 }
 
 #[test]
 fn losses_at_two_hops_are_told_apart() {
-    check(&[("drop:sidecar", "lost_before_nats"), ("drop:aggregator", "lost_after_nats")]);
+    check(&[("drop:sidecar", "never_in_stream"), ("drop:aggregator", "consumed_not_stored")]);
 }

@@ -155,10 +155,11 @@ impl Drop for Stack {
     }
 }
 
-/// Audit IDs of the findings of a kind in a report.
-pub(crate) fn found(report: &Value, fault: &str) -> BTreeSet<String> {
+/// Audit IDs of the findings of a kind in a report: a fault, or the cause of a loss.
+pub(crate) fn found(report: &Value, kind: &str) -> BTreeSet<String> {
     let findings = report["findings"].as_array().unwrap();
-    let of_kind = findings.iter().filter(|finding| finding["fault"] == fault);
+    let of_kind =
+        findings.iter().filter(|finding| finding["fault"] == kind || finding["cause"] == kind);
     of_kind.map(|finding| finding["audit_id"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -1,9 +1,13 @@
 //! What became of the events of one tenant: sets against sets. Pure.
 
+use std::collections::BTreeMap;
+
 use harness::ledger::Account;
 use harness::ranges::RangeSet;
 use harness::stored::Arrivals;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
 
 /// What the stores hold of one tenant's events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct Held {
 
 /// What became of one tenant's events. Every set is of sequence numbers; a report has it as
 /// ranges `[start, end]`, the end not in the range.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fates {
     pub planned: u64,
     pub unsent: RangeSet,
@@ -34,12 +38,10 @@ pub struct Fates {
     pub in_stream: RangeSet,
     /// Acknowledged and stored.
     pub stored: RangeSet,
-    /// Acknowledged, neither in the stream nor stored.
-    pub lost_before_nats: RangeSet,
-    /// Acknowledged and in the stream, not stored.
-    pub lost_after_nats: RangeSet,
-    /// Acknowledged and not stored, where it cannot be said whether they were in the stream.
-    pub lost_somewhere: RangeSet,
+    /// Acknowledged and not stored, by why.
+    pub lost: BTreeMap<Cause, RangeSet>,
+    /// Acknowledged and not stored, because the pipeline drops such events by design.
+    pub filtered: RangeSet,
     /// Unknown and stored.
     pub recovered: RangeSet,
     /// Unknown and not stored.
@@ -47,15 +49,15 @@ pub struct Fates {
     /// Stored, but never attempted or certainly refused.
     pub unexpected: RangeSet,
     /// In the stream more than once.
-    pub duplicated_before_nats: RangeSet,
+    pub duplicated_in_stream: RangeSet,
     /// In the table more than once, and in the stream once.
-    pub duplicated_after_nats: RangeSet,
+    pub duplicated_in_table: RangeSet,
     /// Stored with columns that differ from what was sent. Found by [`crate::content`].
     pub corrupted: RangeSet,
 }
 
 /// Events of all tenants, counted by fate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub planned: u64,
     pub unsent: u64,
@@ -67,10 +69,9 @@ pub struct Totals {
     pub repaired: u64,
     pub in_stream: u64,
     pub stored: u64,
+    pub filtered: u64,
     pub lost: u64,
-    pub lost_before_nats: u64,
-    pub lost_after_nats: u64,
-    pub lost_somewhere: u64,
+    pub lost_by_cause: BTreeMap<Cause, u64>,
     pub recovered: u64,
     pub unresolved: u64,
     pub unexpected: u64,
@@ -98,18 +99,21 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
     let stored = &held.in_table.seqs;
     let missing = acknowledged.difference(stored);
     let nothing = RangeSet::new();
-    let (lost_before_nats, lost_after_nats, lost_somewhere) = match &held.in_stream {
-        None => (nothing.clone(), nothing.clone(), missing),
+    let lost = match &held.in_stream {
+        None => BTreeMap::from([(Cause::Somewhere, missing)]),
         Some(stream) => {
             let after = missing.intersection(&stream.seqs);
             let absent = missing.difference(&stream.seqs);
             let past_it = RangeSet::of(0..held.piped_from);
-            match memory {
-                StreamMemory::Whole => {
-                    (absent.difference(&past_it), after, absent.intersection(&past_it))
-                }
-                StreamMemory::Evicted => (nothing.clone(), after, absent),
-            }
+            let (before, somewhere) = match memory {
+                StreamMemory::Whole => (absent.difference(&past_it), absent.intersection(&past_it)),
+                StreamMemory::Evicted => (nothing.clone(), absent),
+            };
+            BTreeMap::from([
+                (Cause::NeverInStream, before),
+                (Cause::ConsumedNotStored, after),
+                (Cause::Somewhere, somewhere),
+            ])
         }
     };
     let repeated_in_stream = held.in_stream.as_ref().map_or(&nothing, |stream| &stream.repeated);
@@ -123,8 +127,8 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         recovered: unknown.intersection(stored),
         unresolved: unknown.difference(stored),
         unexpected: stored.difference(&acknowledged.union(&unknown)).difference(spoiled),
-        duplicated_before_nats: repeated_in_stream.difference(spoiled),
-        duplicated_after_nats: held
+        duplicated_in_stream: repeated_in_stream.difference(spoiled),
+        duplicated_in_table: held
             .in_table
             .repeated
             .difference(repeated_in_stream)
@@ -135,16 +139,15 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         attempted,
         acknowledged,
         unknown,
-        lost_before_nats,
-        lost_after_nats,
-        lost_somewhere,
+        lost: lost.into_iter().filter(|(_, seqs)| !seqs.is_empty()).collect(),
+        filtered: RangeSet::new(),
     }
 }
 
 impl Fates {
     /// All that were acknowledged and are not stored.
     pub fn lost(&self) -> RangeSet {
-        self.lost_before_nats.union(&self.lost_after_nats).union(&self.lost_somewhere)
+        self.lost.values().fold(RangeSet::new(), |all, seqs| all.union(seqs))
     }
 
     /// Checks the laws of conservation: every event is in exactly one place of the account.
@@ -156,7 +159,8 @@ impl Fates {
                     + count(&self.refused)
                     + count(&self.unknown)
                     + count(&self.spoiled)
-            && count(&self.acknowledged) == count(&self.stored) + count(&self.lost())
+            && count(&self.acknowledged)
+                == count(&self.stored) + count(&self.filtered) + count(&self.lost())
             && count(&self.unknown) == count(&self.recovered) + count(&self.unresolved)
     }
 }
@@ -166,6 +170,10 @@ impl Totals {
     pub fn of(fates: &[Fates], rows: u64) -> Self {
         let sum = |of: &dyn Fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
         let count = |set: fn(&Fates) -> &RangeSet| sum(&|fates| set(fates).count());
+        let mut lost_by_cause = BTreeMap::new();
+        for (cause, seqs) in fates.iter().flat_map(|fates| &fates.lost) {
+            *lost_by_cause.entry(*cause).or_default() += seqs.count();
+        }
         Self {
             planned: sum(&|fates| fates.planned),
             unsent: count(|fates| &fates.unsent),
@@ -178,14 +186,13 @@ impl Totals {
             in_stream: count(|fates| &fates.in_stream),
             stored: count(|fates| &fates.stored),
             lost: sum(&|fates| fates.lost().count()),
-            lost_before_nats: count(|fates| &fates.lost_before_nats),
-            lost_after_nats: count(|fates| &fates.lost_after_nats),
-            lost_somewhere: count(|fates| &fates.lost_somewhere),
+            filtered: count(|fates| &fates.filtered),
+            lost_by_cause,
             recovered: count(|fates| &fates.recovered),
             unresolved: count(|fates| &fates.unresolved),
             unexpected: count(|fates| &fates.unexpected),
             duplicated: sum(&|fates| {
-                fates.duplicated_before_nats.union(&fates.duplicated_after_nats).count()
+                fates.duplicated_in_stream.union(&fates.duplicated_in_table).count()
             }),
             corrupted: count(|fates| &fates.corrupted),
             rows,
@@ -233,8 +240,8 @@ mod tests {
     fn a_loss_is_told_by_its_hop() {
         let held = held(set([0..10, 12..88]), set([0..10, 12..20, 25..88]));
         let fates = compare(200, &account(), &held, StreamMemory::Whole);
-        assert_eq!(fates.lost_before_nats, set([10..12]));
-        assert_eq!(fates.lost_after_nats, set([20..25]));
+        assert_eq!(fates.lost[&Cause::NeverInStream], set([10..12]));
+        assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([20..25]));
         assert_eq!(fates.recovered, set([85..88]));
         assert_eq!(fates.unresolved, set([88..95]));
         assert_eq!(fates.unexpected, set([80..85]));
@@ -246,18 +253,18 @@ mod tests {
     fn where_the_stream_has_forgotten_the_hop_of_a_loss_is_not_known() {
         let held = held(set([50..80]), set([0..40, 60..80]));
         let fates = compare(100, &account(), &held, StreamMemory::Evicted);
-        assert_eq!(fates.lost_somewhere, set([40..50]));
-        assert_eq!(fates.lost_after_nats, set([50..60]));
-        assert!(fates.lost_before_nats.is_empty());
+        assert_eq!(fates.lost[&Cause::Somewhere], set([40..50]));
+        assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([50..60]));
+        assert!(!fates.lost.contains_key(&Cause::NeverInStream));
     }
 
     #[test]
     fn what_went_past_the_stream_is_lost_somewhere() {
         let held = Held { piped_from: 30, ..held(set([30..40, 45..80]), set([0..10, 35..80])) };
         let fates = compare(100, &account(), &held, StreamMemory::Whole);
-        assert_eq!(fates.lost_somewhere, set([10..30]));
-        assert_eq!(fates.lost_after_nats, set([30..35]));
-        assert!(fates.lost_before_nats.is_empty(), "all of 40..45 are stored");
+        assert_eq!(fates.lost[&Cause::Somewhere], set([10..30]));
+        assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([30..35]));
+        assert!(!fates.lost.contains_key(&Cause::NeverInStream), "all of 40..45 are stored");
     }
 
     #[test]
@@ -268,9 +275,9 @@ mod tests {
             in_table: arrivals(set([0..79, 85..90]), set([3..4, 7..8])),
         };
         let fates = compare(100, &account(), &held, StreamMemory::Whole);
-        assert_eq!(fates.lost_after_nats, set([79..80]));
-        assert_eq!(fates.duplicated_before_nats, set([3..4]));
-        assert_eq!(fates.duplicated_after_nats, set([7..8]));
+        assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([79..80]));
+        assert_eq!(fates.duplicated_in_stream, set([3..4]));
+        assert_eq!(fates.duplicated_in_table, set([7..8]));
     }
 
     proptest! {

@@ -21,11 +21,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::VerifyError;
 
 /// A stored row that differs from what was sent, in one column.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Difference {
     pub tenant: u16,
     pub seq: u64,
-    pub column: &'static str,
+    pub column: String,
     pub sent: String,
     pub stored: String,
 }
@@ -236,7 +236,7 @@ fn differing(tenant: TenantIndex, columns: &Columns, row: &StoredRow) -> Vec<Dif
         .map(|(column, sent, stored)| Difference {
             tenant: tenant.0,
             seq: row.seq,
-            column,
+            column: column.to_owned(),
             sent,
             stored,
         })

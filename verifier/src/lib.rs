@@ -5,6 +5,7 @@
 //! and says of each loss at which hop it happened. What could not be checked is never called
 //! whole.
 
+pub mod cause;
 pub mod cli;
 pub mod compare;
 pub mod content;

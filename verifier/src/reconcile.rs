@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use events::event::MicroTime;
 use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, seconds};
@@ -18,7 +19,10 @@ use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{Difference, read_differences};
 use crate::error::VerifyError;
 use crate::jetstream::{StreamArrivals, read_stream};
-use crate::report::{Durations, REPORT_FORMAT, Report, StreamReport, TenantReport, findings};
+use crate::report::{
+    Duplicates, Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport,
+    TenantReport, findings,
+};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::verdict::{Evidence, judge};
 
@@ -96,7 +100,16 @@ pub async fn reconcile(
         |it: &Difference| run.ledger.accounts[usize::from(it.tenant)].spoiled.contains(it.seq);
     differences.retain(|difference| !is_spoiled(difference));
     let fates = all_fates(run, &table, stream.as_ref(), &differences);
-    Ok(report(run, stillness, fates, &table, stream.as_ref(), differences, durations))
+    Ok(report(
+        run,
+        stillness,
+        fates,
+        &table,
+        stream.as_ref(),
+        differences,
+        (durations, clock.now()),
+        stores.table.table.to_string(),
+    ))
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
@@ -170,7 +183,8 @@ fn report(
     table: &BTreeMap<TenantIndex, Arrivals>,
     stream: Option<&StreamArrivals>,
     differences: Vec<Difference>,
-    durations: Durations,
+    (durations, checked_at): (Durations, i64),
+    name: String,
 ) -> Report {
     let plan = &run.plan;
     let mut totals = Totals::of(&fates, table.values().map(|arrivals| arrivals.count).sum());
@@ -190,13 +204,26 @@ fn report(
     let (findings, findings_left_out) = findings(&plan.script, &fates);
     Report {
         format: REPORT_FORMAT,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         verdict,
         reasons,
         is_still: stillness == Stillness::Still,
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
         path: plan.path(),
+        start: MicroTime(plan.start),
+        end: MicroTime(plan.end),
+        checked_at: MicroTime(checked_at),
+        table: TableReport {
+            name,
+            engine: String::new(),
+            rows: totals.rows,
+            distinct: totals.stored,
+            folded: None,
+            duplicates: Duplicates::NoneVisible,
+        },
         totals,
+        loss_windows: Vec::new(),
         stream: stream.map(|stream| {
             let messages = stream.by_tenant.values().map(|arrivals| arrivals.count).sum();
             StreamReport::new(messages, stream.without_id, stream.memory)
@@ -210,6 +237,9 @@ fn report(
             .zip(fates)
             .map(|(tenant, fates)| TenantReport::new(plan, tenant, fates))
             .collect(),
+        thresholds: Vec::new(),
+        marks: Vec::new(),
+        environment: Environment::default(),
         durations,
     }
 }

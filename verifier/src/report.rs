@@ -5,19 +5,23 @@ use std::fmt;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::Script;
+use harness::observation::Mark;
 use harness::plan::{DeliveryPath, Plan};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::cause::{Cause, Hop};
 use crate::compare::{Fates, StreamMemory, Totals};
 use crate::content::Difference;
 use crate::verdict::Verdict;
 
-/// All that is known about one run, as `report.json` holds it.
-#[derive(Debug, Clone, Serialize)]
+/// All that is known about one run, as `report.json` holds it. `docs/report.md` describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this format.
     pub format: u32,
+    /// Version of the program that wrote it.
+    pub tool_version: String,
     pub verdict: Verdict,
     /// Why, the weightiest first.
     pub reasons: Vec<String>,
@@ -26,21 +30,35 @@ pub struct Report {
     pub run_id: Uuid,
     pub profile: String,
     pub path: DeliveryPath,
+    /// When the first event could be due, and when the last.
+    pub start: MicroTime,
+    pub end: MicroTime,
+    /// When the stores were read.
+    pub checked_at: MicroTime,
     pub totals: Totals,
+    /// When acknowledged events were lost, by cause.
+    pub loss_windows: Vec<LossWindow>,
     pub stream: Option<StreamReport>,
+    pub table: TableReport,
+    /// What was asked of the run, and whether it was so.
+    pub thresholds: Vec<ThresholdResult>,
     /// Events that are lost, doubled, changed or unexpected, one by one, up to
     /// [`FINDINGS_MAX`]; the ranges of the tenants have them all.
     pub findings: Vec<Finding>,
     pub findings_left_out: u64,
-    /// Columns in which stored events differ from what was sent.
+    /// Columns, and with `--deep` parts of the event's JSON, in which stored events differ from
+    /// what was sent, up to [`FINDINGS_MAX`].
     pub differences: Vec<Difference>,
     pub tenants: Vec<TenantReport>,
+    /// What somebody marked while the run went on.
+    pub marks: Vec<Mark>,
+    pub environment: Environment,
     /// How long the parts of the check took.
     pub durations: Durations,
 }
 
 /// What was seen of the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Messages of the run, duplicates included.
     pub messages: u64,
@@ -50,23 +68,101 @@ pub struct StreamReport {
     pub evicted: bool,
 }
 
+/// What was seen of the table: rows as they lie on disk, and as a reader should see them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    pub name: String,
+    /// Like `ReplacingMergeTree`.
+    pub engine: String,
+    /// Rows of the run, duplicates included.
+    pub rows: u64,
+    /// Events of the run that have a row.
+    pub distinct: u64,
+    /// Rows of the run that are left once rows with equal sorting keys are folded, as `FINAL`
+    /// shows them; `None` where the engine folds none.
+    pub folded: Option<u64>,
+    pub duplicates: Duplicates,
+}
+
+/// What can be said of rows that are there more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duplicates {
+    /// There are some.
+    Visible,
+    /// There are none now, but the table folds equal rows, at inserts and at merges: there may
+    /// have been some.
+    NoneVisible,
+    /// There never were any: the table folds nothing.
+    None,
+}
+
+/// Some time in which acknowledged events were lost, with never more than a few seconds between
+/// two of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossWindow {
+    pub cause: Cause,
+    pub hop: Hop,
+    /// When the first and the last of them were due.
+    pub from: MicroTime,
+    pub until: MicroTime,
+    pub events: u64,
+    /// What was marked in that time, or shortly before.
+    pub marks: Vec<Mark>,
+}
+
+/// What was asked of a run, and whether it was so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// Like `end_to_end`.
+    pub metric: String,
+    /// Like `p(95)<10s`.
+    pub condition: String,
+    /// What was measured, with its unit; `None` without samples.
+    pub measured: Option<String>,
+    pub outcome: ThresholdOutcome,
+    /// Nobody asked for it: it is one of the published objectives.
+    pub is_default: bool,
+}
+
+/// Whether what was asked was so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThresholdOutcome {
+    Passed,
+    Failed,
+    /// There are no samples to tell by.
+    Unknown,
+}
+
+/// Where a run was checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub clickhouse_version: String,
+    pub nats_version: Option<String>,
+    /// Of the machine that checked.
+    pub cores: u64,
+    pub operating_system: String,
+}
+
 /// What happened to an event that should not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    LostBeforeNats,
-    LostAfterNats,
-    LostSomewhere,
-    DuplicatedBeforeNats,
-    DuplicatedAfterNats,
+    Lost,
+    DuplicatedInStream,
+    DuplicatedInTable,
     Corrupted,
     Unexpected,
 }
 
 /// One event that something happened to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub fault: Fault,
+    /// Why, of one that is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     pub tenant: u16,
     pub seq: u64,
     pub audit_id: Uuid,
@@ -75,16 +171,16 @@ pub struct Finding {
 }
 
 /// The account of one tenant.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantReport {
     pub tenant: u16,
-    pub scope_type: &'static str,
+    pub scope_type: String,
     pub scope_name: String,
     pub fates: Fates,
 }
 
 /// How long the parts of a check took, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
     pub settle_s: f64,
     pub stream_s: f64,
@@ -93,7 +189,7 @@ pub struct Durations {
 }
 
 /// Version of `report.json`.
-pub const REPORT_FORMAT: u32 = 1;
+pub const REPORT_FORMAT: u32 = 2;
 
 /// Most findings that are listed one by one.
 pub const FINDINGS_MAX: usize = 100_000;
@@ -109,7 +205,7 @@ impl TenantReport {
         let known = plan.script.world().tenant(tenant);
         Self {
             tenant: tenant.0,
-            scope_type: known.scope.as_str(),
+            scope_type: known.scope.as_str().to_owned(),
             scope_name: known.scope_name.clone(),
             fates,
         }
@@ -121,20 +217,19 @@ pub fn findings(script: &Script, fates: &[Fates]) -> (Vec<Finding>, u64) {
     let mut listed = Vec::new();
     let mut left_out = 0;
     for (tenant, fates) in script.tenants().zip(fates) {
-        let faults = [
-            (Fault::LostBeforeNats, &fates.lost_before_nats),
-            (Fault::LostAfterNats, &fates.lost_after_nats),
-            (Fault::LostSomewhere, &fates.lost_somewhere),
-            (Fault::DuplicatedBeforeNats, &fates.duplicated_before_nats),
-            (Fault::DuplicatedAfterNats, &fates.duplicated_after_nats),
-            (Fault::Corrupted, &fates.corrupted),
-            (Fault::Unexpected, &fates.unexpected),
+        let lost = fates.lost.iter().map(|(cause, seqs)| (Fault::Lost, Some(*cause), seqs));
+        let others = [
+            (Fault::DuplicatedInStream, None, &fates.duplicated_in_stream),
+            (Fault::DuplicatedInTable, None, &fates.duplicated_in_table),
+            (Fault::Corrupted, None, &fates.corrupted),
+            (Fault::Unexpected, None, &fates.unexpected),
         ];
-        for (fault, seqs) in faults {
+        for (fault, cause, seqs) in lost.chain(others) {
             let room = FINDINGS_MAX - listed.len();
             left_out += seqs.count().saturating_sub(room as u64);
             listed.extend(seqs.iter().take(room).map(|seq| Finding {
                 fault,
+                cause,
                 tenant: tenant.0,
                 seq,
                 audit_id: script.audit_id(tenant, Seq(seq)),
@@ -150,7 +245,7 @@ impl fmt::Display for Report {
         let totals = &self.totals;
         writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
         let mut line =
-            |name: &str, count: u64, note: &str| writeln!(f, "  {name:<22}{count:>14}{note}");
+            |name: &str, count: u64, note: &str| writeln!(f, "  {name:<42}{count:>14}{note}");
         line("planned", totals.planned, "")?;
         line("  unsent", totals.unsent, "")?;
         line("  attempted", totals.attempted, "")?;
@@ -171,14 +266,12 @@ impl fmt::Display for Report {
         if totals.repaired > 0 {
             line("      repaired", totals.repaired, "  sent again, after they had been lost")?;
         }
+        if totals.filtered > 0 {
+            line("      filtered", totals.filtered, "  dropped by design")?;
+        }
         line("      lost", totals.lost, "")?;
-        if self.path != DeliveryPath::Bulk {
-            line("        before NATS", totals.lost_before_nats, "  not in the stream")?;
-            line("        after NATS", totals.lost_after_nats, "  in the stream")?;
-            if totals.lost_somewhere > 0 {
-                let note = "  past the stream, or it has forgotten that time";
-                line("        somewhere", totals.lost_somewhere, note)?;
-            }
+        for (cause, count) in &totals.lost_by_cause {
+            line(&format!("        {}", cause.as_str()), *count, "")?;
         }
         line("duplicated", totals.duplicated, "")?;
         line("corrupted", totals.corrupted, "")?;
@@ -194,13 +287,13 @@ impl Report {
         if self.findings.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  {:<24}tenant         seq  audit ID and due time", "finding")?;
+        writeln!(f, "\n  {:<34}tenant         seq  audit ID and due time", "finding")?;
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
-            let Finding { fault, tenant, seq, audit_id, due } = finding;
+            let Finding { fault, cause, tenant, seq, audit_id, due } = finding;
             let due = due.and_then(|due| serde_json::to_value(due).ok());
             let due = due.as_ref().and_then(|due| due.as_str()).unwrap_or("not planned");
-            let fault = fault.as_str();
-            writeln!(f, "  {fault:<24}{tenant:>6}{seq:>12}  {audit_id}  {due}")?;
+            let fault = cause.map_or(fault.as_str(), Cause::as_str);
+            writeln!(f, "  {fault:<34}{tenant:>6}{seq:>12}  {audit_id}  {due}")?;
         }
         let more =
             self.findings.len().saturating_sub(FINDINGS_SHOWN) as u64 + self.findings_left_out;
@@ -219,11 +312,9 @@ impl Report {
 impl Fault {
     fn as_str(self) -> &'static str {
         match self {
-            Self::LostBeforeNats => "lost before NATS",
-            Self::LostAfterNats => "lost after NATS",
-            Self::LostSomewhere => "lost",
-            Self::DuplicatedBeforeNats => "duplicated before NATS",
-            Self::DuplicatedAfterNats => "duplicated after NATS",
+            Self::Lost => "lost",
+            Self::DuplicatedInStream => "duplicated in the stream",
+            Self::DuplicatedInTable => "duplicated in the table",
             Self::Corrupted => "corrupted",
             Self::Unexpected => "unexpected",
         }

@@ -1,13 +1,13 @@
 //! The judgement: whole, lossy or unknown. Pure.
 
 use harness::exit::Exit;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::Totals;
 use crate::settle::Stillness;
 
 /// What a run's events prove about the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every acknowledged event is stored once and unchanged, and nothing else is.
@@ -121,18 +121,18 @@ mod tests {
 
     #[test]
     fn a_run_is_whole_only_without_finding_and_without_doubt() {
-        let clear = Totals::default();
-        check(clear, CLEAR, Verdict::Whole);
-        check(Totals { lost: 1, ..clear }, CLEAR, Verdict::Lossy);
-        check(Totals { corrupted: 1, ..clear }, CLEAR, Verdict::Lossy);
-        check(Totals { duplicated: 1, ..clear }, CLEAR, Verdict::Lossy);
-        check(Totals { unexpected: 1, ..clear }, CLEAR, Verdict::Lossy);
-        check(clear, Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
-        check(clear, Evidence { ledger_closed: false, ..CLEAR }, Verdict::Unknown);
-        check(clear, Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
-        check(clear, Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
-        check(clear, Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
-        let (verdict, _) = judge(&clear, &CLEAR);
+        let clear = Totals::default;
+        check(clear(), CLEAR, Verdict::Whole);
+        check(Totals { lost: 1, ..clear() }, CLEAR, Verdict::Lossy);
+        check(Totals { corrupted: 1, ..clear() }, CLEAR, Verdict::Lossy);
+        check(Totals { duplicated: 1, ..clear() }, CLEAR, Verdict::Lossy);
+        check(Totals { unexpected: 1, ..clear() }, CLEAR, Verdict::Lossy);
+        check(clear(), Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
+        check(clear(), Evidence { ledger_closed: false, ..CLEAR }, Verdict::Unknown);
+        check(clear(), Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
+        check(clear(), Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
+        check(clear(), Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
+        let (verdict, _) = judge(&clear(), &CLEAR);
         assert_eq!(verdict, Verdict::Unknown, "nothing was acknowledged");
     }
 

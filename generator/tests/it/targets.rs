@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use auditstorm_generator::{Observers, RunContext, Summary, Watchdog, run};
+use auditstorm_generator::{Observers, RunContext, Watchdog, run};
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::Profile;
+use harness::record::Summary;
 use harness::run_dir::RunDir;
 use harness::scale::Scale;
 use harness::sender::Shard;

@@ -1,43 +1,43 @@
-//! What a run tells: a record a second, and a summary at its end.
+//! What a generator's files say of its run: a record a second, and a summary at its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::latency::{Latencies, Percentiles, encoded, percentiles};
+use crate::plan::{Classes, Plan};
+use crate::sender::Tally;
+use crate::webhook::Outcome;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
-use harness::latency::{Latencies, Percentiles, encoded, percentiles};
-use harness::plan::{Classes, Plan};
-use harness::sender::Tally;
-use harness::webhook::Outcome;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One second of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Second {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Second {
     /// When the second ended.
-    pub(crate) at: MicroTime,
+    pub at: MicroTime,
     /// Events that became due in it.
-    pub(crate) planned: u64,
-    pub(crate) sent: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) refused: u64,
-    pub(crate) unknown: u64,
-    pub(crate) spoiled: u64,
-    pub(crate) dropped: u64,
-    pub(crate) requests: u64,
-    pub(crate) bytes: u64,
+    pub planned: u64,
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub spoiled: u64,
+    pub dropped: u64,
+    pub requests: u64,
+    pub bytes: u64,
     /// Requests without an answer at its end.
-    pub(crate) in_flight: u64,
-    pub(crate) lateness_max_ms: f64,
-    pub(crate) blocked_max_ms: f64,
-    pub(crate) due_to_acknowledged: Percentiles,
-    pub(crate) sent_to_acknowledged: Percentiles,
-    pub(crate) due_to_sent: Percentiles,
+    pub in_flight: u64,
+    pub lateness_max_ms: f64,
+    pub blocked_max_ms: f64,
+    pub due_to_acknowledged: Percentiles,
+    pub sent_to_acknowledged: Percentiles,
+    pub due_to_sent: Percentiles,
 }
 
 /// A run as a whole.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub run_id: Uuid,
     pub profile: String,
@@ -47,7 +47,7 @@ pub struct Summary {
     /// The user stopped the run before its end.
     pub stopped: bool,
     /// The condition for which the run was given up before its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<String>,
     /// Events of this process: of all tenants, unless the run is shared among several.
     pub planned: u64,
@@ -79,7 +79,7 @@ pub struct Summary {
 }
 
 /// The latencies of a class of tenants.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassLatencies {
     pub due_to_acknowledged: Percentiles,
     pub sent_to_acknowledged: Percentiles,
@@ -87,18 +87,18 @@ pub struct ClassLatencies {
 }
 
 /// All latencies of a run, in a form that can be added to those of other runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Histograms {
-    due_to_acknowledged: String,
-    sent_to_acknowledged: String,
-    due_to_sent: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histograms {
+    pub due_to_acknowledged: String,
+    pub sent_to_acknowledged: String,
+    pub due_to_sent: String,
     /// By class of tenants.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    classes: BTreeMap<String, Histograms>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, Histograms>,
 }
 
 impl Second {
-    pub(crate) fn new(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
+    pub fn new(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
         let events = &tally.events;
         let latencies = ClassLatencies::new(&tally.latencies());
         Self {
@@ -134,14 +134,14 @@ impl ClassLatencies {
 
 /// How and when a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) at: UnixMicros,
-    pub(crate) stopped: bool,
-    pub(crate) aborted: Option<String>,
+pub struct Ending {
+    pub at: UnixMicros,
+    pub stopped: bool,
+    pub aborted: Option<String>,
 }
 
 impl Summary {
-    pub(crate) fn new(plan: &Plan, planned: u64, total: &Tally, ending: Ending) -> Self {
+    pub fn new(plan: &Plan, planned: u64, total: &Tally, ending: Ending) -> Self {
         let events = &total.events;
         let latencies = ClassLatencies::new(&total.latencies());
         let of_class =
@@ -178,7 +178,7 @@ impl Summary {
 }
 
 impl Histograms {
-    pub(crate) fn new(classes: &Classes, total: &Tally) -> Self {
+    pub fn new(classes: &Classes, total: &Tally) -> Self {
         let of_class = |(name, of_class): (&String, &Latencies)| {
             (name.clone(), Self::of(of_class, BTreeMap::new()))
         };
@@ -260,6 +260,6 @@ impl fmt::Display for ClassLatencies {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-pub(crate) fn milliseconds(micros: i64) -> f64 {
+pub fn milliseconds(micros: i64) -> f64 {
     micros as f64 / 1_000.0
 }
