@@ -32,7 +32,7 @@ check: ## Check form, lints and documentation
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
-       bench-backfill-insert bench-reconcile-10m ## Run all benches; each prints a line `bench NAME …`
+       bench-backfill-insert bench-reconcile-10m bench-scan-stream ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -64,13 +64,19 @@ bench-reconcile-10m: release ## Loading and reconciling 10 million rows
 	$(RELEASE)/auditstorm-sandbox setup
 	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-verifier --bench reconcile_10m
 
+.PHONY: bench-scan-stream
+bench-scan-stream: release ## Reading the IDs of a stream's messages, against a bare consumer of headers
+	$(RELEASE)/auditstorm-sandbox setup
+	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-verifier --bench scan_stream
+
 .PHONY: bench-smoke
 bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
 	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
 	AUDITSTORM_BENCH_EVENTS=20000 cargo bench --quiet --profile dev -p events --bench distances
 	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
 	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
-	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m"; do \
+	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m" \
+	  "verifier --bench scan_stream"; do \
 	  $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
 	  cargo bench --quiet --profile dev -p auditstorm-$$bench; done
 

@@ -9,7 +9,7 @@ use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
 use harness::ranges::TenantRanges;
-use harness::stored::read_stored;
+use harness::stored::{Rows, read_stored};
 
 use crate::piece::query_prefix;
 
@@ -40,7 +40,7 @@ pub async fn missing(
             let sync = format!("SYSTEM SYNC REPLICA {}", server.table);
             server.answer(SYNC_TIMEOUT, server.client.query_raw(&sync).execute()).await?;
         }
-        let arrivals = read_stored(server, &plan.script, Some(received)).await?;
+        let arrivals = read_stored(server, &plan.script, &Rows::Received(received.clone())).await?;
         let seqs = arrivals.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
         missing.subtract(&seqs.collect());
         if missing.is_empty() {

@@ -191,9 +191,20 @@ impl ClickHouse {
         }
     }
 
+    /// What the table calls a standard column.
+    pub fn column_of<'c>(&'c self, standard: &'c str) -> &'c str {
+        self.names.get(standard).map_or(standard, String::as_str)
+    }
+
     /// What a query of the events' standard columns selects from.
     pub fn source(&self) -> String {
-        self.columns.source(&self.table)
+        self.columns.source(&self.table, "")
+    }
+
+    /// As [`Self::source`], of some partitions alone, by their IDs.
+    pub fn source_of_partitions(&self, partitions: &[String]) -> String {
+        let ids: Vec<_> = partitions.iter().map(|id| format!("'{id}'")).collect();
+        self.columns.source(&self.table, &format!("_partition_id IN ({})", ids.join(", ")))
     }
 
     /// Waits for an answer, but not for ever.

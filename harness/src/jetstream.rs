@@ -55,6 +55,7 @@ pub struct AuditStream {
     stream: Stream,
     name: String,
     consumer: String,
+    server_version: String,
 }
 
 /// What there is to know of a stream and its consumer, but its messages.
@@ -112,10 +113,12 @@ impl AuditStream {
             .connect(url)
             .await
             .map_err(|error| unreachable(error.into()))?;
+        let server_version = client.server_info().version;
         let stream = jetstream::new(client).get_stream(&args.stream).await.map_err(|error| {
             JetStreamError::NoStream { stream: args.stream.clone(), source: error.into() }
         })?;
-        Ok(Self { stream, name: args.stream.clone(), consumer: args.consumer.clone() })
+        let (name, consumer) = (args.stream.clone(), args.consumer.clone());
+        Ok(Self { stream, name, consumer, server_version })
     }
 
     /// The stream itself, to read its messages.
@@ -126,6 +129,11 @@ impl AuditStream {
     /// The stream's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The version of the server that was connected to first.
+    pub fn server_version(&self) -> String {
+        self.server_version.clone()
     }
 
     /// The name of the aggregator's consumer.

@@ -129,6 +129,28 @@ pub fn parse_wait(text: &str) -> Result<Duration, String> {
     parse_duration(text).map(Duration::from_micros)
 }
 
+/// Reads a number of bytes, for the command line: `2GiB`, `512MiB`, or a plain number.
+///
+/// # Errors
+///
+/// Returns what is wrong.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        "TiB" => Some(40),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(n, by)| n.checked_mul(1 << by));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is no size: write it like 2GiB"))
+}
+
 /// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
 ///
 /// # Errors
@@ -163,6 +185,17 @@ mod tests {
         check("10", None);
         check("s", None);
         check("400d", None);
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |text, expected| assert_eq!(parse_bytes(text).ok(), expected, "{text}");
+        check("2GiB", Some(2 << 30));
+        check("512 MiB", Some(512 << 20));
+        check("100", Some(100));
+        check("0", None);
+        check("2GB", None);
+        check("99999999999GiB", None);
     }
 
     #[test]

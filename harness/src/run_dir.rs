@@ -49,6 +49,12 @@ pub enum RunDirError {
     ProfileChanged { path: PathBuf },
     #[error("the run in {} has a profile that this version does not take", path.display())]
     Profile { path: PathBuf, source: ProfileError },
+    #[error(
+        "shard {shard} of the run has two ledgers, {} and {}: name only one of the directories",
+        first.display(),
+        second.display()
+    )]
+    ShardTwice { shard: u32, first: PathBuf, second: PathBuf },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -161,16 +167,7 @@ impl RunDir {
     ///
     /// Returns [`RunDirError::Ledger`] if a ledger is damaged.
     pub fn read_ledger(&self, plan: &Plan) -> Result<Ledger, RunDirError> {
-        let mut ledger = Ledger::empty(&plan.script);
-        for shard in 0..plan.spec.shards {
-            let path = self.ledger(shard);
-            if path.exists() {
-                ledger.read(&path, &plan.script, &plan.spec.head(shard))?;
-            } else {
-                ledger.closed = false;
-            }
-        }
-        Ok(ledger)
+        read_ledgers(&[self], plan).map(|(ledger, _)| ledger)
     }
 
     /// Writes a file of the run whole: a crash leaves the old one or the new one.
@@ -190,6 +187,11 @@ impl RunDir {
         write().map_err(|source| self.io(source))
     }
 
+    /// Path of a file of the run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// Path of the per-second record of a shard.
     pub fn timeline(&self, shard: u32) -> PathBuf {
         self.path.join(format!("timeline-{shard}.jsonl"))
@@ -206,6 +208,29 @@ impl RunDir {
     fn io(&self, source: io::Error) -> RunDirError {
         RunDirError::Io { path: self.path.clone(), source }
     }
+}
+
+/// Reads the ledgers of all shards of a run from the directories that have them. Shards without
+/// one are returned; they leave the ledger unclosed.
+///
+/// # Errors
+///
+/// Returns [`RunDirError`] if a ledger is damaged, or two directories have one of the same shard.
+pub fn read_ledgers(dirs: &[&RunDir], plan: &Plan) -> Result<(Ledger, Vec<u32>), RunDirError> {
+    let mut ledger = Ledger::empty(&plan.script);
+    let mut missing = Vec::new();
+    for shard in 0..plan.spec.shards {
+        let mut paths = dirs.iter().map(|dir| dir.ledger(shard)).filter(|path| path.exists());
+        match (paths.next(), paths.next()) {
+            (None, _) => missing.push(shard),
+            (Some(path), None) => ledger.read(&path, &plan.script, &plan.spec.head(shard))?,
+            (Some(first), Some(second)) => {
+                return Err(RunDirError::ShardTwice { shard: shard + 1, first, second });
+            }
+        }
+    }
+    ledger.closed &= missing.is_empty();
+    Ok((ledger, missing))
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@ use std::ops::Range;
 use events::identity::{LocationSql, TenantIndex};
 use events::script::Script;
 use events::timeline::UnixMicros;
+use serde::{Deserialize, Serialize};
 
 use crate::bitmap::{BitmapError, take, take_set};
 use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 use crate::ranges::RangeSet;
 
 /// What one store holds of a tenant's events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrivals {
     pub seqs: RangeSet,
     /// Those of `seqs` that it holds more than once.
@@ -21,9 +22,41 @@ pub struct Arrivals {
     pub count: u64,
 }
 
-/// Reads which events of a run the table has, by tenant. Tenants without any have none. With
-/// `received`, it looks only at events whose requests were received then, and not for those that
-/// the table has more than once.
+/// Which rows of a table are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    /// Those of requests that were received then. Whether they are there more than once is not
+    /// asked.
+    Received(Range<UnixMicros>),
+    /// Those of some partitions, by their IDs.
+    Partitions(Vec<String>),
+}
+
+impl Rows {
+    /// What a query of these rows selects from. No other condition may follow.
+    pub fn source(&self, server: &ClickHouse) -> String {
+        match self {
+            Self::All => server.source(),
+            Self::Received(received) => {
+                format!("{} {}", server.source(), condition_sql(received))
+            }
+            Self::Partitions(partitions) => server.source_of_partitions(partitions),
+        }
+    }
+}
+
+impl Arrivals {
+    /// Adds what another part of the same store holds.
+    pub fn add(&mut self, other: &Self) {
+        let both = self.seqs.intersection(&other.seqs);
+        self.repeated = self.repeated.union(&other.repeated).union(&both);
+        self.seqs = self.seqs.union(&other.seqs);
+        self.count += other.count;
+    }
+}
+
+/// Reads which events of a run the table has, by tenant. Tenants without any have none.
 ///
 /// One pass over one column: the server turns each audit ID back into tenant and sequence number,
 /// and answers with one compressed set for each tenant.
@@ -34,16 +67,15 @@ pub struct Arrivals {
 pub async fn read_stored(
     server: &ClickHouse,
     script: &Script,
-    received: Option<&Range<UnixMicros>>,
+    rows: &Rows,
 ) -> Result<BTreeMap<TenantIndex, Arrivals>, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
-    let condition = received.map(condition_sql).unwrap_or_default();
+    let source = rows.source(server);
     // Foreign rows get a group of their own: cheaper than to filter every column by them.
     let sql = format!(
         "WITH {with}, {is_ours} AS is_ours \
          SELECT if(is_ours, toUInt32({tenant}), {FOREIGN}) AS place, count(), \
-         groupBitmapState(if(is_ours, {seq}, 0)) FROM {} {condition} GROUP BY place",
-        server.source()
+         groupBitmapState(if(is_ours, {seq}, 0)) FROM {source} GROUP BY place"
     );
     let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
     let bytes = server.answer(SCAN_TIMEOUT, bytes).await?;
@@ -51,9 +83,9 @@ pub async fn read_stored(
     let mut by_tenant = parsed
         .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
     for (tenant, arrivals) in &mut by_tenant {
-        // Who asks for some alone does not ask how often.
-        if received.is_none() && arrivals.count > arrivals.seqs.count() {
-            arrivals.repeated = read_repeated(server, script, *tenant).await?;
+        let is_asked = !matches!(rows, Rows::Received(_));
+        if is_asked && arrivals.count > arrivals.seqs.count() {
+            arrivals.repeated = read_repeated(server, script, *tenant, &source).await?;
         }
     }
     Ok(by_tenant)
@@ -89,12 +121,12 @@ async fn read_repeated(
     server: &ClickHouse,
     script: &Script,
     tenant_index: TenantIndex,
+    source: &str,
 ) -> Result<RangeSet, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let sql = format!(
-        "WITH {with} SELECT {seq} AS seq FROM {} WHERE {is_ours} AND {tenant} = {} \
+        "WITH {with} SELECT {seq} AS seq FROM {source} WHERE {is_ours} AND {tenant} = {} \
          GROUP BY seq HAVING count() > 1 ORDER BY seq",
-        server.source(),
         tenant_index.0
     );
     let seqs = server.client.query_raw(&sql).fetch_all::<u64>();

@@ -236,14 +236,15 @@ impl TableColumns {
     }
 
     /// What a query selects from: the table, or a query that gives its columns their standard
-    /// names and computes those that it lacks.
-    pub fn source(&self, table: &Table) -> String {
+    /// names and computes those that it lacks. `condition`, if not empty, is one over the table's
+    /// own columns.
+    pub fn source(&self, table: &Table, condition: &str) -> String {
         let is_standard = |(column, found): (&StandardColumn, &Option<FoundColumn>)| {
             let is_text_id =
                 |found: &FoundColumn| column.name == "audit_id" && found.holds("String");
             found.as_ref().is_some_and(|found| found.name == column.name && !is_text_id(found))
         };
-        if COLUMNS.iter().zip(&self.found).all(is_standard) {
+        if condition.is_empty() && COLUMNS.iter().zip(&self.found).all(is_standard) {
             return table.to_string();
         }
         let event_json = self.found[0].as_ref().map_or(EVENT_JSON, |found| found.name.as_str());
@@ -259,7 +260,8 @@ impl TableColumns {
                 None => format!("{} AS {name}", derived.replace(EVENT_JSON, event_json)),
             })
             .collect();
-        format!("(SELECT {} FROM {table})", selected.join(", "))
+        let condition = if condition.is_empty() { "true" } else { condition };
+        format!("(SELECT {} FROM {table} WHERE {condition})", selected.join(", "))
     }
 }
 
@@ -291,7 +293,7 @@ mod tests {
         let names = ColumnNames::from([(EVENT_JSON.to_owned(), "raw".to_owned())]);
         let table = TableColumns::find(&found, &names).unwrap();
         assert_eq!(table.sendable(true), [(0, "raw")]);
-        let source = table.source(&"a.b".parse().unwrap());
+        let source = table.source(&"a.b".parse().unwrap(), "");
         assert!(source.contains("raw AS event_json, "), "{source}");
         assert!(source.contains("toUUIDOrZero(JSONExtractString(raw, 'auditID')) AS audit_id"));
         let missing = TableColumns::find(&found, &ColumnNames::new()).unwrap_err();
@@ -325,7 +327,7 @@ mod tests {
         let text = "event_json LowCardinality(Nullable(String)), audit_id String, \
                     timestamp DateTime64(9)";
         let table = TableColumns::find(&columns(text), &ColumnNames::new()).unwrap();
-        let source = table.source(&"a.b".parse().unwrap());
+        let source = table.source(&"a.b".parse().unwrap(), "");
         assert!(source.contains("toUUIDOrZero(audit_id) AS audit_id"), "{source}");
     }
 

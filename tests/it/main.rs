@@ -1,10 +1,12 @@
 //! The whole pipeline, with real servers, as a person would run it; and the laws of the tree.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
+mod causes;
 mod crash;
 mod exactly_once;
 mod export;
 mod faults;
+mod harmless;
 mod history;
 mod identity;
 mod metrics;

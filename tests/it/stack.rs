@@ -101,7 +101,14 @@ impl Stack {
 
     /// Reconciles a run directory. Returns exit code and report.
     pub(crate) fn reconcile(&self, out: &str) -> (i32, Value) {
-        let args = ["reconcile", out, "--quiet", "8s", "--wait", "90s"];
+        self.reconcile_with(out, &[])
+    }
+
+    /// As [`Self::reconcile`], with some flags or further directories.
+    pub(crate) fn reconcile_with(&self, out: &str, args: &[&str]) -> (i32, Value) {
+        let defaults = ["--quiet", "8s", "--wait", "90s"];
+        let defaults = if args.contains(&"--quiet") { &[][..] } else { &defaults };
+        let args = [&["reconcile", out], args, defaults].concat();
         let output = self.run("auditstorm-verifier", &args);
         let code = output.status.code().unwrap();
         let report = std::fs::read(self.path(out).join("report.json"));

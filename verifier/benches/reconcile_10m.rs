@@ -1,8 +1,9 @@
 //! How fast ten million rows are reconciled, against one `uniqExact` over the same rows.
 //!
 //! Runs inside a sandbox, whose addresses are in the environment, and loads the rows with
-//! `auditstorm-backfill`, which must be built beside it. Prints `bench reconcile-10m …` and, of
-//! the loading, `bench backfill-10m …`. `AUDITSTORM_BENCH_ROWS` sets the number of rows.
+//! `auditstorm-backfill`, which must be built beside it. Prints `bench reconcile-10m …` for IDs
+//! alone, `bench reconcile-10m-content …` with the digests of all columns, and, of the loading,
+//! `bench backfill-10m …`. `AUDITSTORM_BENCH_ROWS` sets the number of rows.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
 
@@ -11,14 +12,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use auditstorm_verifier::compare::{Held, StreamMemory, compare};
+use auditstorm_verifier::content::read_differences;
+use auditstorm_verifier::patience::Patience;
+use auditstorm_verifier::scan::{ScanOptions, scan};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::plan::Targets;
 use harness::run_dir::RunDir;
-use harness::stored::read_stored;
+use harness::shutdown::Shutdown;
+use harness::stored::{Rows, read_stored};
 
 const ROUNDS: usize = 7;
 const BAR_RECONCILE: f64 = 0.5;
+const BAR_CONTENT: f64 = 2.0;
 const LIMIT_BACKFILL: Duration = Duration::from_mins(5);
 
 fn main() {
@@ -37,12 +43,15 @@ fn main() {
             columns: None,
         };
         let server = ClickHouse::connect(&args, &Targets::default()).await.unwrap();
-        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        let (mut ids, mut content, mut peer) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             peer.push(timed(&clock, count_distinct(&server, &rows)).await);
-            ours.push(timed(&clock, reconcile(&server, &out)).await);
+            ids.push(timed(&clock, reconcile(&server, &out)).await);
+            content.push(timed(&clock, reconcile_content(&server, &out, &clock)).await);
         }
-        print_line("reconcile-10m", median(ours), "uniqExact", median(peer), BAR_RECONCILE);
+        let peer = median(peer);
+        print_line("reconcile-10m", median(ids), "uniqExact", peer, BAR_RECONCILE);
+        print_line("reconcile-10m-content", median(content), "uniqExact", peer, BAR_CONTENT);
     });
 }
 
@@ -59,13 +68,28 @@ fn load(rows: &str, out: &Path) {
 async fn reconcile(server: &ClickHouse, out: &Path) {
     let (dir, plan) = RunDir::open(out).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
-    let table = read_stored(server, &plan.script, None).await.unwrap();
+    let table = read_stored(server, &plan.script, &Rows::All).await.unwrap();
     for (tenant, account) in plan.script.tenants().zip(&ledger.accounts) {
-        let held = Held { in_stream: None, piped_from: 0, in_table: table[&tenant].clone() };
+        let in_table = table[&tenant].clone();
+        let held = Held { in_table, ..Held::default() };
         let planned = plan.script.timeline(tenant).count();
         let fates = compare(planned, account, &held, StreamMemory::Whole);
         assert_eq!((fates.stored.count(), fates.lost().count()), (planned, 0));
     }
+}
+
+/// Reads IDs and digests of all columns as the verifier does, and compares them with the plan.
+async fn reconcile_content(server: &ClickHouse, out: &Path, clock: &Clock) {
+    let (_, plan) = RunDir::open(out).unwrap();
+    let (_stop, shutdown) = Shutdown::manual();
+    let limit = Duration::from_secs(10);
+    let mut patience = Patience { clock: *clock, shutdown, limit, story: |_| {} };
+    let options = ScanOptions { rows_at_once: 50_000_000, progress_file: None };
+    let held = scan(server, &plan.script, &options, &mut patience).await.unwrap();
+    let differing = read_differences(server, &plan.script, &held, &mut patience).await.unwrap();
+    assert!(held.is_steady && differing.listed.is_empty());
+    let stored: u64 = held.by_tenant.values().map(|arrivals| arrivals.seqs.count()).sum();
+    assert_eq!(stored, plan.script.planned());
 }
 
 async fn count_distinct(server: &ClickHouse, rows: &str) {

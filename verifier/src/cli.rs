@@ -9,12 +9,16 @@ use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::jetstream::{AuditStream, NatsArgs};
 use harness::plan::DeliveryPath;
-use harness::quantity::parse_wait;
+use harness::quantity::{parse_bytes, parse_wait};
 use harness::shutdown::Shutdown;
 
+use crate::changes::Changes;
 use crate::error::VerifyError;
-use crate::reconcile::{Recorded, Stores, reconcile};
+use crate::patience::Patience;
+use crate::reconcile::{CheckOptions, CountedRows, Depth, Stores, reconcile};
+use crate::recorded::Recorded;
 use crate::report::Report;
+use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
 use crate::verdict::Verdict;
 
@@ -48,6 +52,24 @@ struct Reconcile {
     /// Stores that still move after as long are judged as they are: unknown.
     #[arg(long, default_value = "5m", value_parser = parse_wait)]
     wait: Duration,
+    /// How long a store may be away during the check.
+    #[arg(long, default_value = "1m", value_parser = parse_wait)]
+    patience: Duration,
+    /// Compares the JSON of each event too: some µs for each row.
+    #[arg(long)]
+    deep: bool,
+    /// What counts as a duplicate: whatever is there more than once, or only what the table shows
+    /// more than once with FINAL. A pipeline that delivers at least once needs the latter where
+    /// servers are restarted.
+    #[arg(long, value_enum, default_value_t = CountedRows::Physical)]
+    duplicates: CountedRows,
+    /// What the pipeline does to events on purpose: a YAML file [default: what Vector does in
+    /// deploy/vector].
+    #[arg(long, value_name = "FILE")]
+    changes: Option<PathBuf>,
+    /// Memory that a query may take in ClickHouse, like `2GiB`; needs an account that may set it.
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    memory_limit: Option<u64>,
     /// Prints the reports as JSON.
     #[arg(long)]
     json: bool,
@@ -64,27 +86,81 @@ pub fn main() -> Exit {
 }
 
 fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
-    let runs: Vec<Recorded> =
-        args.dirs.iter().map(|dir| Recorded::open(dir)).collect::<Result<_, _>>()?;
+    let runs = Recorded::open_all(&args.dirs)?;
+    let changes =
+        args.changes.as_deref().map_or_else(|| Ok(Changes::of_vector()), Changes::read)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
     let recorded = runs.first().map(|run| run.plan.spec.targets.clone()).unwrap_or_default();
     runtime.block_on(async {
-        let table = ClickHouse::connect(&args.clickhouse, &recorded).await?;
+        let table = limited(ClickHouse::connect(&args.clickhouse, &recorded).await?, args);
         let stream = connect_stream(args, &runs).await?;
         let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
-        let options = SettleOptions { quiet: args.quiet, wait_max: args.wait };
+        let mut patience = Patience { clock, shutdown, limit: args.patience, story: tell };
         let mut worst = Verdict::Whole;
         for run in &runs {
             let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
             let stores = Stores { table: &table, stream };
-            let report = reconcile(run, stores, &clock, shutdown.clone(), options).await?;
-            run.dir.write_json("report.json", &report)?;
+            let options = options(args, changes.clone(), run);
+            if !run.is_answered_in_full() {
+                tell("waiting until stream and table are still, or all is stored");
+            }
+            let report = reconcile(run, stores, &options, &mut patience).await?;
+            for dir in &run.dirs {
+                dir.write_json("report.json", &report)?;
+            }
+            remove_progress(&options)?;
             print(&report, args.json);
             worst = worst.max(report.verdict);
         }
         Ok(worst.exit())
     })
+}
+
+/// Lets no query take more memory than the user allows.
+fn limited(mut server: ClickHouse, args: &Reconcile) -> ClickHouse {
+    if let Some(bytes) = args.memory_limit {
+        let spill = (bytes / 2).to_string();
+        server.client = server
+            .client
+            .with_setting("max_memory_usage", bytes.to_string())
+            .with_setting("max_bytes_before_external_group_by", spill);
+    }
+    server
+}
+
+fn options(args: &Reconcile, changes: Changes, run: &Recorded) -> CheckOptions {
+    let rows_at_once = args.memory_limit.map_or(ROWS_AT_ONCE, |bytes| bytes / BYTES_OF_A_ROW);
+    let progress_file = Some(run.dirs[0].file("check-progress.jsonl"));
+    CheckOptions {
+        settle: SettleOptions { quiet: args.quiet, wait_max: args.wait },
+        scan: ScanOptions { rows_at_once, progress_file },
+        changes,
+        duplicates: args.duplicates,
+        depth: if args.deep { Depth::Json } else { Depth::Columns },
+    }
+}
+
+/// Rows whose partitions are read together, unless the user limits the memory.
+const ROWS_AT_ONCE: u64 = 50_000_000;
+
+/// Bytes of memory that a row may take in the server, with the most scattered sets.
+const BYTES_OF_A_ROW: u64 = 20;
+
+/// What was kept of a check that has ended is of no use any more.
+fn remove_progress(options: &CheckOptions) -> Result<(), VerifyError> {
+    let Some(path) = &options.scan.progress_file else { return Ok(()) };
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(VerifyError::Progress { path: path.clone(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the story of a check that takes longer than expected")]
+fn tell(line: &str) {
+    eprintln!("auditstorm-verifier: {line}");
 }
 
 /// Connects to NATS if a run needs it.
@@ -96,7 +172,7 @@ async fn connect_stream(
         return Ok(None);
     };
     let Some(url) = &args.nats.url else {
-        return Err(VerifyError::NoNatsUrl { dir: run.dir.path().display().to_string() });
+        return Err(VerifyError::NoNatsUrl { dir: run.dirs[0].path().display().to_string() });
     };
     Ok(Some(AuditStream::connect(url, &args.nats).await?))
 }

@@ -14,6 +14,8 @@ use crate::cause::Cause;
 pub struct Held {
     /// In the stream; `None` if the run did not go through it.
     pub in_stream: Option<Arrivals>,
+    /// Those that the stream has and the consumer has not read.
+    pub unread: RangeSet,
     /// The first event that was to go through the stream: those before went past it.
     pub piped_from: u64,
     pub in_table: Arrivals,
@@ -52,8 +54,10 @@ pub struct Fates {
     pub duplicated_in_stream: RangeSet,
     /// In the table more than once, and in the stream once.
     pub duplicated_in_table: RangeSet,
-    /// Stored with columns that differ from what was sent. Found by [`crate::content`].
+    /// Stored, but not as they were sent. Found by [`crate::content`] and [`crate::deep`].
     pub corrupted: RangeSet,
+    /// Stored with a timestamp of another day: in another partition. Found by [`crate::content`].
+    pub misplaced: RangeSet,
 }
 
 /// Events of all tenants, counted by fate.
@@ -77,6 +81,7 @@ pub struct Totals {
     pub unexpected: u64,
     pub duplicated: u64,
     pub corrupted: u64,
+    pub misplaced: u64,
     /// Rows of the run in the table, duplicates included.
     pub rows: u64,
 }
@@ -102,7 +107,7 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
     let lost = match &held.in_stream {
         None => BTreeMap::from([(Cause::Somewhere, missing)]),
         Some(stream) => {
-            let after = missing.intersection(&stream.seqs);
+            let present = missing.intersection(&stream.seqs);
             let absent = missing.difference(&stream.seqs);
             let past_it = RangeSet::of(0..held.piped_from);
             let (before, somewhere) = match memory {
@@ -111,7 +116,8 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
             };
             BTreeMap::from([
                 (Cause::NeverInStream, before),
-                (Cause::ConsumedNotStored, after),
+                (Cause::NotConsumed, present.intersection(&held.unread)),
+                (Cause::ConsumedNotStored, present.difference(&held.unread)),
                 (Cause::Somewhere, somewhere),
             ])
         }
@@ -136,6 +142,7 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         spoiled: spoiled.clone(),
         repaired: account.repaired.clone(),
         corrupted: RangeSet::new(),
+        misplaced: RangeSet::new(),
         attempted,
         acknowledged,
         unknown,
@@ -195,6 +202,7 @@ impl Totals {
                 fates.duplicated_in_stream.union(&fates.duplicated_in_table).count()
             }),
             corrupted: count(|fates| &fates.corrupted),
+            misplaced: count(|fates| &fates.misplaced),
             rows,
         }
     }
@@ -231,6 +239,7 @@ mod tests {
     fn held(stream: RangeSet, table: RangeSet) -> Held {
         Held {
             in_stream: Some(arrivals(stream, RangeSet::new())),
+            unread: RangeSet::new(),
             piped_from: 0,
             in_table: arrivals(table, RangeSet::new()),
         }
@@ -259,6 +268,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_consumer_has_not_read_is_told_apart() {
+        let held = Held { unread: set([15..200]), ..held(set([0..80]), set([0..10, 20..80])) };
+        let fates = compare(80, &account(), &held, StreamMemory::Whole);
+        assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([10..15]));
+        assert_eq!(fates.lost[&Cause::NotConsumed], set([15..20]));
+    }
+
+    #[test]
     fn what_went_past_the_stream_is_lost_somewhere() {
         let held = Held { piped_from: 30, ..held(set([30..40, 45..80]), set([0..10, 35..80])) };
         let fates = compare(100, &account(), &held, StreamMemory::Whole);
@@ -271,6 +288,7 @@ mod tests {
     fn a_duplicate_does_not_hide_a_loss_and_is_told_by_its_hop() {
         let held = Held {
             in_stream: Some(arrivals(set([0..90]), set([3..4]))),
+            unread: RangeSet::new(),
             piped_from: 0,
             in_table: arrivals(set([0..79, 85..90]), set([3..4, 7..8])),
         };

@@ -11,14 +11,16 @@ use events::event::MicroTime;
 use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
 use events::row::Columns;
 use events::script::Script;
-use harness::clickhouse::ClickHouse;
-use harness::ranges::RangeSet;
-use harness::stored::Arrivals;
+use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
+use harness::ranges::{RangeSet, TenantRanges};
+use harness::stored::{Arrivals, Rows};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::VerifyError;
+use crate::patience::Patience;
+use crate::scan::Holdings;
 
 /// A stored row that differs from what was sent, in one column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +32,56 @@ pub struct Difference {
     pub stored: String,
 }
 
+/// Stored rows that differ from what was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Some of the differences, up to [`DIFFERENCES_MAX`].
+    pub listed: Vec<Difference>,
+    /// All events that have one, but in the day of their timestamp.
+    pub corrupted: TenantRanges,
+    /// All events whose timestamp is of another day: they are in another partition.
+    pub misplaced: TenantRanges,
+}
+
+/// Most differences that are listed.
+pub const DIFFERENCES_MAX: usize = 100_000;
+
+impl Differences {
+    /// Adds what was found.
+    pub fn add(&mut self, found: impl IntoIterator<Item = Difference>) {
+        for difference in found {
+            let seqs = difference.seq..difference.seq + 1;
+            let set = if difference.is_of_another_day() {
+                &mut self.misplaced
+            } else {
+                &mut self.corrupted
+            };
+            set.insert(TenantIndex(difference.tenant), seqs);
+            if self.listed.len() < DIFFERENCES_MAX {
+                self.listed.push(difference);
+            }
+        }
+    }
+
+    /// Puts them into order, and leaves out those of some events.
+    pub fn finish(&mut self, left_out: &TenantRanges) {
+        let is_left_out = |it: &Difference| {
+            left_out.get(TenantIndex(it.tenant)).is_some_and(|seqs| seqs.contains(it.seq))
+        };
+        self.listed.retain(|difference| !is_left_out(difference));
+        self.listed.sort();
+        self.listed.dedup();
+        self.corrupted.subtract(left_out);
+        self.misplaced.subtract(left_out);
+    }
+}
+
+impl Difference {
+    fn is_of_another_day(&self) -> bool {
+        self.column == "timestamp" && self.sent.get(..10) != self.stored.get(..10)
+    }
+}
+
 /// Compares the columns of every stored row of a run with what the plan says of it.
 ///
 /// # Errors
@@ -38,23 +90,22 @@ pub struct Difference {
 pub async fn read_differences(
     server: &ClickHouse,
     script: &Script,
-    held: &BTreeMap<TenantIndex, Arrivals>,
-) -> Result<Vec<Difference>, VerifyError> {
-    let stored = read_digests(server, script).await?;
-    let expected = tokio::task::block_in_place(|| expected_digests(script, held));
-    let mut differences = Vec::new();
-    for (stretch, digest) in &stored {
+    held: &Holdings,
+    patience: &mut Patience,
+) -> Result<Differences, VerifyError> {
+    let expected = tokio::task::block_in_place(|| expected_digests(script, &held.by_tenant));
+    let mut differences = Differences::default();
+    for (stretch, digest) in &held.digests {
         if expected.get(stretch) != Some(digest) {
-            differences.extend(read_rows(server, script, *stretch).await?);
+            let read = async || read_rows(server, script, *stretch).await;
+            differences.add(patience.ask(read).await?);
         }
     }
-    differences.sort();
-    differences.dedup();
     Ok(differences)
 }
 
 /// Some consecutive events of a tenant: its index, and the sequence number by [`STRETCH_BITS`].
-type Stretch = (u16, u64);
+pub type Stretch = (u16, u64);
 
 /// Events of a stretch, as a power of two: few enough to fetch, enough to make digests few.
 const STRETCH_BITS: u32 = 14;
@@ -66,24 +117,30 @@ struct DigestRow {
     digest: u64,
 }
 
-async fn read_digests(
+/// Reads the digests of some rows.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_digests(
     server: &ClickHouse,
     script: &Script,
-) -> Result<BTreeMap<Stretch, u64>, VerifyError> {
+    rows: &Rows,
+) -> Result<BTreeMap<Stretch, u64>, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let sql = format!(
         "WITH {with} SELECT {tenant} AS tenant, bitShiftRight({seq}, {STRETCH_BITS}) AS stretch, \
          sumWithOverflow({}) AS digest FROM {} WHERE {is_ours} GROUP BY tenant, stretch",
         digest_sql(tenant, seq),
-        server.source()
+        rows.source(server)
     );
-    let rows: Vec<DigestRow> =
-        server.client.query_raw(&sql).fetch_all().await.map_err(|source| server.failed(source))?;
+    let digests = server.client.query_raw(&sql).fetch_all();
+    let rows: Vec<DigestRow> = server.answer(SCAN_TIMEOUT, digests).await?;
     Ok(rows.into_iter().map(|row| ((row.tenant, row.stretch), row.digest)).collect())
 }
 
 /// The text columns, in the order of the digest.
-const TEXTS: [&str; 9] = [
+pub(crate) const TEXTS: [&str; 9] = [
     "scope_type",
     "scope_name",
     "user",
@@ -119,7 +176,7 @@ fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
     digest
 }
 
-fn texts(columns: &Columns) -> [&str; 9] {
+pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
     [
         columns.scope_type,
         &columns.scope_name,
@@ -188,7 +245,7 @@ async fn read_rows(
     server: &ClickHouse,
     script: &Script,
     (tenant_index, stretch): Stretch,
-) -> Result<Vec<Difference>, VerifyError> {
+) -> Result<Vec<Difference>, ClickHouseError> {
     let tenant_index = TenantIndex(tenant_index);
     if !has_tenant(script, tenant_index) {
         return Ok(Vec::new());
@@ -202,8 +259,8 @@ async fn read_rows(
         server.source(),
         tenant_index.0
     );
-    let rows: Vec<StoredRow> =
-        server.client.query_raw(&sql).fetch_all().await.map_err(|source| server.failed(source))?;
+    let stored = server.client.query_raw(&sql).fetch_all();
+    let rows: Vec<StoredRow> = server.answer(SCAN_TIMEOUT, stored).await?;
     let mut columns = Columns::default();
     let mut differences = Vec::new();
     for row in rows {

@@ -1,15 +1,21 @@
 //! Why a run could not be verified. Finding loss is no error: that is a verdict.
 
+use std::path::PathBuf;
+
 use harness::clickhouse::ClickHouseError;
 use harness::exit::Exit;
 use harness::jetstream::JetStreamError;
 use harness::run_dir::RunDirError;
+
+use crate::changes::ChangesError;
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
     RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
     #[error(transparent)]
@@ -18,6 +24,8 @@ pub enum VerifyError {
     NoNatsUrl { dir: String },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
+    #[error("cannot keep what was checked in {}", path.display())]
+    Progress { path: PathBuf, source: std::io::Error },
     #[error("cannot start")]
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
@@ -29,7 +37,11 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::RunDir(_) | Self::NoNatsUrl { .. } | Self::Start { .. } => Exit::Usage,
+            Self::RunDir(_)
+            | Self::NoNatsUrl { .. }
+            | Self::Changes(_)
+            | Self::Progress { .. }
+            | Self::Start { .. } => Exit::Usage,
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_) | Self::StreamSilent { .. } => Exit::Unreachable,

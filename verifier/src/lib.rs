@@ -6,12 +6,20 @@
 //! whole.
 
 pub mod cause;
+pub mod changes;
 pub mod cli;
 pub mod compare;
 pub mod content;
+pub mod deep;
+pub mod engine;
 pub mod error;
 pub mod jetstream;
+pub mod patience;
 pub mod reconcile;
+pub mod recorded;
 pub mod report;
+pub mod scan;
 pub mod settle;
+pub mod trace;
 pub mod verdict;
+pub mod windows;

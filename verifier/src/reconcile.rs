@@ -1,30 +1,33 @@
-//! One run, from its directory to its report.
+//! One run, from its directories to its report.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 
 use events::event::MicroTime;
 use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
-use harness::ledger::Ledger;
-use harness::plan::{DeliveryPath, Plan, Span};
-use harness::run_dir::RunDir;
-use harness::shutdown::Shutdown;
-use harness::stored::{Arrivals, read_stored};
+use harness::ranges::{RangeSet, TenantRanges};
+use harness::stored::{Arrivals, Rows};
 
+use crate::changes::Changes;
 use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
-use crate::content::{Difference, read_differences};
+use crate::content::{DIFFERENCES_MAX, Differences, read_differences};
+use crate::deep::read_json_differences;
+use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::jetstream::{StreamArrivals, read_stream};
+use crate::patience::Patience;
+use crate::recorded::Recorded;
 use crate::report::{
-    Duplicates, Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport,
-    TenantReport, findings,
+    Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport, TenantReport,
+    findings,
 };
+use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
+use crate::trace::{Tracks, trace};
 use crate::verdict::{Evidence, judge};
+use crate::windows::loss_windows;
 
 /// Where a run's events can be looked for.
 #[derive(Debug, Clone, Copy)]
@@ -34,40 +37,34 @@ pub struct Stores<'s> {
     pub stream: Option<&'s AuditStream>,
 }
 
-/// A run as its directory tells it.
-#[derive(Debug)]
-pub struct Recorded {
-    pub dir: RunDir,
-    pub plan: Plan,
-    pub ledger: Ledger,
-    /// Whether the sender kept its schedule; `None` where its summary is missing.
-    pub saturated: Option<bool>,
+/// How a run is checked.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    pub settle: SettleOptions,
+    pub scan: ScanOptions,
+    /// What the pipeline does to events on purpose.
+    pub changes: Changes,
+    /// Whether the JSON of stored events is compared too, beside the columns.
+    pub depth: Depth,
+    pub duplicates: CountedRows,
 }
 
-impl Recorded {
-    /// Reads a run directory.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`VerifyError::RunDir`] if it is not one, or is damaged.
-    pub fn open(path: &std::path::Path) -> Result<Self, VerifyError> {
-        let (dir, plan) = RunDir::open(path)?;
-        let ledger = dir.read_ledger(&plan)?;
-        let saturated = match plan.spec.span {
-            Span::Live => saturated(path.join("summary-0.json")),
-            // It has no schedule to keep.
-            Span::History { .. } => Some(false),
-        };
-        Ok(Self { dir, plan, ledger, saturated })
-    }
+/// Which rows of an event count as its duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CountedRows {
+    /// All rows that the table has, or messages that the stream has, beyond the first.
+    Physical,
+    /// Those that are left once the table has folded rows with equal sorting keys.
+    Logical,
+}
 
-    /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
-    /// an answered insert is in the table.
-    fn is_answered_in_full(&self) -> bool {
-        self.plan.path() == DeliveryPath::Bulk
-            && self.ledger.closed
-            && self.ledger.accounts.iter().all(|account| account.unknown().is_empty())
-    }
+/// How closely stored rows are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// All columns but the event itself, by digests.
+    Columns,
+    /// The JSON of each event too.
+    Json,
 }
 
 /// Waits for the stores, compares them with the ledger, and judges.
@@ -78,38 +75,55 @@ impl Recorded {
 pub async fn reconcile(
     run: &Recorded,
     stores: Stores<'_>,
-    clock: &Clock,
-    mut shutdown: Shutdown,
-    options: SettleOptions,
+    options: &CheckOptions,
+    patience: &mut Patience,
 ) -> Result<Report, VerifyError> {
     let script = &run.plan.script;
-    let mut durations = Durations::default();
-    let mut timer = Timer::start(clock);
-    let stillness = settle(run, stores, clock, &mut shutdown, options).await?;
-    durations.settle_s = timer.lap();
+    let clock = patience.clock;
+    let mut timer = Timer::start(&clock);
+    let stillness = settle(run, stores, options, patience).await?;
+    let settle_s = timer.lap();
+    let from = run.plan.not_sent_before();
     let stream = match stores.stream {
-        Some(stream) => Some(read_stream(stream, script, run.plan.not_sent_before()).await?),
+        Some(stream) => Some(read_stream(stream, script, from, patience).await?),
         None => None,
     };
-    durations.stream_s = timer.lap();
-    let table = read_stored(stores.table, script, None).await?;
-    durations.table_s = timer.lap();
-    let mut differences = read_differences(stores.table, script, &table).await?;
-    durations.content_s = timer.lap();
-    let is_spoiled =
-        |it: &Difference| run.ledger.accounts[usize::from(it.tenant)].spoiled.contains(it.seq);
-    differences.retain(|difference| !is_spoiled(difference));
-    let fates = all_fates(run, &table, stream.as_ref(), &differences);
-    Ok(report(
-        run,
+    let stream_s = timer.lap();
+    let checked_at = clock.now();
+    let table = scan(stores.table, script, &options.scan, patience).await?;
+    let table_s = timer.lap();
+    let differences = look_into(run, stores.table, &table, options, patience).await?;
+    let content_s = timer.lap();
+    let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
+    let engine = patience.ask(async || Engine::read(stores.table).await).await?;
+    let tracks = Tracks {
+        script,
+        table: stores.table,
+        engine: &engine,
+        stream: stores.stream.map(|stream| (stream, from)),
+        changes: &options.changes,
+    };
+    let elsewhere = trace(tracks, &mut fates, patience).await?;
+    let totals = totals(&fates, &table.by_tenant);
+    let distinct = table.by_tenant.values().map(|arrivals| arrivals.seqs.count()).sum();
+    let rows = totals.rows;
+    let described = async || engine.report(stores.table, script, rows, distinct).await;
+    let described = patience.ask(described).await?;
+    let duplicates_fold =
+        options.duplicates == CountedRows::Logical && described.folded == Some(described.distinct);
+    let trace_s = timer.lap();
+    let seen = Seen {
         stillness,
-        fates,
-        &table,
-        stream.as_ref(),
+        is_steady: table.is_steady,
+        duplicates_fold,
+        checked_at,
+        stream: stream.map(|stream| StreamReport::of(&stream)),
+        table: TableReport { elsewhere, ..described },
         differences,
-        (durations, clock.now()),
-        stores.table.table.to_string(),
-    ))
+        environment: Environment::new(engine.server_version, stores.stream),
+        durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
+    };
+    Ok(report(run, fates, totals, seen))
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
@@ -117,26 +131,26 @@ pub async fn reconcile(
 async fn settle(
     run: &Recorded,
     stores: Stores<'_>,
-    clock: &Clock,
-    shutdown: &mut Shutdown,
-    options: SettleOptions,
+    options: &CheckOptions,
+    patience: &mut Patience,
 ) -> Result<Stillness, VerifyError> {
     if run.is_answered_in_full() {
         return Ok(Stillness::Still);
     }
-    let mut watch = Watch::new(stores.table, stores.stream, *clock, options);
+    let mut watch = Watch::new(stores.table, stores.stream, patience.clock, options.settle);
     let mut is_checked = false;
     loop {
-        match watch.look(shutdown).await? {
+        match watch.look(patience).await? {
             Look::Ended(stillness) => return Ok(stillness),
             Look::Moving => is_checked = false,
             Look::Calm if is_checked => {}
             Look::Calm => {
                 is_checked = true;
-                let table = read_stored(stores.table, &run.plan.script, None).await?;
-                let fates = all_fates(run, &table, None, &[]);
-                if fates.iter().all(|fates| fates.lost().is_empty() && fates.unresolved.is_empty())
-                {
+                let table =
+                    scan_ids(stores.table, &run.plan.script, options.scan.rows_at_once, patience)
+                        .await?;
+                let fates = all_fates(run, &table, None, &Differences::default());
+                if fates.iter().all(|fates| fates.lost.is_empty() && fates.unresolved.is_empty()) {
                     return Ok(Stillness::Still);
                 }
             }
@@ -144,60 +158,104 @@ async fn settle(
     }
 }
 
+/// Compares what is stored with what was sent: columns, and JSON if that is asked for.
+async fn look_into(
+    run: &Recorded,
+    server: &ClickHouse,
+    table: &Holdings,
+    options: &CheckOptions,
+    patience: &mut Patience,
+) -> Result<Differences, VerifyError> {
+    let script = &run.plan.script;
+    let mut differences = read_differences(server, script, table, patience).await?;
+    if options.depth == Depth::Json {
+        let deep = async || {
+            let mut found = Differences::default();
+            let add = |some| found.add(some);
+            read_json_differences(server, script, &options.changes, &Rows::All, add).await?;
+            Ok::<_, VerifyError>(found)
+        };
+        let deep = patience.ask(deep).await?;
+        differences.corrupted.add(&deep.corrupted);
+        let room = DIFFERENCES_MAX - differences.listed.len();
+        differences.listed.extend(deep.listed.into_iter().take(room));
+    }
+    let spoiled: TenantRanges = script
+        .tenants()
+        .zip(&run.ledger.accounts)
+        .map(|(tenant, account)| (tenant, account.spoiled.clone()))
+        .collect();
+    differences.finish(&spoiled);
+    Ok(differences)
+}
+
 /// Compares ledger and stores, tenant by tenant.
 fn all_fates(
     run: &Recorded,
     table: &BTreeMap<TenantIndex, Arrivals>,
     stream: Option<&StreamArrivals>,
-    differences: &[Difference],
+    differences: &Differences,
 ) -> Vec<Fates> {
     let script = &run.plan.script;
-    let of = |by_tenant: &BTreeMap<TenantIndex, Arrivals>, tenant| {
+    let arrivals = |by_tenant: &BTreeMap<TenantIndex, Arrivals>, tenant| {
         by_tenant.get(&tenant).cloned().unwrap_or_default()
     };
+    let set = |sets: &TenantRanges, tenant| sets.get(tenant).cloned().unwrap_or_default();
     let memory = stream.map_or(StreamMemory::Whole, |stream| stream.memory);
-    let mut all: Vec<Fates> = script
+    script
         .tenants()
         .zip(&run.ledger.accounts)
         .map(|(tenant, account)| {
             let timeline = script.timeline(tenant);
             let held = Held {
-                in_stream: stream.map(|stream| of(&stream.by_tenant, tenant)),
+                in_stream: stream.map(|stream| arrivals(&stream.by_tenant, tenant)),
+                unread: stream.map_or_else(RangeSet::new, |stream| set(&stream.unread, tenant)),
                 piped_from: timeline.count_before(run.plan.piped_from),
-                in_table: of(table, tenant),
+                in_table: arrivals(table, tenant),
             };
-            compare(timeline.count(), account, &held, memory)
+            Fates {
+                corrupted: set(&differences.corrupted, tenant),
+                misplaced: set(&differences.misplaced, tenant),
+                ..compare(timeline.count(), account, &held, memory)
+            }
         })
-        .collect();
-    for difference in differences {
-        let seqs = difference.seq..difference.seq + 1;
-        all[usize::from(difference.tenant)].corrupted.insert(seqs);
-    }
-    all
+        .collect()
 }
 
-fn report(
-    run: &Recorded,
-    stillness: Stillness,
-    fates: Vec<Fates>,
-    table: &BTreeMap<TenantIndex, Arrivals>,
-    stream: Option<&StreamArrivals>,
-    differences: Vec<Difference>,
-    (durations, checked_at): (Durations, i64),
-    name: String,
-) -> Report {
-    let plan = &run.plan;
-    let mut totals = Totals::of(&fates, table.values().map(|arrivals| arrivals.count).sum());
+/// Counts what became of the events, and the rows that are of no tenant of the run.
+fn totals(fates: &[Fates], table: &BTreeMap<TenantIndex, Arrivals>) -> Totals {
+    let mut totals = Totals::of(fates, table.values().map(|arrivals| arrivals.count).sum());
     // Rows that bear the run's mark, but a tenant that it does not have.
     totals.unexpected += table
         .iter()
         .filter(|(tenant, _)| usize::from(tenant.0) >= fates.len())
         .map(|(_, arrivals)| arrivals.seqs.count())
         .sum::<u64>();
+    totals
+}
+
+/// What was seen of the stores, beside what became of the events.
+struct Seen {
+    stillness: Stillness,
+    is_steady: bool,
+    duplicates_fold: bool,
+    checked_at: i64,
+    stream: Option<StreamReport>,
+    table: TableReport,
+    differences: Differences,
+    environment: Environment,
+    durations: Durations,
+}
+
+fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Report {
+    let plan = &run.plan;
     let evidence = Evidence {
-        stillness,
+        stillness: seen.stillness,
         ledger_closed: run.ledger.closed,
+        shards_missing: run.shards_missing.clone(),
+        is_steady: seen.is_steady,
         saturated: run.saturated,
+        duplicates_fold: seen.duplicates_fold,
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
     let (verdict, reasons) = judge(&totals, &evidence);
@@ -207,47 +265,31 @@ fn report(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         verdict,
         reasons,
-        is_still: stillness == Stillness::Still,
+        is_still: seen.stillness == Stillness::Still && seen.is_steady,
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
         path: plan.path(),
         start: MicroTime(plan.start),
         end: MicroTime(plan.end),
-        checked_at: MicroTime(checked_at),
-        table: TableReport {
-            name,
-            engine: String::new(),
-            rows: totals.rows,
-            distinct: totals.stored,
-            folded: None,
-            duplicates: Duplicates::NoneVisible,
-        },
+        checked_at: MicroTime(seen.checked_at),
         totals,
-        loss_windows: Vec::new(),
-        stream: stream.map(|stream| {
-            let messages = stream.by_tenant.values().map(|arrivals| arrivals.count).sum();
-            StreamReport::new(messages, stream.without_id, stream.memory)
-        }),
+        loss_windows: loss_windows(&plan.script, &fates, &run.marks),
+        stream: seen.stream,
+        table: seen.table,
+        thresholds: Vec::new(),
         findings,
         findings_left_out,
-        differences,
+        differences: seen.differences.listed,
         tenants: plan
             .script
             .tenants()
             .zip(fates)
             .map(|(tenant, fates)| TenantReport::new(plan, tenant, fates))
             .collect(),
-        thresholds: Vec::new(),
-        marks: Vec::new(),
-        environment: Environment::default(),
-        durations,
+        marks: run.marks.clone(),
+        environment: seen.environment,
+        durations: seen.durations,
     }
-}
-
-/// Reads from a generator's summary whether it was saturated.
-fn saturated(path: PathBuf) -> Option<bool> {
-    let text = fs::read_to_string(path).ok()?;
-    serde_json::from_str::<serde_json::Value>(&text).ok()?["saturated"].as_bool()
 }
 
 struct Timer<'c> {

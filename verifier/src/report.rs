@@ -5,6 +5,7 @@ use std::fmt;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::Script;
+use harness::jetstream::AuditStream;
 use harness::observation::Mark;
 use harness::plan::{DeliveryPath, Plan};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::cause::{Cause, Hop};
 use crate::compare::{Fates, StreamMemory, Totals};
 use crate::content::Difference;
+use crate::jetstream::StreamArrivals;
 use crate::verdict::Verdict;
 
 /// All that is known about one run, as `report.json` holds it. `docs/report.md` describes it.
@@ -74,6 +76,8 @@ pub struct TableReport {
     pub name: String,
     /// Like `ReplacingMergeTree`.
     pub engine: String,
+    /// Other tables of the server that have lost events.
+    pub elsewhere: Vec<String>,
     /// Rows of the run, duplicates included.
     pub rows: u64,
     /// Events of the run that have a row.
@@ -153,6 +157,7 @@ pub enum Fault {
     DuplicatedInStream,
     DuplicatedInTable,
     Corrupted,
+    Misplaced,
     Unexpected,
 }
 
@@ -186,6 +191,7 @@ pub struct Durations {
     pub stream_s: f64,
     pub table_s: f64,
     pub content_s: f64,
+    pub trace_s: f64,
 }
 
 /// Version of `report.json`.
@@ -195,8 +201,24 @@ pub const REPORT_FORMAT: u32 = 2;
 pub const FINDINGS_MAX: usize = 100_000;
 
 impl StreamReport {
-    pub fn new(messages: u64, without_id: u64, memory: StreamMemory) -> Self {
-        Self { messages, without_id, evicted: memory == StreamMemory::Evicted }
+    pub fn of(stream: &StreamArrivals) -> Self {
+        Self {
+            messages: stream.by_tenant.values().map(|arrivals| arrivals.count).sum(),
+            without_id: stream.without_id,
+            evicted: stream.memory == StreamMemory::Evicted,
+        }
+    }
+}
+
+impl Environment {
+    /// Of this machine and the servers that were asked.
+    pub fn new(clickhouse_version: String, stream: Option<&AuditStream>) -> Self {
+        Self {
+            clickhouse_version,
+            nats_version: stream.map(AuditStream::server_version),
+            cores: std::thread::available_parallelism().map_or(0, |cores| cores.get() as u64),
+            operating_system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
     }
 }
 
@@ -222,6 +244,7 @@ pub fn findings(script: &Script, fates: &[Fates]) -> (Vec<Finding>, u64) {
             (Fault::DuplicatedInStream, None, &fates.duplicated_in_stream),
             (Fault::DuplicatedInTable, None, &fates.duplicated_in_table),
             (Fault::Corrupted, None, &fates.corrupted),
+            (Fault::Misplaced, None, &fates.misplaced),
             (Fault::Unexpected, None, &fates.unexpected),
         ];
         for (fault, cause, seqs) in lost.chain(others) {
@@ -275,6 +298,9 @@ impl fmt::Display for Report {
         }
         line("duplicated", totals.duplicated, "")?;
         line("corrupted", totals.corrupted, "")?;
+        if totals.misplaced > 0 {
+            line("misplaced", totals.misplaced, "  with a timestamp of another day")?;
+        }
         line("unexpected", totals.unexpected, "")?;
         self.fmt_findings(f)?;
         writeln!(f, "\nverdict: {}", self.verdict.as_str())?;
@@ -316,6 +342,7 @@ impl Fault {
             Self::DuplicatedInStream => "duplicated in the stream",
             Self::DuplicatedInTable => "duplicated in the table",
             Self::Corrupted => "corrupted",
+            Self::Misplaced => "in another partition",
             Self::Unexpected => "unexpected",
         }
     }

@@ -6,10 +6,11 @@ use events::timeline::UnixMicros;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
 use harness::jetstream::{AuditStream, Position};
-use harness::shutdown::{Shutdown, Stop};
+use harness::shutdown::Stop;
 use harness::stored::read_rows;
 
 use crate::error::VerifyError;
+use crate::patience::Patience;
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,18 +77,19 @@ impl<'w> Watch<'w> {
     /// # Errors
     ///
     /// Returns [`VerifyError`] if a store does not answer, or the user asks to stop.
-    pub async fn look(&mut self, shutdown: &mut Shutdown) -> Result<Look, VerifyError> {
+    pub async fn look(&mut self, patience: &mut Patience) -> Result<Look, VerifyError> {
         if self.last.is_some() {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                () = shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
+                () = patience.shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
             }
         }
         let position = match self.stream {
-            Some(stream) => Some(stream.read_position().await?),
+            Some(stream) => Some(patience.ask(async || stream.read_position().await).await?),
             None => None,
         };
-        let sign = Sign { position, rows: read_rows(self.server).await? };
+        let rows = patience.ask(async || read_rows(self.server).await).await?;
+        let sign = Sign { position, rows };
         Ok(self.judge(sign, self.clock.now()))
     }
 

@@ -37,13 +37,20 @@ impl Verdict {
 }
 
 /// What bears on a verdict besides the fates of the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     pub stillness: Stillness,
     /// The ledger was closed in order.
     pub ledger_closed: bool,
+    /// Shards of the run that have no ledger, counted from 0.
+    pub shards_missing: Vec<u32>,
+    /// The table did not change while it was read.
+    pub is_steady: bool,
     /// Whether the generator kept its schedule; `None` where its summary is missing.
     pub saturated: Option<bool>,
+    /// What is there more than once is no fault: the table folds it, and the user says that is
+    /// enough.
+    pub duplicates_fold: bool,
     /// Every tenant's account adds up.
     pub accounts_add_up: bool,
 }
@@ -56,7 +63,7 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
             doubts.push(reason.to_owned());
         }
     };
-    let is_still = evidence.stillness == Stillness::Still;
+    let is_still = evidence.stillness == Stillness::Still && evidence.is_steady;
     match evidence.stillness {
         Stillness::Still => {}
         Stillness::Moving => doubt(true, "stream or table still moved at the deadline"),
@@ -64,8 +71,12 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
             doubt(true, &format!("{messages} messages still wait for the consumer"));
         }
     }
+    doubt(!evidence.is_steady, "the table changed while it was read");
+    for shard in &evidence.shards_missing {
+        doubt(true, &format!("the ledger of shard {} is missing", shard + 1));
+    }
     doubt(
-        !evidence.ledger_closed,
+        !evidence.ledger_closed && evidence.shards_missing.is_empty(),
         "the ledger was not closed: its writer was killed, or the file was cut",
     );
     doubt(
@@ -88,7 +99,9 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
     // What is still on its way is not lost yet; what a cut ledger forgot was not unexpected.
     proof(totals.lost, is_still, "acknowledged events are not stored");
     proof(totals.corrupted, true, "stored events differ from what was sent");
-    proof(totals.duplicated, true, "events are there more than once");
+    proof(totals.misplaced, true, "stored events have a timestamp of another day");
+    let duplicated = if evidence.duplicates_fold { 0 } else { totals.duplicated };
+    proof(duplicated, true, "events are there more than once");
     proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
 
     let verdict = match (proofs.is_empty(), doubts.is_empty()) {
@@ -107,14 +120,17 @@ mod tests {
     const CLEAR: Evidence = Evidence {
         stillness: Stillness::Still,
         ledger_closed: true,
+        shards_missing: Vec::new(),
+        is_steady: true,
         saturated: Some(false),
+        duplicates_fold: false,
         accounts_add_up: true,
     };
 
     #[track_caller]
-    fn check(totals: Totals, evidence: Evidence, expected: Verdict) {
+    fn check(totals: Totals, evidence: &Evidence, expected: Verdict) {
         let totals = Totals { acknowledged: 10, ..totals };
-        let (verdict, reasons) = judge(&totals, &evidence);
+        let (verdict, reasons) = judge(&totals, evidence);
         assert_eq!(verdict, expected, "{reasons:?}");
         assert_eq!(reasons.is_empty(), verdict == Verdict::Whole);
     }
@@ -122,16 +138,22 @@ mod tests {
     #[test]
     fn a_run_is_whole_only_without_finding_and_without_doubt() {
         let clear = Totals::default;
-        check(clear(), CLEAR, Verdict::Whole);
-        check(Totals { lost: 1, ..clear() }, CLEAR, Verdict::Lossy);
-        check(Totals { corrupted: 1, ..clear() }, CLEAR, Verdict::Lossy);
-        check(Totals { duplicated: 1, ..clear() }, CLEAR, Verdict::Lossy);
-        check(Totals { unexpected: 1, ..clear() }, CLEAR, Verdict::Lossy);
-        check(clear(), Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
-        check(clear(), Evidence { ledger_closed: false, ..CLEAR }, Verdict::Unknown);
-        check(clear(), Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
-        check(clear(), Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
-        check(clear(), Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
+        check(clear(), &CLEAR, Verdict::Whole);
+        check(Totals { lost: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(Totals { corrupted: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(Totals { duplicated: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        let folding = Evidence { duplicates_fold: true, ..CLEAR };
+        check(Totals { duplicated: 1, ..clear() }, &folding, Verdict::Whole);
+        check(Totals { unexpected: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(clear(), &Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
+        check(clear(), &Evidence { is_steady: false, ..CLEAR }, Verdict::Unknown);
+        let missing = Evidence { shards_missing: vec![1], ledger_closed: false, ..CLEAR };
+        check(clear(), &missing, Verdict::Unknown);
+        check(Totals { misplaced: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(clear(), &Evidence { ledger_closed: false, ..CLEAR }, Verdict::Unknown);
+        check(clear(), &Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
+        check(clear(), &Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
+        check(clear(), &Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
         let (verdict, _) = judge(&clear(), &CLEAR);
         assert_eq!(verdict, Verdict::Unknown, "nothing was acknowledged");
     }
@@ -139,9 +161,9 @@ mod tests {
     #[test]
     fn what_may_yet_arrive_is_not_lost_and_what_a_cut_ledger_forgot_is_not_unexpected() {
         let waiting = Evidence { stillness: Stillness::Waiting { messages: 3 }, ..CLEAR };
-        check(Totals { lost: 3, ..Totals::default() }, waiting, Verdict::Unknown);
+        check(Totals { lost: 3, ..Totals::default() }, &waiting, Verdict::Unknown);
         let cut = Evidence { ledger_closed: false, ..CLEAR };
-        check(Totals { unexpected: 3, ..Totals::default() }, cut, Verdict::Unknown);
-        check(Totals { lost: 3, ..Totals::default() }, cut, Verdict::Lossy);
+        check(Totals { unexpected: 3, ..Totals::default() }, &cut, Verdict::Unknown);
+        check(Totals { lost: 3, ..Totals::default() }, &cut, Verdict::Lossy);
     }
 }

@@ -1,0 +1,130 @@
+//! Asks again while a store is away: a server that is restarted during a check must not end it,
+//! and asking changes nothing.
+
+use std::time::Duration;
+
+use clickhouse::error::Error as ClientError;
+use harness::clickhouse::{ClickHouseError, server_code};
+use harness::clock::{Clock, micros};
+use harness::jetstream::JetStreamError;
+use harness::shutdown::{Shutdown, Stop};
+
+use crate::error::VerifyError;
+
+/// How long a store may be away, and by which clock.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    pub clock: Clock,
+    pub shutdown: Shutdown,
+    /// Time after which a store that does not answer is given up.
+    pub limit: Duration,
+    /// Who is told that a store is away.
+    pub story: fn(&str),
+}
+
+impl Patience {
+    /// Asks until there is an answer, or an error that does not pass by itself, or the store was
+    /// away for too long.
+    ///
+    /// # Errors
+    ///
+    /// Returns the last error, or [`VerifyError::Stopped`] if the user asks to stop.
+    pub async fn ask<T, E: Into<VerifyError>>(
+        &mut self,
+        mut question: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, VerifyError> {
+        let mut away_since = None;
+        loop {
+            let error = tokio::select! {
+                answer = question() => match answer {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error.into(),
+                },
+                () = self.shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
+            };
+            let now = self.clock.now();
+            let since = *away_since.get_or_insert(now);
+            if !is_passing(&error) || now - since >= micros(self.limit) {
+                return Err(error);
+            }
+            if since == now {
+                (self.story)(&format!("{}; asking again", harness::exit::chain(&error)));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
+            }
+        }
+    }
+}
+
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Whether a store that is away, or busy, explains the error.
+fn is_passing(error: &VerifyError) -> bool {
+    match error {
+        VerifyError::ClickHouse(ClickHouseError::Silent { .. })
+        | VerifyError::JetStream(
+            JetStreamError::Read { .. } | JetStreamError::Unreachable { .. },
+        )
+        | VerifyError::StreamSilent { .. } => true,
+        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => match source {
+            ClientError::Network(_) | ClientError::TimedOut => true,
+            source => server_code(source).is_some_and(|code| PASSING.contains(&code)),
+        },
+        _ => false,
+    }
+}
+
+/// `TIMEOUT_EXCEEDED`, `TOO_MANY_SIMULTANEOUS_QUERIES`, `SOCKET_TIMEOUT`, `NETWORK_ERROR`,
+/// `ABORTED`, `QUERY_WAS_CANCELLED`, `SERVER_OVERLOADED`.
+///
+/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
+const PASSING: [u32; 7] = [159, 202, 209, 210, 236, 394, 745];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(source: ClientError) -> VerifyError {
+        ClickHouseError::Query { url: String::new(), source }.into()
+    }
+
+    fn answered(text: &str) -> VerifyError {
+        query(ClientError::BadResponse(text.to_owned()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_back_is_asked_again() {
+        let (_stop, shutdown) = Shutdown::manual();
+        let clock = Clock::starting_at(0);
+        let mut patience =
+            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        let mut asked = 0;
+        let answer = patience.ask(async || {
+            asked += 1;
+            if asked < 5 { Err(query(ClientError::TimedOut)) } else { Ok(asked) }
+        });
+        assert_eq!(answer.await.unwrap(), 5);
+        let gone = patience.ask(async || Err::<(), _>(query(ClientError::TimedOut))).await;
+        assert!(matches!(gone, Err(VerifyError::ClickHouse(_))));
+        assert!((12_000_000..13_000_000).contains(&clock.now()), "{}", clock.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_stays_is_told_at_once() {
+        let (stop, shutdown) = Shutdown::manual();
+        let clock = Clock::starting_at(0);
+        let mut patience =
+            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        for text in ["Code: 60. DB::Exception: no table", "Code: 241. DB::Exception: memory"] {
+            assert!(patience.ask(async || Err::<(), _>(answered(text))).await.is_err());
+        }
+        assert_eq!(clock.now(), 0);
+        stop.send_replace(Stop::Drain);
+        let busy = answered("Code: 202. DB::Exception: too many");
+        assert!(is_passing(&busy));
+        let stopped = patience.ask(async || Err::<(), _>(answered("Code: 202."))).await;
+        assert!(matches!(stopped, Err(VerifyError::Stopped)));
+    }
+}

@@ -1,0 +1,340 @@
+//! Reads what a table holds of a run, some partitions at a time: in bounded memory, and so that a
+//! check that was stopped goes on where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clickhouse::Row;
+use events::identity::TenantIndex;
+use events::script::Script;
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
+use harness::stored::{Arrivals, Rows, read_stored};
+use serde::{Deserialize, Serialize};
+
+use crate::content::{Stretch, read_digests};
+use crate::error::VerifyError;
+use crate::patience::Patience;
+
+/// What a table holds of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holdings {
+    pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
+    /// Digests over the columns of the rows, by tenant and stretch.
+    pub digests: BTreeMap<Stretch, u64>,
+    /// The table did not change while it was read.
+    pub is_steady: bool,
+}
+
+/// How a table is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Rows whose partitions are read at once, unless one partition has more.
+    pub rows_at_once: u64,
+    /// Where finished parts of the check are kept until it ends; `None` to keep none.
+    pub progress_file: Option<PathBuf>,
+}
+
+/// Reads the IDs alone that a table holds of a run.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if the server does not answer.
+pub async fn scan_ids(
+    server: &ClickHouse,
+    script: &Script,
+    rows_at_once: u64,
+    patience: &mut Patience,
+) -> Result<BTreeMap<TenantIndex, Arrivals>, VerifyError> {
+    let partitions = patience.ask(async || read_partitions(server).await).await?;
+    let mut parts: Vec<Rows> = chunks(&partitions, rows_at_once).into_iter().map(rows_of).collect();
+    if parts.is_empty() {
+        parts.push(Rows::All);
+    }
+    let mut by_tenant: BTreeMap<TenantIndex, Arrivals> = BTreeMap::new();
+    for rows in parts {
+        let part = patience.ask(async || read_stored(server, script, &rows).await).await?;
+        for (tenant, arrivals) in part {
+            by_tenant.entry(tenant).or_default().add(&arrivals);
+        }
+    }
+    Ok(by_tenant)
+}
+
+/// Reads all that a table holds of a run.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if the server does not answer, or what is read cannot be kept.
+pub async fn scan(
+    server: &ClickHouse,
+    script: &Script,
+    options: &ScanOptions,
+    patience: &mut Patience,
+) -> Result<Holdings, VerifyError> {
+    let partitions = patience.ask(async || read_partitions(server).await).await?;
+    if partitions.is_empty() {
+        // A Distributed table or a view has no partitions of its own.
+        let part = patience.ask(async || read_part(server, script, &Rows::All).await).await?;
+        let mut holdings = Holdings { is_steady: true, ..Holdings::default() };
+        holdings.add(&part);
+        return Ok(holdings);
+    }
+    let mut progress = Progress::open(options.progress_file.clone());
+    let mut wanted = partitions;
+    for _ in 0..ROUNDS_MAX {
+        let known = progress.known(&wanted);
+        let open: Vec<Partition> =
+            wanted.iter().filter(|it| !known.contains(*it)).cloned().collect();
+        for chunk in chunks(&open, options.rows_at_once) {
+            read_chunk(server, script, chunk, patience, &mut progress).await?;
+        }
+        let now = patience.ask(async || read_partitions(server).await).await?;
+        let is_steady = now == wanted;
+        wanted = now;
+        if is_steady {
+            return Ok(progress.holdings(&wanted, true));
+        }
+    }
+    Ok(progress.holdings(&wanted, false))
+}
+
+/// How often partitions that changed meanwhile are read again.
+const ROUNDS_MAX: u32 = 4;
+
+/// A partition, in the state in which it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Row, Serialize, Deserialize)]
+struct Partition {
+    id: String,
+    rows: u64,
+    /// Merges change none of these; inserts, mutations and dropped parts do.
+    block_max: i64,
+    data_version: u64,
+}
+
+async fn read_partitions(server: &ClickHouse) -> Result<Vec<Partition>, ClickHouseError> {
+    let sql = format!(
+        "SELECT partition_id AS id, sum(rows) AS rows, max(max_block_number) AS block_max, \
+         max(data_version) AS data_version FROM system.parts WHERE active \
+         AND database = '{}' AND table = '{}' GROUP BY partition_id ORDER BY partition_id",
+        server.table.database(),
+        server.table.name()
+    );
+    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await
+}
+
+/// Puts consecutive partitions together until they have as many rows.
+fn chunks(partitions: &[Partition], rows_max: u64) -> Vec<&[Partition]> {
+    let mut chunks = Vec::new();
+    let (mut start, mut rows) = (0, 0);
+    for (index, partition) in partitions.iter().enumerate() {
+        if index > start && rows + partition.rows > rows_max {
+            chunks.push(&partitions[start..index]);
+            (start, rows) = (index, 0);
+        }
+        rows += partition.rows;
+    }
+    if start < partitions.len() {
+        chunks.push(&partitions[start..]);
+    }
+    chunks
+}
+
+/// Reads some partitions together; one by one, if they are too much for the server's memory.
+async fn read_chunk(
+    server: &ClickHouse,
+    script: &Script,
+    chunk: &[Partition],
+    patience: &mut Patience,
+    progress: &mut Progress,
+) -> Result<(), VerifyError> {
+    let rows = rows_of(chunk);
+    match patience.ask(async || read_part(server, script, &rows).await).await {
+        Ok(part) => progress.add(chunk, part),
+        Err(error) if is_out_of_memory(&error) && chunk.len() > 1 => {
+            for single in chunk.chunks(1) {
+                let rows = rows_of(single);
+                let part = patience.ask(async || read_part(server, script, &rows).await).await?;
+                progress.add(single, part)?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn rows_of(some: &[Partition]) -> Rows {
+    Rows::Partitions(some.iter().map(|it| it.id.clone()).collect())
+}
+
+fn is_out_of_memory(error: &VerifyError) -> bool {
+    match error {
+        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => {
+            server_code(source) == Some(MEMORY_LIMIT_EXCEEDED)
+        }
+        _ => false,
+    }
+}
+
+/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
+const MEMORY_LIMIT_EXCEEDED: u32 = 241;
+
+/// What some partitions hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Part {
+    tenants: Vec<(u16, Arrivals)>,
+    digests: Vec<(Stretch, u64)>,
+}
+
+async fn read_part(
+    server: &ClickHouse,
+    script: &Script,
+    rows: &Rows,
+) -> Result<Part, ClickHouseError> {
+    let tenants = read_stored(server, script, rows).await?;
+    let digests = read_digests(server, script, rows).await?;
+    Ok(Part {
+        tenants: tenants.into_iter().map(|(tenant, arrivals)| (tenant.0, arrivals)).collect(),
+        digests: digests.into_iter().collect(),
+    })
+}
+
+impl Holdings {
+    fn add(&mut self, part: &Part) {
+        for (tenant, arrivals) in &part.tenants {
+            self.by_tenant.entry(TenantIndex(*tenant)).or_default().add(arrivals);
+        }
+        for (stretch, digest) in &part.digests {
+            let sum = self.digests.entry(*stretch).or_default();
+            *sum = sum.wrapping_add(*digest);
+        }
+    }
+}
+
+/// A line of the progress file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Finished {
+    partitions: Vec<Partition>,
+    part: Part,
+}
+
+/// The parts of a check that are finished.
+struct Progress {
+    file: Option<PathBuf>,
+    finished: Vec<Finished>,
+}
+
+impl Progress {
+    /// Takes up what a check that was stopped has left. A line that was cut counts for nothing.
+    fn open(file: Option<PathBuf>) -> Self {
+        let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let finished = text.lines().filter_map(|line| {
+            let (sum, line) = line.split_once(' ')?;
+            (sum == checksum(line)).then(|| serde_json::from_str(line).ok()).flatten()
+        });
+        Self { finished: finished.collect(), file }
+    }
+
+    /// Those of some partitions whose present state was read.
+    fn known<'p>(&self, wanted: &'p [Partition]) -> BTreeSet<&'p Partition> {
+        let used = self.used(wanted);
+        wanted.iter().filter(|it| used.iter().any(|done| done.partitions.contains(it))).collect()
+    }
+
+    /// What was read of partitions that all are as they were then.
+    fn used(&self, wanted: &[Partition]) -> Vec<&Finished> {
+        let is_present = |done: &&Finished| done.partitions.iter().all(|it| wanted.contains(it));
+        let mut taken: BTreeSet<&Partition> = BTreeSet::new();
+        let mut used = Vec::new();
+        for done in self.finished.iter().filter(is_present) {
+            if done.partitions.iter().all(|it| !taken.contains(it)) {
+                taken.extend(&done.partitions);
+                used.push(done);
+            }
+        }
+        used
+    }
+
+    fn add(&mut self, partitions: &[Partition], part: Part) -> Result<(), VerifyError> {
+        let finished = Finished { partitions: partitions.to_vec(), part };
+        if let Some(path) = &self.file {
+            let line = serde_json::to_string(&finished).expect("it has string keys");
+            let line = format!("{} {line}\n", checksum(&line));
+            let mut file = OpenOptions::new();
+            let write = file.append(true).create(true).open(path).and_then(|mut file| {
+                file.write_all(line.as_bytes())?;
+                file.sync_data()
+            });
+            write.map_err(|source| VerifyError::Progress { path: path.clone(), source })?;
+        }
+        self.finished.push(finished);
+        Ok(())
+    }
+
+    fn holdings(&self, wanted: &[Partition], is_steady: bool) -> Holdings {
+        let mut holdings = Holdings { is_steady, ..Holdings::default() };
+        self.used(wanted).into_iter().for_each(|done| holdings.add(&done.part));
+        holdings
+    }
+}
+
+fn checksum(line: &str) -> String {
+    format!("{:08x}", crc32fast::hash(line.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::ranges::RangeSet;
+
+    use super::*;
+
+    fn partition(id: &str, rows: u64) -> Partition {
+        Partition { id: id.to_owned(), rows, block_max: 1, data_version: 1 }
+    }
+
+    fn part(seqs: std::ops::Range<u64>) -> Part {
+        let count = seqs.end - seqs.start;
+        let arrivals = Arrivals { seqs: RangeSet::of(seqs), repeated: RangeSet::new(), count };
+        Part { tenants: vec![(3, arrivals)], digests: vec![((3, 0), u64::MAX)] }
+    }
+
+    #[test]
+    fn partitions_are_read_together_up_to_a_number_of_rows() {
+        let check = |rows: &[u64], expected: &[usize]| {
+            let all: Vec<_> = rows.iter().map(|rows| partition("p", *rows)).collect();
+            let lengths: Vec<_> = chunks(&all, 10).iter().map(|chunk| chunk.len()).collect();
+            assert_eq!(lengths, expected, "{rows:?}");
+        };
+        check(&[], &[]);
+        check(&[4, 4, 4], &[2, 1]);
+        check(&[30, 1, 1], &[1, 2]);
+        check(&[5, 5, 30, 5, 5], &[2, 1, 2]);
+    }
+
+    #[test]
+    fn a_check_goes_on_with_what_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let (one, two) = (partition("1", 10), partition("2", 10));
+        let mut progress = Progress::open(Some(path.clone()));
+        progress.add(std::slice::from_ref(&one), part(0..10)).unwrap();
+        progress.add(std::slice::from_ref(&two), part(8..20)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let check = |text: &str, wanted: &[Partition], expected: usize| {
+            fs::write(&path, text).unwrap();
+            let known = Progress::open(Some(path.clone()));
+            assert_eq!(known.known(wanted).len(), expected, "{text}");
+        };
+        check(&text, &[one.clone(), two.clone()], 2);
+        check(&text, &[one.clone(), partition("2", 11)], 1);
+        check(&text[..text.len() - 5], &[one.clone(), two.clone()], 1);
+        check(&text.replace("[8,20]", "[8,19]"), &[one.clone(), two.clone()], 1);
+
+        let holdings = progress.holdings(&[one, two], true);
+        let arrivals = &holdings.by_tenant[&TenantIndex(3)];
+        assert_eq!(arrivals.seqs, RangeSet::of(0..20));
+        assert_eq!(arrivals.repeated, RangeSet::of(8..10), "in two partitions");
+        assert_eq!((arrivals.count, holdings.digests[&(3, 0)]), (22, u64::MAX - 1));
+    }
+}

@@ -1,0 +1,272 @@
+//! Follows lost events up: why each of them is not stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clickhouse::Row;
+use events::event::Event;
+use events::identity::{Seq, TenantIndex};
+use events::row::Columns;
+use events::script::Script;
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
+use harness::jetstream::AuditStream;
+use harness::ranges::{RangeSet, TenantRanges};
+use harness::stored::{Rows, read_stored};
+use harness::table::Table;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cause::{Cause, Hop};
+use crate::changes::Changes;
+use crate::compare::Fates;
+use crate::engine::Engine;
+use crate::error::VerifyError;
+use crate::jetstream::read_bodies_of;
+use crate::patience::Patience;
+
+/// Most lost events that are followed up one by one; of more, the first.
+pub const TRACED_MAX: usize = 20_000;
+
+/// Where lost events are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Tracks<'t> {
+    pub script: &'t Script,
+    pub table: &'t ClickHouse,
+    pub engine: &'t Engine,
+    /// The stream, and the time from which its messages may be of the run.
+    pub stream: Option<(&'t AuditStream, i64)>,
+    pub changes: &'t Changes,
+}
+
+/// Follows up the events that are lost, and moves those that it finds to their cause. Returns the
+/// other tables that have some.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if a store does not answer.
+pub async fn trace(
+    tracks: Tracks<'_>,
+    fates: &mut [Fates],
+    patience: &mut Patience,
+) -> Result<Vec<String>, VerifyError> {
+    if fates.iter().all(|fates| fates.lost.is_empty()) {
+        return Ok(Vec::new());
+    }
+    trace_filtered(tracks, fates);
+    trace_messages(tracks, fates, patience).await?;
+    let elsewhere = trace_tables(tracks, fates, patience).await?;
+    if tracks.engine.folds()
+        && !tracks.engine.tells_events_apart(tracks.table.column_of("audit_id"))
+    {
+        trace_folded(tracks, fates, patience).await?;
+    }
+    Ok(elsewhere)
+}
+
+impl Fates {
+    /// Moves lost events to another cause, or with `None` to those filtered by design.
+    fn move_lost(&mut self, seqs: &RangeSet, to: Option<Cause>) {
+        let moved = self.lost().intersection(seqs);
+        if moved.is_empty() {
+            return;
+        }
+        for set in self.lost.values_mut() {
+            *set = set.difference(&moved);
+        }
+        self.lost.retain(|_, set| !set.is_empty());
+        let target = match to {
+            Some(cause) => self.lost.entry(cause).or_default(),
+            None => &mut self.filtered,
+        };
+        *target = target.union(&moved);
+    }
+}
+
+/// The first lost events, up to [`TRACED_MAX`], of some causes.
+fn lost_events(
+    tracks: Tracks<'_>,
+    fates: &[Fates],
+    is_asked: impl Fn(Cause) -> bool,
+) -> TenantRanges {
+    let mut left = TRACED_MAX;
+    let mut asked = TenantRanges::new();
+    for (tenant, fates) in tracks.script.tenants().zip(fates) {
+        for (_, seqs) in fates.lost.iter().filter(|(cause, _)| is_asked(**cause)) {
+            for seq in seqs.iter().take(left) {
+                asked.insert(tenant, seq..seq + 1);
+                left -= 1;
+            }
+        }
+    }
+    asked
+}
+
+fn each(events: &TenantRanges) -> impl Iterator<Item = (TenantIndex, Seq)> + '_ {
+    events.iter().flat_map(|(tenant, seqs)| seqs.iter().map(move |seq| (tenant, Seq(seq))))
+}
+
+fn of(fates: &mut [Fates], tenant: TenantIndex) -> &mut Fates {
+    &mut fates[usize::from(tenant.0)]
+}
+
+/// Events that the pipeline drops by design, as they are.
+fn trace_filtered(tracks: Tracks<'_>, fates: &mut [Fates]) {
+    if tracks.changes.keeps.is_empty() {
+        return;
+    }
+    for (tenant, fates) in tracks.script.tenants().zip(fates) {
+        let dropped: RangeSet = fates
+            .lost()
+            .iter()
+            .filter(|seq| {
+                let facts = tracks.script.facts(tenant, Seq(*seq)).expect("it is planned");
+                let event = serde_json::to_value(Event::of(&facts)).expect("an event is JSON");
+                !tracks.changes.keep(&event)
+            })
+            .collect();
+        fates.move_lost(&dropped, None);
+    }
+}
+
+/// Events whose message in the stream is of another stage: the pipeline drops that one by design,
+/// and the event itself was taken for its repetition.
+async fn trace_messages(
+    tracks: Tracks<'_>,
+    fates: &mut [Fates],
+    patience: &mut Patience,
+) -> Result<(), VerifyError> {
+    let Some((audit, from)) = tracks.stream else { return Ok(()) };
+    let wanted = lost_events(tracks, fates, |cause| cause == Cause::ConsumedNotStored);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let bodies = read_bodies_of(audit, tracks.script, from, &wanted, TRACED_MAX, patience).await?;
+    for (tenant, seq, body) in bodies {
+        let is_kept =
+            serde_json::from_slice::<Value>(&body).is_ok_and(|event| tracks.changes.keep(&event));
+        if !is_kept {
+            let one = RangeSet::of(seq.0..seq.0 + 1);
+            of(fates, tenant).move_lost(&one, Some(Cause::Swallowed));
+        }
+    }
+    Ok(())
+}
+
+/// Events that another table of the server has.
+async fn trace_tables(
+    tracks: Tracks<'_>,
+    fates: &mut [Fates],
+    patience: &mut Patience,
+) -> Result<Vec<String>, VerifyError> {
+    let tables = patience.ask(async || read_other_tables(tracks.table).await).await?;
+    let mut having = Vec::new();
+    for table in tables {
+        let other = ClickHouse { table, ..tracks.table.clone() };
+        let read = async || read_stored(&other, tracks.script, &Rows::All).await;
+        let held = match patience.ask(read).await {
+            Ok(held) => held,
+            // It may be one that this account may not read: then it has no part in the verdict.
+            Err(VerifyError::ClickHouse(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        let before = count_elsewhere(fates);
+        for (tenant, arrivals) in held {
+            if usize::from(tenant.0) < fates.len() {
+                of(fates, tenant).move_lost(&arrivals.seqs, Some(Cause::Elsewhere));
+            }
+        }
+        if count_elsewhere(fates) > before {
+            having.push(other.table.to_string());
+        }
+    }
+    Ok(having)
+}
+
+fn count_elsewhere(fates: &[Fates]) -> u64 {
+    fates.iter().filter_map(|fates| fates.lost.get(&Cause::Elsewhere)).map(RangeSet::count).sum()
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct TableRow {
+    database: String,
+    table: String,
+}
+
+/// Lists other tables that have a column of audit IDs.
+async fn read_other_tables(server: &ClickHouse) -> Result<Vec<Table>, ClickHouseError> {
+    let sql = format!(
+        "SELECT database, table FROM system.columns \
+         WHERE name = '{}' AND type = 'UUID' AND (database, table) != ('{}', '{}') \
+         AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA') \
+         AND (database, table) IN (SELECT database, name FROM system.tables \
+         WHERE engine LIKE '%MergeTree') ORDER BY database, table LIMIT {OTHER_TABLES_MAX}",
+        server.column_of("audit_id"),
+        server.table.database(),
+        server.table.name()
+    );
+    let rows: Vec<TableRow> =
+        server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await?;
+    // A name that cannot stand in a query is of no table that this program writes to.
+    let table = |row: &TableRow| format!("{}.{}", row.database, row.table).parse().ok();
+    Ok(rows.iter().filter_map(table).collect())
+}
+
+const OTHER_TABLES_MAX: u32 = 16;
+
+/// Events with whose sorting key the table has another row.
+async fn trace_folded(
+    tracks: Tracks<'_>,
+    fates: &mut [Fates],
+    patience: &mut Patience,
+) -> Result<(), VerifyError> {
+    let wanted = lost_events(tracks, fates, |cause| cause.hop() != Hop::BeforeStream);
+    let events: Vec<(TenantIndex, Seq)> = each(&wanted).collect();
+    for some in events.chunks(KEYS_AT_ONCE) {
+        let sql = folded_sql(tracks, some);
+        let question = async || {
+            let found = tracks.table.client.query_raw(&sql).fetch_all::<u32>();
+            tracks.table.answer(SCAN_TIMEOUT, found).await
+        };
+        let folded: BTreeSet<u32> = patience.ask(question).await?.into_iter().collect();
+        for index in folded {
+            let (tenant, seq) = some[index as usize];
+            let one = RangeSet::of(seq.0..seq.0 + 1);
+            of(fates, tenant).move_lost(&one, Some(Cause::Folded));
+        }
+    }
+    Ok(())
+}
+
+const KEYS_AT_ONCE: usize = 500;
+
+/// Asks which of some events, by index, have a sorting key that the table has.
+fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let mut columns = Columns::default();
+    let mut rows = Vec::with_capacity(events.len());
+    for (index, (tenant, seq)) in events.iter().enumerate() {
+        columns.fill(&tracks.script.facts(*tenant, *seq).expect("a lost event is planned"));
+        let texts = crate::content::texts(&columns).map(quoted).join(", ");
+        rows.push(format!(
+            "({index}, fromUnixTimestamp64Milli({}), {}, '{}', {texts})",
+            columns.timestamp_ms,
+            columns.status_code,
+            tracks.script.audit_id(*tenant, *seq),
+        ));
+    }
+    let name = |standard: &str| tracks.table.column_of(standard).to_owned();
+    let names: BTreeMap<&str, String> = crate::content::TEXTS.map(|it| (it, name(it))).into();
+    let texts: Vec<_> =
+        crate::content::TEXTS.iter().map(|it| format!("{} String", names[it])).collect();
+    let key = &tracks.engine.sort_key;
+    let table = &tracks.table.table;
+    format!(
+        "SELECT DISTINCT number FROM (SELECT number, ({key}) AS key FROM \
+         values('number UInt32, {} DateTime64(3), {} UInt16, {} UUID, {}', {})) \
+         WHERE key IN (SELECT ({key}) FROM {table})",
+        name("timestamp"),
+        name("status_code"),
+        name("audit_id"),
+        texts.join(", "),
+        rows.join(", ")
+    )
+}

@@ -1,0 +1,125 @@
+//! When events were lost: stretches of time, beside what somebody marked. Pure.
+
+use std::collections::BTreeMap;
+
+use events::event::MicroTime;
+use events::identity::Seq;
+use events::script::Script;
+use events::timeline::UnixMicros;
+use harness::observation::Mark;
+
+use crate::cause::Cause;
+use crate::compare::Fates;
+use crate::report::LossWindow;
+
+/// Returns when events were lost, by cause, the earliest first. Losses with less than
+/// [`GAP_US`] between them are of one window. Most windows that a cause has is [`WINDOWS_MAX`]:
+/// those with the shortest gaps between them are joined.
+pub fn loss_windows(script: &Script, fates: &[Fates], marks: &[Mark]) -> Vec<LossWindow> {
+    let mut spans: BTreeMap<Cause, Vec<Span>> = BTreeMap::new();
+    for (tenant, fates) in script.tenants().zip(fates) {
+        let timeline = script.timeline(tenant);
+        for (cause, seqs) in &fates.lost {
+            for range in seqs.ranges() {
+                let due = |seq| timeline.due(Seq(seq)).ok();
+                let (Some(from), Some(until)) = (due(range.start), due(range.end - 1)) else {
+                    continue;
+                };
+                let events = range.end - range.start;
+                spans.entry(*cause).or_default().push(Span { from, until, events });
+            }
+        }
+    }
+    let mut windows: Vec<_> = spans
+        .into_iter()
+        .flat_map(|(cause, spans)| join(spans).into_iter().map(move |span| (cause, span)))
+        .map(|(cause, span)| window(cause, span, marks))
+        .collect();
+    windows.sort_by_key(|window| (window.from.0, window.cause));
+    windows
+}
+
+/// Losses further apart are of different windows, in µs.
+pub const GAP_US: i64 = 2_000_000;
+
+/// Most windows of a cause.
+pub const WINDOWS_MAX: usize = 200;
+
+/// What was marked as long before a window may have to do with it, in µs: a batch waits, a buffer
+/// drains.
+const MARK_BEFORE_US: i64 = 30_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Span {
+    from: UnixMicros,
+    until: UnixMicros,
+    events: u64,
+}
+
+fn join(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut gap = GAP_US;
+    loop {
+        let mut joined: Vec<Span> = Vec::new();
+        for span in &spans {
+            match joined.last_mut() {
+                Some(last) if span.from - last.until < gap => {
+                    last.until = last.until.max(span.until);
+                    last.events += span.events;
+                }
+                _ => joined.push(*span),
+            }
+        }
+        if joined.len() <= WINDOWS_MAX {
+            return joined;
+        }
+        spans = joined;
+        gap = gap.saturating_mul(2);
+    }
+}
+
+fn window(cause: Cause, Span { from, until, events }: Span, marks: &[Mark]) -> LossWindow {
+    let is_near = |mark: &&Mark| (from - MARK_BEFORE_US..=until).contains(&mark.at.0);
+    LossWindow {
+        cause,
+        hop: cause.hop(),
+        from: MicroTime(from),
+        until: MicroTime(until),
+        events,
+        marks: marks.iter().filter(is_near).cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(from: i64, until: i64, events: u64) -> Span {
+        Span { from, until, events }
+    }
+
+    #[test]
+    fn losses_close_to_each_other_are_of_one_window() {
+        let spans =
+            vec![span(5_000_000, 5_000_000, 1), span(0, 10, 3), span(1_900_000, 1_900_000, 1)];
+        assert_eq!(join(spans), [span(0, 1_900_000, 4), span(5_000_000, 5_000_000, 1)]);
+    }
+
+    #[test]
+    fn many_windows_are_joined_to_few_without_losing_an_event() {
+        let spans =
+            (0..10_000).map(|index| span(index * 3_000_000, index * 3_000_000, 2)).collect();
+        let joined = join(spans);
+        assert!(joined.len() <= WINDOWS_MAX, "{}", joined.len());
+        assert_eq!(joined.iter().map(|span| span.events).sum::<u64>(), 20_000);
+    }
+
+    #[test]
+    fn a_window_has_the_marks_of_its_time() {
+        let mark = |at: i64, text: &str| Mark { at: MicroTime(at), text: text.to_owned() };
+        let marks =
+            [mark(0, "long before"), mark(50_000_000, "killed nats"), mark(99_000_000, "later")];
+        let window = window(Cause::NeverInStream, span(60_000_000, 70_000_000, 5), &marks);
+        assert_eq!(window.marks, [mark(50_000_000, "killed nats")]);
+    }
+}
