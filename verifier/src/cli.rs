@@ -15,12 +15,12 @@ use harness::shutdown::Shutdown;
 use crate::changes::Changes;
 use crate::error::VerifyError;
 use crate::patience::Patience;
-use crate::reconcile::{CheckOptions, CountedRows, Depth, Stores, reconcile};
+use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::Recorded;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
-use crate::verdict::Verdict;
+use crate::verdict::{CountedRows, Verdict};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]

@@ -26,7 +26,7 @@ use crate::report::{
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::trace::{Tracks, trace};
-use crate::verdict::{Evidence, judge};
+use crate::verdict::{CountedRows, Evidence, judge};
 use crate::windows::loss_windows;
 
 /// Where a run's events can be looked for.
@@ -47,15 +47,6 @@ pub struct CheckOptions {
     /// Whether the JSON of stored events is compared too, beside the columns.
     pub depth: Depth,
     pub duplicates: CountedRows,
-}
-
-/// Which rows of an event count as its duplicates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum CountedRows {
-    /// All rows that the table has, or messages that the stream has, beyond the first.
-    Physical,
-    /// Those that are left once the table has folded rows with equal sorting keys.
-    Logical,
 }
 
 /// How closely stored rows are looked at.
@@ -109,13 +100,13 @@ pub async fn reconcile(
     let rows = totals.rows;
     let described = async || engine.report(stores.table, script, rows, distinct).await;
     let described = patience.ask(described).await?;
-    let duplicates_fold =
-        options.duplicates == CountedRows::Logical && described.folded == Some(described.distinct);
+    let is_folded = described.folded == Some(described.distinct);
+    let counted = if is_folded { options.duplicates } else { CountedRows::Physical };
     let trace_s = timer.lap();
     let seen = Seen {
         stillness,
         is_steady: table.is_steady,
-        duplicates_fold,
+        counted,
         checked_at,
         stream: stream.map(|stream| StreamReport::of(&stream)),
         table: TableReport { elsewhere, ..described },
@@ -238,7 +229,7 @@ fn totals(fates: &[Fates], table: &BTreeMap<TenantIndex, Arrivals>) -> Totals {
 struct Seen {
     stillness: Stillness,
     is_steady: bool,
-    duplicates_fold: bool,
+    counted: CountedRows,
     checked_at: i64,
     stream: Option<StreamReport>,
     table: TableReport,
@@ -255,7 +246,7 @@ fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Repo
         shards_missing: run.shards_missing.clone(),
         is_steady: seen.is_steady,
         saturated: run.saturated,
-        duplicates_fold: seen.duplicates_fold,
+        counted: seen.counted,
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
     let (verdict, reasons) = judge(&totals, &evidence);

@@ -36,6 +36,15 @@ impl Verdict {
     }
 }
 
+/// Which rows of an event count as its duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CountedRows {
+    /// All rows that the table has, or messages that the stream has, beyond the first.
+    Physical,
+    /// Those that are left once the table has folded rows with equal sorting keys.
+    Logical,
+}
+
 /// What bears on a verdict besides the fates of the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
@@ -48,9 +57,8 @@ pub struct Evidence {
     pub is_steady: bool,
     /// Whether the generator kept its schedule; `None` where its summary is missing.
     pub saturated: Option<bool>,
-    /// What is there more than once is no fault: the table folds it, and the user says that is
-    /// enough.
-    pub duplicates_fold: bool,
+    /// Logical only if the table surely folds all that is there more than once.
+    pub counted: CountedRows,
     /// Every tenant's account adds up.
     pub accounts_add_up: bool,
 }
@@ -100,7 +108,10 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
     proof(totals.lost, is_still, "acknowledged events are not stored");
     proof(totals.corrupted, true, "stored events differ from what was sent");
     proof(totals.misplaced, true, "stored events have a timestamp of another day");
-    let duplicated = if evidence.duplicates_fold { 0 } else { totals.duplicated };
+    let duplicated = match evidence.counted {
+        CountedRows::Physical => totals.duplicated,
+        CountedRows::Logical => 0,
+    };
     proof(duplicated, true, "events are there more than once");
     proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
 
@@ -123,7 +134,7 @@ mod tests {
         shards_missing: Vec::new(),
         is_steady: true,
         saturated: Some(false),
-        duplicates_fold: false,
+        counted: CountedRows::Physical,
         accounts_add_up: true,
     };
 
@@ -142,7 +153,7 @@ mod tests {
         check(Totals { lost: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(Totals { corrupted: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(Totals { duplicated: 1, ..clear() }, &CLEAR, Verdict::Lossy);
-        let folding = Evidence { duplicates_fold: true, ..CLEAR };
+        let folding = Evidence { counted: CountedRows::Logical, ..CLEAR };
         check(Totals { duplicated: 1, ..clear() }, &folding, Verdict::Whole);
         check(Totals { unexpected: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(clear(), &Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
