@@ -37,7 +37,8 @@ pub async fn read_stored(
     received: Option<&Range<UnixMicros>>,
 ) -> Result<BTreeMap<TenantIndex, Arrivals>, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
-    let condition = received.map(condition_sql).unwrap_or_default();
+    let condition = received.map(|received| format!("WHERE {}", received_sql(received)));
+    let condition = condition.unwrap_or_default();
     // Foreign rows get a group of their own: cheaper than to filter every column by them.
     let sql = format!(
         "WITH {with}, {is_ours} AS is_ours \
@@ -59,11 +60,12 @@ pub async fn read_stored(
     Ok(by_tenant)
 }
 
-fn condition_sql(received: &Range<UnixMicros>) -> String {
+/// Returns the condition that a request was received then, by the server's own index.
+pub fn received_sql(received: &Range<UnixMicros>) -> String {
     let moment = |at: UnixMicros| format!("fromUnixTimestamp64Milli({}, 'UTC')", at / 1_000);
     // Stored times are whole milliseconds, rounded down.
     let (from, until) = (moment(received.start), moment(received.end + 999));
-    format!("WHERE timestamp >= {from} AND timestamp < {until}")
+    format!("timestamp >= {from} AND timestamp < {until}")
 }
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<TenantIndex, Arrivals>, BitmapError> {

@@ -8,6 +8,7 @@ mod faults;
 mod history;
 mod identity;
 mod metrics;
+mod observe;
 mod proxied;
 mod proxy;
 mod queries;
