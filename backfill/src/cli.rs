@@ -187,7 +187,8 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
     refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock)?;
-    let summary = load(&recorded, pieces, &to, pipeline, clock, shutdown, options).await?;
+    let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
+    let summary = Box::pin(loading).await?;
     print(&summary, args.json);
     if !args.json {
         println!("recorded in {}", recorded.dir.path().display());

@@ -8,6 +8,7 @@ use events::script::DAY_US;
 use events::timeline::UnixMicros;
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
+use harness::survey::Survey;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 
@@ -15,7 +16,6 @@ use crate::chunk::seqs_due;
 use crate::native::{BlockColumns, block};
 use crate::probe::Probe;
 use crate::rows::slots;
-use crate::survey::Survey;
 
 /// What a load will be.
 #[derive(Debug, Clone, PartialEq, Serialize)]

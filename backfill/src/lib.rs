@@ -27,6 +27,5 @@ mod replay_all;
 mod report;
 pub mod rows;
 pub mod run;
-pub mod survey;
 
 pub use report::Summary;

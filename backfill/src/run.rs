@@ -17,6 +17,7 @@ use harness::plan::{Plan, Span};
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
+use harness::survey::{Survey, survey};
 use harness::webhook::Webhook;
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
@@ -34,7 +35,6 @@ use crate::repair::{RepairSummary, write_ahead};
 use crate::replay::{Replay, ReplayOptions};
 use crate::replay_all::{Replaying, replay_all};
 use crate::report::{BulkSummary, Summary};
-use crate::survey::{Survey, survey};
 
 /// How a history is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]

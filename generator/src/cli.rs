@@ -9,9 +9,9 @@ use harness::clock::Clock;
 use harness::exit::{EXIT_CODES, Exit};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
-use harness::quantity::{parse_duration, parse_moment, parse_tenants};
+use harness::quantity::parse_moment;
 use harness::run_dir::RunDir;
-use harness::scale::Scale;
+use harness::scale::ScaleArgs;
 use harness::sender::Shard;
 use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
@@ -78,40 +78,6 @@ struct Run {
     observe: Observe,
     #[command(flatten)]
     webhook: WebhookArgs,
-}
-
-/// Flags that make a profile's numbers larger or smaller.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Scale")]
-struct ScaleArgs {
-    /// Factor of all rates.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
-    rate_scale: f64,
-    /// Factor of all durations.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
-    time_scale: f64,
-    /// The most tenants, instead of the profile's.
-    #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
-    tenants: Option<u32>,
-    /// Duration of the whole run, instead of the profile's, like 90s.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        value_parser = parse_duration,
-        conflicts_with = "time_scale"
-    )]
-    duration: Option<u64>,
-}
-
-impl ScaleArgs {
-    fn scale(&self) -> Scale {
-        Scale {
-            rate: self.rate_scale,
-            time: self.time_scale,
-            tenants: self.tenants,
-            duration_us: self.duration,
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -225,9 +191,7 @@ fn plan_with(
     profile: &Profile,
     options: RunOptions,
 ) -> Result<Plan, GeneratorError> {
-    let stages = options.scale.stages(profile).into_iter();
-    let whole_us: u128 = stages.map(|stage| u128::from(stage.duration_us)).sum();
-    if whole_us > 10 * 366 * 86_400_000_000 {
+    if options.scale.is_too_long(profile) {
         return Err(GeneratorError::TooLong);
     }
     Ok(Plan::new(RunSpec::new(&text.text, profile, options), profile))
@@ -313,18 +277,6 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
         eprintln!("{headroom}");
     }
     Ok(())
-}
-
-fn parse_factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse().ok().filter(|factor| (0.001..=1_000.0).contains(factor));
-    factor.ok_or_else(|| "write a number from 0.001 to 1000".to_owned())
-}
-
-fn parse_tenants_above_zero(text: &str) -> Result<u32, String> {
-    match parse_tenants(text)? {
-        0 => Err("a run needs at least one tenant".to_owned()),
-        tenants => Ok(tenants),
-    }
 }
 
 /// Reads part and number of parts, counted from 1: `1/3` to `3/3`.

@@ -3,16 +3,13 @@
 //! On 80 columns and 24 lines or more there is room for all; below that, the lines that matter
 //! most are kept, and what does not fit is cut off at the right and at the bottom.
 
-use std::time::Duration;
-
 use harness::latency::Percentiles;
+use harness::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
-use ratatui::symbols::bar::NINE_LEVELS;
 use ratatui::text::{Line, Text};
-use ratatui::widgets::Block;
 
 use crate::view::{RateView, TenantView, View};
 
@@ -47,14 +44,6 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Text::from(outcomes(view)), area);
     let area = framed(frame, right, "tenants that send most");
     frame.render_widget(Text::from(tenants(&view.tenants, area.width)), area);
-}
-
-/// Draws a frame with a title, and returns the area inside of it.
-fn framed(frame: &mut Frame<'_>, area: Rect, title: &str) -> Rect {
-    let block = Block::bordered().title(format!(" {title} ")).border_style(Color::DarkGray);
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    inner
 }
 
 /// What runs and how far it is, and first of all whether its numbers can be trusted.
@@ -187,55 +176,10 @@ fn seconds_per_column(seconds: usize, width: u16) -> usize {
     seconds.div_ceil(usize::from(width).max(1)).max(1)
 }
 
-/// Like `04:10`, or `1:04:10`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes:02}:{seconds:02}")
-    }
-}
-
-/// At most five characters, like `99999`, `123k`, `12M`.
-fn short(number: u64) -> String {
-    match number {
-        0..100_000 => number.to_string(),
-        100_000..10_000_000 => format!("{}k", number / 1_000),
-        10_000_000..10_000_000_000 => format!("{}M", number / 1_000_000),
-        _ => format!("{}G", number / 1_000_000_000),
-    }
-}
-
-fn per_second(rate: u64) -> String {
-    match rate {
-        0..10_000 => format!("{rate}/s"),
-        10_000..1_000_000 => format!("{}k/s", rate / 1_000),
-        _ => format!("{}M/s", rate / 1_000_000),
-    }
-}
-
-fn short_ms(ms: f64) -> String {
-    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
-}
-
 const FULL_WIDTH: u16 = 80;
 const FULL_HEIGHT: u16 = 24;
 const CHART_HEIGHT: u16 = 6;
 const LEFT_WIDTH: u16 = 31;
-/// Bars in eighths of a cell.
-const LEVELS: [&str; 9] = [
-    NINE_LEVELS.empty,
-    NINE_LEVELS.one_eighth,
-    NINE_LEVELS.one_quarter,
-    NINE_LEVELS.three_eighths,
-    NINE_LEVELS.half,
-    NINE_LEVELS.five_eighths,
-    NINE_LEVELS.three_quarters,
-    NINE_LEVELS.seven_eighths,
-    NINE_LEVELS.full,
-];
 
 #[cfg(test)]
 mod tests {
@@ -362,16 +306,5 @@ mod tests {
         let longest = picture.lines().map(|line| line.chars().count()).max();
         assert_eq!(longest, Some(200));
         assert!(picture.lines().last().unwrap().starts_with('└'), "{picture}");
-    }
-
-    #[test]
-    fn numbers_keep_to_their_columns() {
-        for (number, expected) in [(99_999, "99999"), (100_000, "100k"), (12_345_678, "12M")] {
-            assert_eq!(short(number), expected);
-        }
-        assert_eq!(per_second(9_999), "9999/s");
-        assert_eq!(per_second(123_456), "123k/s");
-        assert_eq!(clock(Duration::from_secs(3_850)), "1:04:10");
-        assert_eq!(clock(Duration::from_secs(59)), "00:59");
     }
 }

@@ -14,10 +14,8 @@ mod metrics;
 mod observe;
 mod progress;
 mod run;
-mod screen;
 mod self_test;
 mod summary_export;
-mod terminal;
 mod view;
 
 pub use abort::{AbortCondition, Watchdog};

@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicU64;
 
 use events::identity::TenantIndex;
 use harness::latency::Latencies;
-use harness::metrics::{LatencyBuckets, process_registry};
+use harness::metrics::{Adder, LatencyBuckets, process_registry, register_build};
 use harness::sender::EventCounts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use crate::view::Moment;
 use harness::record::milliseconds;
@@ -73,11 +73,6 @@ struct TenantLabel {
     tenant: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VersionLabel {
-    version: &'static str,
-}
-
 impl Metrics {
     /// Makes all metrics, at zero, with the registry to serve them from.
     pub(crate) fn new(series: TenantSeries) -> (Self, Registry) {
@@ -92,11 +87,9 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let build = Family::<VersionLabel, Gauge>::default();
-        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        registry.register("build_info", "Always 1, with the version", build);
+        register_build(registry, env!("CARGO_PKG_VERSION"));
         self.register_events(registry);
-        let mut add = Adder(registry);
+        let mut add = Adder::to(registry);
         add.metric("requests", "Requests begun", &self.requests);
         add.bytes("request", "Bytes of the requests' bodies", &self.request_bytes);
         add.metric("requests_in_flight", "Requests without an answer", &self.requests_in_flight);
@@ -117,7 +110,7 @@ impl Metrics {
     }
 
     fn register_events(&self, registry: &mut Registry) {
-        let mut add = Adder(registry);
+        let mut add = Adder::to(registry);
         add.metric("events_planned", "Events that became due", &self.planned);
         let help = "Events planned, but given up before any byte left; when the run ends, with all \
                     that it did not come to";
@@ -199,23 +192,6 @@ impl TenantCounters {
         self.acknowledged.get_or_create(&label).inc_by(counts.acknowledged);
         self.refused.get_or_create(&label).inc_by(counts.refused);
         self.unknown.get_or_create(&label).inc_by(counts.unknown);
-    }
-}
-
-/// Registers handles, which share their metric with those that are fed.
-struct Adder<'r>(&'r mut Registry);
-
-impl Adder<'_> {
-    fn metric(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-        self.0.register(name, help, metric.clone());
-    }
-
-    fn seconds(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
-    }
-
-    fn bytes(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-        self.0.register_with_unit(name, help, Unit::Bytes, metric.clone());
     }
 }
 

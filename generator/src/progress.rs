@@ -2,12 +2,12 @@
 
 use std::io::{Write as _, stderr};
 
+use harness::screen::{Screen, is_ours};
 use harness::shutdown::Shutdown;
 
+use crate::draw::draw;
 use crate::lines::Lines;
-use crate::screen::Screen;
-use crate::terminal::is_ours;
-use crate::view::{About, Gatherer, Moment};
+use crate::view::{About, Gatherer, Moment, View};
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Telling {
 /// The progress of a run.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    Screen { screen: Screen, gatherer: Gatherer, shutdown: Shutdown },
+    Screen { screen: Screen<View>, gatherer: Gatherer, shutdown: Shutdown },
     Lines(Lines),
     Nothing,
 }
@@ -31,7 +31,7 @@ impl Progress {
     pub(crate) fn begin(telling: Telling, about: About, shutdown: Shutdown) -> Self {
         match telling {
             Telling::Nothing => Self::Nothing,
-            Telling::Screen if is_ours() => match Screen::start() {
+            Telling::Screen if is_ours() => match Screen::start(draw) {
                 Ok(screen) => Self::Screen { screen, gatherer: Gatherer::new(about), shutdown },
                 Err(_) => Self::Lines(Lines::new(about)),
             },

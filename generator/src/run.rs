@@ -152,6 +152,7 @@ impl Reporter<'_> {
         for lane in &self.tallies {
             let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
             tally.add(&lane);
+            tally.acknowledged_samples.append(&mut lane.acknowledged_samples);
             lane.restart();
         }
         self.total.in_flight = 0;

@@ -16,7 +16,8 @@ pub enum Exit {
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
-    /// The run was given up, because a condition of the user's held.
+    /// The run was given up, because a condition of the user's held; of a preflight: something
+    /// stands against the run.
     Threshold = 5,
     /// Stopped by the user.
     Stopped = 130,
@@ -36,7 +37,7 @@ Exit codes:
   2    wrong usage or input
   3    a store or target does not answer
   4    unknown: it could not be checked
-  5    given up: a condition of --abort-on held
+  5    given up: a condition of --abort-on held (preflight: there is a blocker)
   130  stopped by the user";
 
 /// Returns an error and its causes as one line: `cannot do this: because of that`.

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, consumer, stream};
+use chrono::{DateTime, Utc};
 use clap::Args;
+use serde::Deserialize;
 
+use crate::clock::Clock;
 use crate::exit::Exit;
+use crate::observation::ClockOffset;
 
 /// Flags that say which server, stream and consumer.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +57,7 @@ impl JetStreamError {
 /// The stream between sidecar and aggregator, and the consumer of the aggregator.
 #[derive(Debug, Clone)]
 pub struct AuditStream {
+    context: jetstream::Context,
     stream: Stream,
     name: String,
     consumer: String,
@@ -78,14 +84,20 @@ pub struct StreamState {
 }
 
 /// Where a consumer stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsumerState {
+    /// Sequence number, in the stream, of the last message that it was given.
+    pub delivered: u64,
+    /// Messages that it was given so far, those given again included.
+    pub deliveries: u64,
     /// All messages up to this sequence number of the stream are acknowledged.
     pub ack_floor: u64,
     /// Messages that it has not been given.
     pub pending: u64,
     /// Messages that it has been given and has not acknowledged.
     pub unacknowledged: u64,
+    /// Messages that it has been given again and has not acknowledged.
+    pub redelivered: u64,
 }
 
 /// Where the stream and its consumer stand.
@@ -114,11 +126,12 @@ impl AuditStream {
             .await
             .map_err(|error| unreachable(error.into()))?;
         let server_version = client.server_info().version;
-        let stream = jetstream::new(client).get_stream(&args.stream).await.map_err(|error| {
+        let context = jetstream::new(client);
+        let stream = context.get_stream(&args.stream).await.map_err(|error| {
             JetStreamError::NoStream { stream: args.stream.clone(), source: error.into() }
         })?;
         let (name, consumer) = (args.stream.clone(), args.consumer.clone());
-        Ok(Self { stream, name, consumer, server_version })
+        Ok(Self { context, stream, name, consumer, server_version })
     }
 
     /// The stream itself, to read its messages.
@@ -141,6 +154,11 @@ impl AuditStream {
         &self.consumer
     }
 
+    /// The largest message that the server takes from any client, headers included.
+    pub fn payload_bytes_max(&self) -> u64 {
+        self.context.client().server_info().max_payload as u64
+    }
+
     /// Reads where stream and consumer stand.
     ///
     /// # Errors
@@ -157,13 +175,42 @@ impl AuditStream {
     /// Returns [`JetStreamError::Read`] if NATS does not answer.
     pub async fn read_state(&self) -> Result<StreamState, JetStreamError> {
         let info = self.stream.get_info().await.map_err(|error| self.failed(error))?;
-        let consumer = match self.stream.consumer_info(&self.consumer).await {
-            Ok(info) => Some(ConsumerState::of(&info)),
-            // A pipeline may consume under another name.
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
-            Err(error) => return Err(self.failed(error)),
+        let consumer = self.read_consumer().await?;
+        Ok(StreamState::new(&info.config, &info.state, consumer))
+    }
+
+    /// Reads the same, and what the server's clock says. The stream is asked first: what it has
+    /// evicted by then, and the consumer was not given when it is asked, it never will be.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_timed_state(
+        &self,
+        clock: &Clock,
+    ) -> Result<(StreamState, Option<ClockOffset>), JetStreamError> {
+        let asked = clock.now();
+        let subject = format!("STREAM.INFO.{}", self.name);
+        let answer = self.context.request(subject, &()).await;
+        let told: Response<Told> = answer.map_err(|error| self.failed(error))?;
+        let answered = clock.now();
+        let told = match told {
+            Response::Ok(told) => told,
+            Response::Err { error } => return Err(self.failed(error)),
         };
-        Ok(StreamState::new(&info, consumer))
+        let consumer = self.read_consumer().await?;
+        let offset =
+            told.ts.map(|ts| ClockOffset::new("nats", (asked, answered), ts.timestamp_micros()));
+        Ok((StreamState::new(&told.config, &told.state, consumer), offset))
+    }
+
+    async fn read_consumer(&self) -> Result<Option<ConsumerState>, JetStreamError> {
+        match self.stream.consumer_info(&self.consumer).await {
+            Ok(info) => Ok(Some(ConsumerState::of(&info))),
+            // A pipeline may consume under another name.
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Says that the stream could not be read.
@@ -172,16 +219,29 @@ impl AuditStream {
     }
 }
 
+/// What a server tells of a stream, with the time.
+#[derive(Debug, Deserialize)]
+struct Told {
+    config: stream::Config,
+    state: stream::State,
+    /// Servers before 2.10 do not tell it.
+    ts: Option<DateTime<Utc>>,
+}
+
 impl StreamState {
-    fn new(info: &stream::Info, consumer: Option<ConsumerState>) -> Self {
-        let limit = u64::try_from(info.config.max_bytes).unwrap_or(0);
+    fn new(
+        config: &stream::Config,
+        state: &stream::State,
+        consumer: Option<ConsumerState>,
+    ) -> Self {
+        let limit = u64::try_from(config.max_bytes).unwrap_or(0);
         Self {
-            messages: info.state.messages,
-            bytes: info.state.bytes,
+            messages: state.messages,
+            bytes: state.bytes,
             bytes_max: (limit > 0).then_some(limit),
-            first: info.state.first_sequence,
-            last: info.state.last_sequence,
-            duplicate_window: info.config.duplicate_window,
+            first: state.first_sequence,
+            last: state.last_sequence,
+            duplicate_window: config.duplicate_window,
             consumer,
         }
     }
@@ -196,9 +256,12 @@ impl StreamState {
 impl ConsumerState {
     fn of(info: &consumer::Info) -> Self {
         Self {
+            delivered: info.delivered.stream_sequence,
+            deliveries: info.delivered.consumer_sequence,
             ack_floor: info.ack_floor.stream_sequence,
             pending: info.num_pending,
             unacknowledged: info.num_ack_pending as u64,
+            redelivered: info.num_redelivered as u64,
         }
     }
 }
@@ -230,8 +293,10 @@ mod tests {
     #[test]
     fn a_stream_without_a_limit_has_none() {
         let check = |max_bytes, expected| {
-            let info = stream_info(max_bytes);
-            assert_eq!(StreamState::new(&info, None).bytes_max, expected, "{max_bytes}");
+            let told = told(max_bytes);
+            assert_eq!(told.ts.map(|ts| ts.timestamp()), Some(1_767_225_600));
+            let state = StreamState::new(&told.config, &told.state, None);
+            assert_eq!(state.bytes_max, expected, "{max_bytes}");
         };
         check(-1, None);
         check(0, None);
@@ -239,7 +304,7 @@ mod tests {
     }
 
     /// What a server tells of a stream.
-    fn stream_info(max_bytes: i64) -> stream::Info {
+    fn told(max_bytes: i64) -> Told {
         let text = format!(
             r#"{{"config": {{"name": "A", "max_bytes": {max_bytes}, "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_msgs_per_subject": -1, "discard": "old",

@@ -21,12 +21,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text,
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text,
 };
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::{MetricType, TypedMetric};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -71,9 +72,44 @@ pub fn process_registry() -> Registry {
     registry
 }
 
+/// Registers the program's version.
+pub fn register_build(registry: &mut Registry, version: &'static str) {
+    let build = Family::<VersionLabel, Gauge>::default();
+    build.get_or_create(&VersionLabel { version }).set(1);
+    registry.register("build_info", "Always 1, with the version", build);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
+}
+
+/// Registers handles, which share their metric with those that are fed.
+#[derive(Debug)]
+pub struct Adder<'r>(&'r mut Registry);
+
+impl<'r> Adder<'r> {
+    pub fn to(registry: &'r mut Registry) -> Self {
+        Self(registry)
+    }
+
+    pub fn metric(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+        self.0.register(name, help, metric.clone());
+    }
+
+    pub fn seconds(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    }
+
+    pub fn bytes(&mut self, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+        self.0.register_with_unit(name, help, Unit::Bytes, metric.clone());
+    }
+}
+
 /// A histogram of latencies in seconds, from 1 ms to a minute, filled from HDR histograms.
-#[derive(Debug, Default)]
-pub struct LatencyBuckets(Mutex<Counts>);
+/// Clones share their values.
+#[derive(Debug, Clone, Default)]
+pub struct LatencyBuckets(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -259,7 +295,6 @@ mod tests {
     use expect_test::expect;
     use http_body_util::BodyExt as _;
     use prometheus_client::metrics::counter::Counter;
-    use prometheus_client::metrics::family::Family;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

@@ -1,8 +1,13 @@
 //! What was seen of the pipeline while a run went on, and what somebody marked: the files
 //! `observations.jsonl` and `marks.jsonl` of a run.
 
+use std::ops::Range;
+
 use events::event::MicroTime;
+use events::timeline::UnixMicros;
 use serde::{Deserialize, Serialize};
+
+use crate::record::milliseconds;
 
 /// What was seen of the pipeline at one moment of a run: a line of `observations.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +54,15 @@ pub struct ConsumerSeen {
     pub redelivered: u64,
 }
 
+impl StreamSeen {
+    /// Sequence numbers of the messages that the stream has evicted before the consumer was given
+    /// them: as far as this one look proves it, for the stream was asked before the consumer.
+    pub fn evicted_unread(&self) -> Range<u64> {
+        let next = self.consumer.map_or(self.first, |consumer| consumer.delivered + 1);
+        next..self.first.max(next)
+    }
+}
+
 /// What the table held, of this run and of others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSeen {
@@ -82,6 +96,23 @@ pub struct ClockOffset {
     pub error_ms: f64,
 }
 
+impl ClockOffset {
+    /// What follows from an answer in which a server told its time: whenever it did so between
+    /// the question and the answer, the offset is right to within the error.
+    pub fn new(
+        server: &str,
+        (asked, answered): (UnixMicros, UnixMicros),
+        told: UnixMicros,
+    ) -> Self {
+        let middle = asked + (answered - asked) / 2;
+        Self {
+            server: server.to_owned(),
+            offset_ms: milliseconds(told - middle),
+            error_ms: milliseconds(answered - asked) / 2.0,
+        }
+    }
+}
+
 /// What one part of the pipeline used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceUse {
@@ -97,4 +128,30 @@ pub struct ResourceUse {
 pub struct Mark {
     pub at: MicroTime,
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_and_was_not_given_to_the_consumer_is_evicted_unread() {
+        let seen = |first, delivered| {
+            let consumer = ConsumerSeen { delivered, ..ConsumerSeen::default() };
+            StreamSeen { first, consumer: Some(consumer), ..StreamSeen::default() }
+        };
+        assert_eq!(seen(1, 0).evicted_unread(), 1..1, "a new stream");
+        assert_eq!(seen(101, 100).evicted_unread(), 101..101, "all was read, and went");
+        assert_eq!(seen(50, 100).evicted_unread(), 101..101);
+        assert_eq!(seen(151, 100).evicted_unread(), 101..151);
+        let without = StreamSeen { first: 9, ..StreamSeen::default() };
+        assert!(without.evicted_unread().is_empty());
+    }
+
+    #[test]
+    fn a_clock_is_compared_in_the_middle_of_the_question() {
+        let offset = ClockOffset::new("x", (1_000_000, 1_004_000), 1_012_000);
+        assert!((offset.offset_ms - 10.0).abs() < 1e-9, "{offset:?}");
+        assert!((offset.error_ms - 2.0).abs() < 1e-9, "{offset:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::latency::{Latencies, Percentiles, encoded, percentiles};
 use crate::plan::{Classes, Plan};
+use crate::samples::AcknowledgedSample;
 use crate::sender::Tally;
 use crate::webhook::Outcome;
 use events::event::MicroTime;
@@ -34,6 +35,9 @@ pub struct Second {
     pub due_to_acknowledged: Percentiles,
     pub sent_to_acknowledged: Percentiles,
     pub due_to_sent: Percentiles,
+    /// Those of the events that are watched which were acknowledged in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acknowledged_samples: Vec<AcknowledgedSample>,
 }
 
 /// A run as a whole.
@@ -118,6 +122,7 @@ impl Second {
             due_to_acknowledged: latencies.due_to_acknowledged,
             sent_to_acknowledged: latencies.sent_to_acknowledged,
             due_to_sent: latencies.due_to_sent,
+            acknowledged_samples: tally.acknowledged_samples.clone(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::json_lines;
 use crate::ledger::{Ledger, LedgerError, LedgerWriter};
+use crate::observation::{Mark, Observation};
 use crate::plan::{Plan, RUN_FORMAT, RunSpec};
 use crate::profile::ProfileError;
 
@@ -192,6 +194,58 @@ impl RunDir {
         self.path.join(name)
     }
 
+    /// Writes down what happened. Several processes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file system refuses.
+    pub fn append_mark(&self, mark: &Mark) -> Result<(), RunDirError> {
+        json_lines::append(&self.marks(), mark).map_err(|source| self.io(source))
+    }
+
+    /// Reads what was marked, in the order of time; nothing, if nobody marked anything.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file holds anything else, or cannot be read.
+    pub fn read_marks(&self) -> Result<Vec<Mark>, RunDirError> {
+        let mut marks: Vec<Mark> =
+            json_lines::read(&self.marks()).map_err(|source| self.io(source))?;
+        marks.sort_by_key(|mark| mark.at.0);
+        Ok(marks)
+    }
+
+    /// Writes down what was seen of the pipeline.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file system refuses.
+    pub fn append_observation(&self, observation: &Observation) -> Result<(), RunDirError> {
+        json_lines::append(&self.observations(), observation).map_err(|source| self.io(source))
+    }
+
+    /// Reads what was seen of the pipeline; nothing, if nobody watched.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file holds anything else, or cannot be read.
+    pub fn read_observations(&self) -> Result<Vec<Observation>, RunDirError> {
+        json_lines::read(&self.observations()).map_err(|source| self.io(source))
+    }
+
+    fn marks(&self) -> PathBuf {
+        self.path.join("marks.jsonl")
+    }
+
+    fn observations(&self) -> PathBuf {
+        self.path.join("observations.jsonl")
+    }
+
+    /// Path of the summary of a shard, which is written when its ledger is closed.
+    pub fn summary(&self, shard: u32) -> PathBuf {
+        self.path.join(format!("summary-{shard}.json"))
+    }
+
     /// Path of the per-second record of a shard.
     pub fn timeline(&self, shard: u32) -> PathBuf {
         self.path.join(format!("timeline-{shard}.jsonl"))
@@ -235,6 +289,8 @@ pub fn read_ledgers(dirs: &[&RunDir], plan: &Plan) -> Result<(Ledger, Vec<u32>),
 
 #[cfg(test)]
 mod tests {
+    use events::event::MicroTime;
+
     use super::*;
     use crate::plan::Span;
     use crate::plan::tests::live_plan;
@@ -271,6 +327,22 @@ mod tests {
         fs::write(dir.path().join("run.json"), "{}").unwrap();
         let error = RunDir::open(dir.path()).unwrap_err();
         assert!(matches!(error, RunDirError::NotARecord { .. }));
+    }
+
+    #[test]
+    fn marks_are_read_in_the_order_of_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path(), &live_plan("1/s", "1", "10s").spec).unwrap();
+        assert_eq!(run.read_marks().unwrap(), []);
+        assert_eq!(run.read_observations().unwrap(), []);
+        let mark = |at, text: &str| Mark { at: MicroTime(at), text: text.to_owned() };
+        for mark in [mark(2, "killed nats-1"), mark(1, "a \"line\"\nof two")] {
+            run.append_mark(&mark).unwrap();
+        }
+        let texts: Vec<_> = run.read_marks().unwrap().into_iter().map(|mark| mark.text).collect();
+        assert_eq!(texts, ["a \"line\"\nof two", "killed nats-1"]);
+        fs::write(run.marks(), "{\"other\": 1}\n").unwrap();
+        assert!(run.read_marks().is_err());
     }
 
     #[test]

@@ -1,10 +1,46 @@
 //! The numbers of a profile made larger or smaller for one run, and recorded with it.
 
+use clap::Args;
 use events::timeline::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{Profile, StageNumbers};
-use crate::quantity::RATE_MILLI_MAX;
+use crate::quantity::{RATE_MILLI_MAX, parse_duration, parse_tenants};
+
+/// Flags that make a profile's numbers larger or smaller.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Scale")]
+pub struct ScaleArgs {
+    /// Factor of all rates.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    pub rate_scale: f64,
+    /// Factor of all durations.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    pub time_scale: f64,
+    /// The most tenants, instead of the profile's.
+    #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
+    pub tenants: Option<u32>,
+    /// Duration of the whole run, instead of the profile's, like 90s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        conflicts_with = "time_scale"
+    )]
+    pub duration: Option<u64>,
+}
+
+impl ScaleArgs {
+    /// What the flags make of a profile.
+    pub fn scale(&self) -> Scale {
+        Scale {
+            rate: self.rate_scale,
+            time: self.time_scale,
+            tenants: self.tenants,
+            duration_us: self.duration,
+        }
+    }
+}
 
 /// What a run makes of its profile's numbers. The default leaves them as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,6 +66,12 @@ impl Scale {
     /// Whether everything stays as the profile has it.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether a valid profile takes more than ten years then.
+    pub fn is_too_long(&self, profile: &Profile) -> bool {
+        let stages = self.stages(profile).into_iter();
+        stages.map(|stage| u128::from(stage.duration_us)).sum::<u128>() > TEN_YEARS_US
     }
 
     /// Returns the stages of a valid profile as they are run.
@@ -62,6 +104,8 @@ impl Scale {
     }
 }
 
+const TEN_YEARS_US: u128 = 10 * 366 * 86_400_000_000;
+
 #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
@@ -75,6 +119,18 @@ fn ratio(part: u64, whole: u64) -> f64 {
 )]
 fn scaled(number: u64, factor: f64) -> u64 {
     (number as f64 * factor).round() as u64
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor| (0.001..=1_000.0).contains(factor));
+    factor.ok_or_else(|| "write a number from 0.001 to 1000".to_owned())
+}
+
+fn parse_tenants_above_zero(text: &str) -> Result<u32, String> {
+    match parse_tenants(text)? {
+        0 => Err("a run needs at least one tenant".to_owned()),
+        tenants => Ok(tenants),
+    }
 }
 
 #[cfg(test)]

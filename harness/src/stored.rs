@@ -39,7 +39,7 @@ impl Rows {
         match self {
             Self::All => server.source(),
             Self::Received(received) => {
-                format!("{} {}", server.source(), condition_sql(received))
+                format!("{} WHERE {}", server.source(), received_sql(received))
             }
             Self::Partitions(partitions) => server.source_of_partitions(partitions),
         }
@@ -91,11 +91,12 @@ pub async fn read_stored(
     Ok(by_tenant)
 }
 
-fn condition_sql(received: &Range<UnixMicros>) -> String {
+/// Returns the condition that a request was received then, by the server's own index.
+pub fn received_sql(received: &Range<UnixMicros>) -> String {
     let moment = |at: UnixMicros| format!("fromUnixTimestamp64Milli({}, 'UTC')", at / 1_000);
     // Stored times are whole milliseconds, rounded down.
     let (from, until) = (moment(received.start), moment(received.end + 999));
-    format!("WHERE timestamp >= {from} AND timestamp < {until}")
+    format!("timestamp >= {from} AND timestamp < {until}")
 }
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<TenantIndex, Arrivals>, BitmapError> {

@@ -235,6 +235,12 @@ impl TableColumns {
             .collect()
     }
 
+    /// The columns of an event that the table lacks.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let columns = COLUMNS.iter().zip(&self.found);
+        columns.filter(|(_, found)| found.is_none()).map(|(column, _)| column.name).collect()
+    }
+
     /// What a query selects from: the table, or a query that gives its columns their standard
     /// names and computes those that it lacks. `condition`, if not empty, is one over the table's
     /// own columns.

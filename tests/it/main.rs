@@ -10,6 +10,7 @@ mod harmless;
 mod history;
 mod identity;
 mod metrics;
+mod observe;
 mod proxied;
 mod proxy;
 mod queries;

@@ -56,7 +56,7 @@ fn take_all(mut stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Asks a server on this machine, and returns head and body; `None` if it does not answer.
-fn get(address: &str, path: &str) -> Option<(String, String)> {
+pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").ok()?;
     let mut answer = String::new();

@@ -14,13 +14,16 @@ use harness::shutdown::Shutdown;
 
 use crate::changes::Changes;
 use crate::error::VerifyError;
+use crate::mark::{MarkArgs, mark};
 use crate::patience::Patience;
+use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::Recorded;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
 use crate::verdict::{CountedRows, Verdict};
+use crate::watch::{WatchArgs, watch};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
@@ -33,7 +36,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compares what runs sent with what stream and table hold, and writes report.json to each.
-    Reconcile(Reconcile),
+    Reconcile(Box<Reconcile>),
+    /// Watches the pipeline while a run goes on, and writes observations.jsonl.
+    Watch(Box<WatchArgs>),
+    /// Writes down what happens while a run goes on, in marks.jsonl.
+    Mark(MarkArgs),
+    /// Says what stands against a run, before it is one.
+    Preflight(Box<PreflightArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -78,11 +87,23 @@ struct Reconcile {
 /// Reads the command line and does what it says.
 #[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
-    let Command::Reconcile(args) = Cli::parse().command;
-    run(&args).unwrap_or_else(|error| {
+    let result = match Cli::parse().command {
+        Command::Reconcile(args) => run(&args),
+        Command::Watch(args) => on_runtime(async { Box::pin(watch(&args, Clock::system())).await }),
+        Command::Preflight(args) => {
+            on_runtime(async { Box::pin(preflight(&args, Clock::system())).await })
+        }
+        Command::Mark(args) => on_runtime(async { mark(&args, &Clock::system()) }),
+    };
+    result.unwrap_or_else(|error| {
         eprintln!("auditstorm-verifier: {}", harness::exit::chain(&error));
         error.exit()
     })
+}
+
+fn on_runtime(work: impl Future<Output = Result<Exit, VerifyError>>) -> Result<Exit, VerifyError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
+    runtime.block_on(work)
 }
 
 fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
@@ -168,11 +189,11 @@ async fn connect_stream(
     args: &Reconcile,
     runs: &[Recorded],
 ) -> Result<Option<AuditStream>, VerifyError> {
-    let Some(run) = runs.iter().find(|run| run.plan.path() != DeliveryPath::Bulk) else {
+    if runs.iter().all(|run| run.plan.path() == DeliveryPath::Bulk) {
         return Ok(None);
-    };
+    }
     let Some(url) = &args.nats.url else {
-        return Err(VerifyError::NoNatsUrl { dir: run.dirs[0].path().display().to_string() });
+        return Err(VerifyError::NoNatsUrl);
     };
     Ok(Some(AuditStream::connect(url, &args.nats).await?))
 }

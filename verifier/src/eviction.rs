@@ -7,6 +7,7 @@
 //! the missing ones are those.
 
 use harness::jetstream::StreamState;
+use harness::observation::Observation;
 
 /// How far stream and consumer were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,14 @@ impl Counters {
         let consumer = state.consumer?;
         let (delivered, deliveries) = (consumer.delivered, consumer.deliveries);
         Some(Self { last: state.last, delivered, deliveries })
+    }
+
+    /// Takes them from what was seen during a run.
+    pub fn seen(observation: &Observation) -> Option<Self> {
+        let stream = observation.stream?;
+        let consumer = stream.consumer?;
+        let (delivered, deliveries) = (consumer.delivered, consumer.deliveries);
+        Some(Self { last: stream.last, delivered, deliveries })
     }
 }
 

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::compare::StreamMemory;
 use crate::error::VerifyError;
+use crate::eviction::Counters;
 use crate::patience::Patience;
 
 /// What the stream holds of a run.
@@ -31,6 +32,8 @@ pub struct StreamArrivals {
     /// Events whose messages the consumer has not been given, or not acknowledged.
     pub unread: TenantRanges,
     pub memory: StreamMemory,
+    /// How far stream and consumer were; `None` without a consumer.
+    pub counters: Option<Counters>,
     /// Messages without an ID of their own, whose bodies had to be read.
     pub without_id: u64,
 }
@@ -65,8 +68,9 @@ pub async fn read_stream(
         }
     }
     let unread = std::mem::take(&mut collected.unread);
-    let by_tenant = collected.finish();
-    Ok(StreamArrivals { by_tenant, unread, memory, without_id: without_id.len() as u64 })
+    let counters = Counters::of(&state);
+    let (by_tenant, without_id) = (collected.finish(), without_id.len() as u64);
+    Ok(StreamArrivals { by_tenant, unread, memory, counters, without_id })
 }
 
 /// Finds the messages of some events, up to `limit` of them, and reads their bodies.

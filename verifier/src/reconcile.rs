@@ -7,15 +7,19 @@ use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
+use harness::observation::Observation;
+use harness::plan::DeliveryPath;
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::stored::{Arrivals, Rows};
 
+use crate::cause::Cause;
 use crate::changes::Changes;
 use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{DIFFERENCES_MAX, Differences, read_differences};
 use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
+use crate::eviction::{Counted, Counters, is_proven};
 use crate::jetstream::{StreamArrivals, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
@@ -86,6 +90,9 @@ pub async fn reconcile(
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
+    if let Some(stream) = &stream {
+        attribute_evicted(run, stream, &mut fates);
+    }
     let engine = patience.ask(async || Engine::read(stores.table).await).await?;
     let tracks = Tracks {
         script,
@@ -211,6 +218,28 @@ fn all_fates(
             }
         })
         .collect()
+}
+
+/// Says of events whose hop is not known that they were evicted unread, if counting proves it.
+fn attribute_evicted(run: &Recorded, stream: &StreamArrivals, fates: &mut [Fates]) {
+    let count = |of: fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
+    let counted = Counted {
+        taken: count(|fates| fates.acknowledged.count() + fates.recovered.count()),
+        missing: count(|fates| fates.lost.get(&Cause::Somewhere).map_or(0, RangeSet::count)),
+    };
+    let is_asked = stream.memory == StreamMemory::Evicted
+        && run.plan.path() == DeliveryPath::Pipeline
+        && counted.missing > 0;
+    let Some(after) = stream.counters.filter(|_| is_asked) else { return };
+    let is_before = |seen: &&Observation| seen.at.0 <= run.plan.start;
+    let before = run.observations.iter().rfind(is_before).and_then(Counters::seen);
+    if is_proven(before.unwrap_or_default(), after, counted) {
+        for fates in fates {
+            if let Some(seqs) = fates.lost.remove(&Cause::Somewhere) {
+                fates.lost.insert(Cause::Evicted, seqs);
+            }
+        }
+    }
 }
 
 /// Counts what became of the events, and the rows that are of no tenant of the run.

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::ledger::Ledger;
-use harness::observation::Mark;
+use harness::observation::{Mark, Observation};
 use harness::plan::{DeliveryPath, Plan, RunSpec, Span, Targets};
 use harness::record::Summary;
-use harness::run_dir::{RunDir, RunDirError, read_ledgers};
+use harness::run_dir::{RunDir, read_ledgers};
 
 use crate::error::VerifyError;
 
@@ -24,6 +24,8 @@ pub struct Recorded {
     pub saturated: Option<bool>,
     /// What was marked while the run went on, the earliest first.
     pub marks: Vec<Mark>,
+    /// What was seen of the pipeline meanwhile, the earliest first.
+    pub observations: Vec<Observation>,
 }
 
 impl Recorded {
@@ -64,12 +66,14 @@ impl Recorded {
             // It has no schedule to keep.
             Span::History { .. } => Some(false),
         };
-        let mut marks = Vec::new();
+        let (mut marks, mut observations) = (Vec::new(), Vec::new());
         for dir in &dirs {
-            marks.extend(read_marks(dir)?);
+            marks.extend(dir.read_marks()?);
+            observations.extend(dir.read_observations()?);
         }
-        marks.sort_by_key(|mark| mark.at.0);
-        Ok(Self { dirs, plan, ledger, shards_missing, saturated, marks })
+        marks.sort_by_key(|mark: &Mark| mark.at.0);
+        observations.sort_by_key(|seen: &Observation| seen.at.0);
+        Ok(Self { dirs, plan, ledger, shards_missing, saturated, marks, observations })
     }
 
     /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
@@ -100,16 +104,4 @@ fn saturated(dirs: &[RunDir], shards: u32) -> Option<bool> {
         return Some(true);
     }
     known.into_iter().collect::<Option<Vec<_>>>().map(|_| false)
-}
-
-/// Reads what was marked. A line that a crash cut is no mark.
-fn read_marks(dir: &RunDir) -> Result<Vec<Mark>, VerifyError> {
-    let path = dir.file("marks.jsonl");
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => {
-            Err(VerifyError::RunDir(RunDirError::Io { path: dir.path().to_owned(), source }))
-        }
-    }
 }

@@ -171,7 +171,7 @@ mod tests {
         let consumer = ConsumerState {
             ack_floor: acknowledged,
             pending: last - acknowledged,
-            unacknowledged: 0,
+            ..ConsumerState::default()
         };
         StreamState {
             messages: last,
@@ -229,7 +229,7 @@ mod tests {
         let mut gauge = Gauge::new(100, 1_000, 0);
         let evicted = StreamState { first: 91, messages: 10, ..state(100, 20) };
         check_look(&mut gauge, &evicted, 0, (0, 10));
-        let consumer = Some(ConsumerState { ack_floor: 20, pending: 0, unacknowledged: 0 });
+        let consumer = Some(ConsumerState { ack_floor: 20, ..ConsumerState::default() });
         check_look(&mut gauge, &StreamState { consumer, ..evicted }, 0, (0, 0));
     }
 }

@@ -204,7 +204,8 @@ mod tests {
             }
             let is_read = self.looks.as_ref().is_some_and(|left| count_down(left).is_err());
             let ack_floor = if is_read { 100 } else { 30 };
-            let consumer = ConsumerState { ack_floor, pending: 100 - ack_floor, unacknowledged: 0 };
+            let consumer =
+                ConsumerState { ack_floor, pending: 100 - ack_floor, ..ConsumerState::default() };
             Ok(StreamState {
                 messages: 100,
                 bytes: 100_000,

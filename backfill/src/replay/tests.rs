@@ -226,7 +226,8 @@ impl StreamWatch for Pipeline {
         self.lag_seen_max.fetch_max(last - before, Ordering::SeqCst);
         let read = last.min(before.saturating_add(self.reads_at_once));
         self.read.store(read, Ordering::SeqCst);
-        let consumer = ConsumerState { ack_floor: read, pending: last - read, unacknowledged: 0 };
+        let consumer =
+            ConsumerState { ack_floor: read, pending: last - read, ..ConsumerState::default() };
         Ok(StreamState {
             messages: last,
             bytes: last * 2_000,

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::MutexGuard;
 
 use bytes::Bytes;
+use events::event::MicroTime;
 use events::identity::Seq;
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
@@ -25,6 +26,7 @@ use crate::latency::record;
 use crate::ledger::Settlement;
 use crate::plan::Plan;
 use crate::ranges::TenantRanges;
+use crate::samples::{AcknowledgedSample, Unacknowledged};
 use crate::shutdown::{Shutdown, Stop};
 use crate::webhook::Connection;
 
@@ -58,7 +60,12 @@ pub(crate) async fn run_lane(
     mut shutdown: Shutdown,
 ) -> io::Result<LaneEnd> {
     let mut lane = Lane::new(sender, tally);
-    lane.settled = matches!(feed, Feed::Listed(_)).then(Settled::default);
+    if matches!(feed, Feed::Listed(_)) {
+        lane.settled = Some(Settled::default());
+    } else {
+        let tenants = feed.rest().into_iter().map(|(tenant, _)| tenant);
+        lane.samples = Some(Unacknowledged::new(&sender.plan, tenants));
+    }
     // They take turns, so that every address of the webhook has its share.
     let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
     let mut in_flight = FuturesUnordered::new();
@@ -167,6 +174,8 @@ struct Lane<'s> {
     parked: Parked,
     /// How events have ended, if whoever listed them wants to know.
     settled: Option<Settled>,
+    /// The samples among its events; `None` where events are listed.
+    samples: Option<Unacknowledged>,
 }
 
 impl<'s> Lane<'s> {
@@ -176,7 +185,7 @@ impl<'s> Lane<'s> {
             send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
         let spoiler = Spoiler::new(faults, spec.seed);
         let bodies = Bodies::new(batch_events, spoiler, sender.webhook.encoder());
-        Self { sender, tally, bodies, parked: Parked::default(), settled: None }
+        Self { sender, tally, bodies, parked: Parked::default(), settled: None, samples: None }
     }
 
     /// Begins the next request: of a batch whose time to be sent again has come, or of a new one.
@@ -287,7 +296,10 @@ impl<'s> Lane<'s> {
         };
         self.settle_in_ledger(batch, spoils, fate);
         self.keep(batch, fate);
+        let samples =
+            if is_acknowledged { self.samples_of(batch, spoils, fate) } else { Vec::new() };
         let mut tally = lock(&self.tally);
+        tally.acknowledged_samples.extend(samples);
         tally.requests += fate.requests - 1;
         tally.end(batch.tenant, batch.seqs.count(), spoiled, fate);
         let latencies = &mut tally.latencies[self.sender.plan.classes.of(batch.tenant)];
@@ -301,6 +313,26 @@ impl<'s> Lane<'s> {
             let took = u64::try_from(fate.ended - fate.last_begun).unwrap_or(0);
             latencies.sent_to_acknowledged.saturating_record_n(took, origins.len() as u64);
         }
+    }
+
+    /// Returns those of an acknowledged batch that are samples, and can be expected in the table.
+    fn samples_of(
+        &mut self,
+        batch: &Batch,
+        spoils: &Spoils,
+        fate: &Fate,
+    ) -> Vec<AcknowledgedSample> {
+        let Some(samples) = &mut self.samples else { return Vec::new() };
+        let (plan, tenant) = (&self.sender.plan, batch.tenant);
+        let ranges = batch.seqs.ranges();
+        let taken = ranges.flat_map(|range| samples.take(plan, tenant, range, fate.ended));
+        let is_sound = |seq: &Seq| {
+            spoils.of_batch != Some(BatchFault::Malformed)
+                && spoils.events.binary_search(&seq.0).is_err()
+        };
+        let at = MicroTime(fate.ended);
+        let sample = |seq: Seq| AcknowledgedSample { tenant: tenant.0, seq: seq.0, at };
+        taken.filter(is_sound).map(sample).collect()
     }
 
     fn keep(&mut self, batch: &Batch, fate: &Fate) {

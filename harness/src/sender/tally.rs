@@ -7,6 +7,7 @@ use events::identity::TenantIndex;
 use super::delivery::Fate;
 use crate::latency::Latencies;
 use crate::ledger::Settlement;
+use crate::samples::AcknowledgedSample;
 use crate::webhook::Outcome;
 
 /// Counts over a stretch of time.
@@ -34,6 +35,8 @@ pub struct Tally {
     pub dropped: u64,
     /// Batches that a bad client sent again after they were acknowledged.
     pub resent: u64,
+    /// Samples that were acknowledged. Sums have none: they would grow with the run.
+    pub acknowledged_samples: Vec<AcknowledgedSample>,
 }
 
 /// Events by how far they came.
@@ -142,6 +145,7 @@ impl Tally {
             in_flight: 0,
             dropped: 0,
             resent: 0,
+            acknowledged_samples: Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What a server says of itself and the table before it is loaded.
+//! What a server says of itself and the table before anything is sent to it.
 
 use clickhouse::Row;
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use serde::{Deserialize, Serialize};
+
+use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
 /// What a server says of itself and the table.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ pub async fn survey(server: &ClickHouse) -> Result<Survey, ClickHouseError> {
 }
 
 /// Returns a number that a table's definition sets, as in `SETTINGS name = 1, other = 2`.
-fn setting(engine_full: &str, name: &str) -> Option<u64> {
+pub fn setting(engine_full: &str, name: &str) -> Option<u64> {
     let (_, settings) = engine_full.split_once("SETTINGS ")?;
     let pairs = settings.split(',').filter_map(|pair| pair.split_once('='));
     let (_, value) =

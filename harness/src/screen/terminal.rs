@@ -15,7 +15,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 /// Says whether standard error is a terminal that is ours: one that can be drawn on, and whose
 /// foreground we are. A program in the background would be stopped for touching it.
-pub(crate) fn is_ours() -> bool {
+pub fn is_ours() -> bool {
     let is_plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let foreground = rustix::termios::tcgetpgrp(stderr());
     !is_plain && foreground.is_ok_and(|group| group == rustix::process::getpgrp())
@@ -26,7 +26,7 @@ pub(crate) fn is_ours() -> bool {
 /// # Errors
 ///
 /// Returns the operating system's error if standard error is no terminal.
-pub(crate) fn take() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
+pub(super) fn take() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
     let before = tcgetattr(stderr())?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
@@ -37,12 +37,12 @@ pub(crate) fn take() -> io::Result<Terminal<CrosstermBackend<Stderr>>> {
 }
 
 /// Says whether the terminal was taken and not yet given back.
-pub(crate) fn is_taken() -> bool {
+pub(super) fn is_taken() -> bool {
     lock().is_some()
 }
 
 /// Gives the terminal back as it was. Once is enough, and more does no harm.
-pub(crate) fn give_back() {
+pub(super) fn give_back() {
     let Some(before) = lock().take() else { return };
     // If the terminal is gone, there is nobody to give it back to.
     execute!(stderr(), Show, LeaveAlternateScreen).ok();
@@ -51,7 +51,7 @@ pub(crate) fn give_back() {
 }
 
 /// From now on, a panic gives the terminal back before it tells what went wrong.
-pub(crate) fn give_back_on_panic() {
+pub(super) fn give_back_on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         give_back();

@@ -1,8 +1,11 @@
-//! The live screen: a thread that draws the newest view.
+//! A live screen: a thread that draws the newest view.
 //!
 //! It has a thread of its own, so that a terminal that does not take what is written to it (a
 //! slow line, Ctrl-S) costs pictures and never holds up the run. If drawing fails, or the terminal
 //! goes away, the run goes on without a screen.
+
+pub mod picture;
+mod terminal;
 
 use std::io::{self, Stderr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,21 +16,22 @@ use ratatui::backend::CrosstermBackend;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::draw::draw;
-use crate::terminal::{give_back, give_back_on_panic, is_ours, is_taken, take};
-use crate::view::View;
+use ratatui::Frame;
+use terminal::{give_back, give_back_on_panic, is_taken, take};
 
-/// The screen, shown until it is dropped.
+pub use terminal::is_ours;
+
+/// A screen that shows views, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Screen {
-    orders: SyncSender<Order>,
+pub struct Screen<View> {
+    orders: SyncSender<Order<View>>,
     drawing: Option<JoinHandle<()>>,
     signals: tokio::task::JoinHandle<()>,
 }
 
 /// What the drawing thread is to do.
 #[derive(Debug)]
-enum Order {
+enum Order<View> {
     Draw(Box<View>),
     /// The terminal has another size.
     Redraw,
@@ -38,30 +42,33 @@ enum Order {
     End,
 }
 
-impl Screen {
+/// Fills a frame with a view.
+pub type Draw<View> = fn(&mut Frame<'_>, &View);
+
+impl<View: Send + 'static> Screen<View> {
     /// Takes the terminal over. Needs a tokio runtime for the signals that belong to a terminal.
     ///
     /// # Errors
     ///
     /// Returns the operating system's error if the terminal cannot be had.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start(draw: Draw<View>) -> io::Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS_MAX);
         let signals = tokio::spawn(attend_signals(Signals::new()?, orders.clone()));
         give_back_on_panic();
         let terminal = take().inspect_err(|_| give_back())?;
         let drawing = std::thread::Builder::new().name("screen".to_owned());
         let drawing =
-            drawing.spawn(move || obey(&receiver, terminal)).inspect_err(|_| give_back())?;
+            drawing.spawn(move || obey(&receiver, terminal, draw)).inspect_err(|_| give_back())?;
         Ok(Self { orders, drawing: Some(drawing), signals })
     }
 
     /// Shows a view, unless the terminal is still busy with earlier ones.
-    pub(crate) fn show(&self, view: View) {
+    pub fn show(&self, view: View) {
         self.orders.try_send(Order::Draw(Box::new(view))).ok();
     }
 }
 
-impl Drop for Screen {
+impl<View> Drop for Screen<View> {
     fn drop(&mut self) {
         self.signals.abort();
         // Both fail only if drawing has panicked: then the terminal was given back by that.
@@ -72,7 +79,11 @@ impl Drop for Screen {
 }
 
 /// Draws what is ordered until told to end. What cannot be drawn is not shown.
-fn obey(orders: &Receiver<Order>, terminal: Terminal<CrosstermBackend<Stderr>>) {
+fn obey<View>(
+    orders: &Receiver<Order<View>>,
+    terminal: Terminal<CrosstermBackend<Stderr>>,
+    draw: Draw<View>,
+) {
     let mut terminal = Some(terminal);
     let mut shown: Option<Box<View>> = None;
     while let Ok(order) = orders.recv() {
@@ -116,7 +127,7 @@ impl Signals {
 }
 
 /// Passes signals on for good. A line that hangs up, or Ctrl-\, asks to stop in order.
-async fn attend_signals(mut signals: Signals, orders: SyncSender<Order>) {
+async fn attend_signals<View>(mut signals: Signals, orders: SyncSender<Order<View>>) {
     loop {
         let order = tokio::select! {
             _ = signals.suspend.recv() => Order::Suspend,

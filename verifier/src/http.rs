@@ -1,0 +1,180 @@
+//! Small questions over plain HTTP: what a page says, and what its server's clock does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use events::timeline::UnixMicros;
+use harness::clock::Clock;
+use harness::observation::ClockOffset;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{DATE, HOST, HeaderMap};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("{url:?} is no address to read from: write it like http://127.0.0.1:9598/metrics")]
+    Address { url: String },
+    #[error("{url} does not answer")]
+    Unreachable { url: String, source: BoxError },
+    #[error("{url} does not answer within {} s", limit.as_secs())]
+    Silent { url: String, limit: Duration },
+    #[error("{url} answered {status}")]
+    Refused { url: String, status: StatusCode },
+    #[error("{url} answered what cannot be read: {fact}")]
+    Answer { url: String, fact: String },
+}
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks for a page, and returns whatever the server answered.
+///
+/// # Errors
+///
+/// Returns [`HttpError`] if the address is none, or the server does not answer in time.
+pub(crate) async fn ask(method: Method, url: &str, limit: Duration) -> Result<Answer, HttpError> {
+    let no_address = || HttpError::Address { url: url.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| no_address())?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return Err(no_address());
+    };
+    let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::builder().method(method).uri(path).header(HOST, &authority);
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| no_address())?;
+    match tokio::time::timeout(limit, exchange(&authority, request)).await {
+        Ok(answer) => {
+            answer.map_err(|source| HttpError::Unreachable { url: url.to_owned(), source })
+        }
+        Err(_) => Err(HttpError::Silent { url: url.to_owned(), limit }),
+    }
+}
+
+async fn exchange(authority: &str, request: Request<Empty<Bytes>>) -> Result<Answer, BoxError> {
+    let stream = TcpStream::connect(authority).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    };
+    // The connection is driven only as long as an answer is awaited.
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        ended = connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Reads a page as text.
+///
+/// # Errors
+///
+/// Returns [`HttpError`] if there is no answer, or no good one.
+pub(crate) async fn get_text(url: &str, limit: Duration) -> Result<String, HttpError> {
+    let answer = ask(Method::GET, url, limit).await?;
+    if !answer.status.is_success() {
+        return Err(HttpError::Refused { url: url.to_owned(), status: answer.status });
+    }
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// Compares a server's clock by the header `Date`, which is in whole seconds, rounded down.
+/// `None` if it does not tell.
+///
+/// # Errors
+///
+/// Returns [`HttpError`] if there is no answer. Any status will do.
+pub(crate) async fn read_date(
+    server: &str,
+    url: &str,
+    clock: &Clock,
+    limit: Duration,
+) -> Result<Option<ClockOffset>, HttpError> {
+    let asked = clock.now();
+    let answer = ask(Method::HEAD, url, limit).await?;
+    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| date_offset(server, (asked, clock.now()), date)))
+}
+
+fn date_offset(server: &str, times: (UnixMicros, UnixMicros), date: &str) -> Option<ClockOffset> {
+    let told = DateTime::parse_from_rfc2822(date).ok()?.timestamp_micros();
+    let offset = ClockOffset::new(server, times, told + HALF_SECOND_US);
+    Some(ClockOffset { error_ms: offset.error_ms + 500.0, ..offset })
+}
+
+const HALF_SECOND_US: i64 = 500_000;
+
+/// The metrics of a large Vector are less.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn server(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x?y=1", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /x?y=1 HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_page_is_read_however_its_end_is_told() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+            "HTTP/1.0 200 OK\r\n\r\nhi",
+        ] {
+            assert_eq!(get_text(&server(answer).await, LIMIT).await.unwrap(), "hi");
+        }
+        let busy = server("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
+        let error = get_text(&busy, LIMIT).await.unwrap_err();
+        assert!(matches!(error, HttpError::Refused { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_refused_and_silence_has_a_limit() {
+        for wrong in ["127.0.0.1:80", "https://host/", "http://", "x y"] {
+            let error = get_text(wrong, LIMIT).await.unwrap_err();
+            assert!(matches!(error, HttpError::Address { .. }), "{wrong}: {error}");
+        }
+        let error = get_text(&server("").await, LIMIT).await.unwrap_err();
+        assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_date_is_right_to_within_half_a_second() {
+        let at = 1_790_000_000_000_000;
+        let offset = date_offset("w", (at, at + 2_000), "Mon, 21 Sep 2026 14:13:22 GMT").unwrap();
+        assert!((offset.offset_ms - 2_499.0).abs() < 1.0, "{offset:?}");
+        assert!((offset.error_ms - 501.0).abs() < 1e-6, "{offset:?}");
+        assert_eq!(date_offset("w", (at, at), "yesterday"), None);
+    }
+}

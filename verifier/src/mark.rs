@@ -1,0 +1,33 @@
+//! Marks what happens while a run goes on, so that the report can tell what followed from it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use events::event::MicroTime;
+use harness::clock::Clock;
+use harness::exit::Exit;
+use harness::observation::Mark;
+use harness::run_dir::RunDir;
+
+use crate::error::VerifyError;
+
+/// Flags of `mark`.
+#[derive(Debug, Args)]
+pub(crate) struct MarkArgs {
+    /// Directory of the run.
+    dir: PathBuf,
+    /// What happened, like `killed nats-1`.
+    text: String,
+}
+
+/// Writes a mark of this moment into a run directory.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if there is no run, or its directory cannot be written.
+pub(crate) fn mark(args: &MarkArgs, clock: &Clock) -> Result<Exit, VerifyError> {
+    let at = MicroTime(clock.now());
+    let (dir, _) = RunDir::open(&args.dir)?;
+    dir.append_mark(&Mark { at, text: args.text.clone() })?;
+    Ok(Exit::Done)
+}

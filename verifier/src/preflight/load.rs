@@ -1,0 +1,159 @@
+//! What a profile will do to the pipeline: rates and sizes. Pure.
+
+use std::time::Duration;
+
+use events::identity::Seq;
+use events::render::{Form, render};
+use events::timeline::UnixMicros;
+use harness::clock::{micros, seconds};
+use harness::plan::{Backend, Plan, SendPlan};
+use serde::Serialize;
+
+/// What a profile will do to the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Load {
+    pub(crate) events: u64,
+    pub(crate) duration_s: f64,
+    /// Events of the busiest second, of those that were looked at.
+    pub(crate) peak_events_per_s: u64,
+    /// What an event takes as JSON, on average and at most, in a sample.
+    pub(crate) event_bytes: u64,
+    pub(crate) event_bytes_max: u64,
+    /// A batch that gets no answer may be sent again until so long after it was sent first.
+    pub(crate) resend_s: f64,
+}
+
+impl Load {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let (event_bytes, event_bytes_max) = sizes(plan);
+        Self {
+            events: plan.script.planned(),
+            duration_s: seconds(plan.end - plan.start),
+            peak_events_per_s: peak(plan),
+            event_bytes,
+            event_bytes_max,
+            resend_s: resend(&plan.send).as_secs_f64(),
+        }
+    }
+
+    /// What an event takes in the stream.
+    pub(crate) fn message_bytes(&self) -> u64 {
+        self.event_bytes + MESSAGE_OVERHEAD_BYTES
+    }
+
+    /// What the events of some seconds at the peak take in the stream.
+    pub(crate) fn bytes_of_peak(&self, seconds: u64) -> u64 {
+        self.peak_events_per_s.saturating_mul(self.message_bytes()).saturating_mul(seconds)
+    }
+
+    /// How many seconds at the peak some bytes of the stream hold.
+    #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
+    pub(crate) fn seconds_held(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.bytes_of_peak(1).max(1) as f64
+    }
+}
+
+/// Looks at whole seconds, evenly spread over the run: bursts between them may be higher.
+fn peak(plan: &Plan) -> u64 {
+    let tenants = plan.script.world().tenants().len().max(1);
+    let looks = i64::try_from((COUNTS_MAX / tenants).clamp(20, 600)).unwrap_or(20);
+    let second = micros(Duration::from_secs(1));
+    let last = (plan.end - second).max(plan.start);
+    let due = |at: UnixMicros| -> u64 {
+        plan.script.tenants().map(|tenant| plan.script.timeline(tenant).count_before(at)).sum()
+    };
+    let look = |index: i64| {
+        let at = plan.start + (last - plan.start) / looks * index;
+        due(at + second) - due(at)
+    };
+    (0..=looks).map(look).max().unwrap_or(0)
+}
+
+/// Renders a sample of events, of all tenants and times.
+fn sizes(plan: &Plan) -> (u64, u64) {
+    let script = &plan.script;
+    let tenants = script.world().tenants().len().max(1);
+    let step = tenants.div_ceil(TENANTS_SAMPLED);
+    let (mut all, mut count, mut most) = (0, 0, 0);
+    let mut body = Vec::new();
+    for tenant in script.tenants().step_by(step) {
+        let planned = script.timeline(tenant).count();
+        let sampled = planned.min(EVENTS_SAMPLED);
+        for sample in 0..sampled {
+            let facts = script.facts(tenant, Seq(planned / sampled * sample));
+            body.clear();
+            render(&facts.expect("it is planned"), Form::Alone, &mut body);
+            let bytes = body.len() as u64;
+            (all, count, most) = (all + bytes, count + 1, most.max(bytes));
+        }
+    }
+    (all / count.max(1), most)
+}
+
+/// How long an API server goes on with one batch.
+fn resend(send: &SendPlan) -> Duration {
+    let Some(Backend { attempts, initial_backoff_us, .. }) = send.backend else {
+        return Duration::ZERO;
+    };
+    let initial = Duration::from_micros(initial_backoff_us.unsigned_abs());
+    // Each wait is half as long again, and up to a fifth longer by chance.
+    let waits = (1..attempts).scan(initial * 6 / 5, |wait, _| {
+        let now = *wait;
+        *wait = now * 3 / 2;
+        Some(now)
+    });
+    waits.sum::<Duration>() + send.timeout * attempts
+}
+
+/// What JetStream keeps beside a message: its subject, its ID in a header, and 30 bytes of its own.
+const MESSAGE_OVERHEAD_BYTES: u64 = 140;
+const COUNTS_MAX: usize = 500_000;
+const TENANTS_SAMPLED: usize = 64;
+const EVENTS_SAMPLED: u64 = 64;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use harness::plan::{RunOptions, RunSpec, Span, Targets};
+    use harness::profile::Profile;
+    use harness::scale::Scale;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn load(rest: &str) -> Load {
+        let text = format!("name: x\n{rest}\n");
+        let profile = Profile::parse(&text, "x").unwrap();
+        let options = RunOptions {
+            run_id: Uuid::nil(),
+            seed: None,
+            start: 1_790_000_000_000_000,
+            span: Span::Live,
+            targets: Targets::default(),
+            shards: 1,
+            scale: Scale::default(),
+        };
+        Load::of(&Plan::new(RunSpec::new(&text, &profile, options), &profile))
+    }
+
+    #[test]
+    fn the_peak_is_that_of_the_busiest_stage() {
+        let steady = load("arrival: even\nstages: [{duration: 1m, rate: 20/s, tenants: 10}]");
+        assert_eq!((steady.events, steady.peak_events_per_s), (12_000, 200));
+        assert!((400..4_000).contains(&steady.event_bytes), "{steady:?}");
+        assert!(steady.event_bytes_max >= steady.event_bytes);
+        let spike = load(
+            "arrival: even\nstages:\n  - {duration: 5m, rate: 10/s, tenants: 5}\n  \
+             - {duration: 10s, rate: 100/s, tenants: 5}\n  \
+             - {duration: 5m, rate: 10/s -> 40/s, tenants: 5}",
+        );
+        assert_eq!(spike.peak_events_per_s, 500);
+    }
+
+    #[test]
+    fn only_an_api_server_sends_again_and_for_minutes() {
+        let stages = "stages: [{duration: 1m, rate: 20/s, tenants: 10}]";
+        assert!(load(stages).resend_s.abs() < f64::EPSILON);
+        let apiserver = load(&format!("{stages}\nsend: {{sender: apiserver}}"));
+        assert!((200.0..400.0).contains(&apiserver.resend_s), "{apiserver:?}");
+    }
+}

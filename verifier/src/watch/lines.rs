@@ -1,0 +1,125 @@
+//! The story of a watch where there is no terminal: a line every ten seconds, and at once when a
+//! server falls silent or answers again, or messages are evicted unread; in logfmt. Pure.
+
+use std::fmt::Write as _;
+
+use super::view::View;
+
+/// Says when it is time for a line.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    told_at_us: Option<i64>,
+    has_evicted: bool,
+    silent: Vec<&'static str>,
+}
+
+impl Lines {
+    /// Returns a line, if it is time for one.
+    pub(crate) fn line(&mut self, view: &View) -> Option<String> {
+        let now = view.observation.at.0;
+        let has_evicted = view.evicted_unread > 0;
+        let silent: Vec<&'static str> = view.silent.iter().map(|(name, _)| *name).collect();
+        let is_time = self.told_at_us.is_none_or(|told| now - told >= LINE_EVERY_US);
+        if !is_time && has_evicted == self.has_evicted && silent == self.silent {
+            return None;
+        }
+        (self.told_at_us, self.has_evicted, self.silent) = (Some(now), has_evicted, silent);
+        Some(told(view))
+    }
+}
+
+fn told(view: &View) -> String {
+    let at = serde_json::to_string(&view.observation.at).expect("a calendar has this year");
+    let mut line = format!("at={} elapsed_s={}", at.trim_matches('"'), view.elapsed.as_secs());
+    let mut tell = |name: &str, value: u64| {
+        write!(line, " {name}={value}").expect("a string takes what is written to it");
+    };
+    if let Some(stream) = &view.observation.stream {
+        tell("stream_last", stream.last);
+        tell("stream_bytes", stream.bytes);
+        if let Some(consumer) = &stream.consumer {
+            tell("delivered", consumer.delivered);
+            tell("pending", consumer.pending);
+            tell("unacknowledged", consumer.unacknowledged);
+            tell("redelivered", consumer.redelivered);
+        }
+    }
+    tell("evicted_unread", view.evicted_unread);
+    if let Some(table) = &view.observation.table {
+        tell("rows", table.rows);
+        tell("rows_per_second", view.rates.rows);
+        tell("parts", table.parts);
+    }
+    let fresh = &view.observation.freshness;
+    tell("samples_waiting", fresh.waiting);
+    let recent = &view.due_to_visible;
+    write!(
+        line,
+        " oldest_ms={:.0} due_to_visible_p50_ms={:.0} due_to_visible_p95_ms={:.0}",
+        fresh.oldest_ms, recent.p50_ms, recent.p95_ms
+    )
+    .expect("a string takes what is written to it");
+    if !view.silent.is_empty() {
+        let silent: Vec<&str> = view.silent.iter().map(|(name, _)| *name).collect();
+        write!(line, " no_answer={}", silent.join(","))
+            .expect("a string takes what is written to it");
+    }
+    line
+}
+
+const LINE_EVERY_US: i64 = 10_000_000;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::watch::view::Phase;
+    use crate::watch::view::tests::{gatherer, observation};
+
+    #[test]
+    fn what_must_not_be_missed_is_told_at_once() {
+        let mut gatherer = gatherer();
+        let mut lines = Lines::default();
+        let mut told = |at, silent: &[&'static str], evicted| {
+            let mut view = gatherer.view(&observation(at), silent, Phase::Going);
+            view.evicted_unread = evicted;
+            lines.line(&view).is_some()
+        };
+        assert!(told(1, &[], 0));
+        assert!(!told(2, &[], 0));
+        assert!(told(3, &["nats"], 0));
+        assert!(!told(4, &["nats"], 0));
+        assert!(told(5, &[], 0));
+        assert!(told(6, &[], 7));
+        assert!(!told(7, &[], 9));
+    }
+
+    #[test]
+    fn every_ten_seconds_there_is_a_line() {
+        let mut gatherer = gatherer();
+        let mut lines = Lines::default();
+        let views = (1..=25).map(|at| gatherer.view(&observation(at), &["webhook"], Phase::Going));
+        let told: Vec<String> = views.filter_map(|view| lines.line(&view)).collect();
+        assert_eq!(told.len(), 3);
+        expect![[r#"
+            at=2026-09-21T14:13:41.000000Z
+            elapsed_s=21
+            stream_last=2520
+            stream_bytes=2520000
+            delivered=2310
+            pending=210
+            unacknowledged=210
+            redelivered=5
+            evicted_unread=0
+            rows=3100
+            rows_per_second=100
+            parts=12
+            samples_waiting=4
+            oldest_ms=900
+            due_to_visible_p50_ms=1200
+            due_to_visible_p95_ms=2500
+            no_answer=webhook"#]]
+        .assert_eq(&told[2].replace(' ', "\n"));
+    }
+}
