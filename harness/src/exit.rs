@@ -16,7 +16,8 @@ pub enum Exit {
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
-    /// The run was given up, because a condition of the user's held.
+    /// What was asked for was not so: a condition of the user's made a generator give up, a
+    /// threshold of a whole run failed, or a run is worse than the one it was compared with.
     Threshold = 5,
     /// Stopped by the user.
     Stopped = 130,
@@ -35,8 +36,9 @@ Exit codes:
   1    lossy: something acknowledged was lost, changed or doubled
   2    wrong usage or input
   3    a store or target does not answer
-  4    unknown: it could not be checked
-  5    given up: a condition of --abort-on held
+  4    unknown: it could not be checked, or a threshold of the profile's had no samples
+  5    whole, but a threshold failed (generator: given up, as a condition of --abort-on held;
+       compare: a regression)
   130  stopped by the user";
 
 /// Returns an error and its causes as one line: `cannot do this: because of that`.

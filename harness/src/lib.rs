@@ -21,4 +21,5 @@ pub mod sender;
 pub mod shutdown;
 pub mod stored;
 pub mod table;
+pub mod threshold;
 pub mod webhook;

@@ -14,9 +14,11 @@ use harness::shutdown::Shutdown;
 
 use crate::error::VerifyError;
 use crate::reconcile::{Recorded, Stores, reconcile};
+use crate::records::RunRecords;
 use crate::report::Report;
 use crate::settle::SettleOptions;
-use crate::verdict::Verdict;
+use crate::thresholds::{exit, worse};
+use crate::{render, trend, versus};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
@@ -29,7 +31,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compares what runs sent with what stream and table hold, and writes report.json to each.
-    Reconcile(Reconcile),
+    Reconcile(Box<Reconcile>),
+    Report(render::ReportArgs),
+    Compare(versus::CompareArgs),
+    Trend(trend::TrendArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,13 +56,21 @@ struct Reconcile {
     /// Prints the reports as JSON.
     #[arg(long)]
     json: bool,
+    /// Also writes report.html, report.md and junit.xml to each, as `report` does.
+    #[arg(long)]
+    report: bool,
 }
 
 /// Reads the command line and does what it says.
 #[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
-    let Command::Reconcile(args) = Cli::parse().command;
-    run(&args).unwrap_or_else(|error| {
+    let done = match Cli::parse().command {
+        Command::Reconcile(args) => run(&args),
+        Command::Report(args) => render::run(&args),
+        Command::Compare(args) => versus::run(&args),
+        Command::Trend(args) => trend::run(&args),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("auditstorm-verifier: {}", harness::exit::chain(&error));
         error.exit()
     })
@@ -74,16 +87,20 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
         let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
         let options = SettleOptions { quiet: args.quiet, wait_max: args.wait };
-        let mut worst = Verdict::Whole;
+        let mut worst = Exit::Done;
         for run in &runs {
             let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
             let stores = Stores { table: &table, stream };
             let report = reconcile(run, stores, &clock, shutdown.clone(), options).await?;
             run.dir.write_json("report.json", &report)?;
+            if args.report {
+                let records = RunRecords::read(run.dir.path(), &run.plan)?;
+                render::write(run.dir.path(), &report, &records, &run.plan)?;
+            }
             print(&report, args.json);
-            worst = worst.max(report.verdict);
+            worst = worse(worst, exit(&report));
         }
-        Ok(worst.exit())
+        Ok(worst)
     })
 }
 

@@ -1,9 +1,13 @@
 //! Why a run could not be verified. Finding loss is no error: that is a verdict.
 
+use std::path::PathBuf;
+
 use harness::clickhouse::ClickHouseError;
 use harness::exit::Exit;
 use harness::jetstream::JetStreamError;
 use harness::run_dir::RunDirError;
+
+use crate::report::REPORT_FORMAT;
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,33 @@ pub enum VerifyError {
     NoNatsUrl { dir: String },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
+    #[error("cannot read {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}", path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
+    #[error("line {line} of {} is no record of this version", path.display())]
+    NoRecord { path: PathBuf, line: usize },
+    #[error(
+        "the histograms in {}, or in the timeline of another shard, are damaged",
+        path.display()
+    )]
+    Damaged { path: PathBuf },
+    #[error(
+        "the run in {dir} has no report.json: reconcile it first, with \
+         `auditstorm-verifier reconcile {dir}`",
+        dir = dir.display()
+    )]
+    NotReconciled { dir: PathBuf },
+    #[error("{} is no report", path.display())]
+    NotAReport { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "{} has format {format}, this version reads {REPORT_FORMAT}: reconcile the run again",
+        path.display()
+    )]
+    OtherReportFormat { path: PathBuf, format: u32 },
+    /// Two runs that cannot be compared, with all reasons.
+    #[error("these runs cannot be compared:\n  {}", reasons.join("\n  "))]
+    Unlike { reasons: Vec<String> },
     #[error("cannot start")]
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
@@ -29,7 +60,17 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::RunDir(_) | Self::NoNatsUrl { .. } | Self::Start { .. } => Exit::Usage,
+            Self::RunDir(_)
+            | Self::NoNatsUrl { .. }
+            | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::NoRecord { .. }
+            | Self::Damaged { .. }
+            | Self::NotReconciled { .. }
+            | Self::NotAReport { .. }
+            | Self::OtherReportFormat { .. }
+            | Self::Unlike { .. }
+            | Self::Start { .. } => Exit::Usage,
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_) | Self::StreamSilent { .. } => Exit::Unreachable,

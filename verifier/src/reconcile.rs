@@ -19,11 +19,13 @@ use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
 use crate::content::{Difference, read_differences};
 use crate::error::VerifyError;
 use crate::jetstream::{StreamArrivals, read_stream};
+use crate::records::RunRecords;
 use crate::report::{
     Duplicates, Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport,
     TenantReport, findings,
 };
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
+use crate::thresholds::evaluate;
 use crate::verdict::{Evidence, judge};
 
 /// Where a run's events can be looked for.
@@ -100,7 +102,7 @@ pub async fn reconcile(
         |it: &Difference| run.ledger.accounts[usize::from(it.tenant)].spoiled.contains(it.seq);
     differences.retain(|difference| !is_spoiled(difference));
     let fates = all_fates(run, &table, stream.as_ref(), &differences);
-    Ok(report(
+    let mut report = report(
         run,
         stillness,
         fates,
@@ -109,7 +111,10 @@ pub async fn reconcile(
         differences,
         (durations, clock.now()),
         stores.table.table.to_string(),
-    ))
+    );
+    let records = RunRecords::read(run.dir.path(), &run.plan)?;
+    report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
+    Ok(report)
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
