@@ -85,8 +85,9 @@ bench-setup: ## Fetch what the benches of posting measure against into .sandbox
 	@generator/benches/post/setup.sh .sandbox/bench-peers
 
 .PHONY: setup
-setup: build ## Fetch the servers of the sandbox into .sandbox
+setup: build ## Fetch the servers of the sandbox into .sandbox, and what the tests need
 	target/debug/auditstorm-sandbox setup
+	@tests/setup.sh
 
 .PHONY: build
 build: ## Build all programs

@@ -16,8 +16,9 @@ pub enum Exit {
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
-    /// The run was given up, because a condition of the user's held; of a preflight: something
-    /// stands against the run.
+    /// What was asked for was not so: a condition of the user's made a generator give up, a
+    /// threshold of a whole run failed, a run is worse than the one it was compared with, or
+    /// something stands against a run before it is one.
     Threshold = 5,
     /// Stopped by the user.
     Stopped = 130,
@@ -36,8 +37,9 @@ Exit codes:
   1    lossy: something acknowledged was lost, changed or doubled
   2    wrong usage or input
   3    a store or target does not answer
-  4    unknown: it could not be checked
-  5    given up: a condition of --abort-on held (preflight: there is a blocker)
+  4    unknown: it could not be checked, or a threshold of the profile's had no samples
+  5    whole, but a threshold failed (generator: given up, as a condition of --abort-on held;
+       compare: a regression; preflight: there is a blocker)
   130  stopped by the user";
 
 /// Returns an error and its causes as one line: `cannot do this: because of that`.

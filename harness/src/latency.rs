@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 use serde::{Deserialize, Serialize};
 
 /// The three latencies of a webhook, in µs.
@@ -29,8 +29,6 @@ pub struct Percentiles {
 
 impl Latencies {
     pub fn new() -> Self {
-        let empty =
-            || Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are valid");
         Self { due_to_acknowledged: empty(), sent_to_acknowledged: empty(), due_to_sent: empty() }
     }
 
@@ -84,6 +82,20 @@ pub fn encoded(histogram: &Histogram<u64>) -> String {
         .serialize(histogram, &mut bytes)
         .expect("memory takes what is written to it");
     STANDARD.encode(bytes)
+}
+
+/// Reads what [`encoded`] returns; `None` if it is none of ours.
+pub fn decoded(text: &str) -> Option<Histogram<u64>> {
+    let bytes = STANDARD.decode(text).ok()?;
+    let found: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
+    // One with our bounds can be added to all others without a further question.
+    let mut ours = empty();
+    ours.add(found).ok()?;
+    Some(ours)
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are valid")
 }
 
 const LATENCY_MAX_US: u64 = 3_600_000_000;

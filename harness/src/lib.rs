@@ -25,4 +25,5 @@ pub mod shutdown;
 pub mod stored;
 pub mod survey;
 pub mod table;
+pub mod threshold;
 pub mod webhook;

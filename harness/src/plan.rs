@@ -24,6 +24,7 @@ use crate::profile::{
 use crate::quantity::{RATE_MILLI_MAX, YEAR_9999_US, parse_duration};
 use crate::scale::Scale;
 use crate::table::ColumnNames;
+use crate::threshold::{Threshold, Thresholds};
 
 /// What a run directory records of a run: its plan follows from it, wherever it is copied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,6 +106,8 @@ pub struct Plan {
     pub faults: Faults,
     /// The classes of tenants that reports tell apart.
     pub classes: Classes,
+    /// What is asked of the run.
+    pub thresholds: Vec<Threshold>,
     /// The time that events are due in.
     pub start: UnixMicros,
     pub end: UnixMicros,
@@ -277,6 +280,7 @@ impl Plan {
         let world = World::new(spec.seed, &characters(profile, &classes));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
+        let thresholds = Thresholds::of_run(profile.thresholds.as_ref(), spec.span);
         Self {
             spec,
             profile_name,
@@ -284,6 +288,7 @@ impl Plan {
             send: send_plan(profile),
             faults: profile.faults.clone(),
             classes,
+            thresholds,
             start,
             end,
             piped_from,

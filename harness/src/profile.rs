@@ -10,6 +10,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
+use crate::threshold::Thresholds;
 
 /// A profile as written, with every rule checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
@@ -62,6 +63,11 @@ pub struct Profile {
     #[serde(default)]
     #[garde(dive, custom(are_of_different_events))]
     pub faults: Faults,
+    /// What is asked of the run: conditions by metric. Nothing said: the published objectives; an
+    /// empty map: nothing.
+    #[serde(default)]
+    #[garde(dive)]
+    pub thresholds: Option<Thresholds>,
 }
 
 /// Which users, verbs and resources the events have.
@@ -561,6 +567,22 @@ mod tests {
              6000/min or 20/h for `stages[0].rate`",
                 "line 5 column 14: \"many\" is no number of tenants: write a whole number, like 50 \
              for `stages[0].tenants`",
+            ],
+        );
+    }
+
+    #[test]
+    fn wrong_thresholds_are_shown_where_they_are() {
+        check_messages(
+            &(GOOD.to_owned()
+                + "thresholds:\n  webhook: [\"p(95)<1s\", \"p(95)<5\"]\n  speed: [max<1]\n"),
+            &[
+                "line 8 column 10: \"speed\" is no metric: write one of webhook, \
+                 due_to_acknowledged, end_to_end, freshness, ingested, acknowledged, refused, \
+                 unknown, unsent, dropped, lost, duplicated, lag, cpu.<part> or memory.<part> for \
+                 `thresholds.speed`",
+                "line 7 column 25: \"5\" is no limit here: write a number with µs, ms, s or m, \
+                 like 100ms for `thresholds.webhook[1]`",
             ],
         );
     }

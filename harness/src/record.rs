@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::latency::{Latencies, Percentiles, encoded, percentiles};
+use crate::latency::{Latencies, Percentiles, decoded, encoded, percentiles};
 use crate::plan::{Classes, Plan};
 use crate::samples::AcknowledgedSample;
 use crate::sender::Tally;
@@ -189,6 +189,21 @@ impl Histograms {
         };
         let classes = classes.names.iter().zip(&total.latencies).map(of_class).collect();
         Self::of(&total.latencies(), classes)
+    }
+
+    /// Returns the latencies of all tenants, and those of each class; `None` if they are damaged.
+    pub fn decode(&self) -> Option<(Latencies, BTreeMap<String, Latencies>)> {
+        let of_class = |(name, it): (&String, &Self)| Some((name.clone(), it.latencies()?));
+        let classes = self.classes.iter().map(of_class).collect::<Option<_>>()?;
+        Some((self.latencies()?, classes))
+    }
+
+    fn latencies(&self) -> Option<Latencies> {
+        Some(Latencies {
+            due_to_acknowledged: decoded(&self.due_to_acknowledged)?,
+            sent_to_acknowledged: decoded(&self.sent_to_acknowledged)?,
+            due_to_sent: decoded(&self.due_to_sent)?,
+        })
     }
 
     fn of(latencies: &Latencies, classes: BTreeMap<String, Self>) -> Self {

@@ -1,6 +1,7 @@
 //! The whole pipeline, with real servers, as a person would run it; and the laws of the tree.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
+mod browser;
 mod causes;
 mod crash;
 mod exactly_once;
@@ -16,8 +17,10 @@ mod proxy;
 mod queries;
 mod refusals;
 mod replay;
+mod report;
 mod restarted;
 mod stack;
 mod stream;
+mod synthetic;
 mod tidy;
 mod whole;

@@ -62,7 +62,8 @@ impl Stack {
         let path = self.path("profile.yaml");
         let text = format!(
             "name: test\nstages: [{{duration: {seconds}s, rate: {rate}/s, tenants: 10}}]\n\
-             send: {{batch_events: {batch_events}, batch_age: 200ms, lateness_max: 30s}}\n"
+             send: {{batch_events: {batch_events}, batch_age: 200ms, lateness_max: 30s}}\n\
+             thresholds: {{}}\n"
         );
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()

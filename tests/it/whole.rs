@@ -29,7 +29,7 @@ fn a_cluster_of_api_servers_in_two_shards_is_whole() {
     let stack = Stack::up(&[]);
     let text = "name: shards\nmix: cluster\nlevel: policy\nskew: 1.05\nrhythm: [combs, bursts]\n\
                 stages: [{duration: 5s, rate: 20/s -> 60/s, tenants: 2 -> 12}]\n\
-                send: {sender: apiserver}\napiserver: {batch_wait: 500ms}\n\
+                send: {sender: apiserver}\napiserver: {batch_wait: 500ms}\nthresholds: {}\n\
                 classes: [{name: noisy, tenants: 1, rate: 3, level: request-response}]\n";
     std::fs::write(stack.path("shards.yaml"), text).unwrap();
     let start = Clock::system().now() + 3_000_000;
@@ -52,7 +52,7 @@ fn a_cluster_of_api_servers_in_two_shards_is_whole() {
 fn what_a_bad_client_spoils_is_neither_lost_nor_stored() {
     let stack = Stack::up(&[]);
     let text = "name: spoiled\nstages: [{duration: 3s, rate: 100/s, tenants: 10}]\n\
-                send: {batch_events: 50}\n\
+                send: {batch_events: 50}\nthresholds: {}\n\
                 faults: {stages: 0.05, foreign_ids: 0.05, resent: 0.2}\n";
     std::fs::write(stack.path("spoiled.yaml"), text).unwrap();
     stack.generate("spoiled.yaml", "run");

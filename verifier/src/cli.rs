@@ -19,11 +19,14 @@ use crate::patience::Patience;
 use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::Recorded;
+use crate::records::RunRecords;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
-use crate::verdict::{CountedRows, Verdict};
+use crate::thresholds::{exit, worse};
+use crate::verdict::CountedRows;
 use crate::watch::{WatchArgs, watch};
+use crate::{render, trend, versus};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
@@ -43,6 +46,9 @@ enum Command {
     Mark(MarkArgs),
     /// Says what stands against a run, before it is one.
     Preflight(Box<PreflightArgs>),
+    Report(render::ReportArgs),
+    Compare(versus::CompareArgs),
+    Trend(trend::TrendArgs),
 }
 
 #[derive(Debug, Args)]
@@ -82,20 +88,26 @@ struct Reconcile {
     /// Prints the reports as JSON.
     #[arg(long)]
     json: bool,
+    /// Also writes report.html, report.md and junit.xml to each, as `report` does.
+    #[arg(long)]
+    report: bool,
 }
 
 /// Reads the command line and does what it says.
 #[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
-    let result = match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::Reconcile(args) => run(&args),
+        Command::Report(args) => render::run(&args),
+        Command::Compare(args) => versus::run(&args),
+        Command::Trend(args) => trend::run(&args),
         Command::Watch(args) => on_runtime(async { Box::pin(watch(&args, Clock::system())).await }),
         Command::Preflight(args) => {
             on_runtime(async { Box::pin(preflight(&args, Clock::system())).await })
         }
         Command::Mark(args) => on_runtime(async { mark(&args, &Clock::system()) }),
     };
-    result.unwrap_or_else(|error| {
+    done.unwrap_or_else(|error| {
         eprintln!("auditstorm-verifier: {}", harness::exit::chain(&error));
         error.exit()
     })
@@ -118,7 +130,7 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
         let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
         let mut patience = Patience { clock, shutdown, limit: args.patience, story: tell };
-        let mut worst = Verdict::Whole;
+        let mut worst = Exit::Done;
         for run in &runs {
             let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
             let stores = Stores { table: &table, stream };
@@ -129,12 +141,16 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
             let report = reconcile(run, stores, &options, &mut patience).await?;
             for dir in &run.dirs {
                 dir.write_json("report.json", &report)?;
+                if args.report {
+                    let records = RunRecords::read(&run.paths(), &run.plan)?;
+                    render::write(dir.path(), &report, &records, &run.plan)?;
+                }
             }
             remove_progress(&options)?;
             print(&report, args.json);
-            worst = worst.max(report.verdict);
+            worst = worse(worst, exit(&report));
         }
-        Ok(worst.exit())
+        Ok(worst)
     })
 }
 

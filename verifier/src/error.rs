@@ -11,6 +11,7 @@ use harness::run_dir::RunDirError;
 
 use crate::changes::ChangesError;
 use crate::http::HttpError;
+use crate::report::REPORT_FORMAT;
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,33 @@ pub enum VerifyError {
     StreamSilent { stream: String, at: u64, last: u64 },
     #[error("cannot keep what was checked in {}", path.display())]
     Progress { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}", path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
+    #[error("line {line} of {} is no record of this version", path.display())]
+    NoRecord { path: PathBuf, line: usize },
+    #[error(
+        "the histograms in {}, or in the timeline of another shard, are damaged",
+        path.display()
+    )]
+    Damaged { path: PathBuf },
+    #[error(
+        "the run in {dir} has no report.json: reconcile it first, with \
+         `auditstorm-verifier reconcile {dir}`",
+        dir = dir.display()
+    )]
+    NotReconciled { dir: PathBuf },
+    #[error("{} is no report", path.display())]
+    NotAReport { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "{} has format {format}, this version reads {REPORT_FORMAT}: reconcile the run again",
+        path.display()
+    )]
+    OtherReportFormat { path: PathBuf, format: u32 },
+    /// Two runs that cannot be compared, with all reasons.
+    #[error("these runs cannot be compared:\n  {}", reasons.join("\n  "))]
+    Unlike { reasons: Vec<String> },
     #[error("cannot start")]
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
@@ -59,6 +87,14 @@ impl VerifyError {
             | Self::Output { .. }
             | Self::Changes(_)
             | Self::Progress { .. }
+            | Self::Unreadable { .. }
+            | Self::Unwritable { .. }
+            | Self::NoRecord { .. }
+            | Self::Damaged { .. }
+            | Self::NotReconciled { .. }
+            | Self::NotAReport { .. }
+            | Self::OtherReportFormat { .. }
+            | Self::Unlike { .. }
             | Self::Start { .. } => Exit::Usage,
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,

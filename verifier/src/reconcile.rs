@@ -23,12 +23,14 @@ use crate::eviction::{Counted, Counters, is_proven};
 use crate::jetstream::{StreamArrivals, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
+use crate::records::RunRecords;
 use crate::report::{
     Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport, TenantReport,
     findings,
 };
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
+use crate::thresholds::evaluate;
 use crate::trace::{Tracks, trace};
 use crate::verdict::{CountedRows, Evidence, judge};
 use crate::windows::loss_windows;
@@ -121,7 +123,9 @@ pub async fn reconcile(
         environment: Environment::new(engine.server_version, stores.stream),
         durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
     };
-    Ok(report(run, fates, totals, seen))
+    let records = RunRecords::read(&run.paths(), &run.plan)?;
+    let thresholds = evaluate(&run.plan.thresholds, &records, &totals);
+    Ok(Report { thresholds, ..report(run, fates, totals, seen) })
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is

@@ -76,6 +76,11 @@ impl Recorded {
         Ok(Self { dirs, plan, ledger, shards_missing, saturated, marks, observations })
     }
 
+    /// The paths of its directories.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.dirs.iter().map(RunDir::path).collect()
+    }
+
     /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
     /// an answered insert is in the table.
     pub fn is_answered_in_full(&self) -> bool {

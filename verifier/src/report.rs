@@ -336,7 +336,8 @@ impl Report {
 }
 
 impl Fault {
-    fn as_str(self) -> &'static str {
+    /// Says it to people.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::DuplicatedInStream => "duplicated in the stream",
@@ -349,3 +350,63 @@ impl Fault {
 }
 
 const FINDINGS_SHOWN: usize = 10;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const GUIDE: &str = include_str!("../../docs/report.md");
+
+    fn example_text() -> &'static str {
+        GUIDE.split("```json").nth(1).unwrap().split("```").next().unwrap()
+    }
+
+    /// The report that the guide shows.
+    pub(crate) fn example() -> Report {
+        serde_json::from_str(example_text()).unwrap()
+    }
+
+    /// Paths like `tenants[].fates.lost`. Keys of maps by cause are no fields.
+    fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
+        if at.ends_with("lost_by_cause") || at.ends_with("fates.lost") {
+            return;
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                    let is_list = value.as_array().and_then(|it| it.first()).is_some();
+                    let of_objects = is_list && value[0].is_object();
+                    let path = if of_objects { format!("{path}[]") } else { path };
+                    all.insert(path.clone());
+                    paths(value, &path, all);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| paths(item, at, all)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_guide_shows_a_whole_report_as_it_is_written() {
+        let written: Value = serde_json::from_str(example_text()).unwrap();
+        assert_eq!(serde_json::to_value(example()).unwrap(), written);
+        assert_eq!(example().format, REPORT_FORMAT);
+    }
+
+    #[test]
+    fn the_guide_names_every_field_and_no_other() {
+        let mut written = BTreeSet::new();
+        paths(&serde_json::to_value(example()).unwrap(), "", &mut written);
+        let tables = GUIDE.split("\n\n").filter(|part| part.starts_with("| field |"));
+        let rows = tables.flat_map(|table| table.lines().skip(2));
+        let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+        let named: BTreeSet<String> =
+            cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+        assert_eq!(named, written);
+    }
+}

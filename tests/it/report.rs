@@ -1,0 +1,143 @@
+//! Reports as people and CI see them: the page in a real browser, JUnit, comparisons, trends.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::browser::Browser;
+use crate::stack::{Stack, program};
+use crate::synthetic::{PROFILE, write_hour};
+
+fn verifier(args: &[&str], dir: &Path) -> Output {
+    Command::new(program("auditstorm-verifier")).args(args).current_dir(dir).output().unwrap()
+}
+
+/// The page is a single file that is legible everywhere. Returns how long it takes to load at
+/// best, in ms.
+fn page_is_good(page: &Path) -> f64 {
+    let html = std::fs::read_to_string(page).unwrap();
+    for remote in ["src=\"http", "href=\"http", "url(http", "@import", "<script"] {
+        assert!(!html.contains(remote), "{remote}");
+    }
+    let mut browser = Browser::start();
+    let mut load_ms = f64::MAX;
+    for (width, scheme) in [(400, "light"), (400, "dark"), (1_400, "light"), (1_400, "dark")] {
+        let visit = browser.visit(page, width, scheme);
+        assert_eq!(visit.complaints, Vec::<String>::new());
+        let is_beyond = |url: &&String| !url.starts_with("file://") && !url.starts_with("data:");
+        assert_eq!(visit.requests.iter().find(is_beyond), None);
+        assert_eq!(visit.overflow_px, 0, "at {width} px");
+        assert!(visit.title.contains(':'), "{}", visit.title);
+        load_ms = load_ms.min(visit.load_ms);
+    }
+    load_ms
+}
+
+#[test]
+fn a_run_that_misses_a_threshold_is_reported_to_people_and_to_ci() {
+    let stack = Stack::up(&[]);
+    let text = "name: missed\nstages: [{duration: 3s, rate: 100/s, tenants: 10}]\n\
+                send: {batch_events: 100, batch_age: 200ms, lateness_max: 30s}\n\
+                thresholds: {webhook: [p(95)<1µs], ingested: [rate==100%], lost: [count<1]}\n";
+    std::fs::write(stack.path("missed.yaml"), text).unwrap();
+    stack.generate("missed.yaml", "run");
+    let args = ["reconcile", "run", "--quiet", "8s", "--wait", "90s", "--report"];
+    let output = stack.run("auditstorm-verifier", &args);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let report = std::fs::read(stack.path("run/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["verdict"], "whole");
+    let outcomes = report["thresholds"].as_array().unwrap().iter().map(|it| &it["outcome"]);
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["passed", "passed", "failed"]);
+
+    let junit = std::fs::read_to_string(stack.path("run/junit.xml")).unwrap();
+    let junit = quick_junit::Report::deserialize_from_str(&junit).unwrap();
+    assert_eq!((junit.tests, junit.failures, junit.errors), (9, 1, 0));
+    let markdown = std::fs::read_to_string(stack.path("run/report.md")).unwrap();
+    assert!(markdown.starts_with("# ! WHOLE: missed\n"), "{markdown}");
+    let html = std::fs::read_to_string(stack.path("run/report.html")).unwrap();
+    assert!(html.contains("Nobody watched the run"), "{html}");
+    page_is_good(&stack.path("run/report.html"));
+
+    // The same again from the files alone, elsewhere.
+    let again = stack.run("auditstorm-verifier", &["report", "run", "--out", "again"]);
+    assert!(again.status.success(), "{again:?}");
+    assert_eq!(std::fs::read_to_string(stack.path("again/report.html")).unwrap(), html);
+}
+
+#[test]
+fn the_page_of_an_hour_of_two_hundred_tenants_is_small_and_quick() {
+    let place = tempfile::tempdir().unwrap();
+    write_hour(&place.path().join("run"), PROFILE, 8_000);
+    let output = verifier(&["report", "run"], place.path());
+    assert!(output.status.success(), "{output:?}");
+    let page = place.path().join("run/report.html");
+    let bytes = std::fs::metadata(&page).unwrap().len();
+    assert!(bytes < 1_000_000, "{bytes} bytes");
+    let load_ms = page_is_good(&page);
+    assert!(load_ms < 1_000.0, "{load_ms} ms");
+    println!("{bytes} bytes, loaded in {load_ms:.0} ms");
+}
+
+#[test]
+fn a_run_is_compared_with_one_like_it_and_with_no_other() {
+    let place = tempfile::tempdir().unwrap();
+    let other = PROFILE.replace("100/s", "99/s");
+    for (name, profile, latency_us) in
+        [("base", PROFILE, 8_000), ("slow", PROFILE, 12_000), ("other", other.as_str(), 8_000)]
+    {
+        write_hour(&place.path().join(name), profile, latency_us);
+    }
+    let compare = |base: &str, run: &str| verifier(&["compare", base, run], place.path());
+    let same = compare("base", "base");
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    assert!(String::from_utf8_lossy(&same.stdout).contains("\nno regression\n"), "{same:?}");
+    let slow = compare("base", "slow");
+    assert_eq!(slow.status.code(), Some(5), "{slow:?}");
+    assert_eq!(compare("slow", "base").status.code(), Some(0));
+    let unlike = compare("base", "other");
+    assert_eq!(unlike.status.code(), Some(2), "{unlike:?}");
+    assert!(String::from_utf8_lossy(&unlike.stderr).contains("other profiles"), "{unlike:?}");
+
+    let json = verifier(&["compare", "base", "slow", "--json"], place.path());
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let worse = json["measures"].as_array().unwrap().iter();
+    let worse: Vec<&Value> = worse.filter(|it| it["outcome"] == "regression").collect();
+    assert!(worse.iter().all(|it| it["name"].as_str().unwrap().starts_with("webhook")));
+    assert_eq!(worse.len(), 2, "{json}");
+
+    let trend = verifier(&["trend", "slow", "base", "other", "--json"], place.path());
+    let trend: Value = serde_json::from_slice(&trend.stdout).unwrap();
+    let lost: Vec<&Value> = trend.as_array().unwrap().iter().map(|it| &it["lost"]).collect();
+    assert_eq!(lost, [1_250; 3]);
+}
+
+#[test]
+fn what_was_not_reconciled_has_no_report() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("run");
+    write_hour(&run, PROFILE, 8_000);
+    let check = |expected: &str| {
+        let output = verifier(&["report", "run"], place.path());
+        let story = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{story}");
+        assert!(story.contains(expected), "{story}");
+    };
+    std::fs::write(run.join("report.json"), "{\"format\": 1}").unwrap();
+    check("has format 1, this version reads 2: reconcile the run again");
+    std::fs::write(run.join("report.json"), "{").unwrap();
+    check("report.json is no report");
+    std::fs::remove_file(run.join("report.json")).unwrap();
+    check("reconcile it first");
+    std::fs::write(run.join("observations.jsonl"), "{}\n{}\n").unwrap();
+    write_report_only(&run);
+    check("line 1 of run/observations.jsonl is no record");
+}
+
+fn write_report_only(run: &Path) {
+    let place = tempfile::tempdir().unwrap();
+    let whole = place.path().join("whole");
+    write_hour(&whole, PROFILE, 8_000);
+    std::fs::copy(whole.join("report.json"), run.join("report.json")).unwrap();
+}

@@ -1,0 +1,353 @@
+//! What a run's files say of every second of it: the generators' timelines and summaries, what
+//! was observed, and what somebody marked.
+//!
+//! All of these files may be missing, and their last line may be torn: whoever wrote it was killed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use events::event::MicroTime;
+use events::timeline::UnixMicros;
+use harness::latency::{Latencies, Percentiles};
+use harness::observation::{Mark, Observation};
+use harness::plan::{Plan, Span};
+use harness::record::{Histograms, Second, Summary};
+use serde::de::DeserializeOwned;
+
+use crate::error::VerifyError;
+
+/// All that the files of a run tell, of all its shards together.
+#[derive(Debug, Clone)]
+pub struct RunRecords {
+    /// The seconds of all shards, added. A percentile is that of the shard in which it is worst:
+    /// percentiles cannot be added.
+    pub seconds: Vec<Second>,
+    /// All latencies; `None` unless every shard has ended in order and written its own.
+    pub latencies: Option<Latencies>,
+    /// The same by class of tenants.
+    pub classes: BTreeMap<String, Latencies>,
+    pub observations: Vec<Observation>,
+    pub marks: Vec<Mark>,
+    /// One of each shard that has ended in order; none of a history.
+    pub summaries: Vec<Summary>,
+    pub shards: u32,
+}
+
+/// What one timeline holds.
+#[derive(Debug, Clone, PartialEq)]
+struct Timeline {
+    seconds: Vec<Second>,
+    /// Its last line, unless the generator was killed.
+    histograms: Option<Histograms>,
+}
+
+/// A line that is no record, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NoRecord {
+    line: usize,
+}
+
+impl RunRecords {
+    /// Reads the records in the directories of a run: what each of them has.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError::Unreadable`] if a file that is there cannot be read, and
+    /// [`VerifyError::NoRecord`] or [`VerifyError::Damaged`] if what is in it is none of ours.
+    pub fn read(dirs: &[&Path], plan: &Plan) -> Result<Self, VerifyError> {
+        let mut timelines = Vec::new();
+        let mut summaries = Vec::new();
+        let shards = 0..plan.spec.shards;
+        for (dir, shard) in dirs.iter().flat_map(|dir| shards.clone().map(move |it| (dir, it))) {
+            let path = dir.join(format!("timeline-{shard}.jsonl"));
+            if let Some(text) = read(&path)? {
+                let timeline = Timeline::parse(&text);
+                timelines.push(
+                    timeline.map_err(|it| VerifyError::NoRecord {
+                        path: path.clone(),
+                        line: it.line,
+                    })?,
+                );
+            }
+            // A load into the table has a summary of another form.
+            if plan.spec.span == Span::Live
+                && let Some(text) = read(&dir.join(format!("summary-{shard}.json")))?
+            {
+                summaries.extend(serde_json::from_str(&text).ok());
+            }
+        }
+        let (mut observations, mut marks) = (Vec::new(), Vec::new());
+        for dir in dirs {
+            observations.extend(read_lines::<Observation>(&dir.join("observations.jsonl"))?);
+            marks.extend(read_lines::<Mark>(&dir.join("marks.jsonl"))?);
+        }
+        observations.sort_by_key(|seen| seen.at.0);
+        marks.sort_by_key(|mark| mark.at.0);
+        let mut records = Self::of(plan.start, plan.spec.shards, &timelines)
+            .ok_or_else(|| VerifyError::Damaged { path: dirs[0].join("timeline-0.jsonl") })?;
+        records.observations = observations;
+        records.marks = marks;
+        records.summaries = summaries;
+        Ok(records)
+    }
+
+    /// Adds timelines; `None` if the histograms of one are damaged.
+    fn of(start: UnixMicros, shards: u32, timelines: &[Timeline]) -> Option<Self> {
+        let mut seconds: BTreeMap<i64, Second> = BTreeMap::new();
+        for second in timelines.iter().flat_map(|timeline| &timeline.seconds) {
+            // Generators write a little after a second has ended.
+            let at = (second.at.0 - start + SECOND_US / 2).div_euclid(SECOND_US);
+            if let Some(sum) = seconds.get_mut(&at) {
+                add(sum, second);
+            } else {
+                let at_us = MicroTime(start + at * SECOND_US);
+                seconds.insert(at, Second { at: at_us, ..second.clone() });
+            }
+        }
+        let mut latencies = Latencies::new();
+        let mut classes: BTreeMap<String, Latencies> = BTreeMap::new();
+        let mut ended = 0;
+        for histograms in timelines.iter().filter_map(|timeline| timeline.histograms.as_ref()) {
+            let (all, by_class) = histograms.decode()?;
+            latencies.add(&all);
+            for (name, of_class) in &by_class {
+                classes.entry(name.clone()).or_default().add(of_class);
+            }
+            ended += 1;
+        }
+        Some(Self {
+            seconds: seconds.into_values().collect(),
+            latencies: (ended == shards).then_some(latencies),
+            classes,
+            observations: Vec::new(),
+            marks: Vec::new(),
+            summaries: Vec::new(),
+            shards,
+        })
+    }
+
+    /// What the generators dropped; `None` unless all shards have ended in order.
+    pub fn dropped(&self) -> Option<u64> {
+        let is_complete = self.summaries.len() == self.shards as usize;
+        is_complete.then(|| self.summaries.iter().map(|summary| summary.dropped).sum())
+    }
+
+    /// Messages in the stream that the consumer has not acknowledged, whenever it was looked.
+    pub fn lags(&self) -> impl Iterator<Item = (MicroTime, u64)> + '_ {
+        self.observations.iter().filter_map(|seen| {
+            let consumer = seen.stream.as_ref()?.consumer?;
+            Some((seen.at, consumer.pending + consumer.unacknowledged))
+        })
+    }
+
+    /// How long sampled events took from when they were due until they were visible, in ms.
+    pub fn end_to_end_ms(&self) -> impl Iterator<Item = f64> + '_ {
+        self.observations.iter().flat_map(|seen| seen.freshness.due_to_visible_ms.iter().copied())
+    }
+
+    /// The same from the webhook's answer on.
+    pub fn freshness_ms(&self) -> impl Iterator<Item = f64> + '_ {
+        let of = |seen: &'_ Observation| seen.freshness.acknowledged_to_visible_ms.clone();
+        self.observations.iter().flat_map(of)
+    }
+
+    /// The parts of the pipeline whose resources were seen, each once, in alphabetical order.
+    pub fn parts(&self) -> Vec<&str> {
+        let uses = self.observations.iter().flat_map(|seen| &seen.resources);
+        let mut parts: Vec<&str> = uses.map(|it| it.part.as_str()).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        parts
+    }
+}
+
+const SECOND_US: i64 = 1_000_000;
+
+impl Timeline {
+    /// Reads a timeline. What is torn at its end is left out.
+    fn parse(text: &str) -> Result<Self, NoRecord> {
+        let mut seconds = Vec::new();
+        let mut histograms = None;
+        for (number, line, is_whole) in lines(text) {
+            match serde_json::from_str::<Second>(line) {
+                Ok(second) => seconds.push(second),
+                Err(_) => match serde_json::from_str::<Histograms>(line) {
+                    Ok(found) => histograms = Some(found),
+                    Err(_) if is_whole => return Err(NoRecord { line: number }),
+                    Err(_) => {}
+                },
+            }
+        }
+        Ok(Self { seconds, histograms })
+    }
+}
+
+/// Adds a second of another shard.
+fn add(sum: &mut Second, other: &Second) {
+    let counts = [
+        (&mut sum.planned, other.planned),
+        (&mut sum.sent, other.sent),
+        (&mut sum.acknowledged, other.acknowledged),
+        (&mut sum.refused, other.refused),
+        (&mut sum.unknown, other.unknown),
+        (&mut sum.spoiled, other.spoiled),
+        (&mut sum.dropped, other.dropped),
+        (&mut sum.requests, other.requests),
+        (&mut sum.bytes, other.bytes),
+        (&mut sum.in_flight, other.in_flight),
+    ];
+    for (sum, part) in counts {
+        *sum += part;
+    }
+    sum.lateness_max_ms = sum.lateness_max_ms.max(other.lateness_max_ms);
+    sum.blocked_max_ms = sum.blocked_max_ms.max(other.blocked_max_ms);
+    sum.due_to_acknowledged = worse(sum.due_to_acknowledged, other.due_to_acknowledged);
+    sum.sent_to_acknowledged = worse(sum.sent_to_acknowledged, other.sent_to_acknowledged);
+    sum.due_to_sent = worse(sum.due_to_sent, other.due_to_sent);
+}
+
+fn worse(one: Percentiles, other: Percentiles) -> Percentiles {
+    Percentiles {
+        p50_ms: one.p50_ms.max(other.p50_ms),
+        p95_ms: one.p95_ms.max(other.p95_ms),
+        p99_ms: one.p99_ms.max(other.p99_ms),
+        p99_9_ms: one.p99_9_ms.max(other.p99_9_ms),
+        max_ms: one.max_ms.max(other.max_ms),
+    }
+}
+
+/// Returns the lines of a text with their numbers, and whether each has its end.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
+    let numbered = text.split_inclusive('\n').enumerate();
+    let line = |(index, line): (usize, &'_ str)| (index + 1, line.len(), line.ends_with('\n'));
+    let mut at = 0;
+    numbered.map(line).map(move |(number, length, is_whole)| {
+        let line = &text[at..at + length];
+        at += length;
+        (number, line.trim_end(), is_whole)
+    })
+}
+
+/// Reads a file of one record a line.
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, VerifyError> {
+    let text = read(path)?.unwrap_or_default();
+    parse_lines(&text).map_err(|it| VerifyError::NoRecord { path: path.to_owned(), line: it.line })
+}
+
+fn parse_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, NoRecord> {
+    let mut records = Vec::new();
+    for (number, line, is_whole) in lines(text) {
+        match serde_json::from_str(line) {
+            Ok(record) => records.push(record),
+            Err(_) if is_whole => return Err(NoRecord { line: number }),
+            Err(_) => {}
+        }
+    }
+    Ok(records)
+}
+
+/// Reads a file as text; `None` if it is not there. What a torn line ends with may be no text.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(VerifyError::Unreadable { path: PathBuf::from(path), source }),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use harness::plan::Classes;
+    use harness::sender::Tally;
+
+    use super::*;
+
+    /// Records of a run that began at 0.
+    pub(crate) fn records(
+        seconds: Vec<Second>,
+        latencies_us: &[u64],
+        observations: Vec<Observation>,
+    ) -> RunRecords {
+        let histograms = (!latencies_us.is_empty()).then(|| histograms(latencies_us));
+        let timeline = Timeline { seconds, histograms };
+        RunRecords { observations, ..RunRecords::of(0, 1, &[timeline]).unwrap() }
+    }
+
+    /// A second in which so many events were planned and acknowledged, at a p95 in ms.
+    pub(crate) fn second(at_s: i64, events: u64, p95_ms: f64) -> Second {
+        let mut second = Second::new(at_s * SECOND_US, events, &Tally::new(1));
+        second.sent = events;
+        second.acknowledged = events;
+        let percentiles = Percentiles { p95_ms, p99_ms: p95_ms * 2.0, ..Percentiles::default() };
+        second.sent_to_acknowledged = percentiles;
+        second.due_to_acknowledged = percentiles;
+        second
+    }
+
+    fn histograms(latencies_us: &[u64]) -> Histograms {
+        let mut tally = Tally::new(1);
+        for micros in latencies_us {
+            tally.latencies[0].sent_to_acknowledged.record(*micros).unwrap();
+            tally.latencies[0].due_to_acknowledged.record(*micros * 2).unwrap();
+        }
+        Histograms::new(&Classes::one(1), &tally)
+    }
+
+    fn line(record: &impl serde::Serialize) -> String {
+        serde_json::to_string(record).unwrap() + "\n"
+    }
+
+    #[test]
+    fn a_timeline_is_read_up_to_where_it_is_torn() {
+        let (one, last) = (line(&second(1, 10, 1.0)), line(&histograms(&[7_000])));
+        let whole = Timeline::parse(&(one.clone() + &last)).unwrap();
+        assert_eq!((whole.seconds.len(), whole.histograms.is_some()), (1, true));
+        for cut in 1..last.len() - 1 {
+            let torn = Timeline::parse(&(one.clone() + &last[..cut])).unwrap();
+            assert_eq!((torn.seconds.len(), torn.histograms), (1, None), "cut at {cut}");
+        }
+        assert_eq!(Timeline::parse("").unwrap().seconds, []);
+        let wrong = Timeline::parse(&(one.clone() + "nonsense\n" + &one));
+        assert_eq!(wrong, Err(NoRecord { line: 2 }));
+    }
+
+    #[test]
+    fn shards_are_added_second_by_second() {
+        let shard = |seconds: &[(i64, u64, f64)], late_us| Timeline {
+            seconds: seconds
+                .iter()
+                .map(|&(at, events, p95)| {
+                    let second = second(at, events, p95);
+                    Second { at: MicroTime(second.at.0 + late_us), ..second }
+                })
+                .collect(),
+            histograms: Some(histograms(&[1_000])),
+        };
+        let shards = [
+            shard(&[(1, 10, 5.0), (2, 10, 5.0)], 900),
+            shard(&[(1, 1, 7.0), (3, 1, 7.0)], 120_000),
+        ];
+        let records = RunRecords::of(0, 2, &shards).unwrap();
+        let told = |it: &Second| (it.at.0, it.planned, it.sent_to_acknowledged.p95_ms);
+        let seconds: Vec<_> = records.seconds.iter().map(told).collect();
+        assert_eq!(seconds, [(1_000_000, 11, 7.0), (2_000_000, 10, 5.0), (3_000_000, 1, 7.0)]);
+        assert_eq!(records.latencies.unwrap().sent_to_acknowledged.len(), 2);
+        assert_eq!(records.classes["all"].sent_to_acknowledged.len(), 2);
+    }
+
+    #[test]
+    fn without_the_histograms_of_every_shard_there_are_none() {
+        let shard = Timeline { seconds: Vec::new(), histograms: Some(histograms(&[1_000])) };
+        assert!(RunRecords::of(0, 2, &[shard]).unwrap().latencies.is_none());
+    }
+
+    #[test]
+    fn marks_are_read_up_to_where_they_are_torn() {
+        let mark = line(&Mark { at: MicroTime(1), text: "restart".to_owned() });
+        let marks: Vec<Mark> = parse_lines(&(mark.clone() + &mark[..9])).unwrap();
+        assert_eq!(marks.len(), 1);
+        assert_eq!(parse_lines::<Mark>("{}\n"), Err(NoRecord { line: 1 }));
+    }
+}

@@ -1,0 +1,112 @@
+//! Reports as files: a page for people, Markdown for comments, JUnit for CI.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use harness::exit::Exit;
+use harness::plan::Plan;
+use harness::run_dir::RunDir;
+
+use crate::error::VerifyError;
+use crate::records::{self, RunRecords};
+use crate::report::{REPORT_FORMAT, Report};
+use crate::thresholds;
+
+mod chart;
+pub(crate) mod figures;
+mod junit;
+mod page;
+mod series;
+mod view;
+
+/// Writes report.html, report.md and junit.xml from report.json and the records of a run.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Directory of a run that was reconciled.
+    dir: PathBuf,
+    /// Where the files go, instead of the run's directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if the run was not reconciled by this version, or a file cannot be read
+/// or written.
+#[expect(clippy::print_stdout, reason = "the files' paths are the result")]
+pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
+    let (_, plan) = RunDir::open(&args.dir)?;
+    let mut report = read_report(&args.dir)?;
+    let records = RunRecords::read(&[&args.dir], &plan)?;
+    // What watched the run may have ended after it was reconciled.
+    report.thresholds = thresholds::evaluate(&plan.thresholds, &records, &report.totals);
+    let out = args.out.as_ref().unwrap_or(&args.dir);
+    for path in write(out, &report, &records, &plan)? {
+        println!("{}", path.display());
+    }
+    Ok(Exit::Done)
+}
+
+/// What a report of any version begins with.
+#[derive(Debug, serde::Deserialize)]
+struct Head {
+    format: u32,
+}
+
+/// Reads the report of a run.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if there is none, or it is of another version.
+pub(crate) fn read_report(dir: &Path) -> Result<Report, VerifyError> {
+    let path = dir.join("report.json");
+    let Some(text) = records::read(&path)? else {
+        return Err(VerifyError::NotReconciled { dir: dir.to_owned() });
+    };
+    let not_a_report = |source| VerifyError::NotAReport { path: path.clone(), source };
+    let Head { format } = serde_json::from_str(&text).map_err(not_a_report)?;
+    if format != REPORT_FORMAT {
+        return Err(VerifyError::OtherReportFormat { path, format });
+    }
+    serde_json::from_str(&text).map_err(not_a_report)
+}
+
+/// Writes all files of a report, each whole, and returns their paths.
+///
+/// # Errors
+///
+/// Returns [`VerifyError::Unwritable`] if the file system refuses.
+pub(crate) fn write(
+    dir: &Path,
+    report: &Report,
+    records: &RunRecords,
+    plan: &Plan,
+) -> Result<[PathBuf; 3], VerifyError> {
+    let view = view::View::new(report, records, plan);
+    Ok([
+        write_whole(dir, "report.html", &page::html(&view))?,
+        write_whole(dir, "report.md", &page::markdown(&view))?,
+        write_whole(dir, "junit.xml", &junit::junit(report))?,
+    ])
+}
+
+/// Writes a file beside its place and moves it there: a crash leaves the old one or the new one.
+fn write_whole(dir: &Path, name: &str, text: &str) -> Result<PathBuf, VerifyError> {
+    let path = dir.join(name);
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let staged = dir.join(format!(".{name}.{}", std::process::id()));
+        let mut file = fs::File::create(&staged)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&staged, &path)
+    };
+    match write() {
+        Ok(()) => Ok(path),
+        Err(source) => Err(VerifyError::Unwritable { path, source }),
+    }
+}

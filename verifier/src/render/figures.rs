@@ -1,0 +1,172 @@
+//! Numbers as people read them. Pure.
+
+use chrono::DateTime;
+use events::event::MicroTime;
+use harness::threshold::{Aggregation, Measure};
+
+/// Says what was measured by an aggregation, with its unit.
+pub(crate) fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {
+    match (aggregation, measure) {
+        (Aggregation::Rate, _) => share(value),
+        (_, Measure::Time) => milliseconds(value),
+        (_, Measure::Cores) => cores(value),
+        (_, Measure::Bytes) => bytes(value),
+        (_, Measure::Events | Measure::Messages) => number(value),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number with about three digits, or whole.
+pub(crate) fn number(value: f64) -> String {
+    if value >= 1_000.0 {
+        return grouped(whole(value));
+    }
+    trimmed(format!("{value:.*}", decimals(value)))
+}
+
+/// A number with at most three digits: `1.2M`.
+pub(crate) fn compact(value: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.iter().find(|(size, _)| value >= *size) {
+        Some((size, unit)) => format!("{}{unit}", number(value / size)),
+        None => number(value),
+    }
+}
+
+/// A time in ms.
+pub(crate) fn milliseconds(value: f64) -> String {
+    match value.abs() {
+        1_000.0.. => format!("{} s", number(value / 1_000.0)),
+        _ => format!("{} ms", number(value)),
+    }
+}
+
+/// A share from 0 to 1, in percent. One that is not all is never shown as all, nor as nothing.
+pub(crate) fn share(value: f64) -> String {
+    let percent = value * 100.0;
+    let text = trimmed(format!("{percent:.3}"));
+    match text.as_str() {
+        "100" if percent < 100.0 => "above 99.999 %".to_owned(),
+        "0" if percent > 0.0 => "below 0.001 %".to_owned(),
+        _ => format!("{text} %"),
+    }
+}
+
+pub(crate) fn cores(value: f64) -> String {
+    format!("{} cores", trimmed(format!("{value:.2}")))
+}
+
+pub(crate) fn bytes(value: f64) -> String {
+    let units = [(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1_024.0, "KiB")];
+    match units.iter().find(|(size, _)| value >= *size) {
+        Some((size, unit)) => format!("{} {unit}", number(value / size)),
+        None => format!("{} B", number(value)),
+    }
+}
+
+/// Seconds as `5 s`, `1:05` or `1:02:03`.
+pub(crate) fn elapsed(seconds: f64) -> String {
+    let sign = if seconds < 0.0 { "−" } else { "" };
+    let all = whole(seconds.abs());
+    let (hours, minutes, rest) = (all / 3_600, all / 60 % 60, all % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{sign}{rest} s"),
+        (0, _) => format!("{sign}{minutes}:{rest:02}"),
+        _ => format!("{sign}{hours}:{minutes:02}:{rest:02}"),
+    }
+}
+
+/// A moment, to the second.
+pub(crate) fn moment(at: MicroTime) -> String {
+    match DateTime::from_timestamp_micros(at.0) {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => "at no time".to_owned(),
+    }
+}
+
+/// A time of day, to the second.
+pub(crate) fn time_of_day(at: MicroTime) -> String {
+    match DateTime::from_timestamp_micros(at.0) {
+        Some(time) => time.format("%H:%M:%S UTC").to_string(),
+        None => "at no time".to_owned(),
+    }
+}
+
+/// What is there once, or more often: `1 event`, `2 events`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", grouped(count))
+}
+
+fn decimals(value: f64) -> usize {
+    match value.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        1.0.. => 2,
+        _ => 3,
+    }
+}
+
+/// Without zeros behind the point.
+fn trimmed(text: String) -> String {
+    if text.contains('.') {
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    }
+    text
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and what is shown is not negative"
+)]
+fn whole(value: f64) -> u64 {
+    value.round() as u64
+}
+
+/// Counts are shown and averaged as floating-point numbers.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, more than a run can have")]
+pub(crate) fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_people_read_them() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0.0, 0.25, 3.0, 12.34, 1_234.5].map(number),
+            ["0", "0.25", "3", "12.3", "1,235"]
+        );
+        assert_eq!([5.0, 2_500.0, 1_200_000.0].map(compact), ["5", "2.5k", "1.2M"]);
+        assert_eq!(
+            [0.35, 87.26, 999.0, 1_530.0].map(milliseconds),
+            ["0.35 ms", "87.3 ms", "999 ms", "1.53 s"]
+        );
+        assert_eq!([512.0, 1_536.0, 2_147_483_648.0].map(bytes), ["512 B", "1.5 KiB", "2 GiB"]);
+        assert_eq!([5.0, 65.0, 3_723.0, -2.0].map(elapsed), ["5 s", "1:05", "1:02:03", "−2 s"]);
+        assert_eq!([1, 2].map(|count| counted(count, "event")), ["1 event", "2 events"]);
+        assert_eq!(moment(MicroTime(0)), "1970-01-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn a_share_that_is_not_all_is_not_shown_as_all() {
+        assert_eq!([1.0, 0.999, 0.0].map(share), ["100 %", "99.9 %", "0 %"]);
+        assert_eq!([0.999_999_9, 0.000_000_1].map(share), ["above 99.999 %", "below 0.001 %"]);
+    }
+}

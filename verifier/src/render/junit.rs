@@ -1,0 +1,194 @@
+//! The report for CI: a test case for each check. Pure.
+//!
+//! What failed is a failure. What could not be checked is an error, so that a gate stops at it,
+//! unless nobody asked for it: then it is skipped.
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use crate::render::figures::counted;
+use crate::report::{Fault, Report, ThresholdOutcome};
+use crate::verdict::Verdict;
+
+/// Writes a report as JUnit's XML.
+pub(crate) fn junit(report: &Report) -> String {
+    let mut all = quick_junit::Report::new("auditstorm");
+    let mut suite = |name: &str, cases: Vec<TestCase>| {
+        let mut suite = TestSuite::new(format!("{}.{name}", report.profile));
+        suite.add_property(("run_id", report.run_id.to_string().as_str()));
+        for mut case in cases {
+            case.set_classname(format!("auditstorm.{}.{name}", report.profile));
+            suite.add_test_case(case);
+        }
+        all.add_test_suite(suite);
+    };
+    suite("verdict", vec![verdict(report)]);
+    suite("findings", findings(report));
+    if !report.thresholds.is_empty() {
+        suite("thresholds", thresholds(report));
+    }
+    all.to_string().expect("memory takes what is written to it")
+}
+
+fn verdict(report: &Report) -> TestCase {
+    let reasons = report.reasons.join("\n");
+    let status = match report.verdict {
+        Verdict::Whole => TestCaseStatus::success(),
+        Verdict::Lossy => told(NonSuccessKind::Failure, "the run is lossy", &reasons),
+        Verdict::Unknown => told(NonSuccessKind::Error, "it could not be checked", &reasons),
+    };
+    TestCase::new("the run is whole", status)
+}
+
+fn findings(report: &Report) -> Vec<TestCase> {
+    let totals = &report.totals;
+    let in_stream = totals_of(report, Fault::DuplicatedInStream);
+    let faults = [
+        (Fault::Lost, totals.lost),
+        (Fault::DuplicatedInStream, in_stream),
+        (Fault::DuplicatedInTable, totals.duplicated.saturating_sub(in_stream)),
+        (Fault::Corrupted, totals.corrupted),
+        (Fault::Misplaced, totals.misplaced),
+        (Fault::Unexpected, totals.unexpected),
+    ];
+    let case = |(fault, count): (Fault, u64)| {
+        let name = fault.as_str();
+        let found = format!("{} {name}", counted(count, "event"));
+        let status = match (count, report.verdict) {
+            (0, Verdict::Unknown) => {
+                let mut skipped = TestCaseStatus::skipped();
+                skipped.set_message("none was seen, but the run could not be checked in full");
+                skipped
+            }
+            (0, _) => TestCaseStatus::success(),
+            (_, Verdict::Unknown) => {
+                told(NonSuccessKind::Error, &format!("{found}, as far as it was checked"), "")
+            }
+            _ => told(NonSuccessKind::Failure, &found, &listed(report, fault)),
+        };
+        TestCase::new(format!("no event is {name}"), status)
+    };
+    faults.map(case).into()
+}
+
+/// Events that are duplicated in the stream: the totals do not tell them from those in the table.
+fn totals_of(report: &Report, fault: Fault) -> u64 {
+    let of = |fates: &crate::compare::Fates| match fault {
+        Fault::DuplicatedInStream => fates.duplicated_in_stream.count(),
+        _ => 0,
+    };
+    report.tenants.iter().map(|tenant| of(&tenant.fates)).sum()
+}
+
+/// The first events that something happened to.
+fn listed(report: &Report, fault: Fault) -> String {
+    let of_fault = report.findings.iter().filter(|finding| finding.fault == fault);
+    let line = |it: &crate::report::Finding| {
+        format!("tenant {} seq {} {}", it.tenant, it.seq, it.audit_id)
+    };
+    of_fault.take(LISTED_MAX).map(line).collect::<Vec<_>>().join("\n")
+}
+
+const LISTED_MAX: usize = 20;
+
+fn thresholds(report: &Report) -> Vec<TestCase> {
+    let case = |it: &crate::report::ThresholdResult| {
+        let status = match (it.outcome, &it.measured) {
+            (ThresholdOutcome::Passed, _) => TestCaseStatus::success(),
+            (ThresholdOutcome::Failed, measured) => {
+                let measured = measured.as_deref().unwrap_or_default();
+                told(NonSuccessKind::Failure, &format!("it was {measured}"), "")
+            }
+            (ThresholdOutcome::Unknown, _) if it.is_default => {
+                let mut skipped = TestCaseStatus::skipped();
+                skipped.set_message("there are no samples to tell by");
+                skipped
+            }
+            (ThresholdOutcome::Unknown, _) => {
+                told(NonSuccessKind::Error, "there are no samples to tell by", "")
+            }
+        };
+        TestCase::new(format!("{} {}", it.metric, it.condition), status)
+    };
+    report.thresholds.iter().map(case).collect()
+}
+
+fn told(kind: NonSuccessKind, message: &str, detail: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(message);
+    if !detail.is_empty() {
+        status.set_description(detail);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::example;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Report), expected: &[&str]) {
+        let mut report = example();
+        change(&mut report);
+        let text = junit(&report);
+        let again = quick_junit::Report::deserialize_from_str(&text).unwrap();
+        let cases = again.test_suites.iter().flat_map(|suite| &suite.test_cases);
+        let told = cases.map(|case| {
+            let (outcome, message) = match &case.status {
+                TestCaseStatus::Success { .. } => ("ok".to_owned(), None),
+                TestCaseStatus::NonSuccess { kind, message, .. } => {
+                    (format!("{kind:?}"), message.as_ref())
+                }
+                TestCaseStatus::Skipped { message, .. } => ("skipped".to_owned(), message.as_ref()),
+            };
+            let message = message.map_or(String::new(), |it| format!(": {}", it.as_str()));
+            format!("{}: {outcome}{message}", case.name.as_str())
+        });
+        let told: Vec<_> = told.collect();
+        for line in expected {
+            assert!(told.iter().any(|it| it == line), "{line} is not in {told:#?}");
+        }
+    }
+
+    #[test]
+    fn every_check_is_a_case() {
+        check(
+            |_| {},
+            &[
+                "the run is whole: Failure: the run is lossy",
+                "no event is lost: Failure: 2 events lost",
+                "no event is corrupted: ok",
+                "webhook p(95)<100ms: ok",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_checked_is_an_error_or_skipped_and_never_passes() {
+        let unknown = |report: &mut Report| {
+            report.verdict = Verdict::Unknown;
+            report.thresholds[0].outcome = ThresholdOutcome::Unknown;
+            report.thresholds[0].is_default = false;
+        };
+        check(
+            unknown,
+            &[
+                "the run is whole: Error: it could not be checked",
+                "no event is lost: Error: 2 events lost, as far as it was checked",
+                "no event is corrupted: skipped: none was seen, but the run could not be checked in \
+             full",
+                "webhook p(95)<100ms: Error: there are no samples to tell by",
+            ],
+        );
+        let nobody_asked = |report: &mut Report| {
+            report.thresholds[0].outcome = ThresholdOutcome::Unknown;
+            report.thresholds[0].is_default = true;
+        };
+        check(nobody_asked, &["webhook p(95)<100ms: skipped: there are no samples to tell by"]);
+    }
+
+    #[test]
+    fn names_with_signs_of_xml_are_escaped() {
+        check(|report| report.profile = "<&\"".to_owned(), &["no event is unexpected: ok"]);
+    }
+}

@@ -1,0 +1,272 @@
+//! Whether a run was as its profile asks. Pure.
+
+use harness::exit::Exit;
+use harness::threshold::{Aggregation, Metric, Threshold};
+use hdrhistogram::Histogram;
+
+use crate::compare::Totals;
+use crate::records::RunRecords;
+use crate::render::figures::{self, as_f64};
+use crate::report::{Report, ThresholdOutcome, ThresholdResult};
+use crate::verdict::Verdict;
+
+/// Measures what the thresholds of a run ask for, and compares. Without samples the outcome is
+/// unknown, never passed.
+pub fn evaluate(
+    thresholds: &[Threshold],
+    records: &RunRecords,
+    totals: &Totals,
+) -> Vec<ThresholdResult> {
+    let result = |threshold: &Threshold| {
+        let Threshold { metric, condition, is_default } = threshold;
+        let value = measure(metric, condition.aggregation, records, totals);
+        let say = |value| figures::measured(value, condition.aggregation, metric.measure());
+        ThresholdResult {
+            metric: metric.to_string(),
+            condition: condition.to_string(),
+            measured: value.map(say),
+            outcome: match value {
+                None => ThresholdOutcome::Unknown,
+                Some(value) if condition.holds(value) => ThresholdOutcome::Passed,
+                Some(_) => ThresholdOutcome::Failed,
+            },
+            is_default: *is_default,
+        }
+    };
+    thresholds.iter().map(result).collect()
+}
+
+/// The exit code of a report: its verdict and, where that is whole, what became of the thresholds.
+/// A published objective that nobody asked for does not spoil a run by being unknown.
+pub fn exit(report: &Report) -> Exit {
+    let any = |is: fn(&ThresholdResult) -> bool| report.thresholds.iter().any(is);
+    match report.verdict {
+        Verdict::Whole if any(|it| it.outcome == ThresholdOutcome::Failed) => Exit::Threshold,
+        Verdict::Whole if any(|it| it.outcome == ThresholdOutcome::Unknown && !it.is_default) => {
+            Exit::Unknown
+        }
+        verdict => verdict.exit(),
+    }
+}
+
+/// Which of two ends of runs is worse: proven loss, then what was not checked, then a threshold.
+pub fn worse(one: Exit, other: Exit) -> Exit {
+    let weight = |exit: &Exit| match exit {
+        Exit::Done => 0,
+        Exit::Threshold => 1,
+        Exit::Unknown => 2,
+        _ => 3,
+    };
+    [one, other].into_iter().max_by_key(weight).unwrap_or(one)
+}
+
+fn measure(
+    metric: &Metric,
+    aggregation: Aggregation,
+    records: &RunRecords,
+    totals: &Totals,
+) -> Option<f64> {
+    let latencies = records.latencies.as_ref();
+    let uses = |part: &str| {
+        let of_part = move |name: &str| name == part;
+        let all = records.observations.iter().flat_map(|seen| &seen.resources);
+        all.filter(|it| of_part(&it.part)).cloned().collect::<Vec<_>>()
+    };
+    let events = |count: u64, of: u64| match aggregation {
+        Aggregation::Count => Some(as_f64(count)),
+        _ if of == 0 => None,
+        _ => Some(as_f64(count) / as_f64(of)),
+    };
+    match metric {
+        Metric::Webhook => of_histogram(aggregation, &latencies?.sent_to_acknowledged),
+        Metric::DueToAcknowledged => of_histogram(aggregation, &latencies?.due_to_acknowledged),
+        Metric::EndToEnd => of_samples(aggregation, records.end_to_end_ms().collect()),
+        Metric::Freshness => of_samples(aggregation, records.freshness_ms().collect()),
+        Metric::Ingested => events(totals.stored + totals.filtered, totals.acknowledged),
+        Metric::Acknowledged => events(totals.acknowledged, totals.attempted),
+        Metric::Refused => events(totals.refused, totals.attempted),
+        Metric::Unknown => events(totals.unknown, totals.attempted),
+        Metric::Unsent => events(totals.unsent, totals.planned),
+        Metric::Dropped => events(records.dropped()?, totals.planned),
+        Metric::Lost => events(totals.lost, totals.acknowledged),
+        Metric::Duplicated => events(totals.duplicated, totals.stored),
+        Metric::Lag => {
+            of_samples(aggregation, records.lags().map(|(_, lag)| as_f64(lag)).collect())
+        }
+        Metric::Cpu(part) => {
+            of_samples(aggregation, uses(part).iter().map(|it| it.cpu_cores).collect())
+        }
+        Metric::Memory(part) => {
+            let bytes = uses(part).iter().map(|it| as_f64(it.memory_bytes)).collect();
+            of_samples(aggregation, bytes)
+        }
+    }
+}
+
+/// Aggregates a histogram of µs, in ms.
+#[expect(clippy::cast_precision_loss, reason = "an hour in µs is exact in an f64")]
+fn of_histogram(aggregation: Aggregation, histogram: &Histogram<u64>) -> Option<f64> {
+    if histogram.is_empty() {
+        return None;
+    }
+    let micros = match aggregation {
+        Aggregation::Percentile(percent) => histogram.value_at_percentile(percent) as f64,
+        Aggregation::Median => histogram.value_at_quantile(0.5) as f64,
+        Aggregation::Min => histogram.min() as f64,
+        Aggregation::Max => histogram.max() as f64,
+        Aggregation::Average => histogram.mean(),
+        Aggregation::Rate | Aggregation::Count => return None,
+    };
+    Some(micros / 1_000.0)
+}
+
+/// Aggregates samples; a percentile is the smallest sample that so many are not above.
+pub(crate) fn of_samples(aggregation: Aggregation, mut samples: Vec<f64>) -> Option<f64> {
+    samples.sort_unstable_by(f64::total_cmp);
+    match aggregation {
+        Aggregation::Percentile(percent) => percentile(&samples, percent),
+        Aggregation::Median => percentile(&samples, 50.0),
+        Aggregation::Min => samples.first().copied(),
+        Aggregation::Max => samples.last().copied(),
+        Aggregation::Average if samples.is_empty() => None,
+        Aggregation::Average => Some(samples.iter().sum::<f64>() / as_f64(samples.len() as u64)),
+        Aggregation::Rate | Aggregation::Count => None,
+    }
+}
+
+/// The smallest of sorted samples that so many percent are not above.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a percent of a length is within it"
+)]
+pub(crate) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
+    let rank = (percent / 100.0 * as_f64(sorted.len() as u64)).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use events::event::MicroTime;
+    use harness::observation::{ConsumerSeen, Freshness, Observation, ResourceUse, StreamSeen};
+    use harness::plan::Span;
+    use harness::threshold::{Condition, Thresholds};
+
+    use super::*;
+    use crate::records::tests::records;
+
+    fn observed() -> Vec<Observation> {
+        let seen = |at_s: i64, lag: u64, visible_ms: &[f64]| Observation {
+            at: MicroTime(at_s * 1_000_000),
+            stream: Some(StreamSeen {
+                consumer: Some(ConsumerSeen {
+                    pending: lag,
+                    unacknowledged: 1,
+                    ..ConsumerSeen::default()
+                }),
+                ..StreamSeen::default()
+            }),
+            table: None,
+            freshness: Freshness {
+                due_to_visible_ms: visible_ms.to_vec(),
+                acknowledged_to_visible_ms: visible_ms.iter().map(|ms| ms - 10.0).collect(),
+                ..Freshness::default()
+            },
+            clocks: Vec::new(),
+            resources: vec![ResourceUse {
+                part: "nats".to_owned(),
+                cpu_cores: 0.5,
+                memory_bytes: 1 << 20,
+            }],
+        };
+        vec![seen(1, 10, &[1_000.0, 3_000.0]), seen(2, 900, &[2_000.0])]
+    }
+
+    const TOTALS: fn() -> Totals = || Totals {
+        planned: 1_000,
+        attempted: 900,
+        unsent: 100,
+        acknowledged: 800,
+        refused: 90,
+        unknown: 10,
+        stored: 796,
+        filtered: 2,
+        lost: 2,
+        duplicated: 1,
+        ..Totals::default()
+    };
+
+    #[track_caller]
+    fn check(metric: &str, condition: &str, measured: Option<&str>, outcome: ThresholdOutcome) {
+        let metric = Metric::parse(metric).unwrap();
+        let condition = Condition::parse(&metric, condition).unwrap();
+        let threshold = Threshold { metric, condition, is_default: false };
+        let seen = records(Vec::new(), &[5_000, 50_000], observed());
+        let results = evaluate(&[threshold], &seen, &TOTALS());
+        assert_eq!(results[0].measured.as_deref(), measured);
+        assert_eq!(results[0].outcome, outcome);
+    }
+
+    #[test]
+    fn every_metric_is_measured_and_compared() {
+        use ThresholdOutcome::{Failed, Passed, Unknown};
+        check("webhook", "p(95)<100ms", Some("50 ms"), Passed);
+        check("webhook", "med<5ms", Some("5 ms"), Failed);
+        check("due_to_acknowledged", "max<100ms", Some("100 ms"), Failed);
+        check("end_to_end", "p(95)<2s", Some("3 s"), Failed);
+        check("end_to_end", "p(50)<=2s", Some("2 s"), Passed);
+        check("freshness", "avg<2s", Some("1.99 s"), Passed);
+        check("ingested", "rate>99.9%", Some("99.75 %"), Failed);
+        check("acknowledged", "rate>80%", Some("88.889 %"), Passed);
+        check("refused", "rate<=10%", Some("10 %"), Passed);
+        check("unknown", "count<10", Some("10"), Failed);
+        check("unsent", "rate<1%", Some("10 %"), Failed);
+        check("lost", "count==2", Some("2"), Passed);
+        check("duplicated", "count<1", Some("1"), Failed);
+        check("lag", "lag<1000", Some("901"), Passed);
+        check("cpu.nats", "max<1", Some("0.5 cores"), Passed);
+        check("memory.nats", "max<1MiB", Some("1 MiB"), Failed);
+        check("memory.relay", "max<1MiB", None, Unknown);
+        check("dropped", "count<1", None, Unknown);
+    }
+
+    #[test]
+    fn nothing_passes_without_samples() {
+        let nothing = records(Vec::new(), &[], Vec::new());
+        let thresholds = Thresholds::of_run(None, Span::Live);
+        let results = evaluate(&thresholds, &nothing, &Totals::default());
+        assert!(results.iter().all(|it| it.outcome == ThresholdOutcome::Unknown), "{results:?}");
+    }
+
+    #[test]
+    fn a_failed_threshold_and_one_that_was_asked_for_and_not_measured_have_exit_codes() {
+        let check = |verdict, thresholds: &[(ThresholdOutcome, bool)], expected| {
+            let mut report = crate::report::tests::example();
+            report.verdict = verdict;
+            let template = report.thresholds[0].clone();
+            report.thresholds = thresholds
+                .iter()
+                .map(|&(outcome, is_default)| ThresholdResult {
+                    outcome,
+                    is_default,
+                    ..template.clone()
+                })
+                .collect();
+            assert_eq!(exit(&report), expected);
+        };
+        use ThresholdOutcome::{Failed, Passed, Unknown};
+        check(Verdict::Whole, &[(Passed, false)], Exit::Done);
+        check(Verdict::Whole, &[(Unknown, true)], Exit::Done);
+        check(Verdict::Whole, &[(Unknown, false)], Exit::Unknown);
+        check(Verdict::Whole, &[(Unknown, false), (Failed, true)], Exit::Threshold);
+        check(Verdict::Lossy, &[(Failed, false)], Exit::Lossy);
+        check(Verdict::Unknown, &[(Failed, false)], Exit::Unknown);
+    }
+
+    #[test]
+    fn the_worst_of_several_runs_decides() {
+        assert_eq!(worse(Exit::Done, Exit::Threshold), Exit::Threshold);
+        assert_eq!(worse(Exit::Unknown, Exit::Threshold), Exit::Unknown);
+        assert_eq!(worse(Exit::Unknown, Exit::Lossy), Exit::Lossy);
+    }
+}

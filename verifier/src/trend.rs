@@ -1,0 +1,186 @@
+//! Many runs in one table, oldest first.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use events::event::MicroTime;
+use harness::clock::seconds;
+use harness::exit::Exit;
+use harness::latency::percentiles;
+use harness::plan::{Plan, Span};
+use harness::run_dir::RunDir;
+use harness::threshold::Aggregation;
+use serde::Serialize;
+
+use crate::error::VerifyError;
+use crate::records::RunRecords;
+use crate::render::figures::{self, as_f64, grouped, milliseconds};
+use crate::render::read_report;
+use crate::thresholds::of_samples;
+
+/// Prints a table of many runs, oldest first.
+#[derive(Debug, Args)]
+pub(crate) struct TrendArgs {
+    /// Directories of runs.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Prints the table as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One run of many.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Row {
+    dir: PathBuf,
+    profile: String,
+    start: MicroTime,
+    version: String,
+    /// `not reconciled` without a report.
+    verdict: String,
+    /// Acknowledged events a second, over the whole run; `None` of a history.
+    acknowledged_per_s: Option<f64>,
+    webhook_p95_ms: Option<f64>,
+    webhook_p99_ms: Option<f64>,
+    end_to_end_p95_ms: Option<f64>,
+    lag_max: Option<u64>,
+    lost: Option<u64>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// Returns [`VerifyError`] if a directory holds no run, or its files cannot be read.
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+pub(crate) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
+    let mut rows: Vec<Row> =
+        args.dirs.iter().map(|dir| Row::read(dir)).collect::<Result<_, _>>()?;
+    rows.sort_by(|one, other| (one.start, &one.dir).cmp(&(other.start, &other.dir)));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows).expect("it has string keys"));
+    } else {
+        print!("{}", table(&rows));
+    }
+    Ok(Exit::Done)
+}
+
+impl Row {
+    fn read(dir: &Path) -> Result<Self, VerifyError> {
+        let (_, plan) = RunDir::open(dir)?;
+        let records = RunRecords::read(&[dir], &plan)?;
+        let report = match read_report(dir) {
+            Ok(report) => Some(report),
+            Err(VerifyError::NotReconciled { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let webhook = records.latencies.as_ref().map(|it| &it.sent_to_acknowledged);
+        let webhook = webhook.filter(|it| !it.is_empty()).map(percentiles);
+        let end_to_end = records.end_to_end_ms().collect();
+        Ok(Self {
+            dir: dir.to_owned(),
+            profile: plan.profile_name.clone(),
+            start: started(&plan),
+            version: report.as_ref().map_or(&plan.spec.tool_version, |it| &it.tool_version).clone(),
+            verdict: report.as_ref().map_or("not reconciled", |it| it.verdict.as_str()).to_owned(),
+            acknowledged_per_s: rate(&records),
+            webhook_p95_ms: webhook.map(|it| it.p95_ms),
+            webhook_p99_ms: webhook.map(|it| it.p99_ms),
+            end_to_end_p95_ms: of_samples(Aggregation::Percentile(95.0), end_to_end),
+            lag_max: records.lags().map(|(_, lag)| lag).max(),
+            lost: report.map(|it| it.totals.lost),
+        })
+    }
+}
+
+fn started(plan: &Plan) -> MicroTime {
+    match plan.spec.span {
+        Span::Live => plan.spec.start,
+        Span::History { planned_at, .. } => planned_at,
+    }
+}
+
+fn rate(records: &RunRecords) -> Option<f64> {
+    let first = records.seconds.first()?.at.0 - 1_000_000;
+    let last = records.seconds.last()?.at.0;
+    let events: u64 = records.seconds.iter().map(|second| second.acknowledged).sum();
+    Some(as_f64(events) / seconds(last - first))
+}
+
+fn table(rows: &[Row]) -> String {
+    let heads = [
+        "start",
+        "version",
+        "verdict",
+        "events/s",
+        "p95",
+        "p99",
+        "end to end p95",
+        "lag",
+        "lost",
+        "profile",
+        "run",
+    ];
+    let mut lines = vec![heads.map(str::to_owned)];
+    let none = || "–".to_owned();
+    for row in rows {
+        lines.push([
+            figures::moment(row.start),
+            row.version.clone(),
+            row.verdict.clone(),
+            row.acknowledged_per_s.map_or_else(none, figures::number),
+            row.webhook_p95_ms.map_or_else(none, milliseconds),
+            row.webhook_p99_ms.map_or_else(none, milliseconds),
+            row.end_to_end_p95_ms.map_or_else(none, milliseconds),
+            row.lag_max.map_or_else(none, grouped),
+            row.lost.map_or_else(none, grouped),
+            row.profile.clone(),
+            row.dir.display().to_string(),
+        ]);
+    }
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| lines.iter().map(|it| it[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (index, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width - cell.chars().count());
+            let is_number = (3..9).contains(&index);
+            let [left, right] = if is_number { [&pad, cell] } else { [cell, &pad] };
+            row.extend([left, right, "  "]);
+        }
+        text += row.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_trend_is_a_table_with_what_is_known() {
+        let row = |start_s: i64, lost| Row {
+            dir: PathBuf::from("runs/a"),
+            profile: "smoke".to_owned(),
+            start: MicroTime(start_s * 1_000_000),
+            version: "0.1.0".to_owned(),
+            verdict: "whole".to_owned(),
+            acknowledged_per_s: Some(5_000.4),
+            webhook_p95_ms: Some(12.3),
+            webhook_p99_ms: Some(1_200.0),
+            end_to_end_p95_ms: None,
+            lag_max: Some(12_345),
+            lost,
+        };
+        expect![[r#"
+            start                    version  verdict  events/s      p95    p99  end to end p95     lag  lost  profile  run
+            1970-01-01 00:00:00 UTC  0.1.0    whole       5,000  12.3 ms  1.2 s               –  12,345     –  smoke    runs/a
+            1970-01-02 00:00:00 UTC  0.1.0    whole       5,000  12.3 ms  1.2 s               –  12,345     2  smoke    runs/a
+        "#]].assert_eq(&table(&[row(0, None), row(86_400, Some(2))]));
+    }
+}

@@ -1,0 +1,278 @@
+//! One run against another: is it worse by more than the published criteria, and by more than the
+//! noise within the runs?
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use events::event::MicroTime;
+use harness::exit::Exit;
+use harness::plan::Plan;
+use harness::run_dir::RunDir;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::VerifyError;
+use crate::records::RunRecords;
+use crate::render::{figures, read_report};
+use crate::report::Report;
+use crate::verdict::Verdict;
+use crate::versus::bootstrap::{METHOD, SECONDS_MIN};
+use crate::versus::likeness::{differences, notes};
+use crate::versus::measured::{Unit, measures};
+use crate::versus::regression::{Compared, Outcome, compared};
+
+pub(crate) mod bootstrap;
+mod likeness;
+pub(crate) mod measured;
+mod regression;
+
+/// Says whether a run is worse than an earlier one: exit code 5 if it is, 2 if the two cannot be
+/// compared.
+///
+/// Counts as worse: 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or memory,
+/// 1 point more errors; each only if it also exceeds the noise of the seconds of both runs.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Directory of the run to compare with.
+    base: PathBuf,
+    /// Directory of the run to judge.
+    run: PathBuf,
+    /// Prints the comparison as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run that was reconciled, as its directory tells it.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) dir: PathBuf,
+    pub(crate) plan: Plan,
+    pub(crate) report: Report,
+    pub(crate) records: RunRecords,
+}
+
+/// What the comparison of two runs says.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    base: Identity,
+    run: Identity,
+    is_regression: bool,
+    /// How noise was told from change.
+    method: &'static str,
+    /// In what the runs differ that may explain a change.
+    notes: Vec<String>,
+    measures: Vec<Compared>,
+}
+
+/// Which run a side is.
+#[derive(Debug, Serialize)]
+struct Identity {
+    dir: PathBuf,
+    run_id: Uuid,
+    start: MicroTime,
+    verdict: Verdict,
+    tool_version: String,
+    clickhouse_version: String,
+    nats_version: Option<String>,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// Returns [`VerifyError::Unlike`] if the runs cannot be compared, with all reasons.
+#[expect(clippy::print_stdout, reason = "the comparison is the result")]
+pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
+    let (base, run) = (Side::open(&args.base)?, Side::open(&args.run)?);
+    let reasons = differences(&base, &run);
+    if !reasons.is_empty() {
+        return Err(VerifyError::Unlike { reasons });
+    }
+    let comparison = Comparison::new(&base, &run);
+    if comparison.measures.iter().all(|it| it.outcome == Outcome::NotMeasured) {
+        let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
+        return Err(VerifyError::Unlike { reasons: vec![reason] });
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&comparison).expect("it has string keys"));
+    } else {
+        print!("{comparison}");
+    }
+    Ok(if comparison.is_regression { Exit::Threshold } else { Exit::Done })
+}
+
+impl Side {
+    fn open(path: &Path) -> Result<Self, VerifyError> {
+        let (_, plan) = RunDir::open(path)?;
+        let report = read_report(path)?;
+        let records = RunRecords::read(&[path], &plan)?;
+        Ok(Self { dir: path.to_owned(), plan, report, records })
+    }
+}
+
+impl Comparison {
+    fn new(base: &Side, run: &Side) -> Self {
+        let compared: Vec<Compared> = measures(base, run).iter().map(compared).collect();
+        Self {
+            base: Identity::of(base),
+            run: Identity::of(run),
+            is_regression: compared.iter().any(|it| it.outcome == Outcome::Regression),
+            method: METHOD,
+            notes: notes(base, run),
+            measures: compared,
+        }
+    }
+}
+
+impl Identity {
+    fn of(side: &Side) -> Self {
+        let report = &side.report;
+        Self {
+            dir: side.dir.clone(),
+            run_id: report.run_id,
+            start: report.start,
+            verdict: report.verdict,
+            tool_version: report.tool_version.clone(),
+            clickhouse_version: report.environment.clickhouse_version.clone(),
+            nats_version: report.environment.nats_version.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, it) in [("base", &self.base), ("run", &self.run)] {
+            writeln!(
+                f,
+                "{name:<5}{}  {}  {}  {}",
+                it.run_id,
+                figures::moment(it.start),
+                it.verdict.as_str(),
+                it.dir.display()
+            )?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        writeln!(
+            f,
+            "\n{:<22}{:>13}{:>13}{:>10}  {:<21}{:>9}  outcome",
+            "measure", "base", "run", "change", "95 % interval", "allowed"
+        )?;
+        for it in &self.measures {
+            let value = |value: Option<f64>| value.map_or("–".to_owned(), |it_| it.unit.say(it_));
+            let change = |change: f64| it.unit.say_change(change);
+            let interval = it.interval.map_or("–".to_owned(), |[low, high]| {
+                format!("{} to {}", change(low), change(high))
+            });
+            writeln!(
+                f,
+                "{:<22}{:>13}{:>13}{:>10}  {interval:<21}{:>9}  {}",
+                it.name,
+                value(it.base),
+                value(it.run),
+                it.change.map_or("–".to_owned(), change),
+                change(it.allowed),
+                it.outcome.as_str()
+            )?;
+        }
+        let verdict = if self.is_regression { "regression" } else { "no regression" };
+        writeln!(f, "\n{verdict}\n")?;
+        self.method.split_inclusive(". ").try_for_each(|it| writeln!(f, "{}", it.trim_end()))
+    }
+}
+
+impl Unit {
+    fn say(self, value: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{}/s", figures::number(value)),
+            Self::Milliseconds => figures::milliseconds(value),
+            Self::Cores => figures::cores(value),
+            Self::Bytes => figures::bytes(value),
+            Self::Share => figures::share(value),
+        }
+    }
+
+    fn say_change(self, change: f64) -> String {
+        let sign = if change < 0.0 { "−" } else { "+" };
+        let points = if self == Self::Share { " pt" } else { " %" };
+        format!("{sign}{:.1}{points}", change.abs() * 100.0)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use expect_test::expect;
+    use harness::plan::{RunOptions, RunSpec, Span, Targets};
+    use harness::profile::Profile;
+    use harness::record::{Ending, Summary};
+    use harness::scale::Scale;
+    use harness::sender::Tally;
+
+    use super::*;
+    use crate::records::tests::{records, second};
+
+    /// A run of a minute in which every second had so many events, at a p95 in ms.
+    pub(crate) fn side(of_second: impl Fn(i64) -> (u64, f64)) -> Side {
+        let text = "name: x\nstages: [{duration: 60s, rate: 100/s, tenants: 1}]\n";
+        let profile = Profile::parse(text, "x").unwrap();
+        let options = RunOptions {
+            run_id: Uuid::from_u128(7),
+            seed: None,
+            start: 0,
+            span: Span::Live,
+            targets: Targets::default(),
+            shards: 1,
+            scale: Scale::default(),
+        };
+        let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
+        let seconds: Vec<_> = (0..60)
+            .map(|at| {
+                let (events, p95_ms) = of_second(at);
+                second(at + 1, events, p95_ms)
+            })
+            .collect();
+        let mut p95s: Vec<f64> = seconds.iter().map(|it| it.sent_to_acknowledged.p95_ms).collect();
+        p95s.sort_unstable_by(f64::total_cmp);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some ms")]
+        let micros: Vec<u64> = p95s.iter().map(|ms| (ms * 1_000.0) as u64).collect();
+        let mut records = records(seconds, &micros, Vec::new());
+        let ending = Ending { at: 60_000_000, stopped: false, aborted: None };
+        records.summaries = vec![Summary::new(&plan, 6_000, &Tally::new(1), ending)];
+        let mut report = crate::report::tests::example();
+        report.verdict = Verdict::Whole;
+        report.totals.lost = 0;
+        report.totals.refused = 0;
+        report.totals.unknown = 0;
+        report.run_id = Uuid::from_u128(7);
+        report.start = MicroTime(0);
+        Side { dir: PathBuf::from("runs/x"), plan, report, records }
+    }
+
+    #[test]
+    fn a_comparison_shows_values_changes_and_noise() {
+        let base = side(|at| (100, 20.0 + f64::from(u8::try_from(at % 5).unwrap())));
+        let run = side(|at| (80, 30.0 + f64::from(u8::try_from(at % 5).unwrap())));
+        let comparison = Comparison::new(&base, &run);
+        assert!(comparison.is_regression);
+        expect![[r#"
+            base 00000000-0000-0000-0000-000000000007  1970-01-01 00:00:00 UTC  whole  runs/x
+            run  00000000-0000-0000-0000-000000000007  1970-01-01 00:00:00 UTC  whole  runs/x
+
+            measure                        base          run    change  95 % interval          allowed  outcome
+            acknowledged                  100/s         80/s   −20.0 %  −20.0 % to −20.0 %     −10.0 %  REGRESSION
+            ingested                          –            –         –  –                      −10.0 %  not measured
+            webhook p95                   24 ms        34 ms   +41.6 %  +45.5 % to +45.5 %     +20.0 %  REGRESSION
+            webhook p99                   24 ms        34 ms   +41.6 %  +45.5 % to +45.5 %     +20.0 %  REGRESSION
+            end to end p95                    –            –         –  –                      +20.0 %  not measured
+            end to end p99                    –            –         –  –                      +20.0 %  not measured
+            errors                          0 %          0 %   +0.0 pt  +0.0 pt to +0.0 pt     +1.0 pt  alike
+
+            regression
+
+            A change counts if it exceeds what is allowed and its 95 % interval leaves out 0.
+            The interval is of a bootstrap of the seconds of both runs: 1,000 draws of blocks of 10 s, the same of both, with seed 42; for the webhook it is of the mean of the seconds' percentiles, and need not surround the change of the whole run.
+            It knows the noise within these two runs, not that between runs.
+            Changes below 1 ms, 0.05 cores or 16 MiB do not count.
+        "#]].assert_eq(&comparison.to_string());
+    }
+}

@@ -1,0 +1,140 @@
+//! Whether two runs are alike enough to be compared. Pure.
+
+use harness::plan::Span;
+
+use crate::verdict::Verdict;
+use crate::versus::Side;
+
+/// Returns why two runs cannot be compared; nothing, if they can.
+pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut differ = |is_so: bool, what: &str, one: &dyn ToString, other: &dyn ToString| {
+        if is_so {
+            reasons.push(format!("{what}: {} and {}", one.to_string(), other.to_string()));
+        }
+    };
+    let (old, new) = (&base.plan.spec, &run.plan.spec);
+    differ(
+        old.profile_sha256 != new.profile_sha256,
+        "they have other profiles",
+        &format!("{} ({:.12})", base.plan.profile_name, old.profile_sha256),
+        &format!("{} ({:.12})", run.plan.profile_name, new.profile_sha256),
+    );
+    differ(
+        old.scale != new.scale,
+        "they are scaled otherwise",
+        &format!("{:?}", old.scale),
+        &format!("{:?}", new.scale),
+    );
+    let (one, other) = (span(old.span), span(new.span));
+    differ(one != other, "they span other times", &one, &other);
+    differ(old.shards != new.shards, "they have other numbers of shards", &old.shards, &new.shards);
+    let cores = [base, run].map(|side| side.report.environment.cores);
+    differ(cores[0] != cores[1], "the machines have other numbers of cores", &cores[0], &cores[1]);
+    for (side, name) in [(base, "base"), (run, "run")] {
+        reasons.extend(unfit(side).into_iter().map(|why| format!("the {name} {why}")));
+    }
+    reasons
+}
+
+/// Returns why a run says nothing that another could be compared with.
+fn unfit(side: &Side) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if side.report.verdict == Verdict::Unknown {
+        let why = side.report.reasons.first().map_or("", String::as_str);
+        reasons.push(format!("could not be checked: {why}"));
+    }
+    let summaries = &side.records.summaries;
+    let is_live = side.plan.spec.span == Span::Live;
+    if is_live && summaries.len() != side.records.shards as usize {
+        reasons.push("is incomplete: a generator has not written its summary".to_owned());
+    }
+    if summaries.iter().any(|it| it.saturated) {
+        reasons.push("was saturated: its generator did not keep its schedule".to_owned());
+    }
+    if summaries.iter().any(|it| it.stopped || it.aborted.is_some()) {
+        reasons.push("is incomplete: it ended before its time".to_owned());
+    }
+    reasons
+}
+
+/// Returns in what two runs differ that may explain a change, or is what is being compared.
+pub(crate) fn notes(base: &Side, run: &Side) -> Vec<String> {
+    let told = |what: &str, one: &str, other: &str| {
+        (one != other).then(|| format!("{what}: {one} before, {other} now"))
+    };
+    let (old, new) = (&base.report, &run.report);
+    let nats = |side: &Side| side.report.environment.nats_version.clone().unwrap_or_default();
+    let target = |side: &Side| side.plan.spec.targets.webhook.clone().unwrap_or_default();
+    [
+        told("auditstorm", &old.tool_version, &new.tool_version),
+        told(
+            "ClickHouse",
+            &old.environment.clickhouse_version,
+            &new.environment.clickhouse_version,
+        ),
+        told("NATS", &nats(base), &nats(run)),
+        told(
+            "operating system",
+            &old.environment.operating_system,
+            &new.environment.operating_system,
+        ),
+        told("webhook", &target(base), &target(run)),
+        told("seed", &base.plan.spec.seed.to_string(), &run.plan.spec.seed.to_string()),
+        told("verdict", old.verdict.as_str(), new.verdict.as_str()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What of a span makes it alike: not when it was planned.
+fn span(span: Span) -> String {
+    match span {
+        Span::Live => "the stages of the profile".to_owned(),
+        Span::History { days, events, replay_days, .. } => {
+            format!("{events} events of {days} days, {replay_days} of them replayed")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::versus::tests::side;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Side), expected: &str) {
+        let base = || side(|_| (100, 20.0));
+        assert_eq!(differences(&base(), &base()), Vec::<String>::new());
+        let mut run = base();
+        change(&mut run);
+        let reasons = differences(&base(), &run);
+        assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
+    }
+
+    #[test]
+    fn unlike_runs_are_refused_with_the_reason() {
+        check(|it| it.plan.spec.profile_sha256 = "f00".to_owned(), "other profiles: x (");
+        check(|it| it.plan.spec.scale.rate = 2.0, "scaled otherwise");
+        check(|it| it.plan.spec.shards = 2, "numbers of shards: 1 and 2");
+        check(|it| it.report.environment.cores += 1, "other numbers of cores");
+        check(|it| it.report.verdict = Verdict::Unknown, "the run could not be checked");
+        check(|it| it.records.summaries[0].saturated = true, "the run was saturated");
+        check(|it| it.records.summaries[0].stopped = true, "ended before its time");
+        check(|it| it.records.summaries.clear(), "has not written its summary");
+        let history = |events| span(Span::history(1, events, 5));
+        assert_eq!(history(7), span(Span::history(1, 7, 9)));
+        assert_ne!(history(7), history(8));
+    }
+
+    #[test]
+    fn versions_seeds_and_verdicts_are_told_and_refuse_nothing() {
+        let (base, mut run) = (side(|_| (1, 1.0)), side(|_| (1, 1.0)));
+        assert!(notes(&base, &run).is_empty());
+        run.plan.spec.seed = 7;
+        run.report.environment.clickhouse_version = "27.1".to_owned();
+        assert_eq!(differences(&base, &run), Vec::<String>::new());
+        assert_eq!(notes(&base, &run).len(), 2);
+    }
+}

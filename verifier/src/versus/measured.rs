@@ -1,0 +1,255 @@
+//! What two runs are compared by: a value of each, and the seconds that it comes from. Pure.
+
+use std::collections::BTreeMap;
+
+use harness::clock::seconds;
+use harness::latency::percentiles;
+use harness::observation::Observation;
+use harness::record::Second;
+use harness::threshold::Aggregation;
+
+use crate::records::RunRecords;
+use crate::render::figures::as_f64;
+use crate::thresholds::of_samples;
+use crate::versus::Side;
+
+/// Something that two runs can be compared by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Measure {
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    pub(crate) worse: Worse,
+    /// The change that is still allowed: a part of the base's value, or of 1 for a share.
+    pub(crate) allowed: f64,
+    /// A smaller change, in the unit, is none.
+    pub(crate) change_min: f64,
+    pub(crate) statistic: Statistic,
+    pub(crate) base: Measured,
+    pub(crate) run: Measured,
+}
+
+/// What one run says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Measured {
+    /// `None` if nobody measured it.
+    pub(crate) value: Option<f64>,
+    /// Samples with their weights, by the second of the run.
+    pub(crate) by_second: BTreeMap<i64, Vec<(f64, f64)>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    PerSecond,
+    Milliseconds,
+    Cores,
+    Bytes,
+    /// From 0 to 1; its changes are in points.
+    Share,
+}
+
+/// Which way a change is for the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worse {
+    Less,
+    More,
+}
+
+/// How samples become a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Statistic {
+    Mean,
+    /// From 0 to 100.
+    Percentile(f64),
+}
+
+/// Returns all by which two runs can be compared.
+pub(crate) fn measures(base: &Side, run: &Side) -> Vec<Measure> {
+    let rate = |name: &str, of: fn(&Side) -> Measured| Measure {
+        name: name.to_owned(),
+        unit: Unit::PerSecond,
+        worse: Worse::Less,
+        allowed: INGEST_ALLOWED,
+        change_min: 0.0,
+        statistic: Statistic::Mean,
+        base: of(base),
+        run: of(run),
+    };
+    let latency = |name: &str, statistic, of: &dyn Fn(&Side) -> Measured| Measure {
+        name: name.to_owned(),
+        unit: Unit::Milliseconds,
+        worse: Worse::More,
+        allowed: LATENCY_ALLOWED,
+        change_min: LATENCY_MIN_MS,
+        statistic,
+        base: of(base),
+        run: of(run),
+    };
+    let end_to_end = |percent| {
+        let of = move |side: &Side| visible(&side.records, side, percent);
+        let name = format!("end to end p{percent}");
+        latency(&name, Statistic::Percentile(percent), &of)
+    };
+    let mut measures = vec![
+        rate("acknowledged", acknowledged),
+        rate("ingested", ingested),
+        latency("webhook p95", Statistic::Mean, &|side| {
+            webhook(side, |it| it.p95_ms, |it| it.sent_to_acknowledged.p95_ms)
+        }),
+        latency("webhook p99", Statistic::Mean, &|side| {
+            webhook(side, |it| it.p99_ms, |it| it.sent_to_acknowledged.p99_ms)
+        }),
+        end_to_end(95.0),
+        end_to_end(99.0),
+        Measure {
+            name: "errors".to_owned(),
+            unit: Unit::Share,
+            worse: Worse::More,
+            allowed: ERRORS_ALLOWED,
+            change_min: 0.0,
+            statistic: Statistic::Mean,
+            base: errors(base),
+            run: errors(run),
+        },
+    ];
+    let mut parts = [base, run].map(|side| side.records.parts()).concat();
+    parts.sort_unstable();
+    parts.dedup();
+    for part in parts {
+        measures.push(resource(part, "cpu", base, run));
+        measures.push(resource(part, "memory", base, run));
+    }
+    measures
+}
+
+// The published criteria.
+const INGEST_ALLOWED: f64 = 0.10;
+const LATENCY_ALLOWED: f64 = 0.20;
+const RESOURCES_ALLOWED: f64 = 0.15;
+const ERRORS_ALLOWED: f64 = 0.01;
+
+// Changes that are a matter of timers and of other processes.
+const LATENCY_MIN_MS: f64 = 1.0;
+const CORES_MIN: f64 = 0.05;
+const BYTES_MIN: f64 = 16_777_216.0;
+
+const SECOND_US: i64 = 1_000_000;
+
+/// Events acknowledged, of each second.
+fn acknowledged(side: &Side) -> Measured {
+    let sample = |it: &Second| vec![(as_f64(it.acknowledged), 1.0)];
+    mean_of_samples(of_seconds(side, sample))
+}
+
+/// Rows that came into the table, of each second in which events were due.
+pub(crate) fn ingested(side: &Side) -> Measured {
+    let mut by_second = BTreeMap::new();
+    for pair in side.records.observations.windows(2) {
+        let [Some(before), Some(after)] = [&pair[0].table, &pair[1].table] else { continue };
+        let elapsed = seconds(pair[1].at.0 - pair[0].at.0);
+        let is_due = (side.plan.start..side.plan.end).contains(&pair[1].at.0);
+        if elapsed > 0.0 && is_due {
+            let rate = (as_f64(after.rows) - as_f64(before.rows)) / elapsed;
+            by_second.insert(second_of(side, pair[1].at.0), vec![(rate, elapsed)]);
+        }
+    }
+    mean_of_samples(by_second)
+}
+
+fn webhook(
+    side: &Side,
+    whole: fn(harness::latency::Percentiles) -> f64,
+    of_second: fn(&Second) -> f64,
+) -> Measured {
+    let latencies =
+        side.records.latencies.as_ref().filter(|it| !it.sent_to_acknowledged.is_empty());
+    let sample = |it: &Second| match of_second(it) {
+        // A second without an answer has no latency.
+        0.0 => Vec::new(),
+        ms => vec![(ms, 1.0)],
+    };
+    Measured {
+        value: latencies.map(|it| whole(percentiles(&it.sent_to_acknowledged))),
+        by_second: of_seconds(side, sample),
+    }
+}
+
+fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
+    let samples =
+        |seen: &Observation| seen.freshness.due_to_visible_ms.iter().map(|ms| (*ms, 1.0)).collect();
+    Measured {
+        value: of_samples(Aggregation::Percentile(percent), records.end_to_end_ms().collect()),
+        by_second: of_observations(side, samples),
+    }
+}
+
+/// Events refused, unknown or lost, of those attempted. What is lost has no second: it moves the
+/// value, and adds no noise.
+fn errors(side: &Side) -> Measured {
+    let totals = &side.report.totals;
+    let wrong = totals.refused + totals.unknown + totals.lost;
+    let value = (totals.attempted > 0).then(|| as_f64(wrong) / as_f64(totals.attempted));
+    let sample = |it: &Second| match it.sent {
+        0 => Vec::new(),
+        sent => vec![(as_f64(it.refused + it.unknown) / as_f64(sent), as_f64(sent))],
+    };
+    Measured { value, by_second: of_seconds(side, sample) }
+}
+
+fn resource(part: &str, kind: &str, base: &Side, run: &Side) -> Measure {
+    let of = |side: &Side| {
+        mean_of_samples(of_observations(side, |seen| {
+            let used = seen.resources.iter().filter(|it| it.part == part);
+            let value = |it: &harness::observation::ResourceUse| match kind {
+                "cpu" => it.cpu_cores,
+                _ => as_f64(it.memory_bytes),
+            };
+            used.map(|it| (value(it), 1.0)).collect()
+        }))
+    };
+    let (unit, change_min) = match kind {
+        "cpu" => (Unit::Cores, CORES_MIN),
+        _ => (Unit::Bytes, BYTES_MIN),
+    };
+    Measure {
+        name: format!("{kind}.{part}"),
+        unit,
+        worse: Worse::More,
+        allowed: RESOURCES_ALLOWED,
+        change_min,
+        statistic: Statistic::Mean,
+        base: of(base),
+        run: of(run),
+    }
+}
+
+type BySecond = BTreeMap<i64, Vec<(f64, f64)>>;
+
+fn of_seconds(side: &Side, sample: impl Fn(&Second) -> Vec<(f64, f64)>) -> BySecond {
+    let seconds = side.records.seconds.iter();
+    seconds.map(|it| (second_of(side, it.at.0), sample(it))).collect()
+}
+
+fn of_observations(side: &Side, samples: impl Fn(&Observation) -> Vec<(f64, f64)>) -> BySecond {
+    let mut by_second = BySecond::new();
+    for seen in &side.records.observations {
+        by_second.entry(second_of(side, seen.at.0)).or_default().extend(samples(seen));
+    }
+    by_second
+}
+
+fn second_of(side: &Side, at: i64) -> i64 {
+    (at - side.plan.start).div_euclid(SECOND_US)
+}
+
+fn mean_of_samples(by_second: BySecond) -> Measured {
+    let samples: Vec<_> = by_second.values().flatten().copied().collect();
+    Measured { value: mean(&samples), by_second }
+}
+
+/// Weighted; `None` without samples.
+pub(crate) fn mean(samples: &[(f64, f64)]) -> Option<f64> {
+    let weight: f64 = samples.iter().map(|(_, weight)| weight).sum();
+    let sum: f64 = samples.iter().map(|(value, weight)| value * weight).sum();
+    (weight > 0.0).then(|| sum / weight)
+}

@@ -1,0 +1,140 @@
+//! Whether a change is a regression. Pure.
+
+use serde::Serialize;
+
+use crate::versus::bootstrap::{change, interval};
+use crate::versus::measured::{Measure, Unit, Worse};
+
+/// A measure of two runs, compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    pub(crate) base: Option<f64>,
+    pub(crate) run: Option<f64>,
+    /// A part of the base's value; of a share, the difference.
+    pub(crate) change: Option<f64>,
+    /// What that may be by the noise within the runs: the ends of a 95 % interval.
+    pub(crate) interval: Option<[f64; 2]>,
+    /// The largest change for the worse that is still allowed.
+    pub(crate) allowed: f64,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a change amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Worse than allowed, and more than noise.
+    Regression,
+    /// As much better as would be a regression the other way.
+    Improvement,
+    /// Larger than allowed, but within what the seconds of the runs vary by.
+    WithinNoise,
+    /// Smaller than what counts.
+    Alike,
+    /// At least one of the runs has no samples, or too few.
+    NotMeasured,
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Regression => "REGRESSION",
+            Self::Improvement => "better",
+            Self::WithinNoise => "within noise",
+            Self::Alike => "alike",
+            Self::NotMeasured => "not measured",
+        }
+    }
+}
+
+/// Compares a measure of two runs.
+pub(crate) fn compared(measure: &Measure) -> Compared {
+    let (base, run) = (measure.base.value, measure.run.value);
+    let change = base.zip(run).and_then(|(base, run)| change(measure.unit, base, run));
+    let interval = change.and_then(|change| interval(measure, change));
+    let sign = match measure.worse {
+        Worse::More => 1.0,
+        Worse::Less => -1.0,
+    };
+    let is_counted =
+        base.zip(run).is_some_and(|(base, run)| (run - base).abs() >= measure.change_min);
+    let outcome = match (change, interval) {
+        (None, _) | (_, None) => Outcome::NotMeasured,
+        (Some(change), _) if change.abs() <= measure.allowed || !is_counted => Outcome::Alike,
+        // Seconds that moved the other way, or none of which is certain, prove nothing.
+        (Some(change), Some([low, high])) if low * change <= 0.0 || high * change <= 0.0 => {
+            Outcome::WithinNoise
+        }
+        (Some(change), _) if change * sign > 0.0 => Outcome::Regression,
+        _ => Outcome::Improvement,
+    };
+    let allowed = measure.allowed * sign;
+    let (name, unit) = (measure.name.clone(), measure.unit);
+    Compared { name, unit, base, run, change, interval, allowed, outcome }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::versus::measured::measures;
+    use crate::versus::tests::side;
+
+    /// Outcomes of a measure for a run whose every second is as said, against one of 100 events a
+    /// second at a p95 of 20 ms.
+    #[track_caller]
+    fn check(of_second: impl Fn(i64) -> (u64, f64), name: &str, expected: Outcome) {
+        let all = measures(&side(|_| (100, 20.0)), &side(of_second));
+        let measure = all.iter().find(|it| it.name == name).unwrap();
+        let compared = compared(measure);
+        assert_eq!(compared.outcome, expected, "{compared:?}");
+    }
+
+    #[test]
+    fn what_is_worse_than_allowed_is_a_regression() {
+        check(|_| (89, 20.0), "acknowledged", Outcome::Regression);
+        check(|_| (91, 20.0), "acknowledged", Outcome::Alike);
+        check(|_| (120, 20.0), "acknowledged", Outcome::Improvement);
+        check(|_| (100, 25.0), "webhook p95", Outcome::Regression);
+        check(|_| (100, 23.0), "webhook p95", Outcome::Alike);
+        check(|_| (100, 10.0), "webhook p95", Outcome::Improvement);
+        check(|_| (100, 25.0), "ingested", Outcome::NotMeasured);
+        check(|_| (100, 25.0), "end to end p95", Outcome::NotMeasured);
+        check(|_| (100, 20.0), "errors", Outcome::Alike);
+    }
+
+    #[test]
+    fn one_bad_stretch_is_within_noise() {
+        let stalls = |at| if (20..23).contains(&at) { (100, 200.0) } else { (100, 20.0) };
+        check(stalls, "webhook p99", Outcome::WithinNoise);
+    }
+
+    #[test]
+    fn changes_that_timers_make_do_not_count() {
+        let all = measures(&side(|_| (100, 0.5)), &side(|_| (100, 1.0)));
+        let measure = all.iter().find(|it| it.name == "webhook p95").unwrap();
+        assert_eq!(compared(measure).outcome, Outcome::Alike);
+    }
+
+    #[test]
+    fn what_is_lost_is_an_error_though_no_second_has_it() {
+        let (base, mut run) = (side(|_| (100, 20.0)), side(|_| (100, 20.0)));
+        run.report.totals.lost = run.report.totals.attempted / 10;
+        let all = measures(&base, &run);
+        let errors = all.iter().find(|it| it.name == "errors").unwrap();
+        assert_eq!(compared(errors).outcome, Outcome::Regression);
+    }
+
+    #[test]
+    fn a_run_that_is_too_short_is_not_measured() {
+        let short = |seconds: usize| {
+            let mut side = side(|_| (100, 20.0));
+            side.records.seconds.truncate(seconds);
+            side
+        };
+        let outcome = |seconds| compared(&measures(&short(60), &short(seconds))[0]).outcome;
+        assert_eq!(outcome(19), Outcome::NotMeasured);
+        assert_eq!(outcome(20), Outcome::Alike);
+    }
+}
