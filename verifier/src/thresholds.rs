@@ -240,6 +240,7 @@ mod tests {
 
     #[test]
     fn a_failed_threshold_and_one_that_was_asked_for_and_not_measured_have_exit_codes() {
+        use ThresholdOutcome::{Failed, Passed, Unknown};
         let check = |verdict, thresholds: &[(ThresholdOutcome, bool)], expected| {
             let mut report = crate::report::tests::example();
             report.verdict = verdict;
@@ -254,7 +255,6 @@ mod tests {
                 .collect();
             assert_eq!(exit(&report), expected);
         };
-        use ThresholdOutcome::{Failed, Passed, Unknown};
         check(Verdict::Whole, &[(Passed, false)], Exit::Done);
         check(Verdict::Whole, &[(Unknown, true)], Exit::Done);
         check(Verdict::Whole, &[(Unknown, false)], Exit::Unknown);

@@ -177,9 +177,11 @@ impl fmt::Display for Comparison {
         }
         let verdict = if self.is_regression { "regression" } else { "no regression" };
         writeln!(f, "\n{verdict}\n")?;
-        self.method.split_inclusive(". ").try_for_each(|it| writeln!(f, "{}", it.trim_end()))
+        writeln!(f, "{}", figures::wrapped(self.method, METHOD_CHARS_MAX))
     }
 }
+
+const METHOD_CHARS_MAX: usize = 100;
 
 impl Unit {
     fn say(self, value: f64) -> String {
@@ -201,7 +203,7 @@ impl Unit {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use expect_test::expect;
+    use expect_test::expect_file;
     use harness::plan::{RunOptions, RunSpec, Span, Targets};
     use harness::profile::Profile;
     use harness::record::{Ending, Summary};
@@ -254,25 +256,6 @@ pub(crate) mod tests {
         let run = side(|at| (80, 30.0 + f64::from(u8::try_from(at % 5).unwrap())));
         let comparison = Comparison::new(&base, &run);
         assert!(comparison.is_regression);
-        expect![[r#"
-            base 00000000-0000-0000-0000-000000000007  1970-01-01 00:00:00 UTC  whole  runs/x
-            run  00000000-0000-0000-0000-000000000007  1970-01-01 00:00:00 UTC  whole  runs/x
-
-            measure                        base          run    change  95 % interval          allowed  outcome
-            acknowledged                  100/s         80/s   −20.0 %  −20.0 % to −20.0 %     −10.0 %  REGRESSION
-            ingested                          –            –         –  –                      −10.0 %  not measured
-            webhook p95                   24 ms        34 ms   +41.6 %  +45.5 % to +45.5 %     +20.0 %  REGRESSION
-            webhook p99                   24 ms        34 ms   +41.6 %  +45.5 % to +45.5 %     +20.0 %  REGRESSION
-            end to end p95                    –            –         –  –                      +20.0 %  not measured
-            end to end p99                    –            –         –  –                      +20.0 %  not measured
-            errors                          0 %          0 %   +0.0 pt  +0.0 pt to +0.0 pt     +1.0 pt  alike
-
-            regression
-
-            A change counts if it exceeds what is allowed and its 95 % interval leaves out 0.
-            The interval is of a bootstrap of the seconds of both runs: 1,000 draws of blocks of 10 s, the same of both, with seed 42; for the webhook it is of the mean of the seconds' percentiles, and need not surround the change of the whole run.
-            It knows the noise within these two runs, not that between runs.
-            Changes below 1 ms, 0.05 cores or 16 MiB do not count.
-        "#]].assert_eq(&comparison.to_string());
+        expect_file!["versus/example.txt"].assert_eq(&comparison.to_string());
     }
 }

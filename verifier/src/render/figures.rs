@@ -110,6 +110,23 @@ pub(crate) fn counted(count: u64, one: &str) -> String {
     format!("{} {one}{plural}", grouped(count))
 }
 
+/// Breaks a text into lines of so many characters at most.
+pub(crate) fn wrapped(text: &str, chars_max: usize) -> String {
+    let mut wrapped = String::new();
+    let mut length = 0;
+    for word in text.split_whitespace() {
+        let chars = word.chars().count();
+        if length > 0 {
+            let fits = length + 1 + chars <= chars_max;
+            wrapped.push(if fits { ' ' } else { '\n' });
+            length = if fits { length + 1 } else { 0 };
+        }
+        wrapped.push_str(word);
+        length += chars;
+    }
+    wrapped
+}
+
 fn decimals(value: f64) -> usize {
     match value.abs() {
         100.0.. => 0,
@@ -162,6 +179,12 @@ mod tests {
         assert_eq!([5.0, 65.0, 3_723.0, -2.0].map(elapsed), ["5 s", "1:05", "1:02:03", "−2 s"]);
         assert_eq!([1, 2].map(|count| counted(count, "event")), ["1 event", "2 events"]);
         assert_eq!(moment(MicroTime(0)), "1970-01-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("longer than that", 4), "longer\nthan\nthat");
     }
 
     #[test]

@@ -175,8 +175,8 @@ mod tests {
             &[
                 "the run is whole: Error: it could not be checked",
                 "no event is lost: Error: 2 events lost, as far as it was checked",
-                "no event is corrupted: skipped: none was seen, but the run could not be checked in \
-             full",
+                "no event is corrupted: skipped: none was seen, but the run could not be checked \
+                 in full",
                 "webhook p(95)<100ms: Error: there are no samples to tell by",
             ],
         );

@@ -50,7 +50,7 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
+    use expect_test::expect_file;
     use harness::observation::Mark;
 
     use super::*;
@@ -67,112 +67,7 @@ mod tests {
 
     #[test]
     fn the_short_form_says_what_the_page_says() {
-        expect![[r#"
-            # ✗ LOSSY: smoke
-
-            Of 590 acknowledged events: 2 lost, 1 there more than once. 1 of 1 threshold met. Exit code 1.
-
-            - 2 acknowledged events are not stored
-
-            | figure | value |
-            |---|---:|
-            | acknowledged | 590 |
-            | stored | 588 |
-            | lost | 2 |
-            | duplicated | 1 |
-            | corrupted, unexpected | 0 |
-            | webhook p95 | 5 ms |
-            | end to end p95 | – |
-            | lag, at most | – |
-
-            ## Thresholds
-
-            | metric | asked | measured | outcome |
-            |---|---|---|---|
-            | webhook | `p(95)<100ms` | 12.4 ms | met |
-
-            ## What became of every event
-
-            | events | count | |
-            |---|---:|---|
-            | planned | 600 |  |
-            | &emsp;unsent | 0 | no byte of it left |
-            | &emsp;attempted | 600 |  |
-            | &emsp;&emsp;refused | 0 | certainly not taken |
-            | &emsp;&emsp;unknown | 10 | no answer that settles it |
-            | &emsp;&emsp;&emsp;recovered | 9 | stored all the same |
-            | &emsp;&emsp;&emsp;unresolved | 1 | not stored |
-            | &emsp;&emsp;acknowledged | 590 |  |
-            | &emsp;&emsp;&emsp;in stream | 589 | seen there when it was checked |
-            | &emsp;&emsp;&emsp;stored | 588 |  |
-            | &emsp;&emsp;&emsp;lost | 2 | acknowledged and not stored |
-            | duplicated | 1 | there more than once |
-            | corrupted | 0 | stored, but not as sent |
-            | unexpected | 0 | stored, but never sent |
-
-            The table has rows for the same event more than once.
-
-            ## Where it was lost
-
-            | hop | events | why |
-            |---|---:|---|
-            | between webhook and stream | 1 | 1 never in the stream |
-            | in the stream | 0 |  |
-            | between stream and table | 1 | 1 consumed and not stored |
-            | in the table | 0 |  |
-
-            | due from | until | events | where and why | marked then |
-            |---|---|---:|---|---|
-            | 491628:00:12 (12:00:11 UTC) | 491628:00:12 (12:00:11 UTC) | 1 | between stream and table: consumed and not stored | restart clickhouse |
-
-            ## Latencies
-
-            | latency | p50 | p95 | p99 | p99.9 | max |
-            |---|---:|---:|---:|---:|---:|
-            | due to acknowledged | 10 ms | 10 ms | 10 ms | 10 ms | 10 ms |
-            | sent to acknowledged | 5 ms | 5 ms | 5 ms | 5 ms | 5 ms |
-            | due to sent | 0 ms | 0 ms | 0 ms | 0 ms | 0 ms |
-
-            ## Tenants, worst first
-
-            | tenant | scope | planned | acknowledged | stored | lost | duplicated | corrupted | unexpected | not acknowledged |
-            |---:|---|---:|---:|---:|---:|---:|---:|---:|---:|
-            | 0 | Organization acme | 600 | 590 | 588 | 2 | 1 | 0 | 0 | 10 |
-
-            ## Findings
-
-            | finding | tenant | seq | audit ID | due |
-            |---|---:|---:|---|---|
-            | consumed and not stored | 0 | 230 | `c0a2b1f7-93a4-4d0e-8a6c-1a2b3c4d5e6f` | 2026-01-31 12:00:11 UTC |
-
-            ## Differences
-
-            | tenant | seq | column | sent | stored |
-            |---:|---:|---|---|---|
-            | 0 | 7 | verb | get | list |
-
-            ## The run and its environment
-
-            | | |
-            |---|---|
-            | profile | smoke |
-            | run | 6f1c1c52-6a5e-4b53-9b0f-0f3c8d3a9f10 |
-            | start | 2026-01-31 12:00:00 UTC |
-            | planned for | 30 s |
-            | way | webhook, stream, table |
-            | checked | 2026-01-31 12:01:05 UTC |
-            | auditstorm | 0.1.0  |
-            | ClickHouse | 26.7.3.1  |
-            | NATS | 2.15.1  |
-            | checked on | Debian GNU/Linux 12  |
-            | cores there | 2  |
-            | table | audit.audit\_logs ReplacingMergeTree |
-            | rows of the run | 598  |
-            | waited for stillness | 5.1 s  |
-            | read the stream | 0.2 s  |
-            | read the table | 0.1 s  |
-            | compared contents | 0.1 s  |
-        "#]].assert_eq(&markdown(&view(|_| {})));
+        expect_file!["example.md"].assert_eq(&markdown(&view(|_| {})));
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(crate) const METHOD: &str = "A change counts if it exceeds what is allowed a
     interval leaves out 0. The interval is of a bootstrap of the seconds of both runs: 1,000 \
     draws of blocks of 10 s, the same of both, with seed 42; for the webhook it is of the mean of \
     the seconds' percentiles, and need not surround the change of the whole run. It knows the \
-    noise within these two runs, not that between runs. Changes below 1 ms, 0.05 cores or 16 MiB do not count.";
+    noise within these two runs, not that between runs. Changes below 1 ms, 0.05 cores or 16 MiB \
+    do not count.";
 
 /// Returns the ends of the 95 % interval of a change from base to run: a part of the base's value,
 /// or points of a share. `None` if the runs have fewer than [`SECONDS_MIN`] in common.
