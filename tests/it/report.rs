@@ -53,7 +53,7 @@ fn a_run_that_misses_a_threshold_is_reported_to_people_and_to_ci() {
 
     let junit = std::fs::read_to_string(stack.path("run/junit.xml")).unwrap();
     let junit = quick_junit::Report::deserialize_from_str(&junit).unwrap();
-    assert_eq!((junit.tests, junit.failures, junit.errors), (9, 1, 0));
+    assert_eq!((junit.tests, junit.failures, junit.errors), (10, 1, 0));
     let markdown = std::fs::read_to_string(stack.path("run/report.md")).unwrap();
     assert!(markdown.starts_with("# ! WHOLE: missed\n"), "{markdown}");
     let html = std::fs::read_to_string(stack.path("run/report.html")).unwrap();
