@@ -90,6 +90,27 @@ fn rows_in_another_table_and_rows_that_are_gone_are_told_apart() {
 }
 
 #[test]
+fn stores_that_have_nothing_of_a_run_are_told_to_be_wrong() {
+    let stack = sent();
+    await_rows(&stack, "2000");
+    stack.ask("CREATE TABLE audit.other AS audit.audit_logs");
+    run_async(async {
+        let config = jetstream::stream::Config {
+            name: "OTHER".to_owned(),
+            subjects: vec!["other".to_owned()],
+            ..jetstream::stream::Config::default()
+        };
+        context(&stack).await.create_stream(config).await.unwrap();
+    });
+    let (_, report) = stack.reconcile_with("run", &["--table", "audit.other", "--stream", "OTHER"]);
+    let reasons = report["reasons"].as_array().unwrap();
+    let says = |words: &str| reasons.iter().any(|it| it.as_str().unwrap().contains(words));
+    assert!(says("audit.other has no event of this run, but audit.audit_logs has"), "{reasons:?}");
+    assert!(says("the stream has no message of this run"), "{reasons:?}");
+    assert_eq!(report["totals"]["lost_by_cause"], serde_json::json!({"elsewhere": 2_000}));
+}
+
+#[test]
 fn events_that_share_a_sorting_key_are_folded() {
     let stack = sent();
     await_rows(&stack, "2000");

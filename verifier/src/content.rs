@@ -112,10 +112,14 @@ const STRETCH_BITS: u32 = 14;
 
 #[derive(Debug, Row, Deserialize)]
 struct DigestRow {
-    tenant: u16,
-    stretch: u64,
+    /// The tenant above the number of the stretch, or [`FOREIGN`]: one number is grouped by much
+    /// faster than two, and foreign rows are cheaper to group than to filter every column by.
+    place: u64,
     digest: u64,
 }
+
+const TENANT_SHIFT: u32 = 32;
+const FOREIGN: u64 = u64::MAX;
 
 /// Reads the digests of some rows.
 ///
@@ -129,14 +133,20 @@ pub async fn read_digests(
 ) -> Result<BTreeMap<Stretch, u64>, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let sql = format!(
-        "WITH {with} SELECT {tenant} AS tenant, bitShiftRight({seq}, {STRETCH_BITS}) AS stretch, \
-         sumWithOverflow({}) AS digest FROM {} WHERE {is_ours} GROUP BY tenant, stretch",
+        "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
+         bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
+         SELECT if({is_ours}, own, {FOREIGN}) AS place, sumWithOverflow({}) AS digest \
+         FROM {} GROUP BY place",
         digest_sql(tenant, seq),
         rows.source(server)
     );
     let digests = server.client.query_raw(&sql).fetch_all();
     let rows: Vec<DigestRow> = server.answer(SCAN_TIMEOUT, digests).await?;
-    Ok(rows.into_iter().map(|row| ((row.tenant, row.stretch), row.digest)).collect())
+    let stretch = |place: u64| {
+        let tenant = u16::try_from(place >> TENANT_SHIFT).ok()?;
+        Some((tenant, place & ((1 << TENANT_SHIFT) - 1)))
+    };
+    Ok(rows.into_iter().filter_map(|row| Some((stretch(row.place)?, row.digest))).collect())
 }
 
 /// The text columns, in the order of the digest.

@@ -282,7 +282,10 @@ fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Repo
         counted: seen.counted,
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
-    let (verdict, reasons) = judge(&totals, &evidence);
+    let (verdict, mut reasons) = judge(&totals, &evidence);
+    if totals.acknowledged > 0 {
+        reasons.extend(strangers(&seen));
+    }
     let (findings, findings_left_out) = findings(&plan.script, &fates);
     Report {
         format: REPORT_FORMAT,
@@ -314,6 +317,26 @@ fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Repo
         environment: seen.environment,
         durations: seen.durations,
     }
+}
+
+/// Says of stores that have nothing of a run that they may be the wrong ones.
+fn strangers(seen: &Seen) -> Vec<String> {
+    let mut hints = Vec::new();
+    let TableReport { name, distinct, elsewhere, .. } = &seen.table;
+    match &elsewhere[..] {
+        _ if *distinct > 0 => {}
+        [] => {
+            hints.push(format!("the table {name} has no event of this run: is it the right one?"))
+        }
+        others => hints.push(format!(
+            "the table {name} has no event of this run, but {} has: name it with --table",
+            others.join(", ")
+        )),
+    }
+    if seen.stream.is_some_and(|stream| stream.messages == 0 && !stream.evicted) {
+        hints.push("the stream has no message of this run: is it the right one?".to_owned());
+    }
+    hints
 }
 
 struct Timer<'c> {
