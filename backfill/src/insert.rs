@@ -10,7 +10,8 @@ use events::script::Script;
 use harness::clickhouse::{ClickHouse, server_code};
 use rayon::prelude::*;
 
-use crate::native::{BlockColumns, block};
+use crate::native::{BlockColumns, BlockMaker};
+use crate::pool::Pool;
 use crate::rows::Slot;
 
 /// How an insert is sent, and what the server is told that it is.
@@ -126,7 +127,9 @@ pub async fn insert(
         .with_setting("insert_distributed_sync", "1")
         // The server joins what it gets to one block, and so to one part: all or nothing.
         .with_setting("min_insert_block_size_rows", (slots.len() + 1).to_string())
-        .with_setting("min_insert_block_size_bytes", "0");
+        .with_setting("min_insert_block_size_bytes", "0")
+        // No two rows of an insert are equal in the sort key: there is nothing to fold.
+        .with_setting("optimize_on_insert", "0");
     if columns.has_materialized {
         insert = insert.with_setting("insert_allow_materialized_columns", "1");
     }
@@ -158,7 +161,10 @@ fn blocks(
     slots
         .par_chunks(BLOCK_ROWS)
         .map(|slots| {
-            let block = Bytes::from(block(script, slots, columns));
+            let mut block = BUFFERS.lend();
+            block.clear();
+            MAKERS.lend().append(script, slots, columns, &mut block);
+            let block = Bytes::from_owner(block);
             if compression == Compression::None {
                 return Ok(Block::Plain(block));
             }
@@ -166,6 +172,10 @@ fn blocks(
         })
         .collect()
 }
+
+/// Blocks of all inserts, and what they are made with.
+static BUFFERS: Pool<Vec<u8>> = Pool::new();
+static MAKERS: Pool<BlockMaker> = Pool::new();
 
 /// Blocks of this size stay in a core's cache; the server joins them.
 const BLOCK_ROWS: usize = 2_048;

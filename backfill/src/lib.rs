@@ -18,6 +18,7 @@ pub mod insert;
 pub mod lookup;
 pub mod native;
 pub mod piece;
+mod pool;
 pub mod probe;
 pub mod progress;
 pub mod pulse;

@@ -1,19 +1,29 @@
 //! The rows of an insert, in the table's own order: what is sorted need not be sorted again.
 
+use events::facts::Facts;
 use events::identity::{Seq, TenantIndex};
 use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
+use events::timeline::UnixMicros;
 use harness::ranges::TenantRanges;
 use rayon::prelude::*;
 use uuid::Uuid;
 
-/// One row: which event, and when its request was received.
+/// One row: which event, when its request was received, and when its answer is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     pub received_ms: i64,
     pub tenant: TenantIndex,
     pub seq: Seq,
+    pub due: UnixMicros,
+}
+
+impl Slot {
+    /// What its event says.
+    pub fn facts(self, script: &Script) -> Facts<'_> {
+        script.facts_due(self.tenant, self.seq, self.due)
+    }
 }
 
 /// Returns the rows of some events, sorted as the table is: by the time of receipt, then scope,
@@ -27,7 +37,8 @@ pub fn slots(script: &Script, events: &TenantRanges) -> Vec<Slot> {
         .collect();
     let slot = |(tenant, seq): (TenantIndex, u64)| {
         let facts = script.facts(tenant, Seq(seq)).expect("a row is of the plan");
-        Slot { received_ms: facts.received.div_euclid(1_000), tenant, seq: Seq(seq) }
+        let received_ms = facts.received.div_euclid(1_000);
+        Slot { received_ms, tenant, seq: Seq(seq), due: facts.completed }
     };
     let mut slots: Vec<Slot> = all.into_par_iter().map(slot).collect();
     slots.par_sort_unstable();
@@ -44,7 +55,7 @@ pub fn for_each_row(script: &Script, slots: &[Slot], mut each: impl FnMut(&[u8],
     let mut columns = Columns::default();
     let mut json = Vec::new();
     for slot in slots {
-        let facts = script.facts(slot.tenant, slot.seq).expect("a row is of the plan");
+        let facts = slot.facts(script);
         json.clear();
         render(&facts, Form::Item, &mut json);
         columns.fill(&facts);
@@ -55,7 +66,7 @@ pub fn for_each_row(script: &Script, slots: &[Slot], mut each: impl FnMut(&[u8],
 type RestOfKey = (&'static str, String, String, (u64, u64));
 
 fn rest_of_key(script: &Script, slot: Slot) -> RestOfKey {
-    let facts = script.facts(slot.tenant, slot.seq).expect("a row is of the plan");
+    let facts = slot.facts(script);
     let mut columns = Columns::default();
     columns.fill(&facts);
     // The server compares the second half of a UUID first.

@@ -74,15 +74,21 @@ impl Script {
     ///
     /// Returns [`PastEnd`] if the tenant has no such event.
     pub fn facts(&self, tenant: TenantIndex, seq: Seq) -> Result<Facts<'_>, PastEnd> {
+        let due = self.timeline(tenant).due(seq)?;
+        Ok(self.facts_due(tenant, seq, due))
+    }
+
+    /// Returns the same, told when the event is due: finding that out takes a third of the time.
+    pub fn facts_due(&self, tenant: TenantIndex, seq: Seq, due: UnixMicros) -> Facts<'_> {
         let timeline = self.timeline(tenant);
-        let due = timeline.due(seq)?;
+        debug_assert_eq!(timeline.due(seq), Ok(due), "the timeline says when");
         let id = self.audit_id(tenant, seq);
         let (world, days) = (&self.world, self.days);
         let mut facts = draw_facts(world, world.tenant(tenant), timeline, seq, id, due, days);
         if self.days == Days::Apart {
             facts.received = facts.received.max(midnight(due));
         }
-        Ok(facts)
+        facts
     }
 }
 

@@ -122,10 +122,19 @@ impl Segment {
         {
             return product / 1_000;
         }
-        let (first, last) = (i128::from(first), i128::from(last));
+        u64::try_from(self.scaled(dt) / self.scale())
+            .expect("a plan has less than 2^40 events a tenant")
+    }
+
+    /// The same before it is divided by [`Self::scale`].
+    fn scaled(&self, dt: u64) -> i128 {
+        let (first, last) = (i128::from(self.rate_milli.0), i128::from(self.rate_milli.1));
         let (dt, len) = (i128::from(dt), i128::from(self.len_us));
-        let doubled = 2 * len * first * dt + (last - first) * dt * dt;
-        u64::try_from(doubled / (2_000 * len)).expect("a plan has less than 2^40 events a tenant")
+        2 * len * first * dt + (last - first) * dt * dt
+    }
+
+    fn scale(&self) -> i128 {
+        2_000 * i128::from(self.len_us)
     }
 
     /// First moment at which the area, which the segment has, is reached. Rates above zero make
@@ -140,7 +149,9 @@ impl Segment {
         let guess = self.guess(area);
         let near = |dt: u64| dt.saturating_sub(4)..=(dt + 4).min(self.len_us);
         let (low, high) = (*near(guess).start(), *near(guess).end());
-        let reached = |dt: u64| self.area(dt) >= area;
+        // Areas are compared before they are divided: a division of 128 bits is slow.
+        let scaled = i128::from(area) * self.scale();
+        let reached = |dt: u64| self.scaled(dt) >= scaled;
         if reached(high) && (low == 0 || !reached(low - 1)) {
             return (low..=high).find(|&dt| reached(dt)).expect("high is reached");
         }

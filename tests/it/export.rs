@@ -29,7 +29,7 @@ fn load(stack: &Stack, file: &str, table: &str, format: &str) {
         let mut insert = Client::default()
             .with_url(stack.address("CLICKHOUSE_URL"))
             .with_compression(Compression::None)
-            .insert_formatted_with(format!("INSERT INTO audit.{table} FORMAT {format}"))
+            .insert_formatted_with(format!("INSERT INTO audit.{table} ({COLUMNS}) FORMAT {format}"))
             .with_setting("insert_allow_materialized_columns", "1")
             .with_setting("max_partitions_per_insert_block", "0")
             .with_setting("async_insert", "0");
