@@ -104,7 +104,7 @@ pub async fn read_differences(
     Ok(differences)
 }
 
-/// Some consecutive events of a tenant: its index, and the sequence number by [`STRETCH_BITS`].
+/// Some consecutive events of a tenant: its index, and the sequence number by 16,384.
 pub type Stretch = (u16, u64);
 
 /// Events of a stretch, as a power of two: few enough to fetch, enough to make digests few.

@@ -326,7 +326,7 @@ fn strangers(seen: &Seen) -> Vec<String> {
     match &elsewhere[..] {
         _ if *distinct > 0 => {}
         [] => {
-            hints.push(format!("the table {name} has no event of this run: is it the right one?"))
+            hints.push(format!("the table {name} has no event of this run: is it the right one?"));
         }
         others => hints.push(format!(
             "the table {name} has no event of this run, but {} has: name it with --table",
