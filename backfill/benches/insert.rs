@@ -5,6 +5,7 @@
 //! beside it. The peer gets what costs the loader time for nothing: rows that are made already, on
 //! the server's own disk. It takes them in two ways, chunk by chunk with as many queries at once as
 //! the loader has, and all in one query on as many threads; the faster one counts.
+//! Like the loader, it need not look for rows to fold.
 //! `AUDITSTORM_BENCH_ROWS` sets the number of rows.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
@@ -124,7 +125,7 @@ fn select_from(path: &Path, settings: &str) -> String {
     let columns = COLUMNS.map(|column| column.name).join(", ");
     format!(
         "INSERT INTO audit.audit_logs ({columns}) SELECT {columns} FROM file('{}', Native) \
-         SETTINGS insert_allow_materialized_columns = 1{settings}",
+         SETTINGS insert_allow_materialized_columns = 1, optimize_on_insert = 0{settings}",
         path.display()
     )
 }
