@@ -40,24 +40,33 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// Returns the operating system's error if the file cannot be read, and one of kind `InvalidData`
-/// if a line is another record.
-pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+/// Returns [`ReadError`] if the file cannot be read, or a line is another record.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReadError> {
     match std::fs::read(path) {
         Ok(bytes) => parse(&bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Err(error) => Err(ReadError::Io(error)),
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<Vec<T>> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+/// Why a file of records cannot be read.
+#[derive(Debug)]
+pub enum ReadError {
+    Io(io::Error),
+    /// A line is another record, counted from 1.
+    NoRecord {
+        line: usize,
+    },
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, ReadError> {
+    let lines = bytes.split(|byte| *byte == b'\n');
     let mut records = Vec::new();
-    for line in lines {
-        match serde_json::from_slice(line) {
+    for (line, text) in (1..).zip(lines).filter(|(_, text)| !text.is_empty()) {
+        match serde_json::from_slice(text) {
             Ok(record) => records.push(record),
             Err(error) if error.is_eof() => {}
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            Err(_) => return Err(ReadError::NoRecord { line }),
         }
     }
     Ok(records)

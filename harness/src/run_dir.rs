@@ -5,8 +5,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::json_lines;
+use crate::json_lines::{self, ReadError};
 use crate::ledger::{Ledger, LedgerError, LedgerWriter};
 use crate::observation::{Mark, Observation};
 use crate::plan::{Plan, RUN_FORMAT, RunSpec};
@@ -51,6 +52,8 @@ pub enum RunDirError {
     ProfileChanged { path: PathBuf },
     #[error("the run in {} has a profile that this version does not take", path.display())]
     Profile { path: PathBuf, source: ProfileError },
+    #[error("line {line} of {} is no record of this version", path.display())]
+    NoRecord { path: PathBuf, line: usize },
     #[error(
         "shard {shard} of the run has two ledgers, {} and {}: name only one of the directories",
         first.display(),
@@ -207,10 +210,9 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// Returns [`RunDirError::Io`] if the file holds anything else, or cannot be read.
+    /// Returns [`RunDirError`] if the file holds anything else, or cannot be read.
     pub fn read_marks(&self) -> Result<Vec<Mark>, RunDirError> {
-        let mut marks: Vec<Mark> =
-            json_lines::read(&self.marks()).map_err(|source| self.io(source))?;
+        let mut marks: Vec<Mark> = self.read_lines(self.marks())?;
         marks.sort_by_key(|mark| mark.at.0);
         Ok(marks)
     }
@@ -228,9 +230,16 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// Returns [`RunDirError::Io`] if the file holds anything else, or cannot be read.
+    /// Returns [`RunDirError`] if the file holds anything else, or cannot be read.
     pub fn read_observations(&self) -> Result<Vec<Observation>, RunDirError> {
-        json_lines::read(&self.observations()).map_err(|source| self.io(source))
+        self.read_lines(self.observations())
+    }
+
+    fn read_lines<T: DeserializeOwned>(&self, path: PathBuf) -> Result<Vec<T>, RunDirError> {
+        json_lines::read(&path).map_err(|error| match error {
+            ReadError::Io(source) => self.io(source),
+            ReadError::NoRecord { line } => RunDirError::NoRecord { path, line },
+        })
     }
 
     fn marks(&self) -> PathBuf {

@@ -19,7 +19,6 @@ use crate::patience::Patience;
 use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::Recorded;
-use crate::records::RunRecords;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
@@ -138,11 +137,10 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
             if !run.is_answered_in_full() {
                 tell("waiting until stream and table are still, or all is stored");
             }
-            let report = reconcile(run, stores, &options, &mut patience).await?;
+            let (report, records) = reconcile(run, stores, &options, &mut patience).await?;
             for dir in &run.dirs {
                 dir.write_json("report.json", &report)?;
                 if args.report {
-                    let records = RunRecords::read(&run.paths(), &run.plan)?;
                     render::write(dir.path(), &report, &records, &run.plan)?;
                 }
             }

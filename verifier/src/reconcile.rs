@@ -64,7 +64,8 @@ pub enum Depth {
     Json,
 }
 
-/// Waits for the stores, compares them with the ledger, and judges.
+/// Waits for the stores, compares them with the ledger, and judges. Also returns what the run's
+/// files say of its time.
 ///
 /// # Errors
 ///
@@ -74,7 +75,7 @@ pub async fn reconcile(
     stores: Stores<'_>,
     options: &CheckOptions,
     patience: &mut Patience,
-) -> Result<Report, VerifyError> {
+) -> Result<(Report, RunRecords), VerifyError> {
     let script = &run.plan.script;
     let clock = patience.clock;
     let mut timer = Timer::start(&clock);
@@ -91,9 +92,10 @@ pub async fn reconcile(
     let table_s = timer.lap();
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
+    let records = RunRecords::read(&run.dirs, &run.plan)?;
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
     if let Some(stream) = &stream {
-        attribute_evicted(run, stream, &mut fates);
+        attribute_evicted(run, stream, &records, &mut fates);
     }
     let engine = patience.ask(async || Engine::read(stores.table).await).await?;
     let tracks = Tracks {
@@ -123,9 +125,9 @@ pub async fn reconcile(
         environment: Environment::new(engine.server_version, stores.stream),
         durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
     };
-    let records = RunRecords::read(&run.paths(), &run.plan)?;
     let thresholds = evaluate(&run.plan.thresholds, &records, &totals);
-    Ok(Report { thresholds, ..report(run, fates, totals, seen) })
+    let report = Report { thresholds, ..report(run, fates, totals, seen, &records) };
+    Ok((report, records))
 }
 
 /// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
@@ -225,7 +227,12 @@ fn all_fates(
 }
 
 /// Says of events whose hop is not known that they were evicted unread, if counting proves it.
-fn attribute_evicted(run: &Recorded, stream: &StreamArrivals, fates: &mut [Fates]) {
+fn attribute_evicted(
+    run: &Recorded,
+    stream: &StreamArrivals,
+    records: &RunRecords,
+    fates: &mut [Fates],
+) {
     let count = |of: fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
     let counted = Counted {
         taken: count(|fates| fates.acknowledged.count() + fates.recovered.count()),
@@ -236,7 +243,7 @@ fn attribute_evicted(run: &Recorded, stream: &StreamArrivals, fates: &mut [Fates
         && counted.missing > 0;
     let Some(after) = stream.counters.filter(|_| is_asked) else { return };
     let is_before = |seen: &&Observation| seen.at.0 <= run.plan.start;
-    let before = run.observations.iter().rfind(is_before).and_then(Counters::seen);
+    let before = records.observations.iter().rfind(is_before).and_then(Counters::seen);
     if is_proven(before.unwrap_or_default(), after, counted) {
         for fates in fates {
             if let Some(seqs) = fates.lost.remove(&Cause::Somewhere) {
@@ -271,14 +278,20 @@ struct Seen {
     durations: Durations,
 }
 
-fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Report {
+fn report(
+    run: &Recorded,
+    fates: Vec<Fates>,
+    totals: Totals,
+    seen: Seen,
+    records: &RunRecords,
+) -> Report {
     let plan = &run.plan;
     let evidence = Evidence {
         stillness: seen.stillness,
         ledger_closed: run.ledger.closed,
         shards_missing: run.shards_missing.clone(),
         is_steady: seen.is_steady,
-        saturated: run.saturated,
+        saturated: records.saturated(&plan.spec.span),
         counted: seen.counted,
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
@@ -300,7 +313,7 @@ fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Repo
         end: MicroTime(plan.end),
         checked_at: MicroTime(seen.checked_at),
         totals,
-        loss_windows: loss_windows(&plan.script, &fates, &run.marks),
+        loss_windows: loss_windows(&plan.script, &fates, &records.marks),
         stream: seen.stream,
         table: seen.table,
         thresholds: Vec::new(),
@@ -313,7 +326,7 @@ fn report(run: &Recorded, fates: Vec<Fates>, totals: Totals, seen: Seen) -> Repo
             .zip(fates)
             .map(|(tenant, fates)| TenantReport::new(plan, tenant, fates))
             .collect(),
-        marks: run.marks.clone(),
+        marks: records.marks.clone(),
         environment: seen.environment,
         durations: seen.durations,
     }

@@ -14,7 +14,7 @@ use harness::latency::{Latencies, Percentiles};
 use harness::observation::{Mark, Observation};
 use harness::plan::{Plan, Span};
 use harness::record::{Histograms, Second, Summary};
-use serde::de::DeserializeOwned;
+use harness::run_dir::RunDir;
 
 use crate::error::VerifyError;
 
@@ -55,13 +55,14 @@ impl RunRecords {
     /// # Errors
     ///
     /// Returns [`VerifyError::Unreadable`] if a file that is there cannot be read, and
-    /// [`VerifyError::NoRecord`] or [`VerifyError::Damaged`] if what is in it is none of ours.
-    pub fn read(dirs: &[&Path], plan: &Plan) -> Result<Self, VerifyError> {
+    /// [`VerifyError::NoRecord`], [`VerifyError::Damaged`] or [`VerifyError::RunDir`] if what is in
+    /// it is none of ours.
+    pub fn read(dirs: &[RunDir], plan: &Plan) -> Result<Self, VerifyError> {
         let mut timelines = Vec::new();
         let mut summaries = Vec::new();
         let shards = 0..plan.spec.shards;
         for (dir, shard) in dirs.iter().flat_map(|dir| shards.clone().map(move |it| (dir, it))) {
-            let path = dir.join(format!("timeline-{shard}.jsonl"));
+            let path = dir.timeline(shard);
             if let Some(text) = read(&path)? {
                 let timeline = Timeline::parse(&text);
                 timelines.push(
@@ -73,20 +74,20 @@ impl RunRecords {
             }
             // A load into the table has a summary of another form.
             if plan.spec.span == Span::Live
-                && let Some(text) = read(&dir.join(format!("summary-{shard}.json")))?
+                && let Some(text) = read(&dir.summary(shard))?
             {
                 summaries.extend(serde_json::from_str(&text).ok());
             }
         }
         let (mut observations, mut marks) = (Vec::new(), Vec::new());
         for dir in dirs {
-            observations.extend(read_lines::<Observation>(&dir.join("observations.jsonl"))?);
-            marks.extend(read_lines::<Mark>(&dir.join("marks.jsonl"))?);
+            observations.extend(dir.read_observations()?);
+            marks.extend(dir.read_marks()?);
         }
-        observations.sort_by_key(|seen| seen.at.0);
-        marks.sort_by_key(|mark| mark.at.0);
+        observations.sort_by_key(|seen: &Observation| seen.at.0);
+        marks.sort_by_key(|mark: &Mark| mark.at.0);
         let mut records = Self::of(plan.start, plan.spec.shards, &timelines)
-            .ok_or_else(|| VerifyError::Damaged { path: dirs[0].join("timeline-0.jsonl") })?;
+            .ok_or_else(|| VerifyError::Damaged { path: dirs[0].timeline(0) })?;
         records.observations = observations;
         records.marks = marks;
         records.summaries = summaries;
@@ -126,6 +127,18 @@ impl RunRecords {
             summaries: Vec::new(),
             shards,
         })
+    }
+
+    /// Whether a sender did not keep its schedule; `None` unless all shards have ended in order,
+    /// and none was late.
+    pub fn saturated(&self, span: &Span) -> Option<bool> {
+        let is_complete = self.summaries.len() == self.shards as usize;
+        match span {
+            // It has no schedule to keep.
+            Span::History { .. } => Some(false),
+            Span::Live if self.summaries.iter().any(|summary| summary.saturated) => Some(true),
+            Span::Live => is_complete.then_some(false),
+        }
     }
 
     /// What the generators dropped; `None` unless all shards have ended in order.
@@ -230,24 +243,6 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
     })
 }
 
-/// Reads a file of one record a line.
-fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, VerifyError> {
-    let text = read(path)?.unwrap_or_default();
-    parse_lines(&text).map_err(|it| VerifyError::NoRecord { path: path.to_owned(), line: it.line })
-}
-
-fn parse_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, NoRecord> {
-    let mut records = Vec::new();
-    for (number, line, is_whole) in lines(text) {
-        match serde_json::from_str(line) {
-            Ok(record) => records.push(record),
-            Err(_) if is_whole => return Err(NoRecord { line: number }),
-            Err(_) => {}
-        }
-    }
-    Ok(records)
-}
-
 /// Reads a file as text; `None` if it is not there. What a torn line ends with may be no text.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
     match fs::read(path) {
@@ -259,8 +254,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::plan::Classes;
+    use harness::plan::{Classes, RunOptions, RunSpec, Targets};
+    use harness::profile::Profile;
+    use harness::scale::Scale;
     use harness::sender::Tally;
+    use uuid::Uuid;
 
     use super::*;
 
@@ -344,10 +342,33 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn marks_are_read_up_to_where_they_are_torn() {
+    fn marks_are_read_but_for_what_is_torn_wherever_it_stands() {
+        let place = tempfile::tempdir().unwrap();
+        let plan = plan_of_ten_seconds();
+        let dir = RunDir::create(place.path(), &plan.spec).unwrap();
         let mark = line(&Mark { at: MicroTime(1), text: "restart".to_owned() });
-        let marks: Vec<Mark> = parse_lines(&(mark.clone() + &mark[..9])).unwrap();
-        assert_eq!(marks.len(), 1);
-        assert_eq!(parse_lines::<Mark>("{}\n"), Err(NoRecord { line: 1 }));
+        let read = |text: String| {
+            fs::write(dir.file("marks.jsonl"), text).unwrap();
+            RunRecords::read(std::slice::from_ref(&dir), &plan).map(|records| records.marks.len())
+        };
+        assert_eq!(read(mark.clone() + &mark[..9]).unwrap(), 1);
+        // Whoever was killed while writing a line began another when it came back.
+        assert_eq!(read(mark.clone() + &mark[..9] + "\n" + &mark).unwrap(), 2);
+        assert!(read("{}\n".to_owned()).is_err());
+    }
+
+    fn plan_of_ten_seconds() -> Plan {
+        let text = "name: x\nstages: [{duration: 10s, rate: 1/s, tenants: 1}]\n";
+        let profile = Profile::parse(text, "x").unwrap();
+        let options = RunOptions {
+            run_id: Uuid::nil(),
+            seed: None,
+            start: 0,
+            span: Span::Live,
+            targets: Targets::default(),
+            shards: 1,
+            scale: Scale::default(),
+        };
+        Plan::new(RunSpec::new(text, &profile, options), &profile)
     }
 }

@@ -39,9 +39,9 @@ pub(crate) struct ReportArgs {
 /// or written.
 #[expect(clippy::print_stdout, reason = "the files' paths are the result")]
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
-    let (_, plan) = RunDir::open(&args.dir)?;
+    let (dir, plan) = RunDir::open(&args.dir)?;
     let mut report = read_report(&args.dir)?;
-    let records = RunRecords::read(&[&args.dir], &plan)?;
+    let records = RunRecords::read(&[dir], &plan)?;
     // What watched the run may have ended after it was reconciled.
     report.thresholds = thresholds::evaluate(&plan.thresholds, &records, &report.totals);
     let out = args.out.as_ref().unwrap_or(&args.dir);

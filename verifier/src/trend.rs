@@ -67,8 +67,8 @@ pub(crate) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
 
 impl Row {
     fn read(dir: &Path) -> Result<Self, VerifyError> {
-        let (_, plan) = RunDir::open(dir)?;
-        let records = RunRecords::read(&[dir], &plan)?;
+        let (run_dir, plan) = RunDir::open(dir)?;
+        let records = RunRecords::read(&[run_dir], &plan)?;
         let report = match read_report(dir) {
             Ok(report) => Some(report),
             Err(VerifyError::NotReconciled { .. }) => None,

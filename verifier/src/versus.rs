@@ -104,9 +104,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
 
 impl Side {
     fn open(path: &Path) -> Result<Self, VerifyError> {
-        let (_, plan) = RunDir::open(path)?;
+        let (dir, plan) = RunDir::open(path)?;
         let report = read_report(path)?;
-        let records = RunRecords::read(&[path], &plan)?;
+        let records = RunRecords::read(&[dir], &plan)?;
         Ok(Self { dir: path.to_owned(), plan, report, records })
     }
 }
