@@ -9,6 +9,10 @@ use serde_json::Value;
 use crate::proxy::{Mode, Proxy};
 use crate::stack::{Stack, wait_until};
 
+/// How much later than it is given an answer arrives where a loader must not end before it is hit:
+/// many times what an insert of these tests takes, so that it hits most of them in doubt.
+const ANSWER_DELAY: Duration = Duration::from_millis(40);
+
 /// A table that keeps every row that it is sent: neither merges nor tokens hide one sent twice.
 const PLAIN: &str = "CREATE TABLE audit.plain AS audit.audit_logs ENGINE = MergeTree \
      PARTITION BY toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)";
@@ -41,6 +45,21 @@ impl<'s> Load<'s> {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Goes through a proxy that holds every answer back for a while.
+    fn slowly(mut self, by: Duration) -> (Self, Proxy) {
+        let proxy = Proxy::before_clickhouse(self.stack);
+        proxy.set(Mode::DelayAnswers { by });
+        self.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+        (self, proxy)
+    }
+
+    /// Waits until so many rows are there. It is still at work then.
+    fn wait_for(&self, rows: u64, child: &mut Child) {
+        let ended = |child: &mut Child| child.try_wait().unwrap();
+        wait_until("it goes on", || self.rows() >= rows || ended(child).is_some());
+        assert_eq!(ended(child), None, "it ended with {} rows, not hit at {rows}", self.rows());
+    }
+
     /// Lets it run to its end.
     fn finish(&self) {
         let output = self.begin().wait_with_output().unwrap();
@@ -66,14 +85,12 @@ impl<'s> Load<'s> {
 #[test]
 fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
     let stack = Stack::up(&[]);
-    let load = Load::new(&stack, "audit.plain", 120_000);
+    let (load, _proxy) = Load::new(&stack, "audit.plain", 240_000).slowly(ANSWER_DELAY);
     for kill in 1..=20u64 {
         let mut child = load.begin();
+        load.wait_for(kill * load.events / 26, &mut child);
         // Somewhere in the next few inserts: each time at another point of their way.
-        let enough = kill * load.events / 22;
-        wait_until("it goes on", || load.rows() >= enough || child.try_wait().unwrap().is_some());
         sleep(Duration::from_millis(kill * 7 % 40));
-        assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -88,11 +105,10 @@ fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
 #[test]
 fn a_server_that_is_killed_five_times_has_every_event_once() {
     let stack = Stack::up(&[]);
-    let load = Load::new(&stack, "audit.plain", 120_000);
+    let (load, _proxy) = Load::new(&stack, "audit.plain", 120_000).slowly(ANSWER_DELAY);
     let mut child = load.begin();
     for kill in 1..=5 {
-        let enough = kill * load.events / 7;
-        wait_until("it goes on", || load.rows() >= enough);
+        load.wait_for(kill * load.events / 7, &mut child);
         stack.restart("clickhouse", "300ms");
     }
     assert!(child.wait().unwrap().success(), "it goes on by itself");
@@ -116,13 +132,11 @@ fn answers_that_are_lost_twenty_times_double_nothing() {
 #[test]
 fn a_run_is_taken_up_with_inserts_of_another_size() {
     let stack = Stack::up(&[]);
-    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    let (mut load, _proxy) = Load::new(&stack, "audit.plain", 60_000).slowly(4 * ANSWER_DELAY);
     for (kill, rows) in [(1, "2000"), (2, "700"), (3, "5000")] {
         load.flags[1] = rows.to_owned();
         let mut child = load.begin();
-        let enough = kill * load.events / 5;
-        wait_until("it goes on", || load.rows() >= enough || child.try_wait().unwrap().is_some());
-        assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
+        load.wait_for(kill * load.events / 5, &mut child);
         child.kill().unwrap();
         child.wait().unwrap();
     }
