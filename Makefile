@@ -22,7 +22,7 @@ demo: release ## Run the main job end to end on real servers: about a minute aft
 
 .PHONY: test
 test: check build setup bench-smoke nextest ## Check form, lints and docs, and run all tests on real servers
-	cargo nextest run --workspace
+	cargo nextest run --workspace --no-fail-fast
 
 .PHONY: check
 check: ## Check form, lints and documentation
