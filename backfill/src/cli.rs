@@ -26,7 +26,7 @@ use crate::piece::{Piece, pieces_left};
 use crate::probe::{ProbeError, probe};
 use crate::progress::Progress;
 use crate::repair::read_lost;
-use crate::replay::ReplayArgs;
+use crate::replay::{ReplayArgs, ReplayRate};
 use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
 
 /// Seeds a table of audit logs with a history of events.
@@ -72,6 +72,8 @@ struct PlanArgs {
     history: HistoryArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    replay: ReplayRate,
     #[command(flatten)]
     load: LoadArgs,
     /// Makes no copy of the table; the time is not known then.
@@ -269,6 +271,7 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
     let load = BulkLoad { events: chunks.iter().map(|it| it.rows).sum(), inserts: chunks.len() };
     let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured, clock.now());
+    forecast.replay.seconds = args.replay.seconds_for(forecast.replay.events);
     if let Some(Err(error)) = probed {
         forecast.not_probed = Some(harness::exit::chain(&error));
     }

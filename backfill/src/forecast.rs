@@ -72,10 +72,12 @@ pub struct BulkLoad {
 }
 
 /// What goes through the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReplayForecast {
     pub events: u64,
     pub days: usize,
+    /// How long it takes at least, at the highest rate it may have; `None` without one.
+    pub seconds: Option<f64>,
 }
 
 /// What a server says of itself.
@@ -110,6 +112,7 @@ pub fn forecast(
     let replay = ReplayForecast {
         events: replayed.clone().map(|day| day.events).sum(),
         days: replayed.count(),
+        seconds: None,
     };
     let bytes = bulk_events * row_bytes(plan, columns);
     let measured = bytes_on_disk(bulk_events, &servers, probe);
@@ -287,8 +290,18 @@ impl fmt::Display for Forecast {
         writeln!(f, "  on disk         {:>12}", BinaryBytes(bytes_on_disk).to_string())?;
         self.fmt_time(f)?;
         if self.replay.days > 0 {
-            let ReplayForecast { events, days } = self.replay;
+            let ReplayForecast { events, days, seconds } = self.replay;
             writeln!(f, "\nthrough the pipeline: {} events in {days} days", HumanCount(events))?;
+            match seconds {
+                Some(seconds) => {
+                    let why = "at least, at the rate given: the pipeline may take them slower";
+                    writeln!(f, "  time            {seconds:>10.0} s  {why}")?;
+                }
+                None => {
+                    let why = "as fast as the pipeline takes them; --replay-rate sets a rate";
+                    writeln!(f, "  time            {:>12}  {why}", "unknown")?;
+                }
+            }
         }
         self.servers.iter().try_for_each(|server| server.fmt(f))?;
         for Objection { is_refusal, url, text } in &self.objections {

@@ -30,7 +30,7 @@ use harness::sender::{Batch, ListEnd, ListSender, Tally};
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::Webhook;
 
-pub use args::ReplayArgs;
+pub use args::{ReplayArgs, ReplayRate};
 pub use pace::{Fill, Room, room};
 pub use pacer::{StreamWatch, Waited};
 

@@ -1,5 +1,9 @@
 //! Histories in bulk: every event once, on its day, with the columns the server would derive.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use crate::stack::{COLUMNS, Stack, found};
 
 #[test]
@@ -52,4 +56,46 @@ fn a_row_that_is_taken_away_and_one_that_is_changed_are_found() {
     assert_eq!(found(&report, "corrupted"), [changed.to_owned()].into());
     assert_eq!(report["differences"][0]["column"], "verb");
     assert_eq!(report["differences"][0]["stored"], "watch");
+}
+
+#[test]
+fn a_plan_says_what_a_load_then_brings_and_leaves_nothing_behind() {
+    let stack = Stack::up(&[]);
+    let profile = stack.profile(1, 1, 1);
+    let plan = |more: &[&str]| -> Value {
+        let history = ["plan", &profile, "--events", "30000", "--days", "20", "--json"];
+        let output = stack.run("auditstorm-backfill", &[&history[..], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let tables = stack.ask("SELECT database, name FROM system.tables ORDER BY ALL");
+    let forecast = plan(&[]);
+    assert_eq!(stack.ask("SELECT database, name FROM system.tables ORDER BY ALL"), tables);
+    assert!(forecast["bulk_seconds"].as_f64() > Some(0.0), "{forecast}");
+    assert_eq!(
+        (&forecast["bulk"]["events"], &forecast["replay"]["days"]),
+        (&30_000.into(), &0.into())
+    );
+
+    let run = ["run", &profile, "--events", "30000", "--days", "20", "--out", "history"];
+    assert!(stack.run("auditstorm-backfill", &run).status.success());
+    let check = |by: &str, forecast: &Value, name: &str| {
+        let count = format!("SELECT {by} AS it, count() FROM audit.audit_logs GROUP BY it");
+        let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+        for it in forecast.as_array().unwrap() {
+            *expected.entry(it[name].as_str().unwrap()).or_default() +=
+                it["events"].as_u64().unwrap();
+        }
+        let counted = stack.ask(&count);
+        let counted = counted.lines().map(|line| line.split_once('\t').unwrap());
+        let counted = counted.map(|(it, count)| (it, count.parse().unwrap()));
+        assert_eq!(counted.collect::<BTreeMap<_, u64>>(), expected);
+    };
+    check("toDate(timestamp)", &forecast["days"], "day");
+    check("if(scope_name = '', scope_type, scope_name)", &forecast["tenants"], "name");
+
+    let replayed = plan(&["--no-probe", "--replay-from-day", "5", "--replay-rate", "100/s"]);
+    let events = replayed["replay"]["events"].as_f64().unwrap();
+    assert!(events > 0.0 && replayed["bulk_seconds"].is_null(), "{replayed}");
+    assert_eq!(replayed["replay"]["seconds"], events / 100.0);
 }

@@ -19,10 +19,8 @@ pub struct ReplayArgs {
     webhook: Option<WebhookArgs>,
     #[command(flatten)]
     pub nats: NatsArgs,
-    /// Events that are sent through the pipeline at most, like 5000/s [default: as fast as it
-    /// takes them].
-    #[arg(long, value_name = "RATE", value_parser = whole_rate)]
-    pub replay_rate: Option<u64>,
+    #[command(flatten)]
+    rate: ReplayRate,
     /// Events that are on their way to the consumer at most.
     #[arg(long, value_name = "EVENTS", default_value_t = 50_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
@@ -31,6 +29,23 @@ pub struct ReplayArgs {
     /// the aggregator's batch timeout.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_wait)]
     pub replay_settle: Duration,
+}
+
+/// How fast the pipeline is fed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ReplayRate {
+    /// Events that are sent through the pipeline at most, like 5000/s [default: as fast as it
+    /// takes them].
+    #[arg(long, value_name = "RATE", value_parser = whole_rate)]
+    replay_rate: Option<u64>,
+}
+
+impl ReplayRate {
+    /// Seconds that some events take at least; not known without a rate.
+    #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
+    pub fn seconds_for(self, events: u64) -> Option<f64> {
+        self.replay_rate.map(|rate| events as f64 / rate as f64)
+    }
 }
 
 impl ReplayArgs {
@@ -42,7 +57,7 @@ impl ReplayArgs {
     /// How events are sent.
     pub fn options(&self) -> ReplayOptions {
         ReplayOptions {
-            events_per_second: self.replay_rate,
+            events_per_second: self.rate.replay_rate,
             lag_max: self.lag_max,
             slice_events: SLICE_EVENTS.min(self.lag_max),
         }
