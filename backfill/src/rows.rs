@@ -1,5 +1,7 @@
 //! The rows of an insert, in the table's own order: what is sorted need not be sorted again.
 
+use std::ops::Range;
+
 use events::facts::Facts;
 use events::identity::{Seq, TenantIndex};
 use events::render::{Form, render};
@@ -31,16 +33,20 @@ impl Slot {
 ///
 /// Source: the sort key in `deploy/clickhouse/audit_logs.sql`.
 pub fn slots(script: &Script, events: &TenantRanges) -> Vec<Slot> {
-    let all: Vec<(TenantIndex, u64)> = events
+    let pieces: Vec<(TenantIndex, Range<u64>)> = events
         .iter()
-        .flat_map(|(tenant, seqs)| seqs.iter().map(move |seq| (tenant, seq)))
+        .flat_map(|(tenant, seqs)| seqs.ranges().iter().map(move |range| (tenant, range.clone())))
+        .flat_map(|(tenant, range)| pieces(range).map(move |piece| (tenant, piece)))
         .collect();
-    let slot = |(tenant, seq): (TenantIndex, u64)| {
-        let facts = script.facts(tenant, Seq(seq)).expect("a row is of the plan");
-        let received_ms = facts.received.div_euclid(1_000);
-        Slot { received_ms, tenant, seq: Seq(seq), due: facts.completed }
+    let slots_of = |(tenant, piece): (TenantIndex, Range<u64>)| {
+        let mut walk = script.timeline(tenant).walk();
+        piece.map(Seq).map(move |seq| {
+            let due = walk.due(seq).expect("a row is of the plan");
+            let received_ms = script.facts_due(tenant, seq, due).received.div_euclid(1_000);
+            Slot { received_ms, tenant, seq, due }
+        })
     };
-    let mut slots: Vec<Slot> = all.into_par_iter().map(slot).collect();
+    let mut slots: Vec<Slot> = pieces.into_par_iter().flat_map_iter(slots_of).collect();
     slots.par_sort_unstable();
     for same in slots.chunk_by_mut(|a, b| a.received_ms == b.received_ms) {
         if same.len() > 1 {
@@ -48,6 +54,13 @@ pub fn slots(script: &Script, events: &TenantRanges) -> Vec<Slot> {
         }
     }
     slots
+}
+
+/// Cuts a range into pieces that cores can share.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    const PIECE: usize = 1_000;
+    let end = range.end;
+    range.step_by(PIECE).map(move |start| start..end.min(start + PIECE as u64))
 }
 
 /// Calls `each` with every row's event as JSON, with its columns, and with its ID.
