@@ -1,11 +1,11 @@
-//! Sets of numbers as ClickHouse's `groupBitmapState` writes them.
+//! Sets of numbers as ClickHouse's `groupBitmapState` writes them for `UInt16`.
 //!
-//! A small set is `0`, a count of one byte and as many numbers of eight bytes. A large one is `1`,
-//! its size in bytes as LEB128, and a 64-bit Roaring bitmap in the portable format.
+//! A small set is `0`, a count of one byte and as many numbers of two bytes. A large one is `1`,
+//! its size in bytes as LEB128, and a Roaring bitmap in the portable format.
 //!
 //! Source: ClickHouse, `src/AggregateFunctions/AggregateFunctionGroupBitmapData.h`.
 
-use roaring::RoaringTreemap;
+use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::ranges::RangeSet;
 
@@ -14,43 +14,50 @@ use crate::ranges::RangeSet;
 #[error("a set of numbers is cut or not understood: {0}")]
 pub struct BitmapError(pub &'static str);
 
-/// Takes one set from the front of `bytes`.
+/// Takes one set from the front of `bytes` and adds its numbers to another, each increased by
+/// `base`.
 ///
 /// # Errors
 ///
 /// Returns [`BitmapError`] if the bytes end too early or are of another form.
-pub fn take_set(bytes: &mut &[u8]) -> Result<RangeSet, BitmapError> {
+pub fn take_set(bytes: &mut &[u8], base: u64, into: &mut RangeSet) -> Result<(), BitmapError> {
     match take(bytes, 1)? {
         [0] => {
             let count = usize::from(take(bytes, 1)?[0]);
-            let numbers = take(bytes, count * 8)?;
-            let number = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-            let mut numbers: Vec<u64> = numbers.chunks_exact(8).map(number).collect();
+            let numbers = take(bytes, count * 2)?;
+            let number = |two: &[u8]| u16::from_le_bytes(two.try_into().expect("two bytes"));
+            let mut numbers: Vec<u16> = numbers.chunks_exact(2).map(number).collect();
             numbers.sort_unstable();
-            Ok(numbers.into_iter().collect())
+            for number in numbers.into_iter().map(u64::from) {
+                into.insert(base + number..base + number + 1);
+            }
         }
         [1] => {
             let size =
                 usize::try_from(take_number(bytes)?).map_err(|_| BitmapError("it is too large"))?;
-            let bitmap = RoaringTreemap::deserialize_from(take(bytes, size)?)
+            let bitmap = RoaringBitmap::deserialize_from(take(bytes, size)?)
                 .map_err(|_| BitmapError("it is not a Roaring bitmap"))?;
-            Ok(ranges(&bitmap))
+            add(&bitmap, base, into);
         }
-        _ => Err(BitmapError("its kind is not known")),
+        _ => return Err(BitmapError("its kind is not known")),
     }
+    Ok(())
 }
 
 /// Returns the numbers of a bitmap as ranges.
 pub fn ranges(bitmap: &RoaringTreemap) -> RangeSet {
     let mut set = RangeSet::new();
     for (high, part) in bitmap.bitmaps() {
-        let base = u64::from(high) << 32;
-        let mut numbers = part.iter();
-        while let Some(run) = numbers.next_range() {
-            set.insert(base + u64::from(*run.start())..base + u64::from(*run.end()) + 1);
-        }
+        add(part, u64::from(high) << 32, &mut set);
     }
     set
+}
+
+fn add(bitmap: &RoaringBitmap, base: u64, into: &mut RangeSet) {
+    let mut numbers = bitmap.iter();
+    while let Some(run) = numbers.next_range() {
+        into.insert(base + u64::from(*run.start())..base + u64::from(*run.end()) + 1);
+    }
 }
 
 /// Takes some bytes from the front.
@@ -80,27 +87,27 @@ fn take_number(bytes: &mut &[u8]) -> Result<u64, BitmapError> {
 mod tests {
     use super::*;
 
-    /// What a server answered to `SELECT groupBitmapState(number) FROM numbers(100)`.
-    const HUNDRED: [u8; 29] = [
-        0x01, 0x1b, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3b, 0x30, 0, 0, 0x01, 0, 0, 0x63, 0,
-        0x01, 0, 0, 0, 0x63, 0,
-    ];
+    /// What a server answered to `SELECT groupBitmapState(toUInt16(number)) FROM numbers(100)`.
+    const HUNDRED: [u8; 17] =
+        [0x01, 0x0f, 0x3b, 0x30, 0, 0, 0x01, 0, 0, 0x63, 0, 0x01, 0, 0, 0, 0x63, 0];
 
     #[test]
     fn large_and_small_sets_follow_each_other() {
-        let small = [0, 2, 7, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0];
+        let small = [0, 2, 7, 1, 5, 0];
         let bytes = [&HUNDRED[..], &small[..]].concat();
-        let mut rest = &bytes[..];
-        assert_eq!(take_set(&mut rest).unwrap(), RangeSet::of(0..100));
-        let expected = [5..6, (1 << 56 | 7)..(1 << 56 | 8)];
-        assert_eq!(take_set(&mut rest).unwrap(), expected.into_iter().collect());
+        let (mut rest, mut set) = (&bytes[..], RangeSet::new());
+        take_set(&mut rest, 1 << 14, &mut set).unwrap();
+        take_set(&mut rest, 0, &mut set).unwrap();
+        let hundred = 1 << 14..(1 << 14) + 100;
+        assert_eq!(set, [5..6, 263..264, hundred].into_iter().collect());
         assert!(rest.is_empty());
     }
 
     #[test]
     fn a_set_cut_at_any_byte_is_an_error() {
         for length in 0..HUNDRED.len() {
-            assert!(take_set(&mut &HUNDRED[..length]).is_err(), "{length} bytes");
+            let cut = take_set(&mut &HUNDRED[..length], 0, &mut RangeSet::new());
+            assert!(cut.is_err(), "{length} bytes");
         }
     }
 

@@ -56,10 +56,17 @@ impl Arrivals {
     }
 }
 
+/// Some consecutive events of a tenant: its index, and the sequence number by
+/// 2^[`STRETCH_BITS`].
+pub type Stretch = (u16, u64);
+
+/// Events of a stretch, as a power of two: few enough to fetch, enough to make sums few.
+pub const STRETCH_BITS: u32 = 14;
+
 /// Reads which events of a run the table has, by tenant. Tenants without any have none.
 ///
 /// One pass over one column: the server turns each audit ID back into tenant and sequence number,
-/// and answers with one compressed set for each tenant.
+/// and answers with one compressed set for each stretch.
 ///
 /// # Errors
 ///
@@ -69,18 +76,35 @@ pub async fn read_stored(
     script: &Script,
     rows: &Rows,
 ) -> Result<BTreeMap<TenantIndex, Arrivals>, ClickHouseError> {
+    Ok(read_stored_and_sum(server, script, rows, "toUInt64(0)").await?.0)
+}
+
+/// Reads the same, and for each stretch the sum of a `UInt64` over the table's rows, modulo 2^64.
+/// The expression for it may use those of [`events::identity::RunMark::location_sql`].
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer, or not as expected.
+pub async fn read_stored_and_sum(
+    server: &ClickHouse,
+    script: &Script,
+    rows: &Rows,
+    summand: &str,
+) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let source = rows.source(server);
-    // Foreign rows get a group of their own: cheaper than to filter every column by them.
+    // One number is grouped by much faster than two. Foreign rows get a group of their own:
+    // cheaper than to filter every column by them.
     let sql = format!(
-        "WITH {with}, {is_ours} AS is_ours \
-         SELECT if(is_ours, toUInt32({tenant}), {FOREIGN}) AS place, count(), \
-         groupBitmapState(if(is_ours, {seq}, 0)) FROM {source} GROUP BY place"
+        "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
+         bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
+         SELECT if({is_ours}, own, {FOREIGN}) AS place, count(), sumWithOverflow({summand}), \
+         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))) FROM {source} GROUP BY place"
     );
     let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
     let bytes = server.answer(SCAN_TIMEOUT, bytes).await?;
     let parsed = parse(&bytes);
-    let mut by_tenant = parsed
+    let (mut by_tenant, sums) = parsed
         .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
     for (tenant, arrivals) in &mut by_tenant {
         let is_asked = !matches!(rows, Rows::Received(_));
@@ -88,8 +112,13 @@ pub async fn read_stored(
             arrivals.repeated = read_repeated(server, script, *tenant, &source).await?;
         }
     }
-    Ok(by_tenant)
+    Ok((by_tenant, sums))
 }
+
+/// A place is the tenant above the number of the stretch, or [`FOREIGN`].
+const TENANT_SHIFT: u32 = 32;
+const FOREIGN: u64 = u64::MAX;
+const SEQ_MASK: u64 = (1 << STRETCH_BITS) - 1;
 
 /// Returns the condition that a request was received then, by the server's own index.
 pub fn received_sql(received: &Range<UnixMicros>) -> String {
@@ -99,23 +128,31 @@ pub fn received_sql(received: &Range<UnixMicros>) -> String {
     format!("timestamp >= {from} AND timestamp < {until}")
 }
 
-fn parse(bytes: &[u8]) -> Result<BTreeMap<TenantIndex, Arrivals>, BitmapError> {
+fn parse(
+    bytes: &[u8],
+) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), BitmapError> {
     let mut rest = bytes;
-    let mut by_tenant = BTreeMap::new();
+    let number =
+        |rest: &mut &[u8]| Ok(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes")));
+    let mut by_place: BTreeMap<u64, (Arrivals, u64)> = BTreeMap::new();
     while !rest.is_empty() {
-        let place = take(&mut rest, 4)?.try_into().map(u32::from_le_bytes).expect("four bytes");
-        let count = take(&mut rest, 8)?.try_into().map(u64::from_le_bytes).expect("eight bytes");
-        let seqs = take_set(&mut rest)?;
-        if let Ok(tenant) = u16::try_from(place) {
-            let arrivals = Arrivals { seqs, repeated: RangeSet::new(), count };
-            by_tenant.insert(TenantIndex(tenant), arrivals);
-        }
+        let (place, count, sum) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+        let mut seqs = RangeSet::new();
+        let first = (place & ((1 << TENANT_SHIFT) - 1)) << STRETCH_BITS;
+        take_set(&mut rest, first, &mut seqs)?;
+        by_place.insert(place, (Arrivals { seqs, repeated: RangeSet::new(), count }, sum));
     }
-    Ok(by_tenant)
+    let (mut by_tenant, mut sums) = (BTreeMap::<_, Arrivals>::new(), BTreeMap::new());
+    for (place, (part, sum)) in by_place {
+        // A foreign row's place has no tenant.
+        let Ok(tenant) = u16::try_from(place >> TENANT_SHIFT) else { continue };
+        let all = by_tenant.entry(TenantIndex(tenant)).or_default();
+        all.count += part.count;
+        part.seqs.ranges().iter().cloned().for_each(|range| all.seqs.insert(range));
+        sums.insert((tenant, place & ((1 << TENANT_SHIFT) - 1)), sum);
+    }
+    Ok((by_tenant, sums))
 }
-
-/// Stands for no tenant of this run: one more than the highest index.
-const FOREIGN: u32 = 1 << 16;
 
 /// Reads which events of a tenant the table has more than once.
 async fn read_repeated(

@@ -13,7 +13,7 @@ use events::row::Columns;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
 use harness::ranges::{RangeSet, TenantRanges};
-use harness::stored::{Arrivals, Rows};
+use harness::stored::{Arrivals, Rows, STRETCH_BITS, Stretch, read_stored_and_sum};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -104,49 +104,18 @@ pub async fn read_differences(
     Ok(differences)
 }
 
-/// Some consecutive events of a tenant: its index, and the sequence number by 16,384.
-pub type Stretch = (u16, u64);
-
-/// Events of a stretch, as a power of two: few enough to fetch, enough to make digests few.
-const STRETCH_BITS: u32 = 14;
-
-#[derive(Debug, Row, Deserialize)]
-struct DigestRow {
-    /// The tenant above the number of the stretch, or [`FOREIGN`]: one number is grouped by much
-    /// faster than two, and foreign rows are cheaper to group than to filter every column by.
-    place: u64,
-    digest: u64,
-}
-
-const TENANT_SHIFT: u32 = 32;
-const FOREIGN: u64 = u64::MAX;
-
-/// Reads the digests of some rows.
+/// Reads what some rows hold of a run, and the digest of each stretch of them.
 ///
 /// # Errors
 ///
 /// Returns [`ClickHouseError`] if the server does not answer.
-pub async fn read_digests(
+pub async fn read_digested(
     server: &ClickHouse,
     script: &Script,
     rows: &Rows,
-) -> Result<BTreeMap<Stretch, u64>, ClickHouseError> {
-    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
-    let sql = format!(
-        "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
-         bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
-         SELECT if({is_ours}, own, {FOREIGN}) AS place, sumWithOverflow({}) AS digest \
-         FROM {} GROUP BY place",
-        digest_sql(tenant, seq),
-        rows.source(server)
-    );
-    let digests = server.client.query_raw(&sql).fetch_all();
-    let rows: Vec<DigestRow> = server.answer(SCAN_TIMEOUT, digests).await?;
-    let stretch = |place: u64| {
-        let tenant = u16::try_from(place >> TENANT_SHIFT).ok()?;
-        Some((tenant, place & ((1 << TENANT_SHIFT) - 1)))
-    };
-    Ok(rows.into_iter().filter_map(|row| Some((stretch(row.place)?, row.digest))).collect())
+) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), ClickHouseError> {
+    let LocationSql { tenant, seq, .. } = script.mark().location_sql("audit_id");
+    read_stored_and_sum(server, script, rows, &digest_sql(tenant, seq)).await
 }
 
 /// The text columns, in the order of the digest.
@@ -162,28 +131,33 @@ pub(crate) const TEXTS: [&str; 9] = [
     "resource_name",
 ];
 
-/// The digest of one row. Each step hashes what was before with the next column, so that a value
-/// counts only in its own row and column.
+/// The digest of one row: a hash of where it belongs and of all its columns. Numbers are hashed
+/// one into the other; the hash of each text is turned by as many bits as its place says. So a
+/// value counts only in its own row and column.
 fn digest_sql(tenant: &str, seq: &str) -> String {
-    let start = format!("intHash64(bitXor(bitShiftLeft(toUInt64({tenant}), 48), {seq}))");
     let time = "reinterpretAsUInt64(toUnixTimestamp64Milli(timestamp))";
-    let numbers = [time.to_owned(), "toUInt64(status_code)".to_owned()];
-    let texts = TEXTS.map(|column| format!("xxh3({column})"));
-    numbers
+    let start = format!("bitXor(bitShiftLeft(toUInt64({tenant}), 48), {seq})");
+    let numbers = [time, "toUInt64(status_code)"]
         .iter()
-        .chain(&texts)
-        .fold(start, |digest, value| format!("intHash64(bitXor({digest}, {value}))"))
+        .fold(start, |all, number| format!("bitXor(intHash64({all}), {number})"));
+    let texts = (1..).zip(TEXTS).fold(format!("intHash64({numbers})"), |all, (place, column)| {
+        format!("bitXor({all}, bitRotateLeft(xxh3({column}), {}))", place * TURN_BITS)
+    });
+    format!("intHash64({texts})")
 }
 
+/// No two of nine columns are turned alike.
+const TURN_BITS: u32 = 7;
+
 fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
-    let step = |digest: u64, value: u64| int_hash_64(digest ^ value);
-    let mut digest = int_hash_64(u64::from(tenant.0) << 48 ^ seq.0);
-    digest = step(digest, columns.timestamp_ms.cast_unsigned());
-    digest = step(digest, u64::from(columns.status_code));
-    for text in texts(columns) {
-        digest = step(digest, xxh3_64(text.as_bytes()));
-    }
-    digest
+    let start = u64::from(tenant.0) << 48 ^ seq.0;
+    let numbers = [columns.timestamp_ms.cast_unsigned(), u64::from(columns.status_code)]
+        .into_iter()
+        .fold(start, |all, number| int_hash_64(all) ^ number);
+    let texts = (1..).zip(texts(columns)).fold(int_hash_64(numbers), |all, (place, text)| {
+        all ^ xxh3_64(text.as_bytes()).rotate_left(place * TURN_BITS)
+    });
+    int_hash_64(texts)
 }
 
 pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
@@ -218,8 +192,10 @@ fn expected_digests(
         .into_par_iter()
         .map_init(Columns::default, |columns, (tenant, stretch, seqs)| {
             let mut sum = 0u64;
+            let mut walk = script.timeline(tenant).walk();
             for seq in seqs.iter().map(Seq) {
-                columns.fill(&script.facts(tenant, seq).expect("below the tenant's count"));
+                let due = walk.due(seq).expect("below the tenant's count");
+                columns.fill(&script.facts_due(tenant, seq, due));
                 sum = sum.wrapping_add(digest(tenant, seq, columns));
             }
             ((tenant.0, stretch), sum)

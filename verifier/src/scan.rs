@@ -10,10 +10,10 @@ use clickhouse::Row;
 use events::identity::TenantIndex;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
-use harness::stored::{Arrivals, Rows, read_stored};
+use harness::stored::{Arrivals, Rows, Stretch, read_stored};
 use serde::{Deserialize, Serialize};
 
-use crate::content::{Stretch, read_digests};
+use crate::content::read_digested;
 use crate::error::VerifyError;
 use crate::patience::Patience;
 
@@ -192,8 +192,7 @@ async fn read_part(
     script: &Script,
     rows: &Rows,
 ) -> Result<Part, ClickHouseError> {
-    let tenants = read_stored(server, script, rows).await?;
-    let digests = read_digests(server, script, rows).await?;
+    let (tenants, digests) = read_digested(server, script, rows).await?;
     Ok(Part {
         tenants: tenants.into_iter().map(|(tenant, arrivals)| (tenant.0, arrivals)).collect(),
         digests: digests.into_iter().collect(),
