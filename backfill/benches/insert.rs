@@ -24,9 +24,8 @@ use clickhouse::Client;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use harness::clock::Clock;
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::{Profile, read_profile};
-use harness::scale::Scale;
+use harness::plan::{Plan, RunOptions, Span};
+use harness::profile::read_profile;
 use harness::table::COLUMNS;
 use rayon::prelude::*;
 use uuid::Uuid;
@@ -71,17 +70,9 @@ async fn main() {
 /// Writes the rows of a history as Native files, one for each chunk, and returns how many.
 fn write_files(rows: u64, clock: Clock, place: &Path) -> usize {
     let text = read_profile("demo").unwrap();
-    let profile = Profile::parse(&text.text, "demo").unwrap();
-    let options = RunOptions {
-        run_id: Uuid::from_u128(1),
-        seed: None,
-        start: clock.now(),
-        span: Span::history(DAYS, rows, clock.now()),
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    let plan = Plan::new(RunSpec::new(&text.text, &profile, options), &profile);
+    let options =
+        RunOptions::new(Uuid::from_u128(1), clock.now(), Span::history(DAYS, rows, clock.now()));
+    let plan = Plan::parse(&text.text, "demo", options).unwrap();
     let chunks = chunks(&plan.script, &(plan.start..plan.end), 100_000);
     for (index, chunk) in chunks.iter().enumerate() {
         let mut file = File::create(place.join(format!("{index:04}.native"))).unwrap();

@@ -116,26 +116,20 @@ const MINUTES_PER_DAY: u64 = 1_440;
 #[cfg(test)]
 pub(crate) mod tests {
     use events::script::midnight;
-    use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-    use harness::profile::Profile;
-    use harness::scale::Scale;
+    use harness::plan::{Plan, RunOptions, Span};
+
     use uuid::Uuid;
 
     use super::*;
 
     pub(crate) fn plan(days: u32, events: u64) -> Plan {
         let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 20}]\n";
-        let profile = Profile::parse(text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::from_u128(1),
-            seed: None,
-            start: 1_790_000_000_000_000,
-            span: Span::history(days, events, 0),
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Plan::new(RunSpec::new(text, &profile, options), &profile)
+        let options = RunOptions::new(
+            Uuid::from_u128(1),
+            1_790_000_000_000_000,
+            Span::history(days, events, 0),
+        );
+        Plan::parse(text, "x", options).unwrap()
     }
 
     #[track_caller]

@@ -292,15 +292,12 @@ impl fmt::Display for Forecast {
         if self.replay.days > 0 {
             let ReplayForecast { events, days, seconds } = self.replay;
             writeln!(f, "\nthrough the pipeline: {} events in {days} days", HumanCount(events))?;
-            match seconds {
-                Some(seconds) => {
-                    let why = "at least, at the rate given: the pipeline may take them slower";
-                    writeln!(f, "  time            {seconds:>10.0} s  {why}")?;
-                }
-                None => {
-                    let why = "as fast as the pipeline takes them; --replay-rate sets a rate";
-                    writeln!(f, "  time            {:>12}  {why}", "unknown")?;
-                }
+            if let Some(seconds) = seconds {
+                let why = "at least, at the rate given: the pipeline may take them slower";
+                writeln!(f, "  time            {seconds:>10.0} s  {why}")?;
+            } else {
+                let why = "as fast as the pipeline takes them; --replay-rate sets a rate";
+                writeln!(f, "  time            {:>12}  {why}", "unknown")?;
             }
         }
         self.servers.iter().try_for_each(|server| server.fmt(f))?;

@@ -13,7 +13,6 @@ use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::quantity::parse_moment;
 use harness::run_dir::{RunDir, RunDirError};
-use harness::scale::Scale;
 use uuid::Uuid;
 
 use crate::error::BackfillError;
@@ -92,20 +91,14 @@ impl HistoryArgs {
         if now < i64::from(self.days + 1) * DAY_US {
             return Err(BackfillError::BeginsTooEarly { days: self.days });
         }
-        let options = RunOptions {
-            run_id: self.id.unwrap_or_else(Uuid::new_v4),
-            seed: self.seed,
-            start: now,
-            span: Span::History {
-                days: self.days,
-                events: self.events,
-                replay_days: self.replay_days()?,
-                planned_at: events::event::MicroTime(clock.now()),
-            },
-            targets,
-            shards: 1,
-            scale: Scale::default(),
+        let span = Span::History {
+            days: self.days,
+            events: self.events,
+            replay_days: self.replay_days()?,
+            planned_at: events::event::MicroTime(clock.now()),
         };
+        let run_id = self.id.unwrap_or_else(Uuid::new_v4);
+        let options = RunOptions { seed: self.seed, targets, ..RunOptions::new(run_id, now, span) };
         Ok(Plan::new(RunSpec::new(&text.text, &profile, options), &profile))
     }
 

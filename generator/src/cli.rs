@@ -173,14 +173,13 @@ fn plan(
         return Err(GeneratorError::StartIsPast { late_s: (now - at) / 1_000_000 });
     }
     let seed = args.seed.unwrap_or(profile.seed);
+    let start = args.start_at.unwrap_or(now + LEAD_US);
     let options = RunOptions {
-        run_id: run_id(args, text, seed),
         seed: args.seed,
-        start: args.start_at.unwrap_or(now + LEAD_US),
-        span: Span::Live,
         targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
         shards: args.shard.map_or(1, |shard| shard.count),
         scale: args.scale.scale(),
+        ..RunOptions::new(run_id(args, text, seed), start, Span::Live)
     };
     plan_with(text, profile, options)
 }
@@ -224,13 +223,9 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
     let text = read_profile(&args.profile)?;
     let profile = Profile::parse(&text.text, &text.origin)?;
     let options = RunOptions {
-        run_id: args.run_id,
         seed: args.seed,
-        start: args.start,
-        span: Span::Live,
-        targets: Targets::default(),
-        shards: 1,
         scale: args.scale.scale(),
+        ..RunOptions::new(args.run_id, args.start, Span::Live)
     };
     let plan = plan_with(&text, &profile, options)?;
     let planned = plan.script.planned();

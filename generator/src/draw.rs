@@ -184,22 +184,14 @@ const LEFT_WIDTH: u16 = 31;
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
+    use harness::screen::picture::as_text;
 
     use super::*;
     use crate::view::tests::{BUSY, OK, tally, view_after};
     use harness::webhook::Outcome;
 
     fn drawn(width: u16, height: u16, view: &View) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, view)).unwrap();
-        let buffer = terminal.backend().buffer();
-        let lines = buffer.content.chunks(usize::from(width).max(1)).map(|cells| {
-            let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
-            format!("{}\n", line.trim_end())
-        });
-        lines.collect()
+        as_text(draw, view, (width, height))
     }
 
     #[track_caller]

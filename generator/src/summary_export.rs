@@ -153,9 +153,8 @@ const ROOT_ID: &str = "d41d8cd98f00b204e9800998ecf8427e";
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-    use harness::profile::Profile;
-    use harness::scale::Scale;
+    use harness::plan::{Plan, RunOptions, Span};
+
     use uuid::Uuid;
 
     use super::*;
@@ -164,17 +163,8 @@ mod tests {
 
     fn summary(total: &Tally, classes: &Classes) -> Summary {
         let text = "name: x\nstages: [{duration: 1s, rate: 100/s, tenants: 1}]\n";
-        let profile = Profile::parse(text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::from_u128(7),
-            seed: None,
-            start: START,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        let mut plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
+        let options = RunOptions::new(Uuid::from_u128(7), START, Span::Live);
+        let mut plan = Plan::parse(text, "x", options).unwrap();
         plan.classes = classes.clone();
         let ending = Ending { at: START + 2_000_000, stopped: false, aborted: None };
         Summary::new(&plan, plan.script.planned(), total, ending)

@@ -175,6 +175,14 @@ pub struct RunOptions {
     pub scale: Scale,
 }
 
+impl RunOptions {
+    /// A run that changes nothing of its profile, in one shard.
+    pub fn new(run_id: Uuid, start: UnixMicros, span: Span) -> Self {
+        let (targets, scale) = (Targets::default(), Scale::default());
+        Self { run_id, seed: None, start, span, targets, shards: 1, scale }
+    }
+}
+
 /// Most events of a history.
 pub const EVENTS_MAX: u64 = 1_000_000_000_000;
 
@@ -247,6 +255,16 @@ impl Plan {
     pub fn of_spec(spec: RunSpec) -> Result<Self, ProfileError> {
         let profile = Profile::parse(&spec.profile, "of the run")?;
         Ok(Self::new(spec, &profile))
+    }
+
+    /// Makes the plan of a run of a profile, given its text and where that is from.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ProfileError`] if the profile is not valid.
+    pub fn parse(text: &str, origin: &str, options: RunOptions) -> Result<Self, ProfileError> {
+        let profile = Profile::parse(text, origin)?;
+        Ok(Self::new(RunSpec::new(text, &profile, options), &profile))
     }
 
     /// Makes the plan of a run of a valid profile.
@@ -565,17 +583,8 @@ pub(crate) mod tests {
     }
 
     fn plan_of(text: &str, span: Span) -> Plan {
-        let profile = Profile::parse(text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::from_u128(7),
-            seed: None,
-            start: 1_790_000_000_000_000,
-            span,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Plan::new(RunSpec::new(text, &profile, options), &profile)
+        let options = RunOptions::new(Uuid::from_u128(7), 1_790_000_000_000_000, span);
+        Plan::parse(text, "x", options).unwrap()
     }
 
     #[test]

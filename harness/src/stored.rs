@@ -60,6 +60,9 @@ impl Arrivals {
 /// 2^[`STRETCH_BITS`].
 pub type Stretch = (u16, u64);
 
+/// A sum for each stretch, modulo 2^64.
+pub type Sums = BTreeMap<Stretch, u64>;
+
 /// Events of a stretch, as a power of two: few enough to fetch, enough to make sums few.
 pub const STRETCH_BITS: u32 = 14;
 
@@ -90,7 +93,7 @@ pub async fn read_stored_and_sum(
     script: &Script,
     rows: &Rows,
     summand: &str,
-) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), ClickHouseError> {
+) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let source = rows.source(server);
     // One number is grouped by much faster than two. Foreign rows get a group of their own:
@@ -128,9 +131,7 @@ pub fn received_sql(received: &Range<UnixMicros>) -> String {
     format!("timestamp >= {from} AND timestamp < {until}")
 }
 
-fn parse(
-    bytes: &[u8],
-) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), BitmapError> {
+fn parse(bytes: &[u8]) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), BitmapError> {
     let mut rest = bytes;
     let number =
         |rest: &mut &[u8]| Ok(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes")));

@@ -6,11 +6,9 @@ use events::event::MicroTime;
 use harness::observation::{
     ClockOffset, ConsumerSeen, Freshness, Mark, Observation, ResourceUse, StreamSeen, TableSeen,
 };
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
+use harness::plan::{Plan, RunOptions, Span};
 use harness::record::{Ending, Histograms, Second, Summary};
 use harness::run_dir::RunDir;
-use harness::scale::Scale;
 use harness::sender::Tally;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,17 +28,12 @@ pub(crate) const PROFILE: &str =
 
 /// Writes the directory of a run whose webhook took so long.
 pub(crate) fn write_hour(dir: &Path, profile: &str, latency_us: u32) {
-    let parsed = Profile::parse(profile, "hour").unwrap();
-    let options = RunOptions {
-        run_id: Uuid::from_u128(0x6f1c_1c52_6a5e_4b53_9b0f_0f3c_8d3a_9f10),
-        seed: None,
-        start: START,
-        span: Span::Live,
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    let plan = Plan::new(RunSpec::new(profile, &parsed, options), &parsed);
+    let options = RunOptions::new(
+        Uuid::from_u128(0x6f1c_1c52_6a5e_4b53_9b0f_0f3c_8d3a_9f10),
+        START,
+        Span::Live,
+    );
+    let plan = Plan::parse(profile, "hour", options).unwrap();
     RunDir::create(dir, &plan.spec).unwrap();
     let mut total = Tally::new(1);
     let mut timeline = String::new();

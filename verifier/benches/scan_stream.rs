@@ -18,9 +18,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use harness::clock::Clock;
 use harness::jetstream::{AuditStream, NatsArgs};
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
-use harness::scale::Scale;
+use harness::plan::{Plan, RunOptions, Span};
 use harness::shutdown::Shutdown;
 use uuid::Uuid;
 
@@ -70,17 +68,8 @@ fn plan(clock: &Clock, events: u64) -> Plan {
         "name: bench\nstages: [{{duration: 100s, rate: {}/s, tenants: 100}}]\n",
         (events / 10_000).max(1)
     );
-    let profile = Profile::parse(&text, "of the bench").unwrap();
-    let options = RunOptions {
-        run_id: Uuid::from_u128(7),
-        seed: None,
-        start: clock.now(),
-        span: Span::Live,
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    Plan::new(RunSpec::new(&text, &profile, options), &profile)
+    let options = RunOptions::new(Uuid::from_u128(7), clock.now(), Span::Live);
+    Plan::parse(&text, "of the bench", options).unwrap()
 }
 
 /// Publishes the IDs of all events of a plan, with bodies as large as events.

@@ -13,7 +13,7 @@ use events::row::Columns;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
 use harness::ranges::{RangeSet, TenantRanges};
-use harness::stored::{Arrivals, Rows, STRETCH_BITS, Stretch, read_stored_and_sum};
+use harness::stored::{Arrivals, Rows, STRETCH_BITS, Stretch, Sums, read_stored_and_sum};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -113,7 +113,7 @@ pub async fn read_digested(
     server: &ClickHouse,
     script: &Script,
     rows: &Rows,
-) -> Result<(BTreeMap<TenantIndex, Arrivals>, BTreeMap<Stretch, u64>), ClickHouseError> {
+) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), ClickHouseError> {
     let LocationSql { tenant, seq, .. } = script.mark().location_sql("audit_id");
     read_stored_and_sum(server, script, rows, &digest_sql(tenant, seq)).await
 }
@@ -175,10 +175,7 @@ pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
 }
 
 /// Computes the digests of what the table should hold, on all cores.
-fn expected_digests(
-    script: &Script,
-    held: &BTreeMap<TenantIndex, Arrivals>,
-) -> BTreeMap<Stretch, u64> {
+fn expected_digests(script: &Script, held: &BTreeMap<TenantIndex, Arrivals>) -> Sums {
     let stretches: Vec<(TenantIndex, u64, RangeSet)> = held
         .iter()
         .filter(|(tenant, _)| has_tenant(script, **tenant))

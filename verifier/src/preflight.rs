@@ -90,13 +90,9 @@ fn load(args: &PreflightArgs, clock: &Clock) -> Result<Load, VerifyError> {
         return Err(VerifyError::TooLong);
     }
     let options = RunOptions {
-        run_id: Uuid::nil(),
         seed: args.seed,
-        start: clock.now(),
-        span: Span::Live,
-        targets: Targets::default(),
-        shards: 1,
         scale,
+        ..RunOptions::new(Uuid::nil(), clock.now(), Span::Live)
     };
     Ok(Load::of(&Plan::new(RunSpec::new(&text.text, &profile, options), &profile)))
 }

@@ -254,9 +254,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::plan::{Classes, RunOptions, RunSpec, Targets};
-    use harness::profile::Profile;
-    use harness::scale::Scale;
+    use harness::plan::{Classes, RunOptions};
+
     use harness::sender::Tally;
     use uuid::Uuid;
 
@@ -359,16 +358,7 @@ pub(crate) mod tests {
 
     fn plan_of_ten_seconds() -> Plan {
         let text = "name: x\nstages: [{duration: 10s, rate: 1/s, tenants: 1}]\n";
-        let profile = Profile::parse(text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::nil(),
-            seed: None,
-            start: 0,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Plan::new(RunSpec::new(text, &profile, options), &profile)
+        let options = RunOptions::new(Uuid::nil(), 0, Span::Live);
+        Plan::parse(text, "x", options).unwrap()
     }
 }

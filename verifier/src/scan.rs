@@ -10,7 +10,7 @@ use clickhouse::Row;
 use events::identity::TenantIndex;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
-use harness::stored::{Arrivals, Rows, Stretch, read_stored};
+use harness::stored::{Arrivals, Rows, Stretch, Sums, read_stored};
 use serde::{Deserialize, Serialize};
 
 use crate::content::read_digested;
@@ -22,7 +22,7 @@ use crate::patience::Patience;
 pub struct Holdings {
     pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
     /// Digests over the columns of the rows, by tenant and stretch.
-    pub digests: BTreeMap<Stretch, u64>,
+    pub digests: Sums,
     /// The table did not change while it was read.
     pub is_steady: bool,
 }

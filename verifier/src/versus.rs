@@ -204,10 +204,10 @@ impl Unit {
 #[cfg(test)]
 pub(crate) mod tests {
     use expect_test::expect_file;
-    use harness::plan::{RunOptions, RunSpec, Span, Targets};
-    use harness::profile::Profile;
+    use harness::plan::{RunOptions, Span};
+
     use harness::record::{Ending, Summary};
-    use harness::scale::Scale;
+
     use harness::sender::Tally;
 
     use super::*;
@@ -216,17 +216,8 @@ pub(crate) mod tests {
     /// A run of a minute in which every second had so many events, at a p95 in ms.
     pub(crate) fn side(of_second: impl Fn(i64) -> (u64, f64)) -> Side {
         let text = "name: x\nstages: [{duration: 60s, rate: 100/s, tenants: 1}]\n";
-        let profile = Profile::parse(text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::from_u128(7),
-            seed: None,
-            start: 0,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        let plan = Plan::new(RunSpec::new(text, &profile, options), &profile);
+        let options = RunOptions::new(Uuid::from_u128(7), 0, Span::Live);
+        let plan = Plan::parse(text, "x", options).unwrap();
         let seconds: Vec<_> = (0..60)
             .map(|at| {
                 let (events, p95_ms) = of_second(at);

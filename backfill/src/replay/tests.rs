@@ -11,10 +11,8 @@ use events::identity::{Seq, TenantIndex};
 use events::script::DAY_US;
 use harness::jetstream::{ConsumerState, JetStreamError, StreamState};
 use harness::ledger::Ledger;
-use harness::plan::{RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
+use harness::plan::{RunOptions, Span};
 use harness::run_dir::RunDir;
-use harness::scale::Scale;
 use harness::webhook::WebhookArgs;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,20 +26,15 @@ use super::*;
 pub(crate) fn plan(days: u32, events: u64) -> Plan {
     let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 6}]\n\
                 send: {batch_events: 50, connections: 4, timeout: 5s}\n";
-    let profile = Profile::parse(text, "x").unwrap();
     let history = Span::history(days, events, 0);
     let Span::History { planned_at, .. } = history else { unreachable!("it is a history") };
     let replay_days = days.saturating_sub(1);
-    let options = RunOptions {
-        run_id: Uuid::from_u128(1),
-        seed: None,
-        start: 1_790_000_000_000_000,
-        span: Span::History { days, events, replay_days, planned_at },
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    Plan::new(RunSpec::new(text, &profile, options), &profile)
+    let options = RunOptions::new(
+        Uuid::from_u128(1),
+        1_790_000_000_000_000,
+        Span::History { days, events, replay_days, planned_at },
+    );
+    Plan::parse(text, "x", options).unwrap()
 }
 
 fn piped(plan: &Plan) -> TenantRanges {

@@ -7,9 +7,7 @@ use std::path::Path;
 use events::identity::{Seq, TenantIndex};
 use events::render::{Form, LIST_END, LIST_START, render};
 use events::script::Script;
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
-use harness::scale::Scale;
+use harness::plan::{Plan, RunOptions, Span};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
@@ -125,16 +123,7 @@ impl Load {
 
     fn script(self) -> Script {
         let text = self.profile();
-        let profile = Profile::parse(&text, "of the bench").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::nil(),
-            seed: None,
-            start: 1_790_000_000_000_000,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Plan::new(RunSpec::new(&text, &profile, options), &profile).script
+        let options = RunOptions::new(Uuid::nil(), 1_790_000_000_000_000, Span::Live);
+        Plan::parse(&text, "of the bench", options).unwrap().script
     }
 }

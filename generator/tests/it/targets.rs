@@ -12,11 +12,9 @@ use auditstorm_generator::{Observers, RunContext, Watchdog, run};
 use clap::Parser;
 use harness::clock::Clock;
 use harness::ledger::Ledger;
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
+use harness::plan::{Plan, RunOptions, Span};
 use harness::record::Summary;
 use harness::run_dir::RunDir;
-use harness::scale::Scale;
 use harness::sender::Shard;
 use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
@@ -132,18 +130,9 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
     let urls = servers.iter().map(|server| format!("--webhook=http://{}", server.address));
     let flags = Flags::parse_from(["x".to_owned()].into_iter().chain(urls));
     let webhook = Webhook::from_args(&flags.webhook, Duration::from_secs(1)).unwrap();
-    let profile = Profile::parse(PROFILE, "x").unwrap();
     let clock = Clock::system();
-    let options = RunOptions {
-        run_id: Uuid::from_u128(5),
-        seed: None,
-        start: clock.now(),
-        span: Span::Live,
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    let plan = Plan::new(RunSpec::new(PROFILE, &profile, options), &profile);
+    let options = RunOptions::new(Uuid::from_u128(5), clock.now(), Span::Live);
+    let plan = Plan::parse(PROFILE, "x", options).unwrap();
     let place = tempfile::tempdir().unwrap();
     let dir = RunDir::create(place.path(), &plan.spec).unwrap();
     let (_keep, shutdown) = Shutdown::manual();

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use ratatui::Frame;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Cell;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
 use ratatui::symbols::bar::NINE_LEVELS;
 use ratatui::widgets::Block;
+use ratatui::{Frame, Terminal};
+
+use super::Draw;
 
 /// Draws a frame with a title, and returns the area inside of it.
 pub fn framed(frame: &mut Frame<'_>, area: Rect, title: &str) -> Rect {
@@ -14,6 +18,16 @@ pub fn framed(frame: &mut Frame<'_>, area: Rect, title: &str) -> Rect {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     inner
+}
+
+/// Returns what a view looks like on a screen of some columns and rows, without colours.
+pub fn as_text<View>(draw: Draw<View>, view: &View, (width, height): (u16, u16)) -> String {
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
+    let Ok(_) = terminal.draw(|frame| draw(frame, view));
+    let lines = terminal.backend().buffer().content.chunks(usize::from(width).max(1));
+    let text = |cells: &[Cell]| cells.iter().map(Cell::symbol).collect::<String>();
+    let lines: Vec<_> = lines.map(|cells| text(cells).trim_end().to_owned() + "\n").collect();
+    lines.concat()
 }
 
 /// Like `04:10`, or `1:04:10`.

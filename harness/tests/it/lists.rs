@@ -7,10 +7,8 @@ use clap::Parser;
 use events::identity::TenantIndex;
 use harness::clock::Clock;
 use harness::ledger::LedgerWriter;
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::Profile;
+use harness::plan::{Plan, RunOptions, Span};
 use harness::run_dir::RunDir;
-use harness::scale::Scale;
 use harness::sender::{Batch, ListSender, Origin, Seqs};
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
@@ -31,17 +29,9 @@ fn plan() -> Plan {
     let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 4}]\n\
                 send: {sender: apiserver, connections: 3, timeout: 5s}\n\
                 apiserver: {batch_events: 10}\nfaults: {malformed: 1.0}\n";
-    let profile = Profile::parse(text, "x").unwrap();
-    let options = RunOptions {
-        run_id: Uuid::from_u128(3),
-        seed: None,
-        start: 1_600_000_000_000_000,
-        span: Span::history(2, 1_000, 0),
-        targets: Targets::default(),
-        shards: 1,
-        scale: Scale::default(),
-    };
-    Plan::new(RunSpec::new(text, &profile, options), &profile)
+    let options =
+        RunOptions::new(Uuid::from_u128(3), 1_600_000_000_000_000, Span::history(2, 1_000, 0));
+    Plan::parse(text, "x", options).unwrap()
 }
 
 struct Place {

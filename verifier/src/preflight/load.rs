@@ -113,26 +113,16 @@ const EVENTS_SAMPLED: u64 = 64;
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::plan::{RunOptions, RunSpec, Span, Targets};
-    use harness::profile::Profile;
-    use harness::scale::Scale;
+    use harness::plan::{RunOptions, Span};
+
     use uuid::Uuid;
 
     use super::*;
 
     fn load(rest: &str) -> Load {
         let text = format!("name: x\n{rest}\n");
-        let profile = Profile::parse(&text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::nil(),
-            seed: None,
-            start: 1_790_000_000_000_000,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Load::of(&Plan::new(RunSpec::new(&text, &profile, options), &profile))
+        let options = RunOptions::new(Uuid::nil(), 1_790_000_000_000_000, Span::Live);
+        Load::of(&Plan::parse(&text, "x", options).unwrap())
     }
 
     #[test]

@@ -179,21 +179,13 @@ const OFFSET_WORRY_MS: f64 = 10.0;
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
+    use harness::screen::picture::as_text;
 
     use super::*;
     use crate::watch::view::tests::{gatherer, observation, view_after};
 
     fn drawn(width: u16, height: u16, view: &View) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, view)).unwrap();
-        let buffer = terminal.backend().buffer();
-        let lines = buffer.content.chunks(usize::from(width).max(1)).map(|cells| {
-            let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
-            format!("{}\n", line.trim_end())
-        });
-        lines.collect()
+        as_text(draw, view, (width, height))
     }
 
     #[test]

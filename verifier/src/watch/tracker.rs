@@ -198,9 +198,7 @@ const GAP_US: i64 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use harness::plan::{RunOptions, RunSpec, Span, Targets};
-    use harness::profile::Profile;
-    use harness::scale::Scale;
+    use harness::plan::{RunOptions, Span};
 
     use super::*;
 
@@ -209,17 +207,8 @@ mod tests {
     fn plan(seconds: u32) -> Plan {
         let text =
             format!("name: x\nstages: [{{duration: {seconds}s, rate: 100/s, tenants: 5}}]\n");
-        let profile = Profile::parse(&text, "x").unwrap();
-        let options = RunOptions {
-            run_id: Uuid::from_u128(7),
-            seed: None,
-            start: 1_790_000_000_000_000,
-            span: Span::Live,
-            targets: Targets::default(),
-            shards: 1,
-            scale: Scale::default(),
-        };
-        Plan::new(RunSpec::new(&text, &profile, options), &profile)
+        let options = RunOptions::new(Uuid::from_u128(7), 1_790_000_000_000_000, Span::Live);
+        Plan::parse(&text, "x", options).unwrap()
     }
 
     #[test]

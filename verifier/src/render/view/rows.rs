@@ -1,0 +1,300 @@
+//! The rows of a page's tables.
+
+use std::cmp::Reverse;
+
+use harness::latency::{Latencies, percentiles};
+use harness::plan::DeliveryPath;
+
+use super::{percent, shortened};
+use crate::cause::{Cause, Hop};
+use crate::content::Difference;
+use crate::records::RunRecords;
+use crate::render::figures::{self, grouped, milliseconds};
+use crate::report::{Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult};
+
+#[derive(Debug)]
+pub(crate) struct ThresholdRow {
+    pub(crate) metric: String,
+    pub(crate) condition: String,
+    pub(crate) measured: String,
+    pub(crate) tone: &'static str,
+    pub(crate) outcome: &'static str,
+    pub(crate) note: &'static str,
+}
+
+pub(super) fn threshold_rows(report: &Report) -> Vec<ThresholdRow> {
+    let row = |it: &ThresholdResult| {
+        let (tone, outcome) = match it.outcome {
+            ThresholdOutcome::Passed => ("good", "met"),
+            ThresholdOutcome::Failed => ("bad", "failed"),
+            ThresholdOutcome::Unknown => ("doubt", "unknown"),
+        };
+        ThresholdRow {
+            metric: it.metric.clone(),
+            condition: it.condition.clone(),
+            measured: it.measured.clone().unwrap_or_else(|| "no samples".to_owned()),
+            tone,
+            outcome,
+            note: if it.is_default { "published objective" } else { "from the profile" },
+        }
+    };
+    report.thresholds.iter().map(row).collect()
+}
+
+#[derive(Debug)]
+pub(crate) struct AccountRow {
+    pub(crate) depth: usize,
+    pub(crate) name: &'static str,
+    pub(crate) count: String,
+    pub(crate) note: &'static str,
+    pub(crate) tone: &'static str,
+    /// Percent of what was planned.
+    pub(crate) width: String,
+}
+
+impl AccountRow {
+    pub(crate) fn markdown_indent(&self) -> String {
+        "&emsp;".repeat(self.depth)
+    }
+}
+
+pub(super) fn account(report: &Report) -> Vec<AccountRow> {
+    let totals = &report.totals;
+    let bad = |count: u64| if count > 0 { "bad" } else { "" };
+    let doubt = |count: u64| if count > 0 { "doubt" } else { "" };
+    let row = |depth, name, count: u64, tone, note| AccountRow {
+        depth,
+        name,
+        count: grouped(count),
+        note,
+        tone,
+        width: percent(count, totals.planned),
+    };
+    let mut rows = vec![
+        row(0, "planned", totals.planned, "", ""),
+        row(1, "unsent", totals.unsent, doubt(totals.unsent), "no byte of it left"),
+        row(1, "attempted", totals.attempted, "", ""),
+        row(2, "refused", totals.refused, doubt(totals.refused), "certainly not taken"),
+        row(2, "unknown", totals.unknown, doubt(totals.unknown), "no answer that settles it"),
+    ];
+    if totals.unknown > 0 {
+        rows.push(row(3, "recovered", totals.recovered, "", "stored all the same"));
+        rows.push(row(3, "unresolved", totals.unresolved, "", "not stored"));
+    }
+    if totals.spoiled > 0 {
+        rows.push(row(2, "spoiled", totals.spoiled, "", "sent as a bad client sends"));
+    }
+    rows.push(row(2, "acknowledged", totals.acknowledged, "", ""));
+    if report.path != DeliveryPath::Bulk {
+        rows.push(row(3, "in stream", totals.in_stream, "", "seen there when it was checked"));
+    }
+    rows.push(row(3, "stored", totals.stored, "good", ""));
+    if totals.repaired > 0 {
+        rows.push(row(3, "repaired", totals.repaired, "", "sent again after they were lost"));
+    }
+    if totals.filtered > 0 {
+        rows.push(row(3, "filtered", totals.filtered, "", "dropped by design"));
+    }
+    rows.push(row(3, "lost", totals.lost, bad(totals.lost), "acknowledged and not stored"));
+    for (name, count, note) in [
+        ("duplicated", totals.duplicated, "there more than once"),
+        ("corrupted", totals.corrupted, "stored, but not as sent"),
+        ("misplaced", totals.misplaced, "stored with a timestamp of another day"),
+        ("unexpected", totals.unexpected, "stored, but never sent"),
+    ] {
+        rows.push(row(0, name, count, bad(count), note));
+    }
+    rows
+}
+
+pub(super) fn duplicates(duplicates: Duplicates) -> &'static str {
+    match duplicates {
+        Duplicates::Visible => "The table has rows for the same event more than once.",
+        Duplicates::NoneVisible => {
+            "The table folds equal rows at inserts and merges: duplicates that it has folded \
+             already do not show."
+        }
+        Duplicates::None => "The table folds nothing: there never were duplicates in it.",
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct HopRow {
+    pub(crate) name: &'static str,
+    pub(crate) count: String,
+    /// Percent of all that is lost.
+    pub(crate) width: String,
+    pub(crate) causes: String,
+}
+
+pub(super) fn hops(report: &Report) -> Vec<HopRow> {
+    let hops = [Hop::BeforeStream, Hop::InStream, Hop::AfterStream, Hop::InTable, Hop::Unknown];
+    let totals = &report.totals;
+    let row = |hop: Hop| {
+        let causes = || totals.lost_by_cause.iter().filter(|(it, _)| it.hop() == hop);
+        let count = causes().map(|(_, count)| count).sum();
+        let named = causes().filter(|(_, count)| **count > 0);
+        let named: Vec<_> =
+            named.map(|(it, n)| format!("{} {}", grouped(*n), it.as_str())).collect();
+        let width = percent(count, totals.lost);
+        HopRow { name: hop_name(hop), count: grouped(count), width, causes: named.join(", ") }
+    };
+    // Where nothing is lost past all hops, nobody needs to know of that.
+    let is_shown = |hop: &Hop| {
+        *hop != Hop::Unknown || totals.lost_by_cause.get(&Cause::Somewhere).is_some_and(|n| *n > 0)
+    };
+    hops.into_iter().filter(is_shown).map(row).collect()
+}
+
+pub(super) fn hop_name(hop: Hop) -> &'static str {
+    match hop {
+        Hop::BeforeStream => "between webhook and stream",
+        Hop::InStream => "in the stream",
+        Hop::AfterStream => "between stream and table",
+        Hop::InTable => "in the table",
+        Hop::Unknown => "somewhere",
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct LatencyRow {
+    pub(crate) name: String,
+    pub(crate) p50: String,
+    pub(crate) p95: String,
+    pub(crate) p99: String,
+    pub(crate) p99_9: String,
+    pub(crate) max: String,
+}
+
+pub(super) fn latencies(records: &RunRecords) -> Vec<LatencyRow> {
+    let rows = |of: &Latencies, class: &str| {
+        [
+            ("due to acknowledged", &of.due_to_acknowledged),
+            ("sent to acknowledged", &of.sent_to_acknowledged),
+            ("due to sent", &of.due_to_sent),
+        ]
+        .map(|(name, histogram)| {
+            let it = percentiles(histogram);
+            LatencyRow {
+                name: format!("{name}{class}"),
+                p50: milliseconds(it.p50_ms),
+                p95: milliseconds(it.p95_ms),
+                p99: milliseconds(it.p99_ms),
+                p99_9: milliseconds(it.p99_9_ms),
+                max: milliseconds(it.max_ms),
+            }
+        })
+    };
+    let Some(all) = &records.latencies else { return Vec::new() };
+    let classes = records.classes.iter().filter(|_| records.classes.len() > 1);
+    let classes = classes.flat_map(|(name, of)| rows(of, &format!(", class {name}")));
+    rows(all, "").into_iter().chain(classes).collect()
+}
+
+#[derive(Debug)]
+pub(crate) struct TenantRow {
+    pub(crate) tenant: u16,
+    pub(crate) scope: String,
+    pub(crate) is_bad: bool,
+    /// In the order of [`TENANT_COLUMNS`].
+    pub(crate) counts: Vec<String>,
+}
+
+/// What a page tells of each tenant.
+pub(crate) const TENANT_COLUMNS: [&str; 8] = [
+    "planned",
+    "acknowledged",
+    "stored",
+    "lost",
+    "duplicated",
+    "corrupted",
+    "unexpected",
+    "not acknowledged",
+];
+
+/// Returns the tenants to whom most happened, and whether anything bad happened to any.
+pub(super) fn tenants(tenants: &[TenantReport]) -> (Vec<TenantRow>, bool) {
+    let bad = |it: &TenantReport| {
+        let fates = &it.fates;
+        fates.lost().count()
+            + duplicated(it)
+            + fates.corrupted.count()
+            + fates.misplaced.count()
+            + fates.unexpected.count()
+    };
+    let missed = |it: &TenantReport| {
+        let settled = it.fates.acknowledged.count() + it.fates.spoiled.count();
+        it.fates.planned.saturating_sub(settled)
+    };
+    let mut worst: Vec<_> = tenants.iter().map(|it| (bad(it), missed(it), it)).collect();
+    worst.sort_by_key(|(bad, missed, it)| (Reverse(*bad), Reverse(*missed), it.tenant));
+    let is_any_bad = worst.first().is_some_and(|(bad, ..)| *bad > 0);
+    let row = |(bad, missed, it): &(u64, u64, &TenantReport)| {
+        let fates = &it.fates;
+        let counts = [
+            fates.planned,
+            fates.acknowledged.count(),
+            fates.stored.count(),
+            fates.lost().count(),
+            duplicated(it),
+            fates.corrupted.count(),
+            fates.unexpected.count(),
+            *missed,
+        ];
+        TenantRow {
+            tenant: it.tenant,
+            scope: format!("{} {}", it.scope_type, it.scope_name).trim().to_owned(),
+            is_bad: *bad > 0,
+            counts: counts.map(grouped).to_vec(),
+        }
+    };
+    (worst.iter().take(TENANTS_MAX).map(row).collect(), is_any_bad)
+}
+
+fn duplicated(tenant: &TenantReport) -> u64 {
+    tenant.fates.duplicated_in_stream.count() + tenant.fates.duplicated_in_table.count()
+}
+
+#[derive(Debug)]
+pub(crate) struct FindingRow {
+    pub(crate) what: &'static str,
+    pub(crate) tenant: u16,
+    pub(crate) seq: String,
+    pub(crate) audit_id: String,
+    pub(crate) due: String,
+}
+
+pub(super) fn findings(report: &Report) -> Vec<FindingRow> {
+    let row = |it: &Finding| FindingRow {
+        what: it.cause.map_or(it.fault.as_str(), Cause::as_str),
+        tenant: it.tenant,
+        seq: grouped(it.seq),
+        audit_id: it.audit_id.to_string(),
+        due: it.due.map_or("not planned".to_owned(), figures::moment),
+    };
+    report.findings.iter().take(FINDINGS_MAX).map(row).collect()
+}
+
+#[derive(Debug)]
+pub(crate) struct DifferenceRow {
+    pub(crate) tenant: u16,
+    pub(crate) seq: String,
+    pub(crate) column: String,
+    pub(crate) sent: String,
+    pub(crate) stored: String,
+}
+
+pub(super) fn differences(report: &Report) -> Vec<DifferenceRow> {
+    let row = |it: &Difference| DifferenceRow {
+        tenant: it.tenant,
+        seq: grouped(it.seq),
+        column: it.column.clone(),
+        sent: shortened(&it.sent),
+        stored: shortened(&it.stored),
+    };
+    report.differences.iter().take(FINDINGS_MAX).map(row).collect()
+}
+
+const TENANTS_MAX: usize = 200;
+
+const FINDINGS_MAX: usize = 50;
