@@ -1,10 +1,14 @@
 //! NATS JetStream, as all programs reach it: the stream between sidecar and aggregator, and the
 //! aggregator's consumer.
 
+mod login;
+
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, consumer, stream};
@@ -12,6 +16,8 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Deserialize;
 
+pub use self::login::NatsLogin;
+use self::login::{Complaint, connect};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::observation::ClockOffset;
@@ -19,7 +25,8 @@ use crate::observation::ClockOffset;
 /// Flags that say which server, stream and consumer.
 #[derive(Debug, Clone, Args)]
 pub struct NatsArgs {
-    /// Address of NATS; needed only for runs that go through the pipeline.
+    /// Address of NATS, like `nats://host:4222`, or some of one cluster with commas between them;
+    /// needed only for runs that go through the pipeline.
     #[arg(id = "nats", long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub url: Option<String>,
     /// Stream between sidecar and aggregator.
@@ -28,6 +35,8 @@ pub struct NatsArgs {
     /// Consumer of the aggregator.
     #[arg(long, default_value = "clickhouse-ingest")]
     pub consumer: String,
+    #[command(flatten)]
+    pub login: NatsLogin,
 }
 
 /// Any error of the NATS client.
@@ -36,8 +45,24 @@ pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
 /// Why a stream cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum JetStreamError {
+    #[error("{url:?} is no NATS address: write nats://HOST:PORT or tls://HOST:PORT")]
+    Address { url: String, source: io::Error },
+    #[error("cannot use {}", path.display())]
+    LoginFile { path: PathBuf, source: io::Error },
     #[error("NATS at {url} does not answer; is it up?")]
     Unreachable { url: String, source: NatsError },
+    #[error("NATS at {url} refuses TLS, or is not to be trusted; check --nats-ca-file")]
+    Tls { url: String, source: NatsError },
+    #[error(
+        "NATS at {url} does not let this user in; name one with --nats-user and NATS_PASSWORD, or \
+         with --nats-creds"
+    )]
+    Denied { url: String, source: NatsError },
+    #[error(
+        "NATS does not let this user read the stream {stream}, who must publish to $JS.API.> and \
+         subscribe to _INBOX.>: {told}"
+    )]
+    Forbidden { stream: String, told: String },
     #[error("NATS has no stream {stream}; name another with --stream")]
     NoStream { stream: String, source: NatsError },
     #[error("cannot read the stream {stream}")]
@@ -48,8 +73,12 @@ impl JetStreamError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NoStream { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Read { .. } => Exit::Unreachable,
+            Self::Address { .. }
+            | Self::LoginFile { .. }
+            | Self::Denied { .. }
+            | Self::Forbidden { .. }
+            | Self::NoStream { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Read { .. } => Exit::Unreachable,
         }
     }
 }
@@ -62,6 +91,7 @@ pub struct AuditStream {
     name: String,
     consumer: String,
     server_version: String,
+    complaint: Complaint,
 }
 
 /// What there is to know of a stream and its consumer, but its messages.
@@ -117,21 +147,20 @@ impl AuditStream {
     ///
     /// Returns [`JetStreamError`] if NATS does not answer or has no such stream.
     pub async fn connect(url: &str, args: &NatsArgs) -> Result<Self, JetStreamError> {
-        let unreachable =
-            |source: NatsError| JetStreamError::Unreachable { url: shown(url), source };
-        let client = ConnectOptions::new()
-            .connection_timeout(ANSWER_TIMEOUT)
-            .request_timeout(Some(ANSWER_TIMEOUT))
-            .connect(url)
-            .await
-            .map_err(|error| unreachable(error.into()))?;
+        let (client, complaint) = connect(url, &args.login).await?;
         let server_version = client.server_info().version;
         let context = jetstream::new(client);
-        let stream = context.get_stream(&args.stream).await.map_err(|error| {
-            JetStreamError::NoStream { stream: args.stream.clone(), source: error.into() }
-        })?;
         let (name, consumer) = (args.stream.clone(), args.consumer.clone());
-        Ok(Self { context, stream, name, consumer, server_version })
+        let stream = context.get_stream(&name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(told)
+                if told.error_code() != ErrorCode::STREAM_NOT_FOUND =>
+            {
+                failed(&name, &complaint, error)
+            }
+            GetStreamErrorKind::Request => failed(&name, &complaint, error),
+            _ => JetStreamError::NoStream { stream: name.clone(), source: error.into() },
+        })?;
+        Ok(Self { context, stream, name, consumer, server_version, complaint })
     }
 
     /// The stream itself, to read its messages.
@@ -215,7 +244,16 @@ impl AuditStream {
 
     /// Says that the stream could not be read.
     pub fn failed(&self, source: impl Into<NatsError>) -> JetStreamError {
-        JetStreamError::Read { stream: self.name.clone(), source: source.into() }
+        failed(&self.name, &self.complaint, source)
+    }
+}
+
+/// A request that is forbidden gets no answer; what the server complains of tells why.
+fn failed(stream: &str, complaint: &Complaint, source: impl Into<NatsError>) -> JetStreamError {
+    let stream = stream.to_owned();
+    match complaint.get() {
+        Some(told) => JetStreamError::Forbidden { stream, told },
+        None => JetStreamError::Read { stream, source: source.into() },
     }
 }
 
@@ -269,26 +307,9 @@ impl ConsumerState {
 /// How long NATS may take to answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns an address without user and password.
-fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_told_of_an_address_holds_no_secret() {
-        let check = |url, expected| assert_eq!(shown(url), expected, "{url}");
-        check("nats://127.0.0.1:4222", "nats://127.0.0.1:4222");
-        check("nats://me:secret@host:4222", "nats://host:4222");
-        check("secret@host", "host");
-    }
 
     #[test]
     fn a_stream_without_a_limit_has_none() {

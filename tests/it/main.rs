@@ -1,6 +1,7 @@
 //! The whole pipeline, with real servers, as a person would run it; and the laws of the tree.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
+mod accounts;
 mod browser;
 mod causes;
 mod crash;

@@ -4,23 +4,13 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stack::{program, root, wait_until};
-
-/// A process that is killed, by its ID, when the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use crate::stack::{Running, program, root, wait_until};
 
 /// A webhook that takes all and does nothing, until this process ends. Returns its address.
 fn null_sink() -> String {

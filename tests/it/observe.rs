@@ -1,7 +1,7 @@
 //! What is seen of the pipeline before a run and while it goes on.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
@@ -11,40 +11,33 @@ use harness::run_dir::RunDir;
 use serde_json::Value;
 
 use crate::metrics::get;
-use crate::stack::{Stack, wait_until};
+use crate::stack::{Running, Stack, wait_until};
 
 /// A watch of run directory `run`, in the background, that tells its story into a file.
-struct Watch(Child);
+struct Watch(Running);
 
 impl Watch {
     fn begin(stack: &Stack, flags: &[&str]) -> Self {
         let told = std::fs::File::options();
         let told = { told }.create(true).append(true).open(stack.path("told")).unwrap();
         let mut command = stack.command("auditstorm-verifier", &["watch", "run"]);
-        Self(command.args(flags).stdout(Stdio::null()).stderr(told).spawn().unwrap())
+        Self(Running(command.args(flags).stdout(Stdio::null()).stderr(told).spawn().unwrap()))
     }
 
     /// Waits until it ends by itself, and returns its exit code.
     fn end(&mut self) -> i32 {
         let mut code = None;
         wait_until("the watch is over", || {
-            code = self.0.try_wait().unwrap();
+            code = self.0.0.try_wait().unwrap();
             code.is_some()
         });
         code.unwrap().code().unwrap()
     }
 
     fn interrupt(&mut self) -> i32 {
-        let pid = self.0.id().to_string();
+        let pid = self.0.0.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         self.end()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }
 

@@ -163,6 +163,16 @@ impl Drop for Stack {
     }
 }
 
+/// A process that is killed, by its ID, when the test ends.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// Audit IDs of the findings of a kind in a report: a fault, or the cause of a loss.
 pub(crate) fn found(report: &Value, kind: &str) -> BTreeSet<String> {
     let findings = report["findings"].as_array().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::jetstream::{AuditStream, JetStreamError, NatsArgs};
+use harness::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
 
 use crate::stack::Stack;
 
@@ -16,6 +16,7 @@ fn the_state_of_stream_and_consumer_is_read() {
         url: None,
         stream: stream.to_owned(),
         consumer: consumer.to_owned(),
+        login: NatsLogin::default(),
     };
     let url = stack.address("NATS_URL");
     tokio::runtime::Runtime::new().unwrap().block_on(async {

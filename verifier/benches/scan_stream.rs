@@ -17,7 +17,7 @@ use auditstorm_verifier::patience::Patience;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use harness::clock::Clock;
-use harness::jetstream::{AuditStream, NatsArgs};
+use harness::jetstream::{AuditStream, NatsArgs, NatsLogin};
 use harness::plan::{Plan, RunOptions, Span};
 use harness::shutdown::Shutdown;
 use uuid::Uuid;
@@ -34,7 +34,12 @@ fn main() {
         let plan = plan(&clock, messages);
         let context = jetstream::new(async_nats::connect(&url).await.unwrap());
         let published = publish(&context, &plan).await;
-        let args = NatsArgs { url: None, stream: STREAM.to_owned(), consumer: "none".to_owned() };
+        let args = NatsArgs {
+            url: None,
+            stream: STREAM.to_owned(),
+            consumer: "none".to_owned(),
+            login: NatsLogin::default(),
+        };
         let audit = AuditStream::connect(&url, &args).await.unwrap();
         let (_stop, shutdown) = Shutdown::manual();
         let limit = Duration::from_secs(10);

@@ -1,0 +1,108 @@
+//! A NATS that does not let everybody in, nor lets everybody do everything.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::stack::{Running, Stack, root, wait_until};
+
+/// A NATS server of its own, with accounts. It stops with the test.
+struct Nats {
+    _server: Running,
+    port: u64,
+}
+
+impl Nats {
+    /// Starts one that knows `reader`, who may do all, and `weak`, who may not ask for streams.
+    fn start(stack: &Stack, more: &str) -> Self {
+        let place = stack.path("nats-with-users");
+        fs::create_dir_all(&place).unwrap();
+        let config = format!(
+            "host: 127.0.0.1, port: -1, ports_file_dir: \"{0}\"\n\
+             jetstream {{ store_dir: \"{0}\" }}\n\
+             authorization {{ users: [\n\
+             {{user: reader, password: \"p@ss\"}},\n\
+             {{user: weak, password: w, permissions: {{publish: {{deny: \"$JS.API.>\"}}}}}}\n\
+             ] }}\n{more}\n",
+            place.display()
+        );
+        fs::write(place.join("nats.conf"), config).unwrap();
+        let programs = fs::read_dir(root().join(".sandbox")).unwrap().map(Result::unwrap);
+        let program = programs.map(|it| it.path().join("nats-server")).find(|it| it.exists());
+        let mut command = Command::new(program.expect("no NATS server: run `make setup`"));
+        command.args(["-c", "nats.conf"]).current_dir(&place);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Running(command.spawn().unwrap());
+        let ports = place.join(format!("nats-server_{}.ports", server.0.id()));
+        let mut port = None;
+        wait_until("NATS listens", || {
+            let text = fs::read_to_string(&ports).unwrap_or_default();
+            let told: Value = serde_json::from_str(&text).unwrap_or_default();
+            let address = told["nats"][0].as_str().and_then(|it| it.rsplit(':').next());
+            port = address.and_then(|it| it.parse().ok());
+            port.is_some()
+        });
+        Self { _server: server, port: port.unwrap() }
+    }
+
+    fn url(&self, user: &str) -> String {
+        format!("nats://{user}127.0.0.1:{}", self.port)
+    }
+}
+
+/// Looks at a pipeline before a run, and expects to fail.
+#[track_caller]
+fn check(stack: &Stack, flags: &[&str], expected: &str) {
+    let args = [&["preflight", "profile.yaml"], flags].concat();
+    let output = stack.run("auditstorm-verifier", &args);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(expected), "{message}");
+    assert!(!message.contains("p@ss") && !message.contains("p%40ss"), "{message}");
+    assert_eq!(output.status.code(), Some(2), "{message}");
+}
+
+const ADMITTED: &str = "NATS has no stream AUDIT_EVENTS";
+const DENIED: &str = "does not let this user in; name one with --nats-user";
+
+#[test]
+fn a_user_is_named_in_the_address_or_by_flags_and_told_what_is_not_allowed() {
+    let stack = Stack::up(&[]);
+    stack.profile(1, 1, 1);
+    let nats = Nats::start(&stack, "");
+    let plain = nats.url("");
+    check(&stack, &["--nats", &nats.url("reader:p%40ss@")], ADMITTED);
+    check(
+        &stack,
+        &["--nats", &plain, "--nats-user", "reader", "--nats-password", "p@ss"],
+        ADMITTED,
+    );
+    let both = format!("nats://127.0.0.1:9,{}", nats.url("reader:p%40ss@"));
+    check(&stack, &["--nats", &both], ADMITTED);
+    check(&stack, &["--nats", &plain], DENIED);
+    check(&stack, &["--nats", &nats.url("reader:wrong@")], DENIED);
+    check(
+        &stack,
+        &["--nats", &nats.url("weak:w@")],
+        "this user read the stream AUDIT_EVENTS, who must publish to $JS.API.>",
+    );
+    check(&stack, &["--nats", &plain, "--nats-creds", "none.creds"], "cannot use none.creds");
+    check(&stack, &["--nats", "http://127.0.0.1:1"], "is no NATS address");
+}
+
+#[test]
+fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
+    let stack = Stack::up(&[]);
+    stack.profile(1, 1, 1);
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (ca, key) = (stack.path("ca.pem"), stack.path("key.pem"));
+    fs::write(&ca, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let nats = Nats::start(&stack, "tls { cert_file: \"../ca.pem\", key_file: \"../key.pem\" }");
+    let url = nats.url("reader:p%40ss@");
+    check(&stack, &["--nats", &url, "--nats-ca-file", ca.to_str().unwrap()], ADMITTED);
+    let output = stack.run("auditstorm-verifier", &["preflight", "profile.yaml", "--nats", &url]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("is not to be trusted; check --nats-ca-file"), "{message}");
+    assert_eq!(output.status.code(), Some(3), "{message}");
+}
