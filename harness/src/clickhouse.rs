@@ -1,5 +1,7 @@
 //! ClickHouse, as all programs reach it: addresses, account, table.
 
+mod secure;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use clap::Args;
 use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
 
+use self::secure::secure_client;
 use crate::plan::Targets;
 use crate::table::{
     ColumnNames, ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
@@ -16,7 +19,8 @@ use crate::table::{
 /// Flags that say which server and table.
 #[derive(Debug, Clone, Args)]
 pub struct ClickHouseArgs {
-    /// Address of ClickHouse's HTTP interface.
+    /// Address of ClickHouse's HTTP interface, like `http://host:8123` or `https://host:8443`;
+    /// several with commas between them.
     #[arg(id = "clickhouse", long, env = "CLICKHOUSE_URL", value_name = "URL")]
     #[arg(value_delimiter = ',')]
     pub urls: Vec<String>,
@@ -38,8 +42,12 @@ pub struct ClickHouseArgs {
 /// Why a server is not to be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClickHouseError {
-    #[error("{url:?} is no ClickHouse address: write it like http://127.0.0.1:8123")]
+    #[error(
+        "{url:?} is no ClickHouse address: write it like http://127.0.0.1:8123, without a user"
+    )]
     Url { url: String },
+    #[error("this machine has no trusted certificates for {url}: name a file with SSL_CERT_FILE")]
+    NoAuthorities { url: String },
     #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
     NoUrl,
     #[error(
@@ -158,11 +166,7 @@ impl ClickHouse {
         Place { table, names }: Place,
     ) -> Result<Self, ClickHouseError> {
         let url = url.trim_end_matches('/').to_owned();
-        let plain = url.starts_with("http://") && url.len() > "http://".len() && !url.contains('@');
-        if !plain {
-            return Err(ClickHouseError::Url { url });
-        }
-        let mut client = Client::default()
+        let mut client = client_for(&url)?
             .with_url(&url)
             .with_user(&args.user)
             .with_compression(Compression::Lz4)
@@ -273,6 +277,18 @@ pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
 /// `REQUIRED_PASSWORD`, `IP_ADDRESS_NOT_ALLOWED`, `ACCESS_DENIED`, `AUTHENTICATION_FAILED`.
 pub fn is_denial(error: &clickhouse::error::Error) -> bool {
     matches!(server_code(error), Some(164 | 192 | 193 | 194 | 195 | 497 | 516))
+}
+
+fn client_for(url: &str) -> Result<Client, ClickHouseError> {
+    let is_place = |place: &str| !place.is_empty() && !place.contains('@');
+    let url = url.to_owned();
+    if url.strip_prefix("http://").is_some_and(is_place) {
+        return Ok(Client::default());
+    }
+    if url.strip_prefix("https://").is_some_and(is_place) {
+        return secure_client().ok_or(ClickHouseError::NoAuthorities { url });
+    }
+    Err(ClickHouseError::Url { url })
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

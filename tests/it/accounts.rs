@@ -1,9 +1,18 @@
-//! A NATS that does not let everybody in, nor lets everybody do everything.
+//! Servers that do not let everybody in, nor do everything, and talk TLS.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::TlsAcceptor;
 
 use crate::stack::{Running, Stack, root, wait_until};
 
@@ -105,4 +114,57 @@ fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("is not to be trusted; check --nats-ca-file"), "{message}");
     assert_eq!(output.status.code(), Some(3), "{message}");
+}
+
+/// Talks TLS on a free port in front of a server, until the runtime is dropped.
+fn behind_tls(server: SocketAddr, made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> (Runtime, u16) {
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    runtime.spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(client).await.ok()?;
+                let mut server = TcpStream::connect(server).await.ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    (runtime, port)
+}
+
+#[test]
+fn a_history_is_loaded_and_checked_through_tls() {
+    let stack = Stack::up(&[]);
+    stack.profile(1, 1, 1);
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    fs::write(stack.path("ca.pem"), made.cert.pem()).unwrap();
+    let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
+    let (_runtime, port) = behind_tls(server.parse().unwrap(), &made);
+    let url = format!("https://127.0.0.1:{port}");
+    let run = |name: &str, args: &[&str], trusted: &str| {
+        let mut command = stack.command(name, args);
+        command.env("CLICKHOUSE_URL", &url).env("SSL_CERT_FILE", stack.path(trusted));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let load =
+        ["run", "profile.yaml", "--events", "20000", "--days", "3", "--out", "run", "--quiet"];
+    let (code, told) = run("auditstorm-backfill", &load, "none.pem");
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("invalid peer certificate"), "{told}");
+    let (code, told) = run("auditstorm-backfill", &load, "ca.pem");
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = run("auditstorm-verifier", &["reconcile", "run"], "ca.pem");
+    assert_eq!(code, Some(0), "{told}");
 }
