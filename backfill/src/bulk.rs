@@ -235,6 +235,8 @@ struct Loader<'l, E> {
     free_at: UnixMicros,
     /// When something last went on: an insert was confirmed, or nothing stood in its way.
     confirmed_at: UnixMicros,
+    /// The last insert that ended failed: others would fail with it.
+    is_troubled: bool,
     /// Pieces that were begun.
     taken: usize,
     /// Parts of the partition that has most.
@@ -257,6 +259,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             governor: Governor::new(options.limits),
             free_at: clock.now(),
             confirmed_at: clock.now(),
+            is_troubled: false,
             taken: 0,
             parts: 0,
             last_error: None,
@@ -282,8 +285,13 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
 
     fn next_at(&self) -> UnixMicros {
         let parked = self.parked.iter().map(|(at, _)| *at).min();
-        let queued = (!self.queue.is_empty()).then_some(self.free_at);
+        let queued = self.begins_new().then_some(self.free_at);
         parked.into_iter().chain(queued).min().unwrap_or(UnixMicros::MAX)
+    }
+
+    /// Whether there are new pieces, and what was begun before them does not wait for the server.
+    fn begins_new(&self) -> bool {
+        !self.queue.is_empty() && (self.parked.is_empty() || !self.is_troubled)
     }
 
     /// Takes the next piece whose time has come, cut to size and reserved.
@@ -291,7 +299,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
         let now = self.clock.now();
         let next = if let Some(at) = self.parked.iter().position(|(at, _)| *at <= now) {
             Some(self.parked.swap_remove(at).1)
-        } else if self.free_at <= now {
+        } else if self.free_at <= now && self.begins_new() {
             self.queue.pop_front()
         } else {
             None
@@ -343,6 +351,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             Ok(Arrival { inserted }) => {
                 self.record(&piece)?;
                 self.confirmed_at = now;
+                self.is_troubled = false;
                 // Patience was lost too early.
                 self.failure.take_if(|it| matches!(it, BackfillError::NoProgress { .. }));
                 self.governor.confirm();
@@ -355,6 +364,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
                 self.governor.complain(failure);
                 (self.each)(BulkEvent::Failed(failure));
                 self.last_error = Some(error);
+                self.is_troubled = true;
                 let wait = backoff(piece.attempts);
                 self.parked.push((now + micros(wait), piece));
             }

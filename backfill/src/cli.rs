@@ -23,7 +23,7 @@ use crate::forecast::{BulkLoad, Objection, forecast};
 use crate::history::HistoryArgs;
 use crate::insert::Compress;
 use crate::piece::{Piece, pieces_left};
-use crate::probe::{ProbeError, probe};
+use crate::probe::{ProbeError, left_behind, probe};
 use crate::progress::Progress;
 use crate::repair::read_lost;
 use crate::replay::{ReplayArgs, ReplayRate};
@@ -188,7 +188,7 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
-    refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock)?;
+    refuse_what_cannot_work(&recorded.plan, &pieces, &to, (clock, args.load.quiet))?;
     let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
     let summary = Box::pin(loading).await?;
     print(&summary, args.json);
@@ -271,6 +271,9 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
     let load = BulkLoad { events: chunks.iter().map(|it| it.rows).sum(), inserts: chunks.len() };
     let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured, clock.now());
+    for server in &to.servers {
+        forecast.objections.extend(left_behind(server).await?);
+    }
     forecast.replay.seconds = args.replay.seconds_for(forecast.replay.events);
     if let Some(Err(error)) = probed {
         forecast.not_probed = Some(harness::exit::chain(&error));
@@ -294,22 +297,27 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
 }
 
-/// Refuses a load that cannot work, before anything is sent.
+/// Refuses a load that cannot work, before anything is sent. Tells what else stands against it.
+#[expect(clippy::print_stderr, reason = "the story of a load")]
 fn refuse_what_cannot_work(
     plan: &Plan,
     pieces: &[Piece],
     to: &Surveyed,
-    clock: Clock,
+    (clock, quiet): (Clock, bool),
 ) -> Result<(), BackfillError> {
     // What is loaded already needs no room.
     let events = pieces.iter().map(|piece| piece.rows).sum();
     let left = BulkLoad { events, inserts: pieces.len() };
     let forecast = forecast(plan, left, to.forecasts(), &to.columns(), None, clock.now());
-    let mut refusals = forecast.objections.into_iter().filter(|objection| objection.is_refusal);
-    match refusals.next() {
-        None => Ok(()),
-        Some(Objection { url, text, .. }) => Err(BackfillError::CannotWork { url, text }),
+    for Objection { is_refusal, url, text } in forecast.objections {
+        if is_refusal {
+            return Err(BackfillError::CannotWork { url, text });
+        }
+        if !quiet {
+            eprintln!("auditstorm-backfill: note: {url}: {text}");
+        }
     }
+    Ok(())
 }
 
 /// Makes sure that all servers answer and have the table, and asks what they are like.

@@ -85,6 +85,8 @@ pub struct ReplayForecast {
 pub struct ServerForecast {
     pub url: String,
     pub survey: Survey,
+    /// Columns of the table that stay empty.
+    pub unfilled: Vec<String>,
 }
 
 /// Something that stands against a load.
@@ -214,7 +216,7 @@ fn disk_objection(
 
 /// Says what stands against a load. Pure.
 pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<Objection> {
-    let ServerForecast { url, survey } = server;
+    let ServerForecast { url, survey, unfilled } = server;
     let mut found = Vec::new();
     let mut object = |is_refusal: bool, text: String| {
         found.push(Objection { is_refusal, url: url.clone(), text });
@@ -250,6 +252,10 @@ pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<
     }
     if survey.engine_full.contains(" TTL ") {
         object(false, "the table has a TTL: rows older than it vanish with merges".to_owned());
+    }
+    if !unfilled.is_empty() {
+        let columns = unfilled.join(", ");
+        object(false, format!("nothing fills {columns}; name the event's columns with --columns"));
     }
     if !survey.takes_materialized {
         let text = "materialized columns cannot be sent: the server computes them, more slowly";

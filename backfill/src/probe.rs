@@ -12,6 +12,7 @@ use harness::shutdown::{Shutdown, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
+use crate::forecast::Objection;
 use crate::insert::{InsertOptions, insert};
 use crate::native::BlockColumns;
 use crate::piece::all_due;
@@ -80,6 +81,28 @@ pub async fn probe(
     taken_away?;
     measured
 }
+
+/// Says which copies are left of probes that were killed.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn left_behind(server: &ClickHouse) -> Result<Option<Objection>, ClickHouseError> {
+    let database = server.table.database();
+    let sql = "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?)";
+    let query = server.client.query(sql).bind(database).bind(COPY_PREFIX).fetch_all::<String>();
+    let names = server.answer(QUERY_TIMEOUT, query).await?;
+    let drop = |name: &String| format!("DROP TABLE {database}.{name} SYNC");
+    let drops: Vec<_> = names.iter().map(drop).collect();
+    Ok((!drops.is_empty()).then(|| Objection {
+        is_refusal: false,
+        url: server.url.clone(),
+        text: format!("a probe that was killed, or goes on, has left tables: {}", drops.join("; ")),
+    }))
+}
+
+/// What the name of every copy begins with.
+const COPY_PREFIX: &str = "auditstorm_probe_";
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +178,7 @@ impl Copy {
         original: &ClickHouse,
         engine_full: &str,
     ) -> Result<Self, ClickHouseError> {
-        let name = format!("{}.auditstorm_probe_{id}", original.table.database());
+        let name = format!("{}.{COPY_PREFIX}{id}", original.table.database());
         let table = name.parse().map_err(|message| ClickHouseError::Recorded { message })?;
         let mut server = original.clone();
         server.table = table;

@@ -112,6 +112,7 @@ impl Surveyed {
         let forecast = |(server, survey): (&ClickHouse, &Survey)| ServerForecast {
             url: server.url.clone(),
             survey: survey.clone(),
+            unfilled: server.columns.unfilled().to_vec(),
         };
         self.servers.iter().zip(&self.surveys).map(forecast).collect()
     }

@@ -138,6 +138,7 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         Ok(match summary {
             Summary { stopped: true, .. } => Exit::Stopped,
             Summary { aborted: Some(_), .. } => Exit::Threshold,
+            summary if summary.is_all_in_vain() => Exit::Unreachable,
             _ => Exit::Done,
         })
     })

@@ -12,7 +12,7 @@ pub enum Exit {
     Lossy = 1,
     /// A flag, profile or run directory is wrong.
     Usage = 2,
-    /// A store or target does not answer.
+    /// A store or target does not answer, or a target takes not one event.
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
@@ -36,7 +36,7 @@ Exit codes:
   0    done (verifier: whole)
   1    lossy: something acknowledged was lost, changed or doubled
   2    wrong usage or input
-  3    a store or target does not answer
+  3    a store or target does not answer (generator: or takes not one event)
   4    unknown: it could not be checked, or a threshold of the profile's had no samples
   5    whole, but a threshold failed (generator: given up, as a condition of --abort-on held;
        compare: a regression; preflight: there is a blocker)

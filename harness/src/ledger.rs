@@ -92,7 +92,8 @@ impl LedgerHead {
         [&MAGIC[..], &self.seal, &numbers].concat()
     }
 
-    fn has(&self, tenant: TenantIndex) -> bool {
+    /// Whether the shard has a tenant.
+    pub fn has(&self, tenant: TenantIndex) -> bool {
         u32::from(tenant.0) % self.shards == self.shard
     }
 }

@@ -216,6 +216,13 @@ impl Histograms {
     }
 }
 
+impl Summary {
+    /// Whether events were sent and not one was taken, though some were meant to be.
+    pub fn is_all_in_vain(&self) -> bool {
+        self.attempted > self.spoiled && self.acknowledged == 0
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.saturated {
@@ -224,6 +231,14 @@ impl fmt::Display for Summary {
                 "SATURATED: the generator itself was up to {:.0} ms late; this run says nothing \
                  about the pipeline's capacity\n",
                 self.lateness_max_ms
+            )?;
+        }
+        if self.is_all_in_vain() {
+            let most = self.outcomes.iter().max_by_key(|(_, events)| **events);
+            let most = most.map_or("nothing", |(name, _)| name);
+            writeln!(
+                f,
+                "NOTHING WAS ACKNOWLEDGED: what came most was {most}; is the webhook's path right?\n"
             )?;
         }
         if self.stopped {

@@ -168,6 +168,8 @@ impl FoundColumn {
 pub struct TableColumns {
     /// In the order of [`COLUMNS`]; `None` where the table has no such column.
     found: Vec<Option<FoundColumn>>,
+    /// Columns that are nothing of an event's, and that have no default.
+    unfilled: Vec<String>,
 }
 
 /// Why a table cannot hold events.
@@ -217,7 +219,10 @@ impl TableColumns {
                 return Err(SchemaError::Kind { standard: standard.name, name, kind });
             }
         }
-        Ok(Self { found })
+        let is_used = |name: &str| found.iter().flatten().any(|column| column.name == name);
+        let unfilled = columns.iter().filter(|it| it.default_kind.is_empty() && !is_used(&it.name));
+        let unfilled = unfilled.map(|it| it.name.clone()).collect();
+        Ok(Self { found, unfilled })
     }
 
     /// The columns that can be sent: index into [`COLUMNS`] and the table's name for it.
@@ -233,6 +238,11 @@ impl TableColumns {
             .filter_map(|(index, column)| Some((index, column.as_ref().filter(can_be_sent)?)))
             .map(|(index, column)| (index, column.name.as_str()))
             .collect()
+    }
+
+    /// The table's columns that a row is left empty in: nothing of an event is known for them.
+    pub fn unfilled(&self) -> &[String] {
+        &self.unfilled
     }
 
     /// The columns of an event that the table lacks.

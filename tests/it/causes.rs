@@ -344,6 +344,10 @@ fn shards_in_directories_of_their_own_are_one_run_and_a_missing_one_is_named() {
     let (code, report) = stack.reconcile("one");
     assert_eq!((code, &report["verdict"]), (4, &"unknown".into()), "{}", report["reasons"]);
     assert_eq!(report["reasons"][0], "the ledger of shard 2 is missing");
+    let totals = &report["totals"];
+    for (fate, expected) in [("recovered", 1_000), ("unexpected", 0), ("unsent", 0)] {
+        assert_eq!(totals[fate], expected, "{fate}: {totals}");
+    }
     let copied = stack.path("copy");
     std::fs::create_dir(&copied).unwrap();
     for file in ["run.json", "ledger-0.bin"] {

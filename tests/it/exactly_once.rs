@@ -178,6 +178,22 @@ fn gateways_that_answer_in_the_servers_place_lose_nothing() {
 }
 
 #[test]
+fn while_a_server_is_away_nothing_new_is_begun() {
+    let stack = Stack::up(&[]);
+    let proxy = Proxy::before_clickhouse(&stack);
+    let mut load = Load::new(&stack, "audit.plain", 60_000);
+    load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+    proxy.set(Mode::AnswerWith { times: 1_000, status: 502, code: 0 });
+    let mut child = load.begin();
+    wait_until("it has tried", || proxy.done().answered >= 10);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (_, report) = stack.reconcile("run");
+    let attempted = report["totals"]["attempted"].as_u64().unwrap();
+    assert!((1..=10_000).contains(&attempted), "{attempted} rows of ten failed inserts");
+}
+
+#[test]
 fn several_addresses_take_turns_and_what_one_leaves_in_doubt_is_looked_for_at_all() {
     let stack = Stack::up(&[]);
     let proxies = [0, 1].map(|_| Proxy::before_clickhouse(&stack));

@@ -94,6 +94,12 @@ fn a_plan_says_what_a_load_then_brings_and_leaves_nothing_behind() {
     check("toDate(timestamp)", &forecast["days"], "day");
     check("if(scope_name = '', scope_type, scope_name)", &forecast["tenants"], "name");
 
+    stack.ask("CREATE TABLE audit.auditstorm_probe_x (n UInt8) ENGINE = Memory");
+    stack.ask("ALTER TABLE audit.audit_logs ADD COLUMN cluster String");
+    let notes = plan(&["--no-probe"])["objections"].to_string();
+    assert!(notes.contains("DROP TABLE audit.auditstorm_probe_x SYNC"), "{notes}");
+    assert!(notes.contains("nothing fills cluster; name the event's columns"), "{notes}");
+
     let replayed = plan(&["--no-probe", "--replay-from-day", "5", "--replay-rate", "100/s"]);
     let events = replayed["replay"]["events"].as_f64().unwrap();
     assert!(events > 0.0 && replayed["bulk_seconds"].is_null(), "{replayed}");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use harness::ledger::Ledger;
 use harness::plan::{DeliveryPath, Plan, RunSpec, Targets};
+use harness::ranges::RangeSet;
 use harness::run_dir::{RunDir, read_ledgers};
 
 use crate::error::VerifyError;
@@ -51,7 +52,10 @@ impl Recorded {
 
     fn of(dirs: Vec<RunDir>, plan: Plan) -> Result<Self, VerifyError> {
         let all: Vec<&RunDir> = dirs.iter().collect();
-        let (ledger, shards_missing) = read_ledgers(&all, &plan)?;
+        let (mut ledger, shards_missing) = read_ledgers(&all, &plan)?;
+        for shard in &shards_missing {
+            assume_all_attempted(&mut ledger, &plan, *shard);
+        }
         Ok(Self { dirs, plan, ledger, shards_missing })
     }
 
@@ -61,6 +65,17 @@ impl Recorded {
         self.plan.path() == DeliveryPath::Bulk
             && self.ledger.closed
             && self.ledger.accounts.iter().all(|account| account.unknown().is_empty())
+    }
+}
+
+/// Whatever a shard without a ledger sent, nobody knows how it ended: that is neither unsent, nor
+/// is it unexpected where it is stored.
+fn assume_all_attempted(ledger: &mut Ledger, plan: &Plan, shard: u32) {
+    let head = plan.spec.head(shard);
+    for (tenant, account) in plan.script.tenants().zip(&mut ledger.accounts) {
+        if head.has(tenant) {
+            account.reserved = RangeSet::of(0..plan.script.timeline(tenant).count());
+        }
     }
 }
 

@@ -304,11 +304,35 @@ impl fmt::Display for Report {
         line("unexpected", totals.unexpected, "")?;
         self.fmt_findings(f)?;
         writeln!(f, "\nverdict: {}", self.verdict.as_str())?;
-        self.reasons.iter().try_for_each(|reason| writeln!(f, "  {reason}"))
+        self.reasons.iter().try_for_each(|reason| writeln!(f, "  {reason}"))?;
+        if totals.unsent > 0 {
+            let unsent = totals.unsent;
+            writeln!(
+                f,
+                "  {unsent} planned events were never sent: the run did not reach its end"
+            )?;
+        }
+        self.fmt_thresholds(f)
     }
 }
 
 impl Report {
+    /// Writes what was asked of the run and is not met, or cannot be known.
+    fn fmt_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for it in &self.thresholds {
+            let measured = it.measured.as_deref().unwrap_or("there are no samples");
+            let outcome = match (it.outcome, it.is_default) {
+                (ThresholdOutcome::Failed, true) => "failed, a published objective",
+                (ThresholdOutcome::Failed, false) => "failed",
+                (ThresholdOutcome::Unknown, false) => "unknown",
+                (ThresholdOutcome::Unknown, true) | (ThresholdOutcome::Passed, _) => continue,
+            };
+            let ThresholdResult { metric, condition, .. } = it;
+            writeln!(f, "  threshold {metric} {condition}: {measured}: {outcome}")?;
+        }
+        Ok(())
+    }
+
     fn fmt_findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.findings.is_empty() {
             return Ok(());
@@ -396,6 +420,20 @@ pub(crate) mod tests {
         let written: Value = serde_json::from_str(example_text()).unwrap();
         assert_eq!(serde_json::to_value(example()).unwrap(), written);
         assert_eq!(example().format, REPORT_FORMAT);
+    }
+
+    #[test]
+    fn what_is_not_met_and_what_was_never_sent_is_told_beside_the_verdict() {
+        let mut report = example();
+        let told = report.to_string();
+        let (_, verdict) = told.split_once("verdict: ").unwrap();
+        assert_eq!(verdict.lines().filter(|line| line.contains("threshold")).count(), 0, "{told}");
+        report.totals.unsent = 7;
+        report.thresholds[0].outcome = ThresholdOutcome::Failed;
+        let told = report.to_string();
+        let ThresholdResult { metric, condition, .. } = &report.thresholds[0];
+        assert!(told.contains(&format!("\n  threshold {metric} {condition}: ")), "{told}");
+        assert!(told.contains("\n  7 planned events were never sent"), "{told}");
     }
 
     #[test]

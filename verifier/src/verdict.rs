@@ -85,7 +85,7 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
     }
     doubt(
         !evidence.ledger_closed && evidence.shards_missing.is_empty(),
-        "the ledger was not closed: its writer was killed, or the file was cut",
+        "the ledger was not closed: the run goes on, its writer was killed, or the file was cut",
     );
     doubt(
         evidence.saturated == Some(true),

@@ -45,9 +45,9 @@ pub const GAP_US: i64 = 2_000_000;
 /// Most windows of a cause.
 pub const WINDOWS_MAX: usize = 200;
 
-/// What was marked as long before a window may have to do with it, in µs: a batch waits, a buffer
-/// drains.
-const MARK_BEFORE_US: i64 = 30_000_000;
+/// What was marked as long before or after a window may have to do with it, in µs: a batch waits,
+/// a buffer drains, and who dies takes along what came before.
+const MARK_NEAR_US: i64 = 30_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Span {
@@ -79,7 +79,7 @@ fn join(mut spans: Vec<Span>) -> Vec<Span> {
 }
 
 fn window(cause: Cause, Span { from, until, events }: Span, marks: &[Mark]) -> LossWindow {
-    let is_near = |mark: &&Mark| (from - MARK_BEFORE_US..=until).contains(&mark.at.0);
+    let is_near = |mark: &&Mark| (from - MARK_NEAR_US..=until + MARK_NEAR_US).contains(&mark.at.0);
     LossWindow {
         cause,
         hop: cause.hop(),
@@ -117,9 +117,10 @@ mod tests {
     #[test]
     fn a_window_has_the_marks_of_its_time() {
         let mark = |at: i64, text: &str| Mark { at: MicroTime(at), text: text.to_owned() };
-        let marks =
-            [mark(0, "long before"), mark(50_000_000, "killed nats"), mark(99_000_000, "later")];
+        let own = [mark(50_000_000, "killed nats"), mark(75_000_000, "killed the aggregator")];
+        let others = [mark(0, "long before"), mark(101_000_000, "long after")];
+        let marks = [&others[..], &own[..]].concat();
         let window = window(Cause::NeverInStream, span(60_000_000, 70_000_000, 5), &marks);
-        assert_eq!(window.marks, [mark(50_000_000, "killed nats")]);
+        assert_eq!(window.marks, own);
     }
 }

@@ -8,7 +8,7 @@ use crate::clickhouse::ClickHouse;
 use crate::error::SandboxError;
 use crate::guard::OWN_PROGRAM;
 use crate::process::Launch;
-use crate::stack::{Stack, free_ports, local, write_whole};
+use crate::stack::{Stack, local, same_ports, write_whole};
 
 /// Where a running `ClickHouse` is reached.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,8 @@ pub(crate) struct ClickHouseAddresses {
     pub(crate) native: SocketAddr,
 }
 
-/// Starts `ClickHouse` on free ports, and waits until database and table are there.
+/// Starts `ClickHouse` on the ports that it had in this folder, or on free ones, and waits until
+/// database and table are there.
 ///
 /// It cannot choose its ports itself, so if one is taken in the meantime others are tried.
 ///
@@ -69,7 +70,7 @@ async fn start_once(
     const READY_LIMIT: Duration = Duration::from_mins(1);
     const STOP_LIMIT: Duration = Duration::from_secs(10);
     let data = stack.folder("clickhouse")?;
-    let [http, tcp] = free_ports()?;
+    let [http, tcp] = same_ports(&data.join("ports"))?;
     let is_library = program.extension().is_some_and(|ending| ending == "so" || ending == "dylib");
     let (runs, args) = if is_library {
         (Path::new(OWN_PROGRAM), library_args(program, &data, http, tcp))

@@ -105,6 +105,30 @@ pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], SandboxEr
     Ok(ports)
 }
 
+/// Finds the ports that a file names, if they still are free, or else others, which it names then:
+/// whoever was told of a part finds it where it was.
+///
+/// # Errors
+///
+/// Returns an error if the machine has no free port, or the file cannot be written.
+pub(crate) fn same_ports<const COUNT: usize>(file: &Path) -> Result<[u16; COUNT], SandboxError> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let named: Vec<u16> = text.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    if let Ok(ports) = <[u16; COUNT]>::try_from(named)
+        && ports.iter().all(|port| is_free(&local(*port)))
+    {
+        return Ok(ports);
+    }
+    let ports = free_ports()?;
+    write_whole(file, &ports.map(|port| port.to_string()).join(" "))?;
+    Ok(ports)
+}
+
+/// Whether nobody listens there.
+pub(crate) fn is_free(address: &SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
+}
+
 /// A port of this machine.
 pub(crate) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()

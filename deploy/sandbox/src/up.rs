@@ -19,7 +19,7 @@ use crate::parts::{self, CLICKHOUSE, NATS, on_path};
 use crate::process::Launch;
 use crate::relay::DRAIN_LIMIT;
 use crate::report;
-use crate::stack::{Stack, local, remove_stale, write_whole};
+use crate::stack::{Stack, is_free, local, remove_stale, write_whole};
 use crate::stop_signals::StopSignals;
 use crate::vector::start_vector;
 
@@ -188,6 +188,9 @@ async fn start_relay(
     /// Beyond its own limit, to write what it could not pass on.
     const STOP_SLACK: Duration = Duration::from_secs(2);
     let address_file = stack.folder("relay")?.join("address");
+    // Whoever was told where it is finds it there again.
+    let earlier = fs::read_to_string(&address_file).ok().and_then(|text| text.parse().ok());
+    let listen = earlier.filter(is_free).unwrap_or(local(0));
     remove_stale(&address_file)?;
     let args = |listen: SocketAddr| {
         let own = [
@@ -202,7 +205,7 @@ async fn start_relay(
     let process = stack.start(Launch {
         name: "relay",
         program: PathBuf::from(OWN_PROGRAM),
-        args: args(local(0)),
+        args: args(listen),
         env: Vec::new(),
         stop_limit: DRAIN_LIMIT + STOP_SLACK,
     })?;

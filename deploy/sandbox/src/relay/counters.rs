@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) struct Counters {
     /// Queued for NATS; the webhook was answered with success.
     pub(super) accepted: AtomicU64,
-    /// Taken by NATS.
+    /// Taken by NATS, or larger than it takes any.
     pub(super) published: AtomicU64,
     /// Read from NATS, with redeliveries and duplicates.
     pub(super) taken: AtomicU64,

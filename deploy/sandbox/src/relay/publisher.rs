@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -44,12 +44,16 @@ pub(super) async fn publish(
 /// The subject of every audit event.
 const SUBJECT: &str = "audit.k8s.activity";
 
-/// Tries for ever, always with the same id: `JetStream` drops what it has already.
+/// Tries for ever, always with the same id: `JetStream` drops what it has already. An event that
+/// is larger than NATS takes any is given up: it never will be taken.
 async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>) {
     const FIRST_PAUSE: Duration = Duration::from_millis(100);
     const PAUSE_MAX: Duration = Duration::from_secs(5);
     let mut pause = FIRST_PAUSE;
     while let Err(error) = publish_once(context, event, id).await {
+        if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+            return warn!("an event of {} bytes is dropped: {error}", event.payload.len());
+        }
         if pause == FIRST_PAUSE {
             warn!("NATS did not take an event, trying again: {error}");
         }

@@ -45,6 +45,8 @@ fn events_pass_from_the_webhook_to_the_table() {
     assert!(stored["end_to_end_latency_seconds"].is_i64());
 
     // A second `up` is refused, and the data outlives a stop.
+    let addresses = ["VECTOR_WEBHOOK_URL", "CLICKHOUSE_URL"];
+    let before = addresses.map(|name| sandbox.address(name));
     let second = run(&["up", "--dir", &sandbox.dir_text()]);
     assert_eq!(second.status.code(), Some(2), "{second:?}");
     let down = run(&["down", "--dir", &sandbox.dir_text()]);
@@ -54,6 +56,7 @@ fn events_pass_from_the_webhook_to_the_table() {
     assert!(!sandbox.env_file().exists());
     sandbox.start(&[]);
     assert_eq!(sandbox.ask(count), "270");
+    assert_eq!(addresses.map(|name| sandbox.address(name)), before);
 }
 
 #[test]
