@@ -38,6 +38,7 @@ Exit codes:
   2    wrong usage or input
   3    a store or target does not answer (generator: or takes not one event)
   4    unknown: it could not be checked, or a threshold of the profile's had no samples
+       (compare: a change beyond what is allowed could not be told from noise)
   5    whole, but a threshold failed (generator: given up, as a condition of --abort-on held;
        compare: a regression; preflight: there is a blocker)
   130  stopped by the user";

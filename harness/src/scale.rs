@@ -1,5 +1,7 @@
 //! The numbers of a profile made larger or smaller for one run, and recorded with it.
 
+use std::fmt;
+
 use clap::Args;
 use events::timeline::Stage;
 use serde::{Deserialize, Serialize};
@@ -104,6 +106,31 @@ impl Scale {
     }
 }
 
+/// The flags that say it, or `none`.
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_other = |factor: f64| factor.total_cmp(&1.0).is_ne();
+        let flags = [
+            is_other(self.rate).then(|| format!("--rate-scale {}", self.rate)),
+            is_other(self.time).then(|| format!("--time-scale {}", self.time)),
+            self.tenants.map(|tenants| format!("--tenants {tenants}")),
+            self.duration_us.map(|micros| format!("--duration {}", written(micros))),
+        ];
+        let flags: Vec<String> = flags.into_iter().flatten().collect();
+        f.write_str(if flags.is_empty() { "none" } else { "" })?;
+        f.write_str(&flags.join(" "))
+    }
+}
+
+/// A duration as [`parse_duration`] reads it.
+fn written(micros: u64) -> String {
+    let units = [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms")];
+    match units.iter().find(|(unit_us, _)| micros.is_multiple_of(*unit_us)) {
+        Some((unit_us, unit)) => format!("{}{unit}", micros / unit_us),
+        None => format!("{}.{:03}ms", micros / 1_000, micros % 1_000),
+    }
+}
+
 const TEN_YEARS_US: u128 = 10 * 366 * 86_400_000_000;
 
 #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
@@ -150,6 +177,23 @@ mod tests {
     fn stage(seconds: u64, rate: (u64, u64), tenants: (u32, u32)) -> Stage {
         let rate_milli = (rate.0 * 1_000, rate.1 * 1_000);
         Stage { duration_us: seconds * 1_000_000, rate_milli, tenants }
+    }
+
+    #[test]
+    fn a_scale_is_told_by_the_flags_that_make_it() {
+        let check = |scale: Scale, expected: &str| assert_eq!(scale.to_string(), expected);
+        check(Scale::default(), "none");
+        check(Scale { rate: 0.1, ..Scale::default() }, "--rate-scale 0.1");
+        let all = Scale { rate: 2.0, time: 0.5, tenants: Some(5), duration_us: Some(8_000_000) };
+        check(all, "--rate-scale 2 --time-scale 0.5 --tenants 5 --duration 8s");
+        for (micros, text) in [
+            (5_400_000_000, "90m"),
+            (7_200_000_000, "2h"),
+            (1_500_000, "1500ms"),
+            (1_050, "1.050ms"),
+        ] {
+            assert_eq!((written(micros).as_str(), parse_duration(text)), (text, Ok(micros)));
+        }
     }
 
     #[test]

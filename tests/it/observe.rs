@@ -207,6 +207,10 @@ fn a_watch_that_is_stopped_or_killed_and_begun_again_goes_on() {
     let message = String::from_utf8(none.stderr).unwrap();
     assert_eq!((none.status.code(), message.lines().count()), (Some(2), 1), "{message}");
     assert!(message.contains("there is no run in none"), "{message}");
+    let none = stack.run("auditstorm-verifier", &["watch", "run", "--sandbox", "nowhere"]);
+    let message = String::from_utf8(none.stderr).unwrap();
+    assert_eq!(none.status.code(), Some(2), "{message}");
+    assert!(message.contains("no sandbox in nowhere"), "{message}");
 }
 
 #[test]
@@ -235,7 +239,8 @@ fn what_the_stream_evicts_unread_is_seen() {
     let loud =
         told.lines().any(|line| line.contains("evicted_unread=") && !line.contains("unread=0"));
     assert!(loud, "{told}");
-    assert!(told.contains("sampled events were not visible"), "{told}");
+    let hint = "when the watch ended; `auditstorm-verifier reconcile run` says why";
+    assert!(told.contains("sampled events were not visible") && told.contains(hint), "{told}");
 }
 
 /// Runs a preflight. Returns exit code, findings as `rank about: reason`, and all that it said.
@@ -271,7 +276,8 @@ fn before_a_run_the_pipeline_is_compared_with_what_the_profile_will_do() {
     assert!(advice[0].contains("1.0 MiB hold "), "{advice:#?}");
     let (code, advice, _) = preflight(&stack, &["smoke", "--consumer", "other"]);
     assert_eq!(code, 5);
-    assert!(advice.iter().any(|line| line.contains("no consumer other")), "{advice:#?}");
+    let named = "no consumer other, but has clickhouse-ingest";
+    assert!(advice.iter().any(|line| line.contains(named)), "{advice:#?}");
     let text = stack.run("auditstorm-verifier", &["preflight", "smoke"]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("\nBLOCKER  stream: ") && text.contains("\n         fix: "), "{text}");

@@ -66,12 +66,22 @@ fn a_run_that_misses_a_threshold_is_reported_to_people_and_to_ci() {
     let again = stack.run("auditstorm-verifier", &["report", "run", "--out", "again"]);
     assert!(again.status.success(), "{again:?}");
     assert_eq!(std::fs::read_to_string(stack.path("again/report.html")).unwrap(), html);
+
+    // What is there says the same as the new report, though nobody asks for it again.
+    std::fs::write(stack.path("run/junit.xml"), "of before").unwrap();
+    std::fs::remove_file(stack.path("run/report.md")).unwrap();
+    assert_eq!(stack.reconcile("run").0, 5);
+    let junit = std::fs::read_to_string(stack.path("run/junit.xml")).unwrap();
+    let junit = quick_junit::Report::deserialize_from_str(&junit).unwrap();
+    assert_eq!((junit.tests, junit.failures), (10, 1));
+    assert_ne!(std::fs::read_to_string(stack.path("run/report.html")).unwrap(), html);
+    assert!(!stack.path("run/report.md").exists());
 }
 
 #[test]
 fn the_page_of_an_hour_of_two_hundred_tenants_is_small_and_quick() {
     let place = tempfile::tempdir().unwrap();
-    write_hour(&place.path().join("run"), PROFILE, 8_000);
+    write_hour(&place.path().join("run"), 0, PROFILE, 8_000);
     let output = verifier(&["report", "run"], place.path());
     assert!(output.status.success(), "{output:?}");
     let page = place.path().join("run/report.html");
@@ -86,13 +96,17 @@ fn the_page_of_an_hour_of_two_hundred_tenants_is_small_and_quick() {
 fn a_run_is_compared_with_one_like_it_and_with_no_other() {
     let place = tempfile::tempdir().unwrap();
     let other = PROFILE.replace("100/s", "99/s");
-    for (name, profile, latency_us) in
-        [("base", PROFILE, 8_000), ("slow", PROFILE, 12_000), ("other", other.as_str(), 8_000)]
-    {
-        write_hour(&place.path().join(name), profile, latency_us);
+    for (name, number, profile, latency_us) in [
+        ("base", 0, PROFILE, 8_000),
+        ("copy", 0, PROFILE, 8_000),
+        ("same", 1, PROFILE, 8_000),
+        ("slow", 2, PROFILE, 12_000),
+        ("other", 3, other.as_str(), 8_000),
+    ] {
+        write_hour(&place.path().join(name), number, profile, latency_us);
     }
     let compare = |base: &str, run: &str| verifier(&["compare", base, run], place.path());
-    let same = compare("base", "base");
+    let same = compare("base", "same");
     assert_eq!(same.status.code(), Some(0), "{same:?}");
     assert!(String::from_utf8_lossy(&same.stdout).contains("\nno regression\n"), "{same:?}");
     let slow = compare("base", "slow");
@@ -101,6 +115,12 @@ fn a_run_is_compared_with_one_like_it_and_with_no_other() {
     let unlike = compare("base", "other");
     assert_eq!(unlike.status.code(), Some(2), "{unlike:?}");
     assert!(String::from_utf8_lossy(&unlike.stderr).contains("other profiles"), "{unlike:?}");
+    for run in ["base", "copy"] {
+        let itself = compare("base", run);
+        assert_eq!(itself.status.code(), Some(2), "{itself:?}");
+        let story = String::from_utf8_lossy(&itself.stderr);
+        assert!(story.contains("both are the same run: 6f1c1c52-"), "{story}");
+    }
 
     let json = verifier(&["compare", "base", "slow", "--json"], place.path());
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -119,7 +139,7 @@ fn a_run_is_compared_with_one_like_it_and_with_no_other() {
 fn what_was_not_reconciled_has_no_report() {
     let place = tempfile::tempdir().unwrap();
     let run = place.path().join("run");
-    write_hour(&run, PROFILE, 8_000);
+    write_hour(&run, 0, PROFILE, 8_000);
     let check = |expected: &str| {
         let output = verifier(&["report", "run"], place.path());
         let story = String::from_utf8_lossy(&output.stderr);
@@ -140,6 +160,6 @@ fn what_was_not_reconciled_has_no_report() {
 fn write_report_only(run: &Path) {
     let place = tempfile::tempdir().unwrap();
     let whole = place.path().join("whole");
-    write_hour(&whole, PROFILE, 8_000);
+    write_hour(&whole, 0, PROFILE, 8_000);
     std::fs::copy(whole.join("report.json"), run.join("report.json")).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
+use serde_json::json;
 
 use crate::stack::Stack;
 
@@ -11,7 +12,14 @@ fn the_state_of_stream_and_consumer_is_read() {
     let stack = Stack::up(&[]);
     let profile = stack.profile(50, 2, 20);
     stack.generate(&profile, "run");
-    assert_eq!(stack.reconcile("run").0, 0);
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((code, &report["reasons"]), (0, &json!([])));
+    // Whoever names a wrong consumer is told, and the events are judged all the same.
+    let (code, report) = stack.reconcile_with("run", &["--consumer", "another"]);
+    assert_eq!((code, &report["verdict"]), (0, &json!("whole")));
+    let told = "the stream has no consumer another, but has clickhouse-ingest: ";
+    let reasons: Vec<&str> = report["reasons"][0].as_str().into_iter().collect();
+    assert!(reasons.len() == 1 && reasons[0].starts_with(told), "{}", report["reasons"]);
     let args = |stream: &str, consumer: &str| NatsArgs {
         url: None,
         stream: stream.to_owned(),

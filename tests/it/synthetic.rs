@@ -26,13 +26,10 @@ const RATE: u64 = 20_000;
 pub(crate) const PROFILE: &str =
     "name: hour\nstages: [{duration: 1h, rate: 100/s, tenants: 200}]\n";
 
-/// Writes the directory of a run whose webhook took so long.
-pub(crate) fn write_hour(dir: &Path, profile: &str, latency_us: u32) {
-    let options = RunOptions::new(
-        Uuid::from_u128(0x6f1c_1c52_6a5e_4b53_9b0f_0f3c_8d3a_9f10),
-        START,
-        Span::Live,
-    );
+/// Writes the directory of a run whose webhook took so long. Runs differ by their number.
+pub(crate) fn write_hour(dir: &Path, number: u128, profile: &str, latency_us: u32) {
+    let run_id = Uuid::from_u128(0x6f1c_1c52_6a5e_4b53_9b0f_0f3c_8d3a_9f10 + number);
+    let options = RunOptions::new(run_id, START, Span::Live);
     let plan = Plan::parse(profile, "hour", options).unwrap();
     RunDir::create(dir, &plan.spec).unwrap();
     let mut total = Tally::new(1);
@@ -58,7 +55,7 @@ pub(crate) fn write_hour(dir: &Path, profile: &str, latency_us: u32) {
     write("observations.jsonl", &observations);
     write("marks.jsonl", &marks);
     write("summary-0.json", &serde_json::to_string(&summary).unwrap());
-    write("report.json", &report().to_string());
+    write("report.json", &report(run_id).to_string());
 }
 
 const MARKS: [(i64, &str); 2] =
@@ -144,11 +141,12 @@ fn observation(at: i64) -> Observation {
 }
 
 /// The report that the guide shows, of as many tenants, with as many findings.
-fn report() -> Value {
+fn report(run_id: Uuid) -> Value {
     let guide = std::fs::read_to_string(root().join("docs/report.md")).unwrap();
     let example = guide.split("```json").nth(1).unwrap().split("```").next().unwrap();
     let mut report: Value = serde_json::from_str(example).unwrap();
     let end = START + SECONDS * SECOND_US;
+    report["run_id"] = json!(run_id);
     report["profile"] = "hour".into();
     report["start"] = json!(MicroTime(START));
     report["end"] = json!(MicroTime(end));

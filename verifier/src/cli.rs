@@ -19,6 +19,7 @@ use crate::patience::Patience;
 use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::Recorded;
+use crate::render::Files;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
@@ -87,7 +88,8 @@ struct Reconcile {
     /// Prints the reports as JSON.
     #[arg(long)]
     json: bool,
-    /// Also writes report.html, report.md and junit.xml to each, as `report` does.
+    /// Also writes report.html, report.md and junit.xml to each, as `report` does. Those that are
+    /// there already are written anew in any case.
     #[arg(long)]
     report: bool,
 }
@@ -129,6 +131,7 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
         let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
         let mut patience = Patience { clock, shutdown, limit: args.patience, story: tell };
+        let files = if args.report { Files::All } else { Files::ThoseThere };
         let mut worst = Exit::Done;
         for run in &runs {
             let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
@@ -140,9 +143,7 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
             let (report, records) = reconcile(run, stores, &options, &mut patience).await?;
             for dir in &run.dirs {
                 dir.write_json("report.json", &report)?;
-                if args.report {
-                    render::write(dir.path(), &report, &records, &run.plan)?;
-                }
+                render::write(dir.path(), files, &report, &records, &run.plan)?;
             }
             remove_progress(&options)?;
             print(&report, args.json);

@@ -34,6 +34,8 @@ pub enum VerifyError {
     TooLong,
     #[error("cannot serve metrics on {address}; is the port taken?")]
     Metrics { address: SocketAddr, source: std::io::Error },
+    #[error("no sandbox in {}", dir.display())]
+    NoSandbox { dir: PathBuf },
     #[error("cannot write the output")]
     Output { source: std::io::Error },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
@@ -84,6 +86,7 @@ impl VerifyError {
             | Self::NoNatsUrl
             | Self::TooLong
             | Self::Metrics { .. }
+            | Self::NoSandbox { .. }
             | Self::Output { .. }
             | Self::Changes(_)
             | Self::Progress { .. }

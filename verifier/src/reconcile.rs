@@ -20,7 +20,7 @@ use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
-use crate::jetstream::{StreamArrivals, read_stream};
+use crate::jetstream::{NoConsumer, StreamArrivals, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
 use crate::records::RunRecords;
@@ -119,7 +119,8 @@ pub async fn reconcile(
         is_steady: table.is_steady,
         counted,
         checked_at,
-        stream: stream.map(|stream| StreamReport::of(&stream)),
+        stream: stream.as_ref().map(StreamReport::of),
+        no_consumer: stream.and_then(|stream| stream.no_consumer),
         table: TableReport { elsewhere, ..described },
         differences,
         environment: Environment::new(engine.server_version, stores.stream),
@@ -272,6 +273,7 @@ struct Seen {
     counted: CountedRows,
     checked_at: i64,
     stream: Option<StreamReport>,
+    no_consumer: Option<NoConsumer>,
     table: TableReport,
     differences: Differences,
     environment: Environment,
@@ -332,7 +334,8 @@ fn report(
     }
 }
 
-/// Says of stores that have nothing of a run that they may be the wrong ones.
+/// Says of stores that have nothing of a run that they may be the wrong ones, and of a consumer
+/// that is not there.
 fn strangers(seen: &Seen) -> Vec<String> {
     let mut hints = Vec::new();
     let TableReport { name, distinct, elsewhere, .. } = &seen.table;
@@ -349,6 +352,9 @@ fn strangers(seen: &Seen) -> Vec<String> {
     if seen.stream.is_some_and(|stream| stream.messages == 0 && !stream.evicted) {
         hints.push("the stream has no message of this run: is it the right one?".to_owned());
     }
+    hints.extend(seen.no_consumer.as_ref().map(|none| {
+        format!("{none}: what waits for the aggregator is not known; name its own with --consumer")
+    }));
     hints
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
     // What watched the run may have ended after it was reconciled.
     report.thresholds = thresholds::evaluate(&plan.thresholds, &records, &report.totals);
     let out = args.out.as_ref().unwrap_or(&args.dir);
-    for path in write(out, &report, &records, &plan)? {
+    for path in write(out, Files::All, &report, &records, &plan)? {
         println!("{}", path.display());
     }
     Ok(Exit::Done)
@@ -75,24 +75,43 @@ pub(crate) fn read_report(dir: &Path) -> Result<Report, VerifyError> {
     serde_json::from_str(&text).map_err(not_a_report)
 }
 
-/// Writes all files of a report, each whole, and returns their paths.
+/// Which files of a report are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    All,
+    /// Those that an earlier report has left: they must not contradict this one.
+    ThoseThere,
+}
+
+/// Writes files of a report, each whole, and returns their paths.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError::Unwritable`] if the file system refuses.
 pub(crate) fn write(
     dir: &Path,
+    files: Files,
     report: &Report,
     records: &RunRecords,
     plan: &Plan,
-) -> Result<[PathBuf; 3], VerifyError> {
+) -> Result<Vec<PathBuf>, VerifyError> {
+    let is_wanted = |name: &&str| files == Files::All || dir.join(name).exists();
+    let names: Vec<&str> = FILES.into_iter().filter(is_wanted).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let view = view::View::new(report, records, plan);
-    Ok([
-        write_whole(dir, "report.html", &page::html(&view))?,
-        write_whole(dir, "report.md", &page::markdown(&view))?,
-        write_whole(dir, "junit.xml", &junit::junit(report))?,
-    ])
+    let text = |name| match name {
+        PAGE => page::html(&view),
+        MARKDOWN => page::markdown(&view),
+        _ => junit::junit(report),
+    };
+    names.into_iter().map(|name| write_whole(dir, name, &text(name))).collect()
 }
+
+const PAGE: &str = "report.html";
+const MARKDOWN: &str = "report.md";
+const FILES: [&str; 3] = [PAGE, MARKDOWN, "junit.xml"];
 
 /// Writes a file beside its place and moves it there: a crash leaves the old one or the new one.
 fn write_whole(dir: &Path, name: &str, text: &str) -> Result<PathBuf, VerifyError> {
@@ -108,5 +127,29 @@ fn write_whole(dir: &Path, name: &str, text: &str) -> Result<PathBuf, VerifyErro
     match write() {
         Ok(()) => Ok(path),
         Err(source) => Err(VerifyError::Unwritable { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::versus::tests::side;
+
+    #[test]
+    fn what_an_earlier_report_has_left_is_written_anew_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let side = side(|_| (100, 20.0));
+        let write = |files| {
+            let paths = write(place.path(), files, &side.report, &side.records, &side.plan);
+            paths.unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect()
+        };
+        let none: Vec<std::ffi::OsString> = write(Files::ThoseThere);
+        assert!(none.is_empty() && fs::read_dir(place.path()).unwrap().next().is_none());
+        fs::write(place.path().join("junit.xml"), "of before").unwrap();
+        assert_eq!(write(Files::ThoseThere), ["junit.xml"]);
+        let junit = fs::read_to_string(place.path().join("junit.xml")).unwrap();
+        assert!(junit.contains("<testsuite"), "{junit}");
+        assert_eq!(write(Files::All), FILES);
+        assert_eq!(write(Files::ThoseThere), FILES);
     }
 }

@@ -27,7 +27,8 @@ mod likeness;
 pub(crate) mod measured;
 mod regression;
 
-/// Says whether a run is worse than an earlier one: exit code 5 if it is, 2 if the two cannot be
+/// Says whether a run is worse than an earlier one: exit code 5 if it is, 4 if it may be (a change
+/// is larger than allowed, but there is too little to tell it from noise), 2 if the two cannot be
 /// compared.
 ///
 /// Counts as worse: 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or memory,
@@ -58,6 +59,8 @@ struct Comparison {
     base: Identity,
     run: Identity,
     is_regression: bool,
+    /// Measures that are worse than allowed, by too few seconds to tell it from noise.
+    not_judged: Vec<String>,
     /// How noise was told from change.
     method: &'static str,
     /// In what the runs differ that may explain a change.
@@ -90,7 +93,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
         return Err(VerifyError::Unlike { reasons });
     }
     let comparison = Comparison::new(&base, &run);
-    if comparison.measures.iter().all(|it| it.outcome == Outcome::NotMeasured) {
+    if !comparison.measures.iter().any(|it| it.outcome.is_judged()) {
         let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
         return Err(VerifyError::Unlike { reasons: vec![reason] });
     }
@@ -99,7 +102,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
     } else {
         print!("{comparison}");
     }
-    Ok(if comparison.is_regression { Exit::Threshold } else { Exit::Done })
+    Ok(comparison.exit())
 }
 
 impl Side {
@@ -118,11 +121,40 @@ impl Comparison {
             base: Identity::of(base),
             run: Identity::of(run),
             is_regression: compared.iter().any(|it| it.outcome == Outcome::Regression),
+            not_judged: not_judged(&compared).map(|it| it.name.clone()).collect(),
             method: METHOD,
             notes: notes(base, run),
             measures: compared,
         }
     }
+
+    fn exit(&self) -> Exit {
+        match (self.is_regression, self.not_judged.is_empty()) {
+            (true, _) => Exit::Threshold,
+            (false, false) => Exit::Unknown,
+            (false, true) => Exit::Done,
+        }
+    }
+
+    /// The comparison in a line.
+    fn verdict(&self) -> String {
+        let changes: Vec<String> = not_judged(&self.measures)
+            .map(|it| match it.change {
+                Some(change) => format!("{} {}", it.name, it.unit.say_change(change)),
+                None => format!("{} from nothing", it.name),
+            })
+            .collect();
+        let verdict = if self.is_regression { "regression" } else { "no regression" };
+        match (self.is_regression, changes.join(", ")) {
+            (_, changes) if changes.is_empty() => verdict.to_owned(),
+            (true, changes) => format!("{verdict}; not judged: {changes}"),
+            (false, changes) => format!("{verdict} seen; not judged: {changes}"),
+        }
+    }
+}
+
+fn not_judged(measures: &[Compared]) -> impl Iterator<Item = &Compared> {
+    measures.iter().filter(|it| it.outcome == Outcome::NotJudged)
 }
 
 impl Identity {
@@ -175,8 +207,7 @@ impl fmt::Display for Comparison {
                 it.outcome.as_str()
             )?;
         }
-        let verdict = if self.is_regression { "regression" } else { "no regression" };
-        writeln!(f, "\n{verdict}\n")?;
+        writeln!(f, "\n{}\n", self.verdict())?;
         writeln!(f, "{}", figures::wrapped(self.method, METHOD_CHARS_MAX))
     }
 }
@@ -203,10 +234,12 @@ impl Unit {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use expect_test::expect_file;
-    use harness::plan::{RunOptions, Span};
+    use std::collections::BTreeMap;
 
-    use harness::record::{Ending, Summary};
+    use expect_test::expect_file;
+    use harness::observation::{Freshness, Observation};
+    use harness::plan::{RunOptions, Span};
+    use harness::record::{Ending, Summary, milliseconds};
 
     use harness::sender::Tally;
 
@@ -239,6 +272,48 @@ pub(crate) mod tests {
         report.run_id = Uuid::from_u128(7);
         report.start = MicroTime(0);
         Side { dir: PathBuf::from("runs/x"), plan, report, records }
+    }
+
+    /// The same, watched for so many seconds: ten samples a second, stored every eight seconds, so
+    /// many seconds late.
+    pub(crate) fn watched(seconds: i64, late_s: i64) -> Side {
+        const SECOND_US: i64 = 1_000_000;
+        let mut looks: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        for due in (0..seconds * 10).map(|tenth| tenth * SECOND_US / 10) {
+            let stored = (due / (8 * SECOND_US) + 1) * 8 * SECOND_US + late_s * SECOND_US;
+            looks.entry(stored).or_default().push(milliseconds(stored - due));
+        }
+        let look = |(at, due_to_visible_ms)| Observation {
+            at: MicroTime(at),
+            stream: None,
+            table: None,
+            freshness: Freshness { due_to_visible_ms, ..Freshness::default() },
+            clocks: Vec::new(),
+            resources: Vec::new(),
+        };
+        let mut side = side(|_| (100, 20.0));
+        side.records.observations = looks.into_iter().map(look).collect();
+        side
+    }
+
+    #[test]
+    fn what_may_be_worse_and_cannot_be_judged_is_named_and_is_not_passed() {
+        #[track_caller]
+        fn check(base: &Side, run: &Side, expected: &str, exit: Exit) {
+            let comparison = Comparison::new(base, run);
+            let text = comparison.to_string();
+            assert!(text.contains(&format!("\n{expected}\n\n")), "{text}");
+            assert_eq!(comparison.exit(), exit);
+        }
+        let (base, run) = (watched(16, 0), watched(16, 12));
+        let named = "not judged: end to end p95 +157.9 %, end to end p99 +150.0 %";
+        check(&base, &run, &format!("no regression seen; {named}"), Exit::Unknown);
+        check(&run, &base, "no regression", Exit::Done);
+        let mut slow = side(|_| (100, 40.0));
+        slow.records.observations = run.records.observations;
+        check(&base, &slow, &format!("regression; {named}"), Exit::Threshold);
+        let json = serde_json::to_value(Comparison::new(&base, &slow)).unwrap();
+        assert_eq!(json["not_judged"], serde_json::json!(["end to end p95", "end to end p99"]));
     }
 
     #[test]

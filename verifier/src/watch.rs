@@ -98,8 +98,8 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if there is no run, a server does not answer at the start, or the run's
-/// directory or the metrics' address cannot be had.
+/// Returns [`VerifyError`] if there is no run or no sandbox, a server does not answer at the start,
+/// or the run's directory or the metrics' address cannot be had.
 pub(crate) async fn watch(args: &WatchArgs, clock: Clock) -> Result<Exit, VerifyError> {
     let mut shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
     let begun = tokio::select! {
@@ -146,6 +146,7 @@ struct Begun {
 }
 
 async fn begin(args: &WatchArgs, clock: Clock) -> Result<Begun, VerifyError> {
+    let meter = Meter::new(&args.resources)?;
     let deadline = clock.now() + micros(args.wait);
     let (dir, plan) = open(&args.dir, &clock, deadline).await?;
     let (table, stream) = connect(&plan, &args.clickhouse, &args.nats, &clock, deadline).await?;
@@ -153,7 +154,7 @@ async fn begin(args: &WatchArgs, clock: Clock) -> Result<Begun, VerifyError> {
     let webhook = args.webhook.as_ref().and_then(|urls| urls.split(',').next());
     // A clock that only `http://` tells is not worth a handshake.
     let webhook = webhook.filter(|url| url.starts_with("http://")).map(str::to_owned);
-    let servers = Servers { table, stream, webhook, meter: Meter::new(&args.resources) };
+    let servers = Servers { table, stream, webhook, meter };
     let teller = Teller::begin(args, gatherer, &servers).await?;
     Ok(Begun { dir, plan, servers, teller })
 }
@@ -247,7 +248,7 @@ impl Watcher {
             if is_over {
                 let missed = lock(&self.tracker).take(self.clock.now()).waiting;
                 drop(self.poller);
-                self.teller.finish(missed);
+                self.teller.finish(missed, self.dir.path());
                 return Ok(Exit::Done);
             }
         }
@@ -373,12 +374,13 @@ impl Teller {
     }
 
     /// Gives the terminal back, and tells of samples that were not seen.
-    fn finish(self, missed: u64) {
+    fn finish(self, missed: u64, dir: &Path) {
         let is_quiet = matches!(self.progress, Progress::Nothing);
         drop(self.progress);
         if missed > 0 && !is_quiet {
             let text = "sampled events were not visible when the watch ended";
-            writeln!(stderr(), "{missed} {text}").ok();
+            let hint = format!("`auditstorm-verifier reconcile {}` says why", dir.display());
+            writeln!(stderr(), "{missed} {text}; {hint}").ok();
         }
     }
 }

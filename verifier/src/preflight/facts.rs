@@ -44,6 +44,8 @@ pub(crate) struct StreamFacts {
     /// Zero if it takes messages with the same ID again.
     pub(crate) duplicate_window: Duration,
     pub(crate) consumers: usize,
+    /// Their names, if the aggregator's is not among them and NATS tells them.
+    pub(crate) others: Vec<String>,
     /// Messages that were evicted before the consumer was given them.
     pub(crate) evicted_unread: u64,
 }

@@ -19,6 +19,7 @@ use super::facts::{
 };
 use crate::error::VerifyError;
 use crate::http::get_text;
+use crate::jetstream::read_consumers;
 
 /// Reads the stream and its consumer.
 ///
@@ -34,7 +35,12 @@ pub(crate) async fn read_stream(
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
         Err(error) => return Err(audit.failed(error).into()),
     };
-    let facts = stream_facts(&info, consumer.as_ref(), audit.payload_bytes_max());
+    let others = match consumer {
+        Some(_) => Vec::new(),
+        None => read_consumers(audit).await,
+    };
+    let facts =
+        StreamFacts { others, ..stream_facts(&info, consumer.as_ref(), audit.payload_bytes_max()) };
     Ok((facts, consumer.as_ref().map(consumer_facts)))
 }
 
@@ -78,6 +84,7 @@ fn stream_facts(
         replicas: config.num_replicas,
         duplicate_window: config.duplicate_window,
         consumers: state.consumer_count,
+        others: Vec::new(),
         evicted_unread: evicted.end - evicted.start,
     }
 }

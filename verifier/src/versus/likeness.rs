@@ -8,6 +8,9 @@ use crate::versus::Side;
 /// Returns why two runs cannot be compared; nothing, if they can.
 pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
     let mut reasons = Vec::new();
+    if base.plan.spec.run_id == run.plan.spec.run_id {
+        reasons.push(format!("both are the same run: {}", run.plan.spec.run_id));
+    }
     let mut differ = |is_so: bool, what: &str, one: &dyn ToString, other: &dyn ToString| {
         if is_so {
             reasons.push(format!("{what}: {} and {}", one.to_string(), other.to_string()));
@@ -20,12 +23,7 @@ pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
         &format!("{} ({:.12})", base.plan.profile_name, old.profile_sha256),
         &format!("{} ({:.12})", run.plan.profile_name, new.profile_sha256),
     );
-    differ(
-        old.scale != new.scale,
-        "they are scaled otherwise",
-        &format!("{:?}", old.scale),
-        &format!("{:?}", new.scale),
-    );
+    differ(old.scale != new.scale, "they are scaled otherwise", &old.scale, &new.scale);
     let (one, other) = (span(old.span), span(new.span));
     differ(one != other, "they span other times", &one, &other);
     differ(old.shards != new.shards, "they have other numbers of shards", &old.shards, &new.shards);
@@ -100,23 +98,35 @@ fn span(span: Span) -> String {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::versus::tests::side;
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Side), expected: &str) {
-        let base = || side(|_| (100, 20.0));
-        assert_eq!(differences(&base(), &base()), Vec::<String>::new());
-        let mut run = base();
+        let (base, mut run) = (side(|_| (100, 20.0)), other());
+        assert_eq!(differences(&base, &run), Vec::<String>::new());
         change(&mut run);
-        let reasons = differences(&base(), &run);
+        let reasons = differences(&base, &run);
         assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
+    }
+
+    /// Another run that is like it.
+    fn other() -> Side {
+        let mut run = side(|_| (100, 20.0));
+        run.plan.spec.run_id = Uuid::from_u128(8);
+        run
     }
 
     #[test]
     fn unlike_runs_are_refused_with_the_reason() {
         check(|it| it.plan.spec.profile_sha256 = "f00".to_owned(), "other profiles: x (");
-        check(|it| it.plan.spec.scale.rate = 2.0, "scaled otherwise");
+        check(
+            |it| it.plan.spec.scale.duration_us = Some(8_000_000),
+            "they are scaled otherwise: none and --duration 8s",
+        );
+        check(|it| it.plan.spec.run_id = Uuid::from_u128(7), "both are the same run: 00000000-");
         check(|it| it.plan.spec.shards = 2, "numbers of shards: 1 and 2");
         check(|it| it.report.environment.cores += 1, "other numbers of cores");
         check(|it| it.report.verdict = Verdict::Unknown, "the run could not be checked");
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn versions_seeds_and_verdicts_are_told_and_refuse_nothing() {
-        let (base, mut run) = (side(|_| (1, 1.0)), side(|_| (1, 1.0)));
+        let (base, mut run) = (side(|_| (100, 20.0)), other());
         assert!(notes(&base, &run).is_empty());
         run.plan.spec.seed = 7;
         run.report.environment.clickhouse_version = "27.1".to_owned();

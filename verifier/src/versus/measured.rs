@@ -174,13 +174,25 @@ fn webhook(
     }
 }
 
+/// Sampled events, by the second in which they were due: what an aggregator stores in batches
+/// becomes visible in few seconds, though it was due in all of them.
 fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
-    let samples =
-        |seen: &Observation| seen.freshness.due_to_visible_ms.iter().map(|ms| (*ms, 1.0)).collect();
+    let mut by_second = BySecond::new();
+    for seen in &records.observations {
+        for ms in &seen.freshness.due_to_visible_ms {
+            let due = seen.at.0 - whole_micros(*ms);
+            by_second.entry(second_of(side, due)).or_default().push((*ms, 1.0));
+        }
+    }
     Measured {
         value: of_samples(Aggregation::Percentile(percent), records.end_to_end_ms().collect()),
-        by_second: of_observations(side, samples),
+        by_second,
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a cast saturates")]
+fn whole_micros(ms: f64) -> i64 {
+    (ms * 1_000.0).round() as i64
 }
 
 /// Events refused, unknown or lost, of those attempted. What is lost has no second: it moves the

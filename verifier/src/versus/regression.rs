@@ -33,6 +33,8 @@ pub(crate) enum Outcome {
     WithinNoise,
     /// Smaller than what counts.
     Alike,
+    /// Worse than allowed, but the runs have too few seconds in common to tell it from noise.
+    NotJudged,
     /// At least one of the runs has no samples, or too few.
     NotMeasured,
 }
@@ -44,8 +46,14 @@ impl Outcome {
             Self::Improvement => "better",
             Self::WithinNoise => "within noise",
             Self::Alike => "alike",
+            Self::NotJudged => "not judged",
             Self::NotMeasured => "not measured",
         }
+    }
+
+    /// Whether there was enough to tell change from noise.
+    pub(crate) fn is_judged(self) -> bool {
+        !matches!(self, Self::NotJudged | Self::NotMeasured)
     }
 }
 
@@ -58,16 +66,20 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
         Worse::More => 1.0,
         Worse::Less => -1.0,
     };
-    let is_counted =
-        base.zip(run).is_some_and(|(base, run)| (run - base).abs() >= measure.change_min);
+    let difference = base.zip(run).map(|(base, run)| run - base);
+    let is_worse = difference.is_some_and(|it| it * sign > 0.0);
+    // What was nothing before has no change, and is beyond every bound.
+    let is_beyond = difference.is_some_and(|it| it.abs() >= measure.change_min)
+        && change.is_none_or(|it| it.abs() > measure.allowed);
     let outcome = match (change, interval) {
+        (None, _) | (_, None) if is_beyond && is_worse => Outcome::NotJudged,
         (None, _) | (_, None) => Outcome::NotMeasured,
-        (Some(change), _) if change.abs() <= measure.allowed || !is_counted => Outcome::Alike,
+        (Some(_), _) if !is_beyond => Outcome::Alike,
         // Seconds that moved the other way, or none of which is certain, prove nothing.
         (Some(change), Some([low, high])) if low * change <= 0.0 || high * change <= 0.0 => {
             Outcome::WithinNoise
         }
-        (Some(change), _) if change * sign > 0.0 => Outcome::Regression,
+        _ if is_worse => Outcome::Regression,
         _ => Outcome::Improvement,
     };
     let allowed = measure.allowed * sign;
@@ -79,7 +91,7 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
 mod tests {
     use super::*;
     use crate::versus::measured::measures;
-    use crate::versus::tests::side;
+    use crate::versus::tests::{side, watched};
 
     /// Outcomes of a measure for a run whose every second is as said, against one of 100 events a
     /// second at a p95 of 20 ms.
@@ -102,6 +114,20 @@ mod tests {
         check(|_| (100, 25.0), "ingested", Outcome::NotMeasured);
         check(|_| (100, 25.0), "end to end p95", Outcome::NotMeasured);
         check(|_| (100, 20.0), "errors", Outcome::Alike);
+    }
+
+    #[test]
+    fn what_becomes_visible_in_batches_is_judged_by_the_seconds_in_which_it_was_due() {
+        let outcome = |run| {
+            let all = measures(&watched(60, 0), &run);
+            compared(all.iter().find(|it| it.name == "end to end p95").unwrap()).outcome
+        };
+        assert_eq!(outcome(watched(60, 12)), Outcome::Regression);
+        assert_eq!(outcome(watched(60, 1)), Outcome::Alike);
+        assert_eq!(outcome(watched(19, 12)), Outcome::NotJudged);
+        assert_eq!(outcome(watched(19, 1)), Outcome::NotMeasured);
+        let faster = measures(&watched(60, 12), &watched(19, 0));
+        assert!(faster.iter().map(compared).all(|it| it.outcome != Outcome::NotJudged));
     }
 
     #[test]

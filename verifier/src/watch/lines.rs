@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::view::View;
+use events::timeline::UnixMicros;
+
+use super::view::{View, rate};
 
 /// Says when it is time for a line.
 #[derive(Debug, Default)]
@@ -11,6 +13,8 @@ pub(crate) struct Lines {
     told_at_us: Option<i64>,
     has_evicted: bool,
     silent: Vec<&'static str>,
+    /// When a line last told of the table's rows, and how many there were.
+    rows: Option<(UnixMicros, u64)>,
 }
 
 impl Lines {
@@ -24,11 +28,19 @@ impl Lines {
             return None;
         }
         (self.told_at_us, self.has_evicted, self.silent) = (Some(now), has_evicted, silent);
-        Some(told(view))
+        Some(told(view, self.rows_per_second(view)))
+    }
+
+    /// Returns how fast the table has grown since the last line; nothing at the first. Where rows
+    /// come in batches, most looks see none.
+    fn rows_per_second(&mut self, view: &View) -> Option<u64> {
+        let (now, rows) = (view.observation.at.0, view.observation.table?.rows);
+        let (at, before) = self.rows.replace((now, rows))?;
+        Some(rate(rows, before, now - at))
     }
 }
 
-fn told(view: &View) -> String {
+fn told(view: &View, rows_per_second: Option<u64>) -> String {
     let at = serde_json::to_string(&view.observation.at).expect("a calendar has this year");
     let mut line = format!("at={} elapsed_s={}", at.trim_matches('"'), view.elapsed.as_secs());
     let mut tell = |name: &str, value: u64| {
@@ -47,7 +59,9 @@ fn told(view: &View) -> String {
     tell("evicted_unread", view.evicted_unread);
     if let Some(table) = &view.observation.table {
         tell("rows", table.rows);
-        tell("rows_per_second", view.rates.rows);
+        if let Some(rows_per_second) = rows_per_second {
+            tell("rows_per_second", rows_per_second);
+        }
         tell("parts", table.parts);
     }
     let fresh = &view.observation.freshness;
@@ -93,6 +107,26 @@ mod tests {
         assert!(told(5, &[], 0));
         assert!(told(6, &[], 7));
         assert!(!told(7, &[], 9));
+    }
+
+    #[test]
+    fn a_line_tells_the_rate_since_the_line_before() {
+        let mut gatherer = gatherer();
+        let mut lines = Lines::default();
+        let mut told = |at, rows| {
+            let mut seen = observation(at);
+            // An aggregator's batches, of seven seconds each.
+            seen.table.as_mut().unwrap().rows = rows;
+            lines.line(&gatherer.view(&seen, &[], Phase::Going))
+        };
+        let rates: Vec<Option<u64>> = (1..=31)
+            .filter_map(|at| told(at, at / 7 * 700))
+            .map(|line| {
+                let word = line.split(' ').find_map(|it| it.strip_prefix("rows_per_second="));
+                word.map(|rate| rate.parse().unwrap())
+            })
+            .collect();
+        assert_eq!(rates, [None, Some(70), Some(140), Some(70)]);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use events::timeline::UnixMicros;
 use harness::observation::ResourceUse;
 
+use crate::error::VerifyError;
+
 /// Follows the processes of a sandbox.
 #[derive(Debug)]
 pub(crate) struct Processes {
@@ -34,14 +36,22 @@ struct Found {
 }
 
 impl Processes {
-    /// The processes of the sandbox in a directory, whether or not it is there yet.
-    pub(crate) fn of(dir: &Path) -> Self {
-        Self {
-            pid_file: dir.join("pid"),
+    /// The processes of the sandbox in a directory, whether or not it is up.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError::NoSandbox`] if there never was one.
+    pub(crate) fn of(dir: &Path) -> Result<Self, VerifyError> {
+        let pid_file = dir.join("pid");
+        if !pid_file.is_file() {
+            return Err(VerifyError::NoSandbox { dir: dir.to_owned() });
+        }
+        Ok(Self {
+            pid_file,
             ticks_per_second: rustix::param::clock_ticks_per_second(),
             page_bytes: rustix::param::page_size() as u64,
             last: None,
-        }
+        })
     }
 
     /// Reads what each part used since the last time; nothing at the first.
@@ -146,6 +156,8 @@ fn part_name(cmdline: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use harness::exit::Exit;
+
     use super::*;
 
     /// Lays a process down as the kernel shows it.
@@ -167,13 +179,16 @@ mod tests {
     fn a_part_that_is_restarted_is_the_same_part() {
         let dir = tempfile::tempdir().unwrap();
         let proc = dir.path().join("proc");
+        let none = Processes::of(dir.path()).unwrap_err();
+        assert_eq!(none.to_string(), format!("no sandbox in {}", dir.path().display()));
+        assert_eq!(none.exit(), Exit::Usage);
         fs::write(dir.path().join("pid"), "10 12345\n").unwrap();
         let own = "auditstorm-sandbox relay --batch-wait=1000ms";
         lay(&proc, 11, own, 10, 500, 1);
         lay(&proc, 12, "/x/nats-server -js", 10, 50, 2);
         lay(&proc, 13, "/x/nats-server -js", 99, 50, 2);
-        let mut processes =
-            Processes { ticks_per_second: 100, page_bytes: 4_096, ..Processes::of(dir.path()) };
+        let known = Processes::of(dir.path()).unwrap();
+        let mut processes = Processes { ticks_per_second: 100, page_bytes: 4_096, ..known };
         assert_eq!(processes.read(&proc, 0), [], "nothing to compare with");
         lay(&proc, 12, "/x/nats-server -js", 10, 100, 2);
         fs::remove_dir_all(proc.join("11")).unwrap();

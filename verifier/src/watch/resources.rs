@@ -11,6 +11,7 @@ use hyper::Uri;
 use serde_json::Value;
 
 use super::processes::Processes;
+use crate::error::VerifyError;
 use crate::http::{HttpError, get_text};
 
 /// Flags that say where resources are read.
@@ -46,15 +47,20 @@ pub(crate) enum Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(args: &ResourceArgs) -> Self {
-        match (&args.prometheus, &args.sandbox) {
+    /// Takes what the flags name.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError::NoSandbox`] if there is no sandbox in the directory named.
+    pub(crate) fn new(args: &ResourceArgs) -> Result<Self, VerifyError> {
+        Ok(match (&args.prometheus, &args.sandbox) {
             (Some(url), _) => Self::Prometheus {
                 cpu_url: query_url(url, &args.cpu_query),
                 memory_url: query_url(url, &args.memory_query),
             },
-            (None, Some(dir)) => Self::Sandbox(Processes::of(dir)),
+            (None, Some(dir)) => Self::Sandbox(Processes::of(dir)?),
             (None, None) => Self::None,
-        }
+        })
     }
 
     /// Reads what each part used since the last time; nothing at the first.

@@ -172,7 +172,7 @@ impl Gatherer {
 }
 
 /// Zero where a count has fallen: a table that was emptied, a stream that was made anew.
-fn rate(now: u64, before: u64, took_us: i64) -> u64 {
+pub(crate) fn rate(now: u64, before: u64, took_us: i64) -> u64 {
     let took_us = u64::try_from(took_us).unwrap_or(0).max(1);
     let grown = u128::from(now.saturating_sub(before)) * 1_000_000 / u128::from(took_us);
     u64::try_from(grown).unwrap_or(u64::MAX)

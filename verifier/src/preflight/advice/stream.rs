@@ -6,6 +6,8 @@ use harness::screen::picture::bytes;
 
 use super::super::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, WhenFull};
 use super::{Findings, Rank, Seconds};
+use crate::jetstream::NoConsumer;
+use crate::render::figures::counted;
 
 /// Whether the stream holds what is not read yet, and what the verifier looks for afterwards.
 pub(super) fn limits(facts: &Facts, found: &mut Findings) {
@@ -163,11 +165,12 @@ pub(super) fn durability(facts: &Facts, found: &mut Findings) {
 pub(super) fn consumer(facts: &Facts, found: &mut Findings) {
     let (load, stream, name) = (&facts.load, &facts.stream, &facts.consumer_name);
     let Some(consumer) = &facts.consumer else {
-        let reason = format!("the stream has no consumer {name}");
+        let none = NoConsumer { name: name.clone(), others: stream.others.clone() };
         if stream.consumers == 0 {
-            found.block("consumer", format!("{reason}, and no other: nobody reads it"), "make it");
+            found.block("consumer", format!("{none}, and no other: nobody reads it"), "make it");
         } else {
-            let reason = format!("{reason}, and {} others", stream.consumers);
+            let unnamed = format!("{none}, but {}", counted(stream.consumers as u64, "other"));
+            let reason = if none.others.is_empty() { unnamed } else { none.to_string() };
             found.warn("consumer", reason, "name the aggregator's with --consumer");
         }
         return;

@@ -35,6 +35,7 @@ fn sound() -> Facts {
             replicas: 1,
             duplicate_window: Duration::from_mins(10),
             consumers: 1,
+            others: Vec::new(),
             evicted_unread: 0,
         },
         consumer_name: "clickhouse-ingest".to_owned(),
@@ -168,7 +169,12 @@ fn a_consumer_must_be_there_read_all_and_acknowledge_each() {
         move |facts: &mut Facts| (facts.consumer, facts.stream.consumers) = (None, others)
     };
     check(none(0), &[(Blocker, "no consumer clickhouse-ingest, and no other")]);
-    check(none(2), &[(Warning, "and 2 others")]);
+    check(none(2), &[(Warning, "no consumer clickhouse-ingest, but 2 others")]);
+    let named = |facts: &mut Facts| {
+        none(2)(facts);
+        facts.stream.others = ["a", "b"].map(str::to_owned).to_vec();
+    };
+    check(named, &[(Warning, "no consumer clickhouse-ingest, but has a, b")]);
     check(|facts| consumer(facts).is_paused = true, &[(Blocker, "is paused")]);
     check(|facts| consumer(facts).waiting = 100, &[(Note, "100 messages of before wait")]);
     check(|facts| consumer(facts).waiting = 100_000, &[(Warning, "100000 messages")]);
