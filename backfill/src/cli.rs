@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
-use harness::exit::{EXIT_CODES, Exit};
+use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, STOPPED, UNREACHABLE, USAGE, exit_codes};
 use harness::jetstream::AuditStream;
-use harness::plan::{DeliveryPath, Plan, Targets};
-use harness::quantity::parse_wait;
+use harness::metrics::parse_address;
+use harness::plan::{DeliveryPath, EVENTS_MAX, Plan, Targets};
+use harness::quantity::{parse_count, parse_wait};
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
@@ -31,7 +32,7 @@ use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
 
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]
-#[command(name = "auditstorm-backfill", version, after_help = EXIT_CODES)]
+#[command(name = "auditstorm-backfill", version, after_help = exit_codes(&EXIT_CODES))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,14 +42,30 @@ struct Cli {
 enum Command {
     /// Loads a history and records it in a run directory. The same command on the same directory
     /// goes on where it was stopped or killed.
+    #[command(override_usage = RUN_USAGE, after_help = exit_codes(&RUN_CODES))]
     Run(Box<Run>),
     /// Says what a load would be, without loading anything: how much, how long, and what stands
     /// against it. Measures the time with a few inserts into a copy of the table.
+    #[command(override_usage = PLAN_USAGE, after_help = exit_codes(&PLAN_CODES))]
     Plan(PlanArgs),
     /// Sends exactly the events again that a verifier's report calls lost, straight into the
     /// table, and says so in the run's ledger.
+    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, STOPPED]))]
     Repair(RepairArgs),
 }
+
+// Written out, since clap's own names every address that the environment has, as if it must be
+// given.
+const RUN_USAGE: &str = "auditstorm-backfill run [OPTIONS] --events <EVENTS> <PROFILE>";
+const PLAN_USAGE: &str = "auditstorm-backfill plan [OPTIONS] --events <EVENTS> <PROFILE>";
+
+const IMPOSSIBLE: ExitLine =
+    (Exit::Usage, "wrong usage or input, or what stands against the load makes it impossible");
+
+const RUN_CODES: [ExitLine; 4] = [DONE, IMPOSSIBLE, UNREACHABLE, STOPPED];
+
+const PLAN_CODES: [ExitLine; 4] =
+    [(Exit::Done, "the load can work"), IMPOSSIBLE, UNREACHABLE, STOPPED];
 
 #[derive(Debug, Args)]
 struct RepairArgs {
@@ -67,6 +84,7 @@ struct RepairArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("events", |events| events.value_parser(parse_events)))]
 struct PlanArgs {
     #[command(flatten)]
     history: HistoryArgs,
@@ -85,6 +103,7 @@ struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("events", |events| events.value_parser(parse_events)))]
 struct Run {
     #[command(flatten)]
     history: HistoryArgs,
@@ -131,7 +150,7 @@ struct LoadArgs {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     compress_rows: Compress,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
     /// Shows no progress.
     #[arg(long)]
@@ -348,11 +367,35 @@ fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
     }
 }
 
+/// Reads how many events a history is to have.
+fn parse_events(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("a history needs at least one event".to_owned()),
+        events @ 1..=EVENTS_MAX => Ok(events),
+        _ => Err(format!("a history has {EVENTS_MAX} events at most")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn wrong_flags_are_told_with_what_is_right() {
+        let check = |args: &[&str], expected: &str| {
+            let args = [&["auditstorm-backfill", "run", "demo"], args].concat();
+            let message = Cli::try_parse_from(args).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        check(&["--events", "1e6"], "write a whole number, like 1000000");
+        check(&["--events", "0"], "at least one event");
+        check(&["--events", "1000000000001"], "1000000000000 events at most");
+        check(&["--events", "9", "--metrics", "9464"], "write it like 127.0.0.1:9464");
+        // As if the environment had it.
+        check(&["--clickhouse", "http://h:8123"], "Usage: auditstorm-backfill run [OPTIONS] --e");
+    }
 
     #[test]
     fn the_flags_fit_together() {

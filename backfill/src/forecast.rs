@@ -60,8 +60,10 @@ pub struct BulkForecast {
     pub chunks: usize,
     /// As sent, before compression.
     pub bytes: u64,
-    /// On disk, with projections and indexes.
+    /// On disk, with projections and indexes; as many as are sent, if nothing tells.
     pub bytes_on_disk: u64,
+    /// Whether rows that a server has tell what these take on disk.
+    pub is_disk_measured: bool,
 }
 
 /// What is to be brought straight into the table.
@@ -121,8 +123,14 @@ pub fn forecast(
     // As many bytes as are sent are more than was ever seen.
     let bytes_on_disk = measured.unwrap_or(bytes);
     let own_days = days.len() - replay.days;
-    let bulk =
-        BulkForecast { events: bulk_events, days: own_days, chunks: inserts, bytes, bytes_on_disk };
+    let bulk = BulkForecast {
+        events: bulk_events,
+        days: own_days,
+        chunks: inserts,
+        bytes,
+        bytes_on_disk,
+        is_disk_measured: measured.is_some(),
+    };
     let objections = servers.iter().flat_map(|server| objections(server, plan, now));
     // Shards share the rows, and a guess is no reason to refuse.
     let is_certain = measured.is_some() && servers.len() == 1;
@@ -285,7 +293,7 @@ impl fmt::Display for Forecast {
             name(last)
         )?;
         self.fmt_spread(f)?;
-        let BulkForecast { events, days, chunks, bytes, bytes_on_disk } = self.bulk;
+        let BulkForecast { events, days, chunks, bytes, bytes_on_disk, .. } = self.bulk;
         writeln!(f, "\nstraight into the table: {} events in {days} days", HumanCount(events))?;
         writeln!(f, "  inserts         {chunks:>12}  each at least one part, before merges")?;
         writeln!(
@@ -293,14 +301,18 @@ impl fmt::Display for Forecast {
             "  sent            {:>12}  before compression",
             BinaryBytes(bytes).to_string()
         )?;
-        writeln!(f, "  on disk         {:>12}", BinaryBytes(bytes_on_disk).to_string())?;
+        let note = if self.bulk.is_disk_measured { "" } else { "  at most; not measured" };
+        writeln!(f, "  on disk         {:>12}{note}", BinaryBytes(bytes_on_disk).to_string())?;
         self.fmt_time(f)?;
         if self.replay.days > 0 {
             let ReplayForecast { events, days, seconds } = self.replay;
             writeln!(f, "\nthrough the pipeline: {} events in {days} days", HumanCount(events))?;
             if let Some(seconds) = seconds {
-                let why = "at least, at the rate given: the pipeline may take them slower";
-                writeln!(f, "  time            {seconds:>10.0} s  {why}")?;
+                let (time, why) = (human(seconds), "the pipeline may take them slower");
+                writeln!(
+                    f,
+                    "  time            {seconds:>10.0} s  {time} at least, at the rate given: {why}"
+                )?;
             } else {
                 let why = "as fast as the pipeline takes them; --replay-rate sets a rate";
                 writeln!(f, "  time            {:>12}  {why}", "unknown")?;
@@ -343,8 +355,7 @@ impl Forecast {
             let why = self.not_probed.as_deref().unwrap_or("without a probe");
             return writeln!(f, "  time            {:>12}  {why}", "unknown");
         };
-        let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let time = HumanDuration(time);
+        let time = human(seconds);
         writeln!(
             f,
             "  time            {seconds:>10.0} s  {time}, at {:.0} rows/s as {} rows were probed",
@@ -352,6 +363,10 @@ impl Forecast {
             HumanCount(probe.rows)
         )
     }
+}
+
+fn human(seconds: f64) -> HumanDuration {
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 impl fmt::Display for ServerForecast {

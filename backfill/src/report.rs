@@ -61,7 +61,11 @@ impl fmt::Display for Summary {
         }
         let BulkSummary { inserted, found, inserts, failed_inserts, parts, .. } = self.bulk;
         if self.bulk.planned > 0 {
-            writeln!(f, "    inserted    {inserted:>13}  by {inserts} inserts, {parts} parts")?;
+            let now = "the table now has";
+            writeln!(
+                f,
+                "    inserted    {inserted:>13}  by {inserts} inserts; {now} {parts} parts"
+            )?;
         }
         if found > 0 {
             writeln!(f, "    found       {found:>13}  in doubt, and in the table already")?;

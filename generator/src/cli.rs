@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
-use harness::exit::{EXIT_CODES, Exit};
+use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, STOPPED, USAGE, exit_codes};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
-use harness::quantity::parse_moment;
+use harness::quantity::{parse_count, parse_moment};
 use harness::run_dir::RunDir;
 use harness::scale::ScaleArgs;
 use harness::sender::Shard;
@@ -27,7 +27,7 @@ use harness::record::Summary;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]
-#[command(name = "auditstorm-generator", version, after_help = EXIT_CODES)]
+#[command(name = "auditstorm-generator", version, after_help = exit_codes(&EXIT_CODES))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Sends the events of a profile and records how each ended in a run directory.
+    #[command(after_help = exit_codes(&RUN_CODES))]
     Run(Box<Run>),
     /// Writes the events of a profile to standard output, one JSON object a line.
     Emit(Emit),
@@ -45,6 +46,14 @@ enum Command {
         name: Option<String>,
     },
 }
+
+const RUN_CODES: [ExitLine; 5] = [
+    DONE,
+    USAGE,
+    (Exit::Unreachable, "the webhook does not answer, or takes not one event"),
+    (Exit::Threshold, "given up, as a condition of --abort-on held"),
+    STOPPED,
+];
 
 #[derive(Debug, Args)]
 struct Run {
@@ -85,7 +94,7 @@ struct Emit {
     /// A built-in profile's name, or a YAML file's path.
     profile: String,
     /// How many events.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count)]
     events: u64,
     /// Seed, instead of the profile's.
     #[arg(long)]

@@ -3,6 +3,7 @@
 mod secure;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ pub struct ClickHouseArgs {
     /// Address of ClickHouse's HTTP interface, like `http://host:8123` or `https://host:8443`;
     /// several with commas between them.
     #[arg(id = "clickhouse", long, env = "CLICKHOUSE_URL", value_name = "URL")]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
     pub urls: Vec<String>,
     /// ClickHouse user.
     #[arg(long = "clickhouse-user", env = "CLICKHOUSE_USER", default_value = "default")]
+    #[arg(hide_env_values = true)]
     pub user: String,
     /// ClickHouse password; the environment keeps it out of process lists.
     #[arg(long = "clickhouse-password", env = "CLICKHOUSE_PASSWORD", hide_env_values = true)]
@@ -62,7 +64,7 @@ pub enum ClickHouseError {
              CLICKHOUSE_PASSWORD"
     )]
     Denied { url: String, user: String, source: clickhouse::error::Error },
-    #[error("cannot query ClickHouse at {url}")]
+    #[error("{}", query_failed(url, source))]
     Query { url: String, source: clickhouse::error::Error },
     #[error("ClickHouse at {url} answered what cannot be read: {fact}")]
     Answer { url: String, fact: &'static str },
@@ -271,6 +273,26 @@ pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
+fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
+    match error {
+        clickhouse::error::Error::Network(error) if is_down(error.as_ref()) => {
+            format!("ClickHouse at {url} does not answer; is it up?")
+        }
+        clickhouse::error::Error::BadResponse(_) if server_code(error).is_none() => {
+            format!("cannot query ClickHouse at {url}; is it ClickHouse?")
+        }
+        _ => format!("cannot query ClickHouse at {url}"),
+    }
+}
+
+/// Whether it is the way to the server that failed, and not what either of the two says: what
+/// there is to say of TLS comes as an error of these kinds.
+fn is_down(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| !matches!(cause.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData))
+}
+
 /// Whether the server does not let the account do what was asked.
 ///
 /// Source: ClickHouse, `src/Common/ErrorCodes.cpp`: `READONLY`, `UNKNOWN_USER`, `WRONG_PASSWORD`,
@@ -301,7 +323,46 @@ pub const SCAN_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// What is said of a server that is asked for the table's columns.
+    async fn complaint(url: &str) -> String {
+        let table = TABLE.parse().unwrap();
+        let client = client_for(url).unwrap().with_url(url);
+        let source = find_columns(&client, &table).await.unwrap_err();
+        ClickHouseError::Query { url: url.to_owned(), source }.to_string()
+    }
+
+    #[tokio::test]
+    async fn nobody_and_another_server_are_told_from_clickhouse() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let said = complaint(&url).await;
+        assert_eq!(said, format!("cannot query ClickHouse at {url}; is it ClickHouse?"));
+        answering.abort();
+        answering.await.unwrap_err();
+        let said = complaint(&url).await;
+        assert_eq!(said, format!("ClickHouse at {url} does not answer; is it up?"));
+    }
+
+    #[test]
+    fn a_server_that_is_not_to_be_trusted_is_not_down() {
+        let tls = io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate");
+        assert!(!is_down(&io::Error::other(tls)));
+        assert!(is_down(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
 
     #[test]
     fn an_error_of_the_server_is_told_by_its_code() {

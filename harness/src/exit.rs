@@ -30,18 +30,44 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The list for `--help`.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-  0    done (verifier: whole)
-  1    lossy: something acknowledged was lost, changed or doubled
-  2    wrong usage or input
-  3    a store or target does not answer (generator: or takes not one event)
-  4    unknown: it could not be checked, or a threshold of the profile's had no samples
-       (compare: a change beyond what is allowed could not be told from noise)
-  5    whole, but a threshold failed (generator: given up, as a condition of --abort-on held;
-       compare: a regression; preflight: there is a blocker)
-  130  stopped by the user";
+/// An exit code, and what `--help` says of it.
+pub type ExitLine = (Exit, &'static str);
+
+pub const DONE: ExitLine = (Exit::Done, "done");
+pub const LOSSY: ExitLine =
+    (Exit::Lossy, "lossy: something acknowledged was lost, changed or doubled");
+pub const USAGE: ExitLine = (Exit::Usage, "wrong usage or input");
+pub const UNREACHABLE: ExitLine = (Exit::Unreachable, "a store or target does not answer");
+pub const UNKNOWN: ExitLine = (
+    Exit::Unknown,
+    "unknown: it could not be checked, or a threshold of the profile's had no samples",
+);
+pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
+
+/// All that a program can end with, for its own `--help`.
+pub const EXIT_CODES: [ExitLine; 7] = [
+    (Exit::Done, "done (verifier: whole)"),
+    LOSSY,
+    USAGE,
+    (Exit::Unreachable, "a store or target does not answer (generator: or takes not one event)"),
+    (
+        Exit::Unknown,
+        "unknown: it could not be checked, or a threshold of the profile's had no samples\n\
+         \x20      (compare: a change beyond what is allowed could not be told from noise)",
+    ),
+    (
+        Exit::Threshold,
+        "whole, but a threshold failed (generator: given up, as a condition of --abort-on held;\n\
+         \x20      compare: a regression; preflight: there is a blocker)",
+    ),
+    STOPPED,
+];
+
+/// The list of exit codes as `--help` shows it: of a program, or of one of its commands.
+pub fn exit_codes(lines: &[ExitLine]) -> String {
+    let line = |(exit, text): &ExitLine| format!("\n  {:<5}{text}", *exit as u8);
+    std::iter::once("Exit codes:".to_owned()).chain(lines.iter().map(line)).collect()
+}
 
 /// Returns an error and its causes as one line: `cannot do this: because of that`.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -56,4 +82,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_a_line_each() {
+        assert_eq!(
+            exit_codes(&[DONE, USAGE, STOPPED]),
+            "Exit codes:\n  0    done\n  2    wrong usage or input\n  130  stopped by the user"
+        );
+    }
 }

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use garde::Validate;
+use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
@@ -276,18 +277,23 @@ impl Default for Apiserver {
 pub struct Faults {
     /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
     #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
     pub stages: f64,
     /// Batches that are sent again after they were acknowledged.
     #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
     pub resent: f64,
     /// Batches whose body ends too early to be JSON.
     #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
     pub malformed: f64,
     /// Events of more than a mebibyte.
     #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
     pub oversized: f64,
     /// Events whose audit ID is no UUID.
     #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
     pub foreign_ids: f64,
 }
 
@@ -299,6 +305,10 @@ pub enum ProfileError {
         builtin_names().join(", ")
     )]
     NoSuchProfile { name: String },
+    #[error("there is no file {}", path.display())]
+    NoSuchFile { path: PathBuf },
+    #[error("the profile {origin} is empty")]
+    Empty { origin: String },
     #[error("cannot read the profile {}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// Every mistake, each with line, column, field and the lines around it.
@@ -312,8 +322,12 @@ impl Profile {
     /// # Errors
     ///
     /// Returns [`ProfileError::Invalid`] with all broken rules at once, or with the first mistake
-    /// in form.
+    /// in form; [`ProfileError::Empty`] if there is nothing but comments.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
+        let is_empty = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+        if text.lines().all(is_empty) {
+            return Err(ProfileError::Empty { origin: origin.to_owned() });
+        }
         serde_saphyr::from_str_valid(text).map_err(|error| ProfileError::Invalid {
             origin: origin.to_owned(),
             mistakes: error
@@ -343,8 +357,13 @@ pub fn read_profile(name: &str) -> Result<ProfileText, ProfileError> {
     let path = Path::new(name);
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(ProfileText { text, origin: name.to_owned() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !name.contains('/') => {
-            Err(ProfileError::NoSuchProfile { name: name.to_owned() })
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let has_ending = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
+            Err(if has_ending || name.contains('/') {
+                ProfileError::NoSuchFile { path: path.to_owned() }
+            } else {
+                ProfileError::NoSuchProfile { name: name.to_owned() }
+            })
         }
         Err(source) => Err(ProfileError::Unreadable { path: path.to_owned(), source }),
     }
@@ -369,6 +388,39 @@ pub const BUILTIN: [(&str, &str); 12] = [
 fn builtin_names() -> Vec<&'static str> {
     BUILTIN.iter().map(|(name, _)| *name).collect()
 }
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_any(Share)
+}
+
+/// Reads a share, and says how to write one where there is none.
+struct Share;
+
+impl Visitor<'_> for Share {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a share between 0 and 1, like 0.01")
+    }
+
+    fn visit_f64<E>(self, share: f64) -> Result<f64, E> {
+        Ok(share)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, share: i64) -> Result<f64, E> {
+        i32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, share: u64) -> Result<f64, E> {
+        u32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
+        text.parse().map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+}
+
+const WRITE_A_SHARE: &str = "write a share between 0 and 1, like 0.01";
 
 fn default_seed() -> u64 {
     42
@@ -473,6 +525,7 @@ fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
+    use serde_json::Value;
 
     use super::*;
 
@@ -528,7 +581,7 @@ mod tests {
         );
         check_messages(
             &GOOD.replace("duration: 1s", "duration: 0s"),
-            &["line 3 column 15: a stage needs a duration above zero for `stages[0].duration`"],
+            &["line 3 column 15: write a duration above zero for `stages[0].duration`"],
         );
         check_messages(
             &GOOD.replace("duration: 1s", "duration: 10"),
@@ -588,9 +641,77 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_profile_is_called_empty() {
+        for text in ["", "\n \n", "# name: x\n"] {
+            let message = Profile::parse(text, "x.yaml").unwrap_err().to_string();
+            assert_eq!(message, "the profile x.yaml is empty");
+        }
+    }
+
+    #[test]
+    fn shares_are_fractions() {
+        let text = |share: &str| format!("{GOOD}faults:\n  malformed: {share}\n");
+        let share = |written| Profile::parse(&text(written), "x").map(|it| it.faults.malformed);
+        for (written, expected) in [("0.01", 0.01), ("1", 1.0), ("0", 0.0), ("1e-3", 0.001)] {
+            assert!(
+                share(written).is_ok_and(|share| (share - expected).abs() < 1e-12),
+                "{written}"
+            );
+        }
+        let place = "line 7 column 14";
+        for wrong in ["1%", "few"] {
+            let message = share(wrong).unwrap_err().to_string();
+            assert!(message.contains(place), "{message}");
+            assert!(message.contains("a share between 0 and 1, like 0.01"), "{message}");
+        }
+        check_messages(&text("-1"), &[&format!("{place}: lower than 0 for `faults.malformed`")]);
+    }
+
+    const GUIDE: &str = include_str!("../../docs/profiles.md");
+
+    /// Calls back with the name and value of every field, but not with metrics of thresholds.
+    fn for_each_field(value: &Value, found: &mut impl FnMut(&str, &Value)) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                found(name, value);
+                if name != "thresholds" {
+                    for_each_field(value, found);
+                }
+            }),
+            Value::Array(items) => items.iter().for_each(|item| for_each_field(item, found)),
+            _ => {}
+        }
+    }
+
+    fn is_in_guide(field: &str, default: &str) -> bool {
+        let field = format!("`{field}`");
+        let of_field = |row: &str| row.split('|').nth(1).is_some_and(|cell| cell.contains(&field));
+        GUIDE.lines().any(|row| of_field(row) && row.contains(default))
+    }
+
+    #[test]
+    fn the_guide_has_every_field_with_its_default_and_a_valid_example_of_all() {
+        let example = GUIDE.split("```").nth(1).unwrap().strip_prefix("yaml").unwrap();
+        let profile = Profile::parse(example, "docs/profiles.md").unwrap();
+        for_each_field(&serde_json::to_value(profile).unwrap(), &mut |field, _| {
+            assert!(is_in_guide(field, ""), "docs/profiles.md has no row for {field}");
+            assert!(example.contains(&format!("{field}:")), "its example has no {field}");
+        });
+        let default = serde_json::json!([Send::default(), Apiserver::default()]);
+        for_each_field(&default, &mut |field, value| {
+            let default = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert!(is_in_guide(field, &format!("| `{default}` |")), "{field}: {default}");
+        });
+    }
+
+    #[test]
     fn an_unknown_profile_is_told_from_an_unreadable_file() {
         let message = read_profile("smoek").unwrap_err().to_string();
         assert!(message.contains("one of: demo, smoke"), "{message}");
-        assert!(matches!(read_profile("./no.yaml"), Err(ProfileError::Unreadable { .. })));
+        for path in ["no.yaml", "no.yml", "./no"] {
+            let message = read_profile(path).unwrap_err().to_string();
+            assert_eq!(message, format!("there is no file {path}"));
+        }
+        assert!(matches!(read_profile("/"), Err(ProfileError::Unreadable { .. })));
     }
 }

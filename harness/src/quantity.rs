@@ -40,7 +40,7 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
     }
     match total_us {
         0 if text.trim().is_empty() => Err(wrong()),
-        0 => Err("a stage needs a duration above zero".to_owned()),
+        0 => Err("write a duration above zero".to_owned()),
         1..=YEAR_US => Ok(total_us),
         _ => Err(format!("{text:?} is longer than a year")),
     }
@@ -87,6 +87,19 @@ pub fn parse_tenants(text: &str) -> Result<u32, String> {
                 format!("{count} tenants are more than the {TENANTS_MAX} that a run can have")
             })
         }
+    }
+}
+
+/// Reads a count that may be large, for the command line: `1000000`.
+///
+/// # Errors
+///
+/// Returns how to write it.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Err(_) if is_whole => Err(format!("{text} is too large")),
+        count => count.map_err(|_| "write a whole number, like 1000000".to_owned()),
     }
 }
 
@@ -212,6 +225,18 @@ mod tests {
         check("100/day", None);
         check("1e3/s", None);
         check("-1/s", None);
+    }
+
+    #[test]
+    fn counts() {
+        let check = |text, expected: Result<u64, &str>| {
+            assert_eq!(parse_count(text), expected.map_err(str::to_owned), "{text}");
+        };
+        check("1000000", Ok(1_000_000));
+        for wrong in ["1e6", "1_000", "1.5", "-1", ""] {
+            check(wrong, Err("write a whole number, like 1000000"));
+        }
+        check("99999999999999999999", Err("99999999999999999999 is too large"));
     }
 
     #[test]

@@ -15,12 +15,15 @@ use crate::quantity::{RATE_MILLI_MAX, parse_duration, parse_tenants};
 pub struct ScaleArgs {
     /// Factor of all rates.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    #[arg(allow_negative_numbers = true)]
     pub rate_scale: f64,
     /// Factor of all durations.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
+    #[arg(allow_negative_numbers = true)]
     pub time_scale: f64,
     /// The most tenants, instead of the profile's.
     #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
+    #[arg(allow_negative_numbers = true)]
     pub tenants: Option<u32>,
     /// Duration of the whole run, instead of the profile's, like 90s.
     #[arg(

@@ -47,6 +47,9 @@ impl Webhook {
     ///
     /// Returns [`WebhookError`] with the flag that is wrong.
     pub fn from_args(args: &WebhookArgs, timeout: Duration) -> Result<Self, WebhookError> {
+        if args.urls.is_empty() {
+            return Err(WebhookError::NoUrl);
+        }
         let mut headers = header::parse_all(&args.headers)?;
         if let Some(encoding) = args.encoding.content_encoding() {
             headers.insert(CONTENT_ENCODING, encoding);

@@ -288,7 +288,7 @@ fn what_cannot_be_asked_is_said_in_one_line() {
     let stack = Stack::up(&[]);
     for (flags, code, expected) in [
         (&["smoke", "--nats", "nats://127.0.0.1:9"][..], 3, "NATS at nats://127.0.0.1:9 does not"),
-        (&["smoke", "--clickhouse", "http://127.0.0.1:9"], 3, "cannot query ClickHouse"),
+        (&["smoke", "--clickhouse", "http://127.0.0.1:9"], 3, "does not answer; is it up?"),
         (&["smoke", "--vector-metrics", "http://127.0.0.1:9/metrics"], 3, "does not answer"),
         (&["smoke", "--vector-metrics", "localhost"], 2, "is no address"),
         (&["smoke", "--stream", "NONE"], 2, "no stream NONE"),

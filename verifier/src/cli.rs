@@ -6,8 +6,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
-use harness::exit::{EXIT_CODES, Exit};
+use harness::exit::{
+    DONE, EXIT_CODES, Exit, ExitLine, LOSSY, STOPPED, UNKNOWN, UNREACHABLE, USAGE, exit_codes,
+};
 use harness::jetstream::{AuditStream, NatsArgs};
+use harness::metrics::parse_address;
 use harness::plan::DeliveryPath;
 use harness::quantity::{parse_bytes, parse_wait};
 use harness::shutdown::Shutdown;
@@ -30,7 +33,7 @@ use crate::{render, trend, versus};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
-#[command(name = "auditstorm-verifier", version, after_help = EXIT_CODES)]
+#[command(name = "auditstorm-verifier", version, after_help = exit_codes(&EXIT_CODES))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,17 +42,57 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Compares what runs sent with what stream and table hold, and writes report.json to each.
+    #[command(after_help = exit_codes(&RECONCILE_CODES))]
     Reconcile(Box<Reconcile>),
     /// Watches the pipeline while a run goes on, and writes observations.jsonl.
+    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, STOPPED]))]
+    #[command(mut_arg("metrics", |metrics| metrics.value_parser(parse_address)))]
     Watch(Box<WatchArgs>),
     /// Writes down what happens while a run goes on, in marks.jsonl.
+    #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE])))]
     Mark(MarkArgs),
     /// Says what stands against a run, before it is one.
+    #[command(after_help = exit_codes(&PREFLIGHT_CODES))]
+    // There is no run yet whose table it could be.
+    #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
     Preflight(Box<PreflightArgs>),
+    #[command(after_help = exit_codes(&[DONE, USAGE]))]
     Report(render::ReportArgs),
+    #[command(after_help = exit_codes(&COMPARE_CODES))]
     Compare(versus::CompareArgs),
+    #[command(after_help = exit_codes(&[DONE, USAGE]))]
     Trend(trend::TrendArgs),
 }
+
+const RECONCILE_CODES: [ExitLine; 7] = [
+    (Exit::Done, "whole"),
+    LOSSY,
+    USAGE,
+    UNREACHABLE,
+    UNKNOWN,
+    (Exit::Threshold, "whole, but a threshold failed"),
+    STOPPED,
+];
+
+const PREFLIGHT_CODES: [ExitLine; 4] = [
+    (Exit::Done, "nothing stands against the run"),
+    USAGE,
+    UNREACHABLE,
+    (Exit::Threshold, "there is a blocker"),
+];
+
+const COMPARE_CODES: [ExitLine; 4] = [
+    (Exit::Done, "not worse"),
+    (Exit::Usage, "wrong usage or input, or runs that cannot be compared"),
+    (Exit::Unknown, "a change beyond what is allowed could not be told from noise"),
+    (Exit::Threshold, "worse: a regression"),
+];
+
+const PREFLIGHT_TABLE: &str = "Table of audit logs [default: audit.audit_logs]";
+
+const MARK_EXAMPLE: &str = "\
+Example, while the generator runs:
+  auditstorm-verifier mark runs/1 \"killed nats-1\"";
 
 #[derive(Debug, Args)]
 struct Reconcile {

@@ -12,8 +12,6 @@ use super::ReplayOptions;
 /// Flags that say where the pipeline is, and how fast it is fed.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Replay")]
-// Without days that go through the pipeline, there need be none.
-#[command(mut_arg("urls", |urls| urls.required(false)))]
 pub struct ReplayArgs {
     #[command(flatten)]
     webhook: Option<WebhookArgs>,

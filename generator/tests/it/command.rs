@@ -42,8 +42,11 @@ fn wrong_usage_is_told_with_exit_code_2() {
     let webhook = ["--webhook", "http://127.0.0.1:1/events"];
     let run = |args: &[&'static str]| [&["run"], args, &webhook[..]].concat();
     place.check(&run(&["nowhere"]), 2, "no profile is called \"nowhere\"");
-    place.check(&run(&["./no.yaml"]), 2, "cannot read the profile ./no.yaml");
-    place.check(&["run", "good.yaml"], 2, "--webhook <URL>");
+    place.check(&run(&["./no.yaml"]), 2, "there is no file ./no.yaml");
+    place.check(&run(&["no.yaml"]), 2, "there is no file no.yaml");
+    place.check(&["run", "good.yaml"], 2, "with --webhook or VECTOR_WEBHOOK_URL");
+    place.check(&run(&["good.yaml", "--rate-scale", "-1"]), 2, "a number from 0.001 to 1000");
+    place.check(&["emit", "good.yaml", "--events", "1e6"], 2, "like 1000000");
     place.check(&["run", "good.yaml", "--webhook", "vector:80"], 2, "must begin with http://");
     place.check(&run(&["good.yaml", "--ca-file", "ca.pem"]), 2, "begin with https://");
     place.check(&run(&["good.yaml", "--token-file", "no"]), 2, "cannot read --token-file no");
@@ -70,7 +73,7 @@ fn a_bad_profile_is_shown_where_it_is_bad() {
     check("rate", "speed", "line 2 column 25: unknown field `speed`");
     check("5/s", "5 per second", "line 2 column 31: \"5 per second\" is no rate");
     check("5/s", "-5/s", "line 2 column 31: \"-5/s\" is negative");
-    check("1s", "0s", "a stage needs a duration above zero for `stages[0].duration`");
+    check("1s", "0s", "write a duration above zero for `stages[0].duration`");
     check("tenants: 2", "tenants: 0", "a stage needs at least one tenant");
     check("tenants: 2", "tenants: 65537", "65537 tenants are more than the 65536");
 }
@@ -96,7 +99,7 @@ fn what_cannot_be_observed_is_told_before_anything_is_sent() {
     };
     check(&["--summary-export", "no/k6.json"], "cannot write the summary to no/k6.json");
     check(&["--metrics", &address], "cannot serve metrics on");
-    check(&["--metrics", "here"], "invalid socket address");
+    check(&["--metrics", ":9464"], "write it like 127.0.0.1:9464");
     check(&["--metrics-per-tenant"], "--metrics <ADDR>");
 }
 

@@ -19,6 +19,7 @@ use super::{ANSWER_TIMEOUT, JetStreamError};
 pub struct NatsLogin {
     /// NATS user.
     #[arg(id = "nats_user", long = "nats-user", env = "NATS_USER", value_name = "USER")]
+    #[arg(hide_env_values = true)]
     user: Option<String>,
     /// NATS password; the environment keeps it out of process lists.
     #[arg(
@@ -31,10 +32,11 @@ pub struct NatsLogin {
     password: Option<String>,
     /// File with a NATS user's credentials, a JWT and its key, as `nsc` writes it.
     #[arg(id = "nats_creds", long = "nats-creds", env = "NATS_CREDS", value_name = "FILE")]
-    #[arg(conflicts_with = "nats_user")]
+    #[arg(conflicts_with = "nats_user", hide_env_values = true)]
     creds: Option<PathBuf>,
     /// Certificates that NATS's is signed by, as PEM [default: those that the machine trusts].
     #[arg(id = "nats_ca_file", long = "nats-ca-file", env = "NATS_CA", value_name = "FILE")]
+    #[arg(hide_env_values = true)]
     ca_file: Option<PathBuf>,
 }
 

@@ -21,8 +21,7 @@ pub struct WebhookArgs {
         env = "VECTOR_WEBHOOK_URL",
         hide_env_values = true,
         value_name = "URL",
-        value_delimiter = ',',
-        required = true
+        value_delimiter = ','
     )]
     pub urls: Vec<String>,
     /// HTTP version; auto is 1.1 with http://, and with https:// 2 if the server has it.

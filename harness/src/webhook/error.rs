@@ -12,6 +12,8 @@ use crate::exit::Exit;
 /// [`Outcome`](super::Outcome).
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
+    #[error("no webhook is named; name its address with --webhook or VECTOR_WEBHOOK_URL")]
+    NoUrl,
     #[error("{url:?} is no webhook address: {fact}")]
     Address { url: String, fact: &'static str },
     #[error("{flag} is of use only with addresses that begin with https://")]
@@ -62,7 +64,8 @@ impl WebhookError {
             Self::Unreachable { .. } | Self::Handshake { .. } | Self::NoHttp2 { .. } => {
                 Exit::Unreachable
             }
-            Self::Address { .. }
+            Self::NoUrl
+            | Self::Address { .. }
             | Self::NotTls { .. }
             | Self::Alone { .. }
             | Self::Read { .. }
