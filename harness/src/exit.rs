@@ -53,7 +53,7 @@ pub const EXIT_CODES: [ExitLine; 7] = [
     (
         Exit::Unknown,
         "unknown: it could not be checked, or a threshold of the profile's had no samples\n\
-         \x20      (compare: a change beyond what is allowed could not be told from noise)",
+         \x20      (compare: a change beyond what is allowed could not be judged)",
     ),
     (
         Exit::Threshold,

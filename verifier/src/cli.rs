@@ -84,7 +84,7 @@ const PREFLIGHT_CODES: [ExitLine; 4] = [
 const COMPARE_CODES: [ExitLine; 4] = [
     (Exit::Done, "not worse"),
     (Exit::Usage, "wrong usage or input, or runs that cannot be compared"),
-    (Exit::Unknown, "a change beyond what is allowed could not be told from noise"),
+    (Exit::Unknown, "a change beyond what is allowed could not be judged"),
     (Exit::Threshold, "worse: a regression"),
 ];
 
