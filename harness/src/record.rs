@@ -238,7 +238,7 @@ impl fmt::Display for Summary {
             let most = most.map_or("nothing", |(name, _)| name);
             writeln!(
                 f,
-                "NOTHING WAS ACKNOWLEDGED: what came most was {most}; is the webhook's path right?\n"
+                "NOTHING WAS ACKNOWLEDGED: what came most was {most}; is the path right?\n"
             )?;
         }
         if self.stopped {

@@ -3,6 +3,8 @@
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+use crate::targets::{Behaviour, Server};
+
 const GOOD: &str = "name: x\nstages: [{duration: 1s, rate: 5/s, tenants: 2}]\n";
 
 struct Place(TempDir);
@@ -84,6 +86,18 @@ fn a_webhook_that_is_not_there_is_told_with_exit_code_3_and_leaves_no_run() {
     let args = ["run", "good.yaml", "--out", "run", "--webhook", "http://127.0.0.1:1/events"];
     place.check(&args, 3, "the webhook 127.0.0.1:1 does not answer");
     assert!(!place.0.path().join("run").exists());
+}
+
+#[test]
+fn a_run_of_which_nothing_is_taken_ends_with_exit_code_3() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (answer, code) in [("404 Not Found", 3), ("200 OK", 0)] {
+        let server = runtime.block_on(Server::start(Behaviour::Answer(answer)));
+        let url = format!("http://{}/typo", server.address);
+        let (exit, story) = place.run(&["run", "good.yaml", "--webhook", &url]);
+        assert_eq!(exit, code, "{answer}: {story}");
+    }
 }
 
 #[test]
