@@ -77,8 +77,8 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
 	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m" \
 	  "verifier --bench scan_stream"; do \
-	  $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
-	  cargo bench --quiet --profile dev -p auditstorm-$$bench; done
+	  ( $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
+	  cargo bench --quiet --profile dev -p auditstorm-$$bench ); done
 
 .PHONY: bench-setup
 bench-setup: ## Fetch what the benches of posting measure against into .sandbox
