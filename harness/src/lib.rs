@@ -26,4 +26,5 @@ pub mod stored;
 pub mod survey;
 pub mod table;
 pub mod threshold;
+mod trust;
 pub mod webhook;

@@ -1,29 +1,22 @@
 //! ClickHouse behind TLS.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::Client;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
+
+use crate::trust::{machine_roots, trusting};
 
 /// Returns a client of servers whose certificates this machine trusts, or of those that the file
 /// trusts that the environment's `SSL_CERT_FILE` names; `None` if there are no such certificates.
 pub(super) fn secure_client() -> Option<Client> {
-    let mut roots = RootCertStore::empty();
-    // Some of them may be of no use; that shows when a server needs one of those.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let roots = machine_roots();
     if roots.is_empty() {
         return None;
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = trusting(roots).with_no_client_auth();
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
     let mut builder = legacy::Client::builder(TokioExecutor::new());

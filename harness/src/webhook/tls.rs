@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
-use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
@@ -16,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::args::{HttpVersion, WebhookArgs};
 use super::error::WebhookError;
+use crate::trust::{machine_roots, trusting};
 
 /// What all TLS connections share. Its `Debug` shows none of it.
 #[derive(Clone)]
@@ -39,11 +39,8 @@ impl Tls {
                 None => Ok(None),
             };
         }
-        let trusting = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has the default versions")
-            .with_root_certificates(roots(args.ca_file.as_deref())?);
-        let mut config = with_client_certificate(trusting, args)?;
+        let roots = roots(args.ca_file.as_deref())?;
+        let mut config = with_client_certificate(trusting(roots), args)?;
         config.alpn_protocols = match args.http {
             HttpVersion::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
             HttpVersion::One => vec![ALPN_HTTP1.to_vec()],
@@ -88,12 +85,11 @@ fn unused_flag(args: &WebhookArgs) -> Option<&'static str> {
 
 /// Returns the certificates of a file, or else those that this machine trusts.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, WebhookError> {
-    let mut roots = RootCertStore::empty();
     let Some(path) = file else {
-        // Some of them may be of no use; that shows when a server needs one of those.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = machine_roots();
         return if roots.is_empty() { Err(WebhookError::NoAuthorities) } else { Ok(roots) };
     };
+    let mut roots = RootCertStore::empty();
     for certificate in read_certificates("--ca-file", path)? {
         roots
             .add(certificate)
