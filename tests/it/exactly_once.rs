@@ -45,19 +45,25 @@ impl<'s> Load<'s> {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Goes through some proxies.
+    fn through<const COUNT: usize>(mut self, proxies: [&Proxy; COUNT]) -> Self {
+        let urls = proxies.map(Proxy::url).join(",");
+        self.flags.extend(["--clickhouse".to_owned(), urls]);
+        self
+    }
+
     /// Goes through a proxy that holds every answer back for a while.
-    fn slowly(mut self, by: Duration) -> (Self, Proxy) {
+    fn slowly(self, by: Duration) -> (Self, Proxy) {
         let proxy = Proxy::before_clickhouse(self.stack);
         proxy.set(Mode::DelayAnswers { by });
-        self.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
-        (self, proxy)
+        (self.through([&proxy]), proxy)
     }
 
     /// Waits until so many rows are there. It is still at work then.
     fn wait_for(&self, rows: u64, child: &mut Child) {
-        let ended = |child: &mut Child| child.try_wait().unwrap();
-        wait_until("it goes on", || self.rows() >= rows || ended(child).is_some());
-        assert_eq!(ended(child), None, "it ended with {} rows, not hit at {rows}", self.rows());
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        wait_until("it goes on", || self.rows() >= rows || ended(child));
+        assert!(!ended(child), "it ended with {} rows, not hit at {rows}", self.rows());
     }
 
     /// Lets it run to its end.
@@ -91,6 +97,7 @@ fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
         load.wait_for(kill * load.events / 26, &mut child);
         // Somewhere in the next few inserts: each time at another point of their way.
         sleep(Duration::from_millis(kill * 7 % 40));
+        assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -120,8 +127,7 @@ fn answers_that_are_lost_twenty_times_double_nothing() {
     for table in ["audit.plain", "audit.audit_logs"] {
         let stack = Stack::up(&[]);
         let proxy = Proxy::before_clickhouse(&stack);
-        let mut load = Load::new(&stack, table, 60_000);
-        load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+        let load = Load::new(&stack, table, 60_000).through([&proxy]);
         proxy.set(Mode::CutAnswers { times: 20 });
         load.finish();
         assert_eq!(proxy.done().answers_cut.len(), 20);
@@ -169,8 +175,7 @@ fn rows_that_a_server_swallows_for_their_token_are_found_missing_and_sent_with_a
 fn gateways_that_answer_in_the_servers_place_lose_nothing() {
     let stack = Stack::up(&[]);
     let proxy = Proxy::before_clickhouse(&stack);
-    let mut load = Load::new(&stack, "audit.plain", 30_000);
-    load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+    let load = Load::new(&stack, "audit.plain", 30_000).through([&proxy]);
     proxy.set(Mode::AnswerWith { times: 5, status: 502, code: 0 });
     load.finish();
     assert_eq!(proxy.done().answered, 5);
@@ -181,8 +186,7 @@ fn gateways_that_answer_in_the_servers_place_lose_nothing() {
 fn while_a_server_is_away_nothing_new_is_begun() {
     let stack = Stack::up(&[]);
     let proxy = Proxy::before_clickhouse(&stack);
-    let mut load = Load::new(&stack, "audit.plain", 60_000);
-    load.flags.extend(["--clickhouse".to_owned(), proxy.url()]);
+    let load = Load::new(&stack, "audit.plain", 60_000).through([&proxy]);
     proxy.set(Mode::AnswerWith { times: 1_000, status: 502, code: 0 });
     let mut child = load.begin();
     wait_until("it has tried", || proxy.done().answered >= 10);
@@ -197,9 +201,7 @@ fn while_a_server_is_away_nothing_new_is_begun() {
 fn several_addresses_take_turns_and_what_one_leaves_in_doubt_is_looked_for_at_all() {
     let stack = Stack::up(&[]);
     let proxies = [0, 1].map(|_| Proxy::before_clickhouse(&stack));
-    let mut load = Load::new(&stack, "audit.plain", 60_000);
-    let urls = format!("{},{}", proxies[0].url(), proxies[1].url());
-    load.flags.extend(["--clickhouse".to_owned(), urls]);
+    let load = Load::new(&stack, "audit.plain", 60_000).through(proxies.each_ref());
     proxies[0].set(Mode::CutAnswers { times: 5 });
     load.finish();
     let inserts = proxies.map(|proxy| proxy.done().inserts);
