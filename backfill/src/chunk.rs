@@ -117,7 +117,6 @@ const MINUTES_PER_DAY: u64 = 1_440;
 pub(crate) mod tests {
     use events::script::midnight;
     use harness::plan::{Plan, RunOptions, Span};
-
     use uuid::Uuid;
 
     use super::*;

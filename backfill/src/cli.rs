@@ -11,8 +11,8 @@ use harness::clock::Clock;
 use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, STOPPED, UNREACHABLE, USAGE, exit_codes};
 use harness::jetstream::AuditStream;
 use harness::metrics::parse_address;
-use harness::plan::{DeliveryPath, EVENTS_MAX, Plan, Targets};
-use harness::quantity::{parse_count, parse_wait};
+use harness::plan::{DeliveryPath, Plan, Targets};
+use harness::quantity::parse_wait;
 use harness::run_dir::RunDir;
 use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
@@ -84,7 +84,6 @@ struct RepairArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("events", |events| events.value_parser(parse_events)))]
 struct PlanArgs {
     #[command(flatten)]
     history: HistoryArgs,
@@ -103,7 +102,6 @@ struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("events", |events| events.value_parser(parse_events)))]
 struct Run {
     #[command(flatten)]
     history: HistoryArgs,
@@ -207,7 +205,7 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
-    refuse_what_cannot_work(&recorded.plan, &pieces, &to, (clock, args.load.quiet))?;
+    refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock, args.load.quiet)?;
     let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
     let summary = Box::pin(loading).await?;
     print(&summary, args.json);
@@ -322,7 +320,8 @@ fn refuse_what_cannot_work(
     plan: &Plan,
     pieces: &[Piece],
     to: &Surveyed,
-    (clock, quiet): (Clock, bool),
+    clock: Clock,
+    quiet: bool,
 ) -> Result<(), BackfillError> {
     // What is loaded already needs no room.
     let events = pieces.iter().map(|piece| piece.rows).sum();
@@ -364,15 +363,6 @@ fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
         println!("{}", serde_json::to_string_pretty(result).expect("it has string keys"));
     } else {
         print!("{result}");
-    }
-}
-
-/// Reads how many events a history is to have.
-fn parse_events(text: &str) -> Result<u64, String> {
-    match parse_count(text)? {
-        0 => Err("a history needs at least one event".to_owned()),
-        events @ 1..=EVENTS_MAX => Ok(events),
-        _ => Err(format!("a history has {EVENTS_MAX} events at most")),
     }
 }
 

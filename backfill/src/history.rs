@@ -11,7 +11,7 @@ use harness::clock::Clock;
 use harness::ledger::{Ledger, LedgerWriter};
 use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
-use harness::quantity::parse_moment;
+use harness::quantity::{parse_count, parse_moment};
 use harness::run_dir::{RunDir, RunDirError};
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub struct HistoryArgs {
     /// A built-in profile's name, or a YAML file's path. The history has its tenants and seed.
     pub profile: String,
     /// How many events.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=EVENTS_MAX))]
+    #[arg(long, value_parser = parse_events)]
     pub events: u64,
     /// How many whole days (UTC), up to today.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_660))]
@@ -181,6 +181,15 @@ fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
     let ledger = Arc::new(dir.open_ledger(&plan.spec, 0)?);
     let before = dir.read_ledger(&plan)?;
     Ok(Recorded { plan, dir, before, ledger })
+}
+
+/// Reads how many events a history is to have.
+fn parse_events(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("a history needs at least one event".to_owned()),
+        events @ 1..=EVENTS_MAX => Ok(events),
+        _ => Err(format!("a history has {EVENTS_MAX} events at most")),
+    }
 }
 
 fn rfc3339(at: UnixMicros) -> String {

@@ -10,7 +10,6 @@ use harness::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, LOSSY, STOPPED, UNKNOWN, UNREACHABLE, USAGE, exit_codes,
 };
 use harness::jetstream::{AuditStream, NatsArgs};
-use harness::metrics::parse_address;
 use harness::plan::DeliveryPath;
 use harness::quantity::{parse_bytes, parse_wait};
 use harness::shutdown::Shutdown;
@@ -46,7 +45,6 @@ enum Command {
     Reconcile(Box<Reconcile>),
     /// Watches the pipeline while a run goes on, and writes observations.jsonl.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, STOPPED]))]
-    #[command(mut_arg("metrics", |metrics| metrics.value_parser(parse_address)))]
     Watch(Box<WatchArgs>),
     /// Writes down what happens while a run goes on, in marks.jsonl.
     #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE])))]

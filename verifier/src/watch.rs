@@ -30,7 +30,7 @@ use harness::clock::{Clock, micros};
 use harness::exit::Exit;
 use harness::jetstream::NatsArgs;
 use harness::json_lines::Tail;
-use harness::metrics::MetricsServer;
+use harness::metrics::{MetricsServer, parse_address};
 use harness::observation::Observation;
 use harness::plan::Plan;
 use harness::quantity::parse_wait;
@@ -76,7 +76,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
     /// Address of the webhook, whose clock is then compared; of several, the first.
     #[arg(long, env = "VECTOR_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
