@@ -87,13 +87,9 @@ impl Curve {
 
     /// Returns the first moment, in µs from the start, at which the area reaches `area`, or
     /// `None` if that is not before the end of the curve.
-    pub fn reach(&self, area: u64) -> Option<u64> {
-        self.reach_near(area, &mut 0)
-    }
-
-    /// Does the same, and looks first at the segment with index `near` and at the next. Leaves
-    /// there which one it was.
-    fn reach_near(&self, area: u64, near: &mut usize) -> Option<u64> {
+    ///
+    /// Looks first at the segment with index `near` and at the next. Leaves there which one it was.
+    pub fn reach(&self, area: u64, near: &mut usize) -> Option<u64> {
         if area >= self.area {
             return None;
         }
@@ -275,7 +271,7 @@ impl Timeline {
                 / (u128::from(self.count) * u128::from(EVENT));
             area = u64::try_from(stretched).expect("less than the curve's area, a u64");
         }
-        let offset_us = self.curve.reach_near(area, near).ok_or(PastEnd)?;
+        let offset_us = self.curve.reach(area, near).ok_or(PastEnd)?;
         let even = self.start + signed(offset_us);
         Ok(self.warps.iter().fold(even, |at, warp| warp.forward(at)))
     }
@@ -399,7 +395,7 @@ mod tests {
     #[track_caller]
     fn check(from: u64, to: u64, index: u64, expected_ms: Option<u64>) {
         let curve = Curve::of_stages(&[stage(from, to, 10)], TenantIndex(0));
-        let due = curve.reach(index * EVENT);
+        let due = curve.reach(index * EVENT, &mut 0);
         assert_eq!(due, expected_ms.map(|ms| ms * 1_000), "{from}/s -> {to}/s, event {index}");
     }
 

@@ -255,7 +255,6 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
 #[cfg(test)]
 pub(crate) mod tests {
     use harness::plan::{Classes, RunOptions};
-
     use harness::sender::Tally;
     use uuid::Uuid;
 

@@ -240,7 +240,6 @@ pub(crate) mod tests {
     use harness::observation::{Freshness, Observation};
     use harness::plan::{RunOptions, Span};
     use harness::record::{Ending, Summary, milliseconds};
-
     use harness::sender::Tally;
 
     use super::*;

@@ -114,7 +114,6 @@ const EVENTS_SAMPLED: u64 = 64;
 #[cfg(test)]
 pub(crate) mod tests {
     use harness::plan::{RunOptions, Span};
-
     use uuid::Uuid;
 
     use super::*;

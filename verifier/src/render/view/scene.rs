@@ -176,11 +176,7 @@ impl<'r> Scene<'r> {
         let missing = missing.or_else(|| series.is_empty().then(|| nothing.to_owned()));
         let chart = Chart { title, unit, scale, series };
         let draw = |width| over_time(&chart, &self.axis, width);
-        let svgs = match missing {
-            None => [Width::Wide, Width::Narrow].map(draw).to_vec(),
-            Some(_) => Vec::new(),
-        };
-        Card { title, explanation, legend: legend(&chart), svgs, missing }
+        Card::new(&chart, explanation, missing, draw)
     }
 
     fn distribution(&self) -> Card {
@@ -206,17 +202,8 @@ impl<'r> Scene<'r> {
             None => "Not all generators have ended in order and written their histograms.".into(),
         });
         let draw = |width| distribution(&chart, BANDS_A_DECADE, width);
-        let svgs = match missing {
-            None => [Width::Wide, Width::Narrow].map(draw).to_vec(),
-            Some(_) => Vec::new(),
-        };
-        Card {
-            title: chart.title,
-            explanation: "Share of the acknowledged events, by latency on a logarithmic scale.",
-            legend: legend(&chart),
-            svgs,
-            missing,
-        }
+        let explanation = "Share of the acknowledged events, by latency on a logarithmic scale.";
+        Card::new(&chart, explanation, missing, draw)
     }
 
     /// Why there is nothing that only a generator writes.
@@ -236,6 +223,22 @@ impl<'r> Scene<'r> {
             "Nobody watched the run: start `auditstorm-verifier watch RUN` beside the generator."
                 .to_owned()
         })
+    }
+}
+
+impl Card {
+    /// Draws a chart for wide and for narrow pages, unless there is a reason why there is none.
+    fn new(
+        chart: &Chart,
+        explanation: &'static str,
+        missing: Option<String>,
+        draw: impl Fn(Width) -> String,
+    ) -> Self {
+        let svgs = match missing {
+            None => [Width::Wide, Width::Narrow].map(draw).to_vec(),
+            Some(_) => Vec::new(),
+        };
+        Self { title: chart.title, explanation, legend: legend(chart), svgs, missing }
     }
 }
 
