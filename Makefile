@@ -55,7 +55,7 @@ bench-generator-memory: release bench-setup ## Memory of the generator at 50,000
 	cargo bench --quiet -p auditstorm-generator --bench post -- memory
 
 .PHONY: bench-backfill-insert
-bench-backfill-insert: release ## Loading a million rows, against the server's own INSERT SELECT
+bench-backfill-insert: release ## Loading 10 million rows, against the server's own INSERT SELECT
 	$(RELEASE)/auditstorm-sandbox setup
 	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-backfill --bench insert
 
