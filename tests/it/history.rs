@@ -1,6 +1,7 @@
 //! Histories in bulk: every event once, on its day, with the columns the server would derive.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use serde_json::Value;
 
@@ -41,14 +42,7 @@ fn a_row_that_is_taken_away_and_one_that_is_changed_are_found() {
     let (gone, changed) = victims.split_once('\n').unwrap();
     let delete = format!("ALTER TABLE audit.audit_logs DELETE WHERE audit_id = '{gone}'");
     stack.ask(&format!("{delete} SETTINGS mutations_sync = 2"));
-    // The same row with another verb, in place of the first.
-    stack.ask(&format!(
-        "INSERT INTO audit.audit_logs (event_json) SELECT replaceRegexpOne(event_json, \
-         '\"verb\":\"[a-z]+\"', '\"verb\":\"watch\"') FROM audit.audit_logs \
-         WHERE audit_id = '{changed}'"
-    ));
-    let delete = "ALTER TABLE audit.audit_logs DELETE WHERE verb != 'watch'";
-    stack.ask(&format!("{delete} AND audit_id = '{changed}' SETTINGS mutations_sync = 2"));
+    change_verb(&stack, changed);
     let (code, report) = stack.reconcile("history");
     assert_eq!(code, 1, "{}", report["reasons"]);
     assert_eq!(report["findings"].as_array().unwrap().len(), 2, "{}", report["findings"]);
@@ -56,6 +50,44 @@ fn a_row_that_is_taken_away_and_one_that_is_changed_are_found() {
     assert_eq!(found(&report, "corrupted"), [changed.to_owned()].into());
     assert_eq!(report["differences"][0]["column"], "verb");
     assert_eq!(report["differences"][0]["stored"], "watch");
+}
+
+/// Puts the same row with another verb in place of a row.
+fn change_verb(stack: &Stack, id: &str) {
+    stack.ask(&format!(
+        "INSERT INTO audit.audit_logs (event_json) SELECT replaceRegexpOne(event_json, \
+         '\"verb\":\"[a-z]+\"', '\"verb\":\"watch\"') FROM audit.audit_logs \
+         WHERE audit_id = '{id}'"
+    ));
+    let delete = "ALTER TABLE audit.audit_logs DELETE WHERE verb != 'watch'";
+    stack.ask(&format!("{delete} AND audit_id = '{id}' SETTINGS mutations_sync = 2"));
+}
+
+#[test]
+fn what_an_earlier_check_has_kept_hides_nothing_and_makes_up_nothing() {
+    let stack = Stack::up(&[]);
+    let profile = stack.profile(1, 1, 1);
+    let args = ["run", &profile, "--events", "20000", "--days", "3", "--out", "history"];
+    assert!(stack.run("auditstorm-backfill", &args).status.success());
+    let changed = stack.ask("SELECT min(audit_id) FROM audit.audit_logs WHERE verb != 'watch'");
+    assert_eq!(stack.reconcile("history").0, 0);
+    let kept = stack.path("history/digests.json");
+    let digests: Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    let mut wrong = digests.clone();
+    for digest in wrong["digests"].as_array_mut().unwrap() {
+        digest[1] = 5.into();
+    }
+    assert_ne!(wrong, digests);
+    let check = |digests: &Value, expected: &[&String]| {
+        fs::write(&kept, digests.to_string()).unwrap();
+        let (code, report) = stack.reconcile("history");
+        assert_eq!(code, i32::from(!expected.is_empty()), "{}", report["reasons"]);
+        assert_eq!(found(&report, "corrupted"), expected.iter().copied().cloned().collect());
+    };
+    check(&wrong, &[]);
+    change_verb(&stack, &changed);
+    check(&digests, &[&changed]);
+    check(&wrong, &[&changed]);
 }
 
 #[test]

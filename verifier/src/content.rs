@@ -12,13 +12,13 @@ use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
 use events::row::Columns;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
-use harness::ranges::{RangeSet, TenantRanges};
+use harness::ranges::TenantRanges;
 use harness::stored::{Arrivals, Rows, STRETCH_BITS, Stretch, Sums, read_stored_and_sum};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::VerifyError;
+use crate::expected::Expected;
 use crate::patience::Patience;
 use crate::scan::Holdings;
 
@@ -86,18 +86,18 @@ impl Difference {
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if the server does not answer.
+/// Returns [`VerifyError`] if the server does not answer, or a file cannot be written.
 pub async fn read_differences(
     server: &ClickHouse,
-    script: &Script,
+    expected: &mut Expected<'_>,
     held: &Holdings,
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
-    let expected = tokio::task::block_in_place(|| expected_digests(script, &held.by_tenant));
+    let digests = tokio::task::block_in_place(|| expected.digests(&held.by_tenant))?;
     let mut differences = Differences::default();
     for (stretch, digest) in &held.digests {
-        if expected.get(stretch) != Some(digest) {
-            let read = async || read_rows(server, script, *stretch).await;
+        if digests.get(stretch) != Some(digest) {
+            let read = async || read_rows(server, expected.script(), *stretch).await;
             differences.add(patience.ask(read).await?);
         }
     }
@@ -149,7 +149,7 @@ fn digest_sql(tenant: &str, seq: &str) -> String {
 /// No two of nine columns are turned alike.
 const TURN_BITS: u32 = 7;
 
-fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
+pub(crate) fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
     let start = u64::from(tenant.0) << 48 ^ seq.0;
     let numbers = [columns.timestamp_ms.cast_unsigned(), u64::from(columns.status_code)]
         .into_iter()
@@ -172,47 +172,6 @@ pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
         &columns.namespace,
         &columns.resource_name,
     ]
-}
-
-/// Computes the digests of what the table should hold, on all cores.
-fn expected_digests(script: &Script, held: &BTreeMap<TenantIndex, Arrivals>) -> Sums {
-    let stretches: Vec<(TenantIndex, u64, RangeSet)> = held
-        .iter()
-        .filter(|(tenant, _)| has_tenant(script, **tenant))
-        .flat_map(|(tenant, arrivals)| {
-            let planned = script.timeline(*tenant).count();
-            let known = arrivals.seqs.intersection(&RangeSet::of(0..planned));
-            by_stretch(&known).into_iter().map(|(stretch, seqs)| (*tenant, stretch, seqs))
-        })
-        .collect();
-    stretches
-        .into_par_iter()
-        .map_init(Columns::default, |columns, (tenant, stretch, seqs)| {
-            let mut sum = 0u64;
-            let mut walk = script.timeline(tenant).walk();
-            for seq in seqs.iter().map(Seq) {
-                let due = walk.due(seq).expect("below the tenant's count");
-                columns.fill(&script.facts_due(tenant, seq, due));
-                sum = sum.wrapping_add(digest(tenant, seq, columns));
-            }
-            ((tenant.0, stretch), sum)
-        })
-        .collect()
-}
-
-/// Cuts a set at the borders of stretches.
-fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
-    let mut parts: BTreeMap<u64, RangeSet> = BTreeMap::new();
-    for range in seqs.ranges() {
-        let mut start = range.start;
-        while start < range.end {
-            let stretch = start >> STRETCH_BITS;
-            let end = range.end.min((stretch + 1) << STRETCH_BITS);
-            parts.entry(stretch).or_default().insert(start..end);
-            start = end;
-        }
-    }
-    parts
 }
 
 #[derive(Debug, Row, Deserialize)]
@@ -283,6 +242,6 @@ fn differing(tenant: TenantIndex, columns: &Columns, row: &StoredRow) -> Vec<Dif
         .collect()
 }
 
-fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
+pub(crate) fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
     usize::from(tenant.0) < script.world().tenants().len()
 }

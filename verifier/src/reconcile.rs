@@ -20,6 +20,7 @@ use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
+use crate::expected::Expected;
 use crate::jetstream::{NoConsumer, StreamArrivals, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
@@ -172,7 +173,8 @@ async fn look_into(
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
     let script = &run.plan.script;
-    let mut differences = read_differences(server, script, table, patience).await?;
+    let mut expected = Expected::open(&run.dirs[0], &run.plan);
+    let mut differences = read_differences(server, &mut expected, table, patience).await?;
     if options.depth == Depth::Json {
         let deep = async || {
             let mut found = Differences::default();

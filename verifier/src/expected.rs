@@ -1,0 +1,211 @@
+//! Digests of what was sent. To make all events of a run again takes longer than to read a table
+//! of them, and a plan does not change: what one check has computed, later ones need not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+
+use events::identity::{Seq, TenantIndex};
+use events::row::Columns;
+use events::script::Script;
+use harness::plan::Plan;
+use harness::ranges::RangeSet;
+use harness::run_dir::RunDir;
+use harness::stored::{Arrivals, STRETCH_BITS, Stretch, Sums};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::content::{digest, has_tenant};
+use crate::error::VerifyError;
+
+/// The digests of what a run sent, by tenant and stretch.
+///
+/// Those of whole stretches are kept in the run's directory. One that is wrong there costs time,
+/// and not the truth: where it is not what the table has, each row is compared with the plan.
+#[derive(Debug)]
+pub struct Expected<'r> {
+    dir: &'r RunDir,
+    plan: &'r Plan,
+    kept: Sums,
+}
+
+/// The file of what is kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    of: Origin,
+    digests: Vec<(Stretch, u64)>,
+}
+
+/// What kept digests are of. Another version may make other events.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    tool_version: String,
+    run_id: Uuid,
+    stretch_bits: u32,
+}
+
+impl<'r> Expected<'r> {
+    /// Takes up what an earlier check of the run has kept. A file that cannot be read, or is of
+    /// another version or run, counts for nothing.
+    pub fn open(dir: &'r RunDir, plan: &'r Plan) -> Self {
+        let text = fs::read(dir.file(FILE)).unwrap_or_default();
+        let kept = serde_json::from_slice(&text).ok();
+        let kept = kept.filter(|kept: &Kept| kept.of == Origin::of(plan));
+        let digests = kept.map(|kept| kept.digests).unwrap_or_default();
+        Self { dir, plan, kept: digests.into_iter().collect() }
+    }
+
+    /// What the digests are of.
+    pub fn script(&self) -> &'r Script {
+        &self.plan.script
+    }
+
+    /// Returns the digests that the rows of some events have, if they are as they were sent.
+    /// Events that the run does not have count for nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError::RunDir`] if digests that are new cannot be kept.
+    pub fn digests(&mut self, held: &BTreeMap<TenantIndex, Arrivals>) -> Result<Sums, VerifyError> {
+        let script = self.script();
+        let ours = held.iter().filter(|(tenant, _)| has_tenant(script, **tenant));
+        let stretches: BTreeMap<Stretch, RangeSet> = ours
+            .flat_map(|(tenant, arrivals)| {
+                let known = arrivals.seqs.intersection(&RangeSet::of(planned(script, *tenant)));
+                by_stretch(&known).into_iter().map(|(part, seqs)| ((tenant.0, part), seqs))
+            })
+            .collect();
+        let is_whole = |(stretch, seqs): (&Stretch, &RangeSet)| *seqs == whole(script, *stretch);
+        let digests: Sums = stretches
+            .par_iter()
+            .map_init(Columns::default, |columns, part| {
+                let kept = self.kept.get(part.0).filter(|_| is_whole(part));
+                let digest = kept.copied().unwrap_or_else(|| sum(script, part, columns));
+                (*part.0, digest)
+            })
+            .collect();
+        let entry = |part: (&Stretch, _)| (*part.0, digests[part.0]);
+        let whole: Sums = stretches.iter().filter(|part| is_whole(*part)).map(entry).collect();
+        if whole.keys().any(|stretch| !self.kept.contains_key(stretch)) {
+            self.kept.extend(whole);
+            self.keep()?;
+        }
+        Ok(digests)
+    }
+
+    fn keep(&self) -> Result<(), VerifyError> {
+        let digests = self.kept.iter().map(|(stretch, digest)| (*stretch, *digest)).collect();
+        Ok(self.dir.write_json(FILE, &Kept { of: Origin::of(self.plan), digests })?)
+    }
+}
+
+impl Origin {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: plan.spec.run_id,
+            stretch_bits: STRETCH_BITS,
+        }
+    }
+}
+
+const FILE: &str = "digests.json";
+
+fn planned(script: &Script, tenant: TenantIndex) -> Range<u64> {
+    0..script.timeline(tenant).count()
+}
+
+/// Cuts a set at the borders of stretches.
+fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
+    let mut parts: BTreeMap<u64, RangeSet> = BTreeMap::new();
+    for range in seqs.ranges() {
+        let mut start = range.start;
+        while start < range.end {
+            let stretch = start >> STRETCH_BITS;
+            let end = range.end.min((stretch + 1) << STRETCH_BITS);
+            parts.entry(stretch).or_default().insert(start..end);
+            start = end;
+        }
+    }
+    parts
+}
+
+/// All events of a stretch that the run has.
+fn whole(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
+    let all = (stretch << STRETCH_BITS)..(stretch + 1) << STRETCH_BITS;
+    RangeSet::of(all).intersection(&RangeSet::of(planned(script, TenantIndex(tenant))))
+}
+
+fn sum(script: &Script, (stretch, seqs): (&Stretch, &RangeSet), columns: &mut Columns) -> u64 {
+    let tenant = TenantIndex(stretch.0);
+    let mut walk = script.timeline(tenant).walk();
+    let digests = seqs.iter().map(Seq).map(|seq| {
+        let due = walk.due(seq).expect("below the tenant's count");
+        columns.fill(&script.facts_due(tenant, seq, due));
+        digest(tenant, seq, columns)
+    });
+    digests.fold(0, u64::wrapping_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::plan::{RunOptions, Span};
+
+    use super::*;
+
+    /// Two tenants with a whole stretch each, and a few events beyond.
+    fn plan() -> Plan {
+        let text = "name: x\nstages: [{duration: 10s, rate: 2000/s, tenants: 2}]\n";
+        let start = 1_760_000_000_000_000;
+        Plan::parse(text, "x", RunOptions::new(Uuid::from_u128(7), start, Span::Live)).unwrap()
+    }
+
+    fn held(plan: &Plan) -> BTreeMap<TenantIndex, Arrivals> {
+        let arrivals = |tenant| Arrivals {
+            seqs: RangeSet::of(planned(&plan.script, tenant)),
+            ..Arrivals::default()
+        };
+        plan.script.tenants().map(|tenant| (tenant, arrivals(tenant))).collect()
+    }
+
+    #[test]
+    fn whole_stretches_are_computed_once() {
+        let place = tempfile::tempdir().unwrap();
+        let plan = plan();
+        let dir = RunDir::create(place.path(), &plan.spec).unwrap();
+        let digests = || Expected::open(&dir, &plan).digests(&held(&plan)).unwrap();
+        let computed = digests();
+        assert_eq!(computed.len(), 4);
+        assert_eq!(digests(), computed);
+        let text = fs::read_to_string(dir.file(FILE)).unwrap();
+        let one = computed[&(1, 0)];
+        let check = |text: &str, expected: u64| {
+            fs::write(dir.file(FILE), text).unwrap();
+            assert_eq!(digests()[&(1, 0)], expected, "{text}");
+        };
+        check(&text.replace(&one.to_string(), "5"), 5);
+        check(
+            &text.replace(env!("CARGO_PKG_VERSION"), "0.0.1").replace(&one.to_string(), "5"),
+            one,
+        );
+        check(&text[..text.len() / 2], one);
+        check("", one);
+    }
+
+    #[test]
+    fn a_stretch_that_is_not_whole_is_computed_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let plan = plan();
+        let dir = RunDir::create(place.path(), &plan.spec).unwrap();
+        let mut part = held(&plan);
+        part.get_mut(&TenantIndex(1)).unwrap().seqs = RangeSet::of(1..40_000_000);
+        let before = Expected::open(&dir, &plan).digests(&part).unwrap();
+        assert!(!Expected::open(&dir, &plan).kept.contains_key(&(1, 0)));
+        let all = Expected::open(&dir, &plan).digests(&held(&plan)).unwrap();
+        assert_ne!(before[&(1, 0)], all[&(1, 0)]);
+        assert_eq!(Expected::open(&dir, &plan).digests(&part).unwrap(), before);
+        let first = sum(&plan.script, (&(1, 0), &RangeSet::of(0..1)), &mut Columns::default());
+        assert_eq!(before[&(1, 0)].wrapping_add(first), all[&(1, 0)]);
+    }
+}
