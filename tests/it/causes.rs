@@ -341,6 +341,16 @@ fn shards_in_directories_of_their_own_are_one_run_and_a_missing_one_is_named() {
     let (code, report) = stack.reconcile_with("one", &["two"]);
     assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
     assert_eq!(report["totals"]["stored"], 2_000);
+    let render = |args: &[&str]| {
+        let output = stack.run("auditstorm-verifier", &[&["report"], args].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(render(&["one", "two", "--out", "both"]), (Some(0), String::new()));
+    let (code, told) = render(&["one"]);
+    assert!(told.contains("the seconds of shard 2 are not shown"), "{told}");
+    assert_eq!(code, Some(0));
+    let page = |dir: &str| std::fs::read_to_string(stack.path(dir).join("report.html")).unwrap();
+    assert_ne!(page("one"), page("both"));
     let (code, report) = stack.reconcile("one");
     assert_eq!((code, &report["verdict"]), (4, &"unknown".into()), "{}", report["reasons"]);
     assert_eq!(report["reasons"][0], "the ledger of shard 2 is missing");

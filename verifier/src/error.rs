@@ -59,6 +59,8 @@ pub enum VerifyError {
         dir = dir.display()
     )]
     NotReconciled { dir: PathBuf },
+    #[error("the directories are of {runs} runs, whose files would have the same names in --out")]
+    OneOutput { runs: usize },
     #[error("{} is no report", path.display())]
     NotAReport { path: PathBuf, source: serde_json::Error },
     #[error(
@@ -95,6 +97,7 @@ impl VerifyError {
             | Self::NoRecord { .. }
             | Self::Damaged { .. }
             | Self::NotReconciled { .. }
+            | Self::OneOutput { .. }
             | Self::NotAReport { .. }
             | Self::OtherReportFormat { .. }
             | Self::Unlike { .. }

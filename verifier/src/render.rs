@@ -10,6 +10,7 @@ use harness::plan::Plan;
 use harness::run_dir::RunDir;
 
 use crate::error::VerifyError;
+use crate::recorded::Recorded;
 use crate::records::{self, RunRecords};
 use crate::report::{REPORT_FORMAT, Report};
 use crate::thresholds;
@@ -24,9 +25,10 @@ mod view;
 /// Writes report.html, report.md and junit.xml from report.json and the records of a run.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Directory of a run that was reconciled.
-    dir: PathBuf,
-    /// Where the files go, instead of the run's directory.
+    /// Directory of a run that was reconciled; of shards that had directories of their own, all.
+    #[arg(required = true, value_name = "RUN")]
+    dirs: Vec<PathBuf>,
+    /// Where the files go, instead of the run's directories.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -39,16 +41,34 @@ pub(crate) struct ReportArgs {
 /// or written.
 #[expect(clippy::print_stdout, reason = "the files' paths are the result")]
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
-    let (dir, plan) = RunDir::open(&args.dir)?;
-    let mut report = read_report(&args.dir)?;
-    let records = RunRecords::read(&[dir], &plan)?;
-    // What watched the run may have ended after it was reconciled.
-    report.thresholds = thresholds::evaluate(&plan.thresholds, &records, &report.totals);
-    let out = args.out.as_ref().unwrap_or(&args.dir);
-    for path in write(out, Files::All, &report, &records, &plan)? {
-        println!("{}", path.display());
+    let runs = Recorded::open_all(&args.dirs)?;
+    if args.out.is_some() && runs.len() > 1 {
+        return Err(VerifyError::OneOutput { runs: runs.len() });
+    }
+    for run in &runs {
+        let mut report = read_report(run.dirs[0].path())?;
+        let records = RunRecords::read(&run.dirs, &run.plan)?;
+        for shard in &run.shards_missing {
+            tell_missing(*shard);
+        }
+        // What watched the run may have ended after it was reconciled.
+        report.thresholds = thresholds::evaluate(&run.plan.thresholds, &records, &report.totals);
+        let own = || run.dirs.iter().map(RunDir::path).collect();
+        for out in args.out.as_deref().map_or_else(own, |out| vec![out]) {
+            for path in write(out, Files::All, &report, &records, &run.plan)? {
+                println!("{}", path.display());
+            }
+        }
     }
     Ok(Exit::Done)
+}
+
+#[expect(clippy::print_stderr, reason = "what the files do not show")]
+fn tell_missing(shard: u32) {
+    eprintln!(
+        "auditstorm-verifier: the seconds of shard {} are not shown; name its directory too",
+        shard + 1
+    );
 }
 
 /// What a report of any version begins with.
