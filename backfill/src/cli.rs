@@ -132,7 +132,7 @@ struct LoadArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     rows_per_insert: u64,
     /// Inserts under way at once, at most. Fewer are, while the server complains.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
     /// Rows a second at most [default: what the server takes].
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
