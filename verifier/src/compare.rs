@@ -298,6 +298,28 @@ mod tests {
         assert_eq!(fates.duplicated_in_table, set([7..8]));
     }
 
+    #[test]
+    fn an_account_that_does_not_add_up_is_known_by_each_law() {
+        let adds_up = |change: fn(&mut Fates)| {
+            let held = held(set([0..50]), set([0..40]));
+            let mut fates = compare(100, &account(), &held, StreamMemory::Whole);
+            change(&mut fates);
+            fates.add_up()
+        };
+        assert!(adds_up(|_| {}));
+        assert!(adds_up(|it| it.filtered = it.lost.pop_first().unwrap().1));
+        let changes: [fn(&mut Fates); 5] = [
+            |it| it.planned += 1,
+            |it| it.refused.insert(200..201),
+            |it| it.stored.insert(200..201),
+            |it| it.filtered.insert(200..201),
+            |it| it.unresolved.insert(200..201),
+        ];
+        for (law, change) in changes.into_iter().enumerate() {
+            assert!(!adds_up(change), "change {law}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_the_stores_hold_the_account_adds_up(
