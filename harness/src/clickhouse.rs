@@ -68,8 +68,11 @@ pub enum ClickHouseError {
     Query { url: String, source: clickhouse::error::Error },
     #[error("ClickHouse at {url} answered what cannot be read: {fact}")]
     Answer { url: String, fact: &'static str },
-    #[error("ClickHouse at {url} has no table {table}; name another with --table")]
-    NoTable { url: String, table: Table },
+    #[error(
+        "ClickHouse at {url} has no table {table}, or none that user {user:?} may see; see --table \
+             and --clickhouse-user"
+    )]
+    NoTable { url: String, table: Table, user: String },
     #[error("the table {table} at {url} cannot be used")]
     Schema { url: String, table: Table, source: Box<SchemaError> },
     #[error("the run directory names a table that cannot be one: {message}")]
@@ -91,6 +94,8 @@ pub struct ClickHouse {
     pub client: Client,
     /// Address without account.
     pub url: String,
+    /// Who asks.
+    pub user: String,
     pub table: Table,
     /// What the table calls columns, where that is not the standard name.
     pub names: ColumnNames,
@@ -189,10 +194,10 @@ impl ClickHouse {
             Ok(Ok(found)) => found,
         };
         if found.is_empty() {
-            return Err(ClickHouseError::NoTable { url, table });
+            return Err(ClickHouseError::NoTable { url, table, user: args.user.clone() });
         }
         match TableColumns::find(&found, &names) {
-            Ok(columns) => Ok(Self { client, url, table, names, columns }),
+            Ok(columns) => Ok(Self { client, url, user: args.user.clone(), table, names, columns }),
             Err(error) => Err(ClickHouseError::Schema { url, table, source: Box::new(error) }),
         }
     }
@@ -231,9 +236,13 @@ impl ClickHouse {
         }
     }
 
-    /// Puts the server's address to an error of a query.
+    /// Puts to an error of a query who asked which server.
     pub fn failed(&self, source: clickhouse::error::Error) -> ClickHouseError {
-        ClickHouseError::Query { url: self.url.clone(), source }
+        let url = self.url.clone();
+        if is_denial(&source) {
+            return ClickHouseError::Denied { url, user: self.user.clone(), source };
+        }
+        ClickHouseError::Query { url, source }
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
         let server = ClickHouse {
             client: clickhouse::Client::default(),
             url: String::new(),
+            user: String::new(),
             table: "a.b".parse().unwrap(),
             names: ColumnNames::new(),
             columns: TableColumns::default(),
