@@ -168,3 +168,85 @@ fn a_history_is_loaded_and_checked_through_tls() {
     let (code, told) = run("auditstorm-verifier", &["reconcile", "run"], "ca.pem");
     assert_eq!(code, Some(0), "{told}");
 }
+
+/// Who may do all, what the guides name for checks, loads and plans, not see the table, and see no
+/// more than that it is there.
+const USERS: &str = "<clickhouse>
+    <profiles><default/></profiles>
+    <quotas><default/></quotas>
+    <users>
+        <default><password/><profile>default</profile><quota>default</quota></default>
+        <reader>
+            <password>r</password><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SELECT ON audit.audit_logs</query>
+                <query>GRANT SELECT ON system.columns</query>
+                <query>GRANT SELECT ON system.tables</query>
+                <query>GRANT SELECT ON system.parts</query>
+            </grants>
+        </reader>
+        <loader>
+            <password>l</password><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SELECT, INSERT ON audit.audit_logs</query>
+                <query>GRANT SELECT ON system.*</query>
+            </grants>
+        </loader>
+        <planner>
+            <password>p</password><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SELECT, INSERT, CREATE TABLE, DROP TABLE ON audit.*</query>
+                <query>GRANT SELECT ON system.*</query>
+            </grants>
+        </planner>
+        <weak>
+            <password>w</password><profile>default</profile><quota>default</quota>
+            <grants><query>GRANT SELECT ON system.*</query></grants>
+        </weak>
+        <blind>
+            <password>b</password><profile>default</profile><quota>default</quota>
+            <grants>
+                <query>GRANT SHOW ON audit.audit_logs</query>
+                <query>GRANT SELECT ON system.*</query>
+            </grants>
+        </blind>
+    </users>
+</clickhouse>
+";
+
+#[test]
+fn an_account_of_clickhouse_needs_the_rights_that_the_guide_names_and_no_more() {
+    let stack = Stack::up(&[]);
+    stack.profile(1, 1, 1);
+    let load = ["run", "profile.yaml", "--events", "20000", "--days", "3", "--quiet", "--out"];
+    assert!(stack.run("auditstorm-backfill", &[&load[..], &["run"]].concat()).status.success());
+    fs::write(stack.path("sandbox/clickhouse/users.xml"), USERS).unwrap();
+    stack.restart("clickhouse", "100ms");
+    let run = |name: &str, args: &[&str], (user, password): (&str, &str)| {
+        let account = ["--clickhouse-user", user, "--clickhouse-password", password];
+        let output = stack.run(name, &[args, &account].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let check = |name: &str, args: &[&str], account: (&str, &str), expected: &str| {
+        let (code, told) = run(name, args, account);
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(code, Some(2), "{told}");
+    };
+    let (reconcile, again) = (["reconcile", "run"], [&load[..], &["again"]].concat());
+    let plan = ["plan", "profile.yaml", "--events", "20000", "--days", "3"];
+    for (name, args, account) in [
+        ("auditstorm-verifier", &reconcile[..], ("reader", "r")),
+        ("auditstorm-backfill", &again, ("loader", "l")),
+        ("auditstorm-backfill", &plan, ("planner", "p")),
+    ] {
+        let (code, told) = run(name, args, account);
+        assert_eq!(code, Some(0), "{account:?}: {told}");
+    }
+    let other = [&load[..], &["other"]].concat();
+    let unseen = "has no table audit.audit_logs, or none that user \"weak\" may see";
+    check("auditstorm-verifier", &reconcile, ("weak", "w"), unseen);
+    check("auditstorm-backfill", &other, ("weak", "w"), unseen);
+    check("auditstorm-backfill", &other, ("reader", "r"), "let user \"reader\" do that");
+    check("auditstorm-verifier", &reconcile, ("blind", "b"), "let user \"blind\" do that");
+    check("auditstorm-backfill", &other, ("blind", "b"), "may not do that, see --clickhouse-user");
+}

@@ -5,11 +5,12 @@
 )]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
 use crate::error::SandboxError;
+use crate::stack::write_whole;
 
 /// The ports to listen on at 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,7 @@ pub(crate) struct Ports {
 /// taken; else it does not return.
 pub(crate) fn serve(library: &Path, data: &Path, ports: Ports) -> Result<(), SandboxError> {
     let engine = |reason: String| SandboxError::Engine(reason);
-    let words = arguments(data, ports)?;
+    let words = arguments(data, ports, config_of_users(data)?.as_deref())?;
     let mut argv: Vec<*mut c_char> = words.iter().map(|word| word.as_ptr().cast_mut()).collect();
     let count = c_int::try_from(argv.len()).expect("a handful of arguments fits an int");
 
@@ -66,16 +67,37 @@ pub(crate) fn serve(library: &Path, data: &Path, ports: Ports) -> Result<(), San
 type QueryFn = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut c_void;
 type ErrorFn = unsafe extern "C" fn(*mut c_void) -> *const c_char;
 
-fn arguments(data: &Path, ports: Ports) -> Result<Vec<CString>, SandboxError> {
+/// Makes a configuration of the file `users.xml` in the data folder, if somebody has put it there.
+///
+/// The library has no place of its own where `CREATE USER` could keep users.
+fn config_of_users(data: &Path) -> Result<Option<PathBuf>, SandboxError> {
+    let users = data.join("users.xml");
+    if !users.exists() {
+        return Ok(None);
+    }
+    let config = data.join("config.xml");
+    let named = format!("<users_config>{}</users_config>", users.display());
+    write_whole(&config, &format!("<clickhouse>{named}</clickhouse>\n"))?;
+    Ok(Some(config))
+}
+
+fn arguments(
+    data: &Path,
+    ports: Ports,
+    config: Option<&Path>,
+) -> Result<Vec<CString>, SandboxError> {
     const SERVE: &str = "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; \
         SELECT sleepEachRow(1) FROM system.numbers FORMAT Null \
         SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0";
     let (http, tcp) = (ports.http.to_string(), ports.tcp.to_string());
     let data = data.to_string_lossy();
+    let config = config.map(Path::to_string_lossy);
+    let config = config.as_deref().into_iter().flat_map(|config| ["--config-file", config]);
     let words = ["clickhouse", "--multiquery", "--query", SERVE, "--http_port", &http]
         .into_iter()
         .chain(["--tcp_port", &tcp, "--listen_host", "127.0.0.1", "--path", &data])
-        .chain(["--log-level=warning"]);
+        .chain(["--log-level=warning"])
+        .chain(config);
     let words: Result<_, _> = words.map(CString::new).collect();
     words.map_err(|_| SandboxError::Engine("its path holds a zero byte".to_owned()))
 }
