@@ -136,6 +136,27 @@ fn a_run_is_compared_with_one_like_it_and_with_no_other() {
 }
 
 #[test]
+fn reports_of_several_runs_do_not_overwrite_each_other() {
+    let place = tempfile::tempdir().unwrap();
+    for (number, name) in (0..).zip(["one", "two"]) {
+        write_hour(&place.path().join(name), number, PROFILE, 8_000);
+    }
+    let output = verifier(&["report", "one", "two", "--out", "pages"], place.path());
+    let story = String::from_utf8_lossy(&output.stderr);
+    assert!(story.contains("are of 2 runs, whose files have the same names"), "{story}");
+    assert_eq!(output.status.code(), Some(2), "{story}");
+    assert!(!place.path().join("pages").exists());
+    let output = verifier(&["report", "one", "two"], place.path());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for name in ["one", "two"] {
+        let page = std::fs::read_to_string(place.path().join(name).join("report.md")).unwrap();
+        let record = std::fs::read(place.path().join(name).join("run.json")).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        assert!(page.contains(record["run_id"].as_str().unwrap()), "{page}");
+    }
+}
+
+#[test]
 fn what_was_not_reconciled_has_no_report() {
     let place = tempfile::tempdir().unwrap();
     let run = place.path().join("run");

@@ -59,7 +59,10 @@ pub enum VerifyError {
         dir = dir.display()
     )]
     NotReconciled { dir: PathBuf },
-    #[error("the directories are of {runs} runs, whose files would have the same names in --out")]
+    #[error(
+        "the directories are of {runs} runs, whose files have the same names: name those of one \
+         run, or no --out"
+    )]
     OneOutput { runs: usize },
     #[error("{} is no report", path.display())]
     NotAReport { path: PathBuf, source: serde_json::Error },
