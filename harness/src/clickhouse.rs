@@ -182,23 +182,20 @@ impl ClickHouse {
         if let Some(password) = &args.password {
             client = client.with_password(password);
         }
-        let found = tokio::time::timeout(ANSWER_TIMEOUT, find_columns(&client, &table)).await;
-        let found = match found {
-            Err(_) => {
-                return Err(ClickHouseError::Silent { url, seconds: ANSWER_TIMEOUT.as_secs() });
-            }
-            Ok(Err(source)) if is_denial(&source) => {
-                return Err(ClickHouseError::Denied { url, user: args.user.clone(), source });
-            }
-            Ok(Err(source)) => return Err(ClickHouseError::Query { url, source }),
-            Ok(Ok(found)) => found,
-        };
+        let (user, columns) = (args.user.clone(), TableColumns::default());
+        let server = Self { client, url, user, table, names, columns };
+        let columns = find_columns(&server.client, &server.table);
+        let found = server.answer(ANSWER_TIMEOUT, columns).await?;
         if found.is_empty() {
-            return Err(ClickHouseError::NoTable { url, table, user: args.user.clone() });
+            let Self { url, table, user, .. } = server;
+            return Err(ClickHouseError::NoTable { url, table, user });
         }
-        match TableColumns::find(&found, &names) {
-            Ok(columns) => Ok(Self { client, url, user: args.user.clone(), table, names, columns }),
-            Err(error) => Err(ClickHouseError::Schema { url, table, source: Box::new(error) }),
+        match TableColumns::find(&found, &server.names) {
+            Ok(columns) => Ok(Self { columns, ..server }),
+            Err(error) => {
+                let Self { url, table, .. } = server;
+                Err(ClickHouseError::Schema { url, table, source: Box::new(error) })
+            }
         }
     }
 
