@@ -235,8 +235,8 @@ fn remove_progress(options: &CheckOptions) -> Result<(), VerifyError> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the story of a check that takes longer than expected")]
-fn tell(line: &str) {
+#[expect(clippy::print_stderr, reason = "what a person should know beside the result")]
+pub(crate) fn tell(line: &str) {
     eprintln!("auditstorm-verifier: {line}");
 }
 

@@ -1,7 +1,7 @@
 //! Digests of what was sent. To make all events of a run again takes longer than to read a table
 //! of them, and a plan does not change: what one check has computed, later ones need not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 
@@ -76,19 +76,21 @@ impl<'r> Expected<'r> {
                 by_stretch(&known).into_iter().map(|(part, seqs)| ((tenant.0, part), seqs))
             })
             .collect();
-        let is_whole = |(stretch, seqs): (&Stretch, &RangeSet)| *seqs == whole(script, *stretch);
+        let whole: BTreeSet<Stretch> = stretches
+            .iter()
+            .filter(|(stretch, seqs)| **seqs == all_of(script, **stretch))
+            .map(|(stretch, _)| *stretch)
+            .collect();
         let digests: Sums = stretches
             .par_iter()
             .map_init(Columns::default, |columns, part| {
-                let kept = self.kept.get(part.0).filter(|_| is_whole(part));
+                let kept = self.kept.get(part.0).filter(|_| whole.contains(part.0));
                 let digest = kept.copied().unwrap_or_else(|| sum(script, part, columns));
                 (*part.0, digest)
             })
             .collect();
-        let entry = |part: (&Stretch, _)| (*part.0, digests[part.0]);
-        let whole: Sums = stretches.iter().filter(|part| is_whole(*part)).map(entry).collect();
-        if whole.keys().any(|stretch| !self.kept.contains_key(stretch)) {
-            self.kept.extend(whole);
+        if whole.iter().any(|stretch| !self.kept.contains_key(stretch)) {
+            self.kept.extend(whole.into_iter().map(|stretch| (stretch, digests[&stretch])));
             self.keep()?;
         }
         Ok(digests)
@@ -132,7 +134,7 @@ fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
 }
 
 /// All events of a stretch that the run has.
-fn whole(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
+fn all_of(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
     let all = (stretch << STRETCH_BITS)..(stretch + 1) << STRETCH_BITS;
     RangeSet::of(all).intersection(&RangeSet::of(planned(script, TenantIndex(tenant))))
 }

@@ -9,6 +9,7 @@ use harness::exit::Exit;
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
 
+use crate::cli::tell;
 use crate::error::VerifyError;
 use crate::recorded::Recorded;
 use crate::records::{self, RunRecords};
@@ -49,7 +50,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
         let mut report = read_report(run.dirs[0].path())?;
         let records = RunRecords::read(&run.dirs, &run.plan)?;
         for shard in &run.shards_missing {
-            tell_missing(*shard);
+            tell(&format!(
+                "the seconds of shard {} are not shown; name its directory too",
+                shard + 1
+            ));
         }
         // What watched the run may have ended after it was reconciled.
         report.thresholds = thresholds::evaluate(&run.plan.thresholds, &records, &report.totals);
@@ -61,14 +65,6 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
         }
     }
     Ok(Exit::Done)
-}
-
-#[expect(clippy::print_stderr, reason = "what the files do not show")]
-fn tell_missing(shard: u32) {
-    eprintln!(
-        "auditstorm-verifier: the seconds of shard {} are not shown; name its directory too",
-        shard + 1
-    );
 }
 
 /// What a report of any version begins with.
