@@ -7,13 +7,19 @@ use serde_json::Value;
 
 use crate::stack::{COLUMNS, Stack, found};
 
-#[test]
-fn a_history_is_whole_and_its_columns_are_what_the_server_derives() {
+/// A stack with a history, which is recorded in `history`.
+fn loaded(events: &str, days: &str) -> Stack {
     let stack = Stack::up(&[]);
     let profile = stack.profile(1, 1, 1);
-    let args = ["run", &profile, "--events", "50000", "--days", "90", "--out", "history"];
+    let args = ["run", &profile, "--events", events, "--days", days, "--out", "history"];
     let output = stack.run("auditstorm-backfill", &args);
     assert!(output.status.success(), "{output:?}");
+    stack
+}
+
+#[test]
+fn a_history_is_whole_and_its_columns_are_what_the_server_derives() {
+    let stack = loaded("50000", "90");
     let (code, report) = stack.reconcile("history");
     assert_eq!((code, &report["totals"]["stored"]), (0, &50_000.into()), "{report}");
 
@@ -34,10 +40,7 @@ fn a_history_is_whole_and_its_columns_are_what_the_server_derives() {
 
 #[test]
 fn a_row_that_is_taken_away_and_one_that_is_changed_are_found() {
-    let stack = Stack::up(&[]);
-    let profile = stack.profile(1, 1, 1);
-    let args = ["run", &profile, "--events", "20000", "--days", "3", "--out", "history"];
-    assert!(stack.run("auditstorm-backfill", &args).status.success());
+    let stack = loaded("20000", "3");
     let victims = stack.ask("SELECT audit_id FROM audit.audit_logs ORDER BY event_json LIMIT 2");
     let (gone, changed) = victims.split_once('\n').unwrap();
     let delete = format!("ALTER TABLE audit.audit_logs DELETE WHERE audit_id = '{gone}'");
@@ -65,10 +68,7 @@ fn change_verb(stack: &Stack, id: &str) {
 
 #[test]
 fn what_an_earlier_check_has_kept_hides_nothing_and_makes_up_nothing() {
-    let stack = Stack::up(&[]);
-    let profile = stack.profile(1, 1, 1);
-    let args = ["run", &profile, "--events", "20000", "--days", "3", "--out", "history"];
-    assert!(stack.run("auditstorm-backfill", &args).status.success());
+    let stack = loaded("20000", "3");
     let changed = stack.ask("SELECT min(audit_id) FROM audit.audit_logs WHERE verb != 'watch'");
     assert_eq!(stack.reconcile("history").0, 0);
     let kept = stack.path("history/digests.json");
