@@ -30,6 +30,7 @@ pub mod settle;
 pub mod thresholds;
 pub mod trace;
 mod trend;
+pub mod vector;
 pub mod verdict;
 mod versus;
 mod watch;

@@ -1,0 +1,250 @@
+//! What a Vector tells of itself: how many events each of its sinks still holds. Pure.
+//!
+//! An event that Vector has taken is in a buffer, in a batch or in a request that is tried again,
+//! or it has left. Its metrics tell all of these, in the text format of Prometheus.
+
+use std::collections::BTreeMap;
+use std::iter::from_fn;
+
+/// What one Vector tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VectorState {
+    /// Its sinks, by component ID; not those that only show metrics.
+    pub sinks: BTreeMap<String, Sink>,
+    /// Events that its components dropped, and not because they were told to.
+    pub discarded_events: u64,
+    /// Errors of all its components.
+    pub errors: u64,
+}
+
+/// A sink of a Vector, with its buffer. Counters are since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sink {
+    /// Like `nats` or `clickhouse`.
+    pub component_type: String,
+    /// Events in its buffer; a disk buffer counts those that are read and not delivered yet too.
+    pub buffered_events: u64,
+    pub buffered_bytes: u64,
+    /// Events that it has read from its buffer.
+    pub received_events: u64,
+    /// Events that its target has taken.
+    pub sent_events: u64,
+    /// Events that it has dropped, on purpose or not.
+    pub discarded_events: u64,
+}
+
+impl Sink {
+    /// Events that it has taken and neither delivered nor dropped: those in its buffer, in a batch
+    /// and in requests, being tried again included.
+    pub fn held_events(&self) -> u64 {
+        let in_flight = self.received_events.saturating_sub(self.sent_events);
+        self.buffered_events.max(in_flight.saturating_sub(self.discarded_events))
+    }
+}
+
+impl VectorState {
+    /// Reads metrics in the text format of Prometheus. Lines that cannot be read tell nothing.
+    ///
+    /// Names differ: `vector_buffer_events` and `vector_buffer_byte_size` up to Vector 0.57,
+    /// `vector_buffer_size_events` and `vector_buffer_size_bytes` from 0.53 on, both in between.
+    ///
+    /// Source: Vector 0.57, `lib/vector-common/src/internal_event/metric_name.rs`.
+    pub fn parse(text: &str) -> Self {
+        let samples: Vec<Sample> = text.lines().filter_map(Sample::parse).collect();
+        let mut state = Self::default();
+        for sample in &samples {
+            let is_sink = sample.label("component_kind") == Some("sink");
+            let kind = sample.label("component_type").unwrap_or_default();
+            if is_sink && kind != METRICS_SINK {
+                state.sink(sample).component_type = kind.to_owned();
+            }
+        }
+        let mut old = BTreeMap::new();
+        for sample in &samples {
+            let is_intended = sample.label("intentional") == Some("true");
+            match sample.name {
+                "component_errors_total" => state.errors += sample.count(),
+                "component_discarded_events_total" | "buffer_discarded_events_total"
+                    if !is_intended =>
+                {
+                    state.discarded_events += sample.count();
+                }
+                _ => {}
+            }
+            let id = sample.label("component_id").or_else(|| sample.label("buffer_id"));
+            let Some(sink) = id.and_then(|id| state.sinks.get_mut(id)) else { continue };
+            let count = sample.count();
+            match sample.name {
+                "component_received_events_total" => sink.received_events += count,
+                "component_sent_events_total" => sink.sent_events += count,
+                "component_discarded_events_total" => sink.discarded_events += count,
+                "buffer_size_events" => sink.buffered_events += count,
+                "buffer_size_bytes" => sink.buffered_bytes += count,
+                "buffer_events" => old.entry(id).or_insert((0, 0)).0 += count,
+                "buffer_byte_size" => old.entry(id).or_insert((0, 0)).1 += count,
+                _ => {}
+            }
+        }
+        for (id, (events, bytes)) in old {
+            let sink = id.and_then(|id| state.sinks.get_mut(id)).expect("it was found by its ID");
+            // Where both names are told they tell the same.
+            sink.buffered_events = sink.buffered_events.max(events);
+            sink.buffered_bytes = sink.buffered_bytes.max(bytes);
+        }
+        state
+    }
+
+    fn sink(&mut self, sample: &Sample) -> &mut Sink {
+        let id = sample.label("component_id").unwrap_or_default();
+        self.sinks.entry(id.to_owned()).or_default()
+    }
+
+    /// Events that all its sinks hold.
+    pub fn held_events(&self) -> u64 {
+        self.sinks.values().map(Sink::held_events).sum()
+    }
+
+    /// Bytes in the buffers of all its sinks.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.sinks.values().map(|sink| sink.buffered_bytes).sum()
+    }
+
+    /// Whether it has a sink of a type, like `nats`.
+    pub fn has(&self, component_type: &str) -> bool {
+        self.sinks.values().any(|sink| sink.component_type == component_type)
+    }
+}
+
+/// What serves the metrics is a sink too.
+const METRICS_SINK: &str = "prometheus_exporter";
+
+/// A line like `vector_name{label="value"} 3 1790000000000`.
+struct Sample<'t> {
+    /// Without the namespace `vector_`.
+    name: &'t str,
+    labels: Vec<(&'t str, String)>,
+    value: f64,
+}
+
+impl<'t> Sample<'t> {
+    fn parse(line: &'t str) -> Option<Self> {
+        let end = line.find(['{', ' '])?;
+        let (name, rest) = line.split_at(end);
+        let name = name.strip_prefix("vector_").unwrap_or(name);
+        let (labels, rest) = match rest.strip_prefix('{') {
+            None => (Vec::new(), rest),
+            Some(mut rest) => {
+                let labels = from_fn(|| take_label(&mut rest)).collect();
+                (labels, rest.trim_start_matches([',', ' ']).strip_prefix('}')?)
+            }
+        };
+        let value = rest.split_whitespace().next()?.parse().ok()?;
+        (!name.starts_with('#')).then_some(Self { name, labels, value })
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value as a count. A gauge that is less than 0 for a moment counts as 0.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of events fits, and what is no number or negative becomes 0"
+    )]
+    fn count(&self) -> u64 {
+        self.value.round() as u64
+    }
+}
+
+/// Takes one `name="value"` off the text, or nothing at its end.
+fn take_label<'t>(rest: &mut &'t str) -> Option<(&'t str, String)> {
+    let text = rest.trim_start_matches([',', ' ']);
+    let (name, quoted) = text.split_once("=\"").filter(|(name, _)| !name.contains('}'))?;
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => {
+                *rest = &quoted[at + 1..];
+                return Some((name, value));
+            }
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Vector 0.57 tells it, but for labels and components that do not matter here.
+    const BOTH_NAMES: &str = r#"# HELP vector_buffer_events buffer_events
+# TYPE vector_buffer_events gauge
+vector_buffer_events{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 12 1790000000000
+vector_buffer_size_events{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 12 1790000000000
+vector_buffer_byte_size{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 4096 1790000000000
+vector_buffer_size_bytes{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 4096 1790000000000
+vector_buffer_events{buffer_id="m",component_id="m",component_kind="sink",component_type="prometheus_exporter",stage="0"} 3
+vector_component_received_events_total{component_id="ch",component_kind="sink",component_type="clickhouse"} 120
+vector_component_sent_events_total{component_id="ch",component_kind="sink",component_type="clickhouse"} 100
+vector_component_discarded_events_total{component_id="ch",component_kind="sink",component_type="clickhouse",intentional="false"} 7
+vector_component_discarded_events_total{component_id="keep",component_kind="transform",component_type="filter",intentional="true"} 900
+vector_component_errors_total{component_id="a} \"b\"",component_kind="source",component_type="x"} 2
+vector_buffer_max_event_size 500
+vector_utilization NaN
+"#;
+
+    #[test]
+    fn a_vector_tells_what_it_holds_once_under_old_and_new_names() {
+        let state = VectorState::parse(BOTH_NAMES);
+        let sink = Sink {
+            component_type: "clickhouse".to_owned(),
+            buffered_events: 12,
+            buffered_bytes: 4_096,
+            received_events: 120,
+            sent_events: 100,
+            discarded_events: 7,
+        };
+        assert_eq!(sink.held_events(), 13);
+        let sinks = BTreeMap::from([("ch".to_owned(), sink)]);
+        assert_eq!(state, VectorState { sinks, discarded_events: 7, errors: 2 });
+        let without = |word: &str| {
+            let lines = BOTH_NAMES.lines().filter(|line| !line.contains(word));
+            VectorState::parse(&lines.collect::<Vec<_>>().join("\n"))
+        };
+        let old = without("buffer_size_");
+        let new = without("buffer_events");
+        assert_eq!((old.held_events(), old.buffered_bytes()), (13, 4_096));
+        assert_eq!((new.held_events(), new.buffered_bytes()), (13, 4_096));
+        assert!(state.has("clickhouse") && !state.has("nats"));
+    }
+
+    #[test]
+    fn a_sink_holds_what_is_buffered_and_what_it_has_not_delivered() {
+        let check = |buffered, received, sent, expected| {
+            let (buffered_events, received_events, sent_events) = (buffered, received, sent);
+            let sink = Sink { buffered_events, received_events, sent_events, ..Sink::default() };
+            assert_eq!(sink.held_events(), expected);
+        };
+        check(0, 10, 10, 0);
+        check(5, 10, 10, 5);
+        check(0, 10, 4, 6);
+        // A disk buffer still counts what is being sent.
+        check(6, 10, 4, 6);
+    }
+
+    #[test]
+    fn what_cannot_be_read_tells_nothing() {
+        for text in ["", "\n\n", "a", "a{", "a{b=\"c} 1", "a{b=\"c\\", "vector_buffer_events x"] {
+            assert_eq!(VectorState::parse(text), VectorState::default(), "{text}");
+        }
+        let text = "buffer_events{component_id=\"x\",component_kind=\"sink\"} -4";
+        assert_eq!(VectorState::parse(text).held_events(), 0);
+    }
+}
