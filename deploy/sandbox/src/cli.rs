@@ -162,6 +162,8 @@ pub(crate) struct Relay {
     #[arg(long)]
     pub(crate) listen: SocketAddr,
     #[arg(long)]
+    pub(crate) metrics: SocketAddr,
+    #[arg(long)]
     pub(crate) address_file: PathBuf,
     #[arg(long)]
     pub(crate) faults_file: PathBuf,

@@ -22,6 +22,8 @@ pub(crate) struct Reached {
     pub(crate) clickhouse: ClickHouseAddresses,
     /// Where the webhook listens.
     pub(crate) webhook: SocketAddr,
+    /// Where sidecar and aggregator tell metrics, in this order; one address if they are one.
+    pub(crate) metrics: Vec<SocketAddr>,
     /// Merges are to be stopped whenever `ClickHouse` starts.
     pub(crate) stop_merges: bool,
 }
@@ -90,7 +92,7 @@ impl Reached {
         match part {
             Part::Clickhouse => vec![self.clickhouse.http, self.clickhouse.native],
             Part::Nats => self.nats.ports(),
-            Part::Relay => vec![self.webhook],
+            Part::Relay => std::iter::once(self.webhook).chain(self.metrics.clone()).collect(),
         }
     }
 

@@ -95,6 +95,7 @@ fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
         nats: flags.nats,
         clickhouse: flags.clickhouse,
         listen: flags.listen,
+        metrics: flags.metrics,
         address_file: flags.address_file,
         faults_file: flags.faults_file,
         batch_wait: flags.batch_wait,

@@ -6,15 +6,17 @@
 mod aggregator;
 mod corrupt;
 mod counters;
+mod exporter;
 mod faults;
 mod inserter;
+mod metrics;
 mod publisher;
 mod rows;
 mod sidecar;
 mod transform;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,10 @@ pub(crate) struct RelayOptions {
     pub(crate) clickhouse: SocketAddr,
     /// Where to listen; port 0 is any free one.
     pub(crate) listen: SocketAddr,
-    /// Where to write the address that the relay listens on, once it does.
+    /// Where to serve metrics; port 0 is any free one.
+    pub(crate) metrics: SocketAddr,
+    /// Where to write the addresses that the relay listens on, once it does: the webhook's and
+    /// that of the metrics, one a line.
     pub(crate) address_file: PathBuf,
     /// Where to record victims.
     pub(crate) faults_file: PathBuf,
@@ -70,10 +75,8 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
     let mut terminate = signal(SignalKind::terminate())
         .map_err(SandboxError::io("listen for SIGTERM in", &options.address_file))?;
     let context = jetstream_context(&options.nats).await?;
-    let listener = TcpListener::bind(options.listen).await;
-    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (address, listener) =
-        bound.map_err(SandboxError::io("listen for", &options.address_file))?;
+    let (address, listener) = bind(options.listen, &options.address_file).await?;
+    let (metrics_address, metrics) = bind(options.metrics, &options.address_file).await?;
 
     let counters = Arc::new(Counters::default());
     let insert = InsertOptions {
@@ -96,11 +99,12 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
     let clickhouse = ClickHouse::at(options.clickhouse);
     let insert = inserter::insert(clickhouse, batch_receiver, Arc::clone(&counters), insert);
 
+    tokio::spawn(exporter::serve(metrics, Arc::clone(&counters)));
     let serving = tokio::spawn(sidecar::serve(listener, intake, stopped));
     let publishing = tokio::spawn(publish);
     let aggregating = tokio::spawn(aggregator.run(drained));
     let inserting = tokio::spawn(insert);
-    write_whole(&options.address_file, &address.to_string())?;
+    write_whole(&options.address_file, &format!("{address}\n{metrics_address}\n"))?;
     info!("listening on {address}");
 
     terminate.recv().await;
@@ -120,6 +124,12 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
         0 if in_time => Ok(()),
         events => Err(SandboxError::Undrained { events, seconds: DRAIN_LIMIT.as_secs() }),
     }
+}
+
+async fn bind(at: SocketAddr, file: &Path) -> Result<(SocketAddr, TcpListener), SandboxError> {
+    let listener = TcpListener::bind(at).await;
+    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    bound.map_err(SandboxError::io("listen for", file))
 }
 
 async fn jetstream_context(url: &str) -> Result<jetstream::Context, SandboxError> {

@@ -93,7 +93,7 @@ pub(crate) async fn first_end(processes: impl IntoIterator<Item = &mut Process>)
 /// # Errors
 ///
 /// Returns an error if the machine has no free port.
-pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], SandboxError> {
+fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT], SandboxError> {
     let failed = |error| SandboxError::io("find a free port at", Path::new("127.0.0.1"))(error);
     let mut ports = [0; COUNT];
     let mut held = Vec::with_capacity(COUNT);

@@ -154,7 +154,7 @@ async fn start(
     if wanted.stop_merges {
         stop_merges(clickhouse).await?;
     }
-    let webhook = match &wanted.join {
+    let (webhook, metrics) = match &wanted.join {
         Join::Relay(args) => {
             let faults_file = env_file.with_file_name("faults.jsonl");
             start_relay(stack, args, &faults_file, &nats, clickhouse).await?
@@ -163,15 +163,18 @@ async fn start(
             start_vector(stack, program, *batch_wait, &nats.client, clickhouse.http).await?
         }
     };
-    Ok(Reached { nats, clickhouse, webhook, stop_merges: wanted.stop_merges })
+    Ok(Reached { nats, clickhouse, webhook, metrics, stop_merges: wanted.stop_merges })
 }
 
 fn addresses(reached: &Reached) -> Addresses {
-    let Reached { nats, clickhouse, webhook, .. } = reached;
+    let Reached { nats, clickhouse, webhook, metrics, .. } = reached;
+    let metrics: Vec<String> =
+        metrics.iter().map(|address| format!("http://{address}/metrics")).collect();
     vec![
         ("VECTOR_WEBHOOK_URL", format!("http://{webhook}/events")),
         ("NATS_URL", nats.client.clone()),
         ("CLICKHOUSE_URL", format!("http://{}", clickhouse.http)),
+        ("VECTOR_METRICS_URL", metrics.join(",")),
         ("NATS_MONITOR_URL", nats.monitor.clone()),
         ("CLICKHOUSE_NATIVE_ADDRESS", clickhouse.native.to_string()),
     ]
@@ -183,20 +186,21 @@ async fn start_relay(
     faults_file: &Path,
     nats: &NatsAddresses,
     clickhouse: ClickHouseAddresses,
-) -> Result<SocketAddr, SandboxError> {
+) -> Result<(SocketAddr, Vec<SocketAddr>), SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(20);
     /// Beyond its own limit, to write what it could not pass on.
     const STOP_SLACK: Duration = Duration::from_secs(2);
     let address_file = stack.folder("relay")?.join("address");
     // Whoever was told where it is finds it there again.
-    let earlier = fs::read_to_string(&address_file).ok().and_then(|text| text.parse().ok());
-    let listen = earlier.filter(is_free).unwrap_or(local(0));
+    let earlier = read_addresses(&address_file).unwrap_or([local(0); 2]);
+    let earlier = earlier.map(|address| if is_free(&address) { address } else { local(0) });
     remove_stale(&address_file)?;
-    let args = |listen: SocketAddr| {
+    let args = |[listen, metrics]: [SocketAddr; 2]| {
         let own = [
             format!("--nats={}", nats.client),
             format!("--clickhouse={}", clickhouse.http),
             format!("--listen={listen}"),
+            format!("--metrics={metrics}"),
             format!("--address-file={}", address_file.display()),
             format!("--faults-file={}", faults_file.display()),
         ];
@@ -205,13 +209,20 @@ async fn start_relay(
     let process = stack.start(Launch {
         name: "relay",
         program: PathBuf::from(OWN_PROGRAM),
-        args: args(listen),
+        args: args(earlier),
         env: Vec::new(),
         stop_limit: DRAIN_LIMIT + STOP_SLACK,
     })?;
     // The relay listens before it writes this, so who reads it can connect.
-    let read = async || fs::read_to_string(&address_file).ok()?.parse().ok();
-    let address = process.answer(READY_LIMIT, read).await?;
-    process.set_args(args(address));
-    Ok(address)
+    let addresses = process.answer(READY_LIMIT, async || read_addresses(&address_file)).await?;
+    process.set_args(args(addresses));
+    let [webhook, metrics] = addresses;
+    Ok((webhook, vec![metrics]))
+}
+
+/// Where the relay's webhook and metrics are, as it wrote it down.
+fn read_addresses(file: &Path) -> Option<[SocketAddr; 2]> {
+    let text = fs::read_to_string(file).ok()?;
+    let addresses: Vec<SocketAddr> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    addresses.try_into().ok()
 }

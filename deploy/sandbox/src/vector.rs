@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 
 use crate::error::SandboxError;
 use crate::process::Launch;
-use crate::stack::{Stack, free_ports, local, write_whole};
+use crate::stack::{Stack, local, same_ports, write_whole};
 
-/// Starts sidecar and aggregator, and returns the webhook's address once it accepts connections.
+/// Starts sidecar and aggregator, and returns the webhook's address once it accepts connections,
+/// and where either tells its metrics.
 ///
 /// # Errors
 ///
@@ -21,13 +22,11 @@ pub(crate) async fn start_vector(
     batch_wait: Duration,
     nats_url: &str,
     clickhouse: SocketAddr,
-) -> Result<SocketAddr, SandboxError> {
+) -> Result<(SocketAddr, Vec<SocketAddr>), SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(30);
     let folder = stack.folder("vector")?;
-    let [webhook, sidecar_metrics, aggregator_metrics] = free_ports()?;
-    let (webhook, clickhouse) = (local(webhook), format!("http://{clickhouse}"));
-    let (sidecar_metrics, aggregator_metrics) =
-        (local(sidecar_metrics).to_string(), local(aggregator_metrics).to_string());
+    let [webhook, sidecar_at, aggregator_at] = same_ports(&folder.join("ports"))?.map(local);
+    let clickhouse = format!("http://{clickhouse}");
     // A whole number of seconds is all that Vector takes.
     let batch_seconds = batch_wait.as_secs().max(1).to_string();
     let sidecar_data = stack.folder("vector/sidecar-data")?.display().to_string();
@@ -36,14 +35,14 @@ pub(crate) async fn start_vector(
         ("VECTOR_DATA_DIR", sidecar_data.as_str()),
         ("WEBHOOK_ADDRESS", &webhook.to_string()),
         ("NATS_URL", nats_url),
-        ("METRICS_ADDRESS", &sidecar_metrics),
+        ("METRICS_ADDRESS", &sidecar_at.to_string()),
     ];
     let aggregator = [
         ("VECTOR_DATA_DIR", aggregator_data.as_str()),
         ("NATS_URL", nats_url),
         ("CLICKHOUSE_URL", &clickhouse),
         ("BATCH_TIMEOUT_SECS", &batch_seconds),
-        ("METRICS_ADDRESS", &aggregator_metrics),
+        ("METRICS_ADDRESS", &aggregator_at.to_string()),
     ];
     let parts = [
         ("vector-aggregator", filled(AGGREGATOR_YAML, &aggregator)),
@@ -64,7 +63,7 @@ pub(crate) async fn start_vector(
             process.answer(READY_LIMIT, connect).await?;
         }
     }
-    Ok(webhook)
+    Ok((webhook, vec![sidecar_at, aggregator_at]))
 }
 
 const SIDECAR_YAML: &str = include_str!("../../vector/sidecar.yaml");

@@ -136,37 +136,41 @@ impl Aggregator {
     /// Puts one message into the batch and acknowledges it: before `ClickHouse` has it, as Vector
     /// does.
     async fn take(&mut self, message: &Message) {
-        Counters::add(&self.counters.taken, 1);
-        if self.gather(message).is_none() {
-            Counters::add(&self.counters.left_out, 1);
-        }
+        self.gather(message);
         if let Err(error) = message.ack().await {
             warn!("cannot acknowledge a message, it will come again: {error}");
         }
     }
 
-    /// Returns `None` if the message is not passed on.
-    fn gather(&mut self, message: &Message) -> Option<()> {
+    /// Does with a message what Vector's transforms do. What is dropped by order is counted
+    /// nowhere: no metric tells of it.
+    fn gather(&mut self, message: &Message) {
         let Ok(Value::Object(mut event)) = serde_json::from_slice(&message.payload) else {
             warn!("left out a message that is no event");
-            return None;
+            Counters::add(&self.counters.taken, 1);
+            return Counters::add(&self.counters.unreadable, 1);
         };
         let id = audit_id(&event).map(str::to_owned);
         let id = id.as_deref();
         let at = Place::Aggregator;
-        if !is_kept(&event) || self.faults.strike(FaultKind::Drop, at, id) {
-            return None;
+        if !is_kept(&event) {
+            Counters::add(&self.counters.taken, 1);
+            return Counters::add(&self.counters.filtered, 1);
         }
+        if self.faults.strike(FaultKind::Drop, at, id) {
+            return;
+        }
+        Counters::add(&self.counters.taken, 1);
         complete(&mut event, message.subject.as_str(), now());
         if let Some((id, draw)) = id.zip(self.faults.corruption(at, id)) {
             event = self.corrupted(event, id, draw);
         }
-        self.gathered.rows.push(&event);
+        let bytes = self.gathered.rows.push(&event);
+        self.counters.gathered.add(1, bytes);
         if self.faults.strike(FaultKind::Duplicate, at, id) {
             self.gathered.again.push(&event);
         }
         self.gathered.first_at.get_or_insert_with(Instant::now);
-        Some(())
     }
 
     fn corrupted(&self, event: Event, id: &str, draw: u64) -> Event {

@@ -39,13 +39,13 @@ pub(super) async fn insert(
     batches
         .for_each_concurrent(IN_FLIGHT_MAX, async |batch| {
             sleep_until(batch.due).await;
-            let count = batch.rows.count;
+            let (count, bytes) = (batch.rows.count, batch.rows.bytes);
             let body = batch.rows.into_body();
             insert_until_taken(&clickhouse, &settings.next(), body).await;
             if let Some(again) = batch.again {
                 insert_until_taken(&clickhouse, &settings.next(), again.into_body()).await;
             }
-            Counters::add(&counters.stored, count);
+            counters.stored.add(count, bytes);
         })
         .await;
 }

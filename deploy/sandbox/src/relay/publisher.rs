@@ -31,12 +31,16 @@ pub(super) async fn publish(
     requests
         .flatten()
         .for_each_concurrent(IN_FLIGHT_MAX, async |event| {
-            publish_until_taken(&context, &event, event.audit_id.as_deref()).await;
-            Counters::add(&counters.published, 1);
-            if faults.strike(FaultKind::Duplicate, Place::Sidecar, event.audit_id.as_deref()) {
+            Counters::add(&counters.begun, 1);
+            let is_taken = publish_until_taken(&context, &event, event.audit_id.as_deref()).await;
+            if is_taken
+                && faults.strike(FaultKind::Duplicate, Place::Sidecar, event.audit_id.as_deref())
+            {
                 // Under its own id JetStream would swallow it, so the second one bears none.
                 publish_until_taken(&context, &event, None).await;
             }
+            let gone = if is_taken { &counters.published } else { &counters.oversized };
+            gone.add(1, event.payload.len());
         })
         .await;
 }
@@ -45,14 +49,15 @@ pub(super) async fn publish(
 const SUBJECT: &str = "audit.k8s.activity";
 
 /// Tries for ever, always with the same id: `JetStream` drops what it has already. An event that
-/// is larger than NATS takes any is given up: it never will be taken.
-async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>) {
+/// is larger than NATS takes any is given up, since it never will be taken; returns false then.
+async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>) -> bool {
     const FIRST_PAUSE: Duration = Duration::from_millis(100);
     const PAUSE_MAX: Duration = Duration::from_secs(5);
     let mut pause = FIRST_PAUSE;
     while let Err(error) = publish_once(context, event, id).await {
         if error.kind() == PublishErrorKind::MaxPayloadExceeded {
-            return warn!("an event of {} bytes is dropped: {error}", event.payload.len());
+            warn!("an event of {} bytes is dropped: {error}", event.payload.len());
+            return false;
         }
         if pause == FIRST_PAUSE {
             warn!("NATS did not take an event, trying again: {error}");
@@ -60,6 +65,7 @@ async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>
         sleep(pause).await;
         pause = PAUSE_MAX.min(pause * 2);
     }
+    true
 }
 
 async fn publish_once(

@@ -28,8 +28,8 @@ impl Rows {
         Self { body, line: Vec::new(), count: 0, bytes: 0 }
     }
 
-    /// Adds an event as `{"event_json": "…"}`.
-    pub(super) fn push(&mut self, event: &Event) {
+    /// Adds an event as `{"event_json": "…"}`, and returns how many bytes that takes.
+    pub(super) fn push(&mut self, event: &Event) -> usize {
         let event = serde_json::to_string(event).expect("a map of JSON values is JSON");
         self.line.clear();
         self.line.extend_from_slice(b"{\"event_json\":");
@@ -38,6 +38,7 @@ impl Rows {
         self.body.write_all(&self.line).expect(IN_MEMORY);
         self.count += 1;
         self.bytes += self.line.len();
+        self.line.len()
     }
 
     /// The body to send.

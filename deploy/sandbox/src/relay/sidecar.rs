@@ -100,6 +100,7 @@ impl Intake {
     async fn take(&self, request: Request<Incoming>) -> Result<(), (StatusCode, String)> {
         let body = read_body(request).await?;
         let events = split(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        Counters::add(&self.counters.bodies, 1);
         let mut payloads = Vec::with_capacity(events.len());
         for Posted { audit_id, json } in events {
             if !self.faults.strike(FaultKind::Drop, Place::Sidecar, audit_id.as_deref()) {
@@ -112,11 +113,11 @@ impl Intake {
     /// Queues a request's events, all or none of them. Waits while there is no room.
     async fn queue(&self, payloads: Vec<(Option<String>, Bytes)>) -> Option<()> {
         let bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
-        let bytes = u32::try_from(bytes.min(ROOM_BYTES)).expect("the room's size fits");
+        let share = u32::try_from(bytes.min(ROOM_BYTES)).expect("the room's size fits");
         let place = self.queue.reserve().await.ok()?;
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+        let room = Arc::clone(&self.room).acquire_many_owned(share).await.ok()?;
         let room = Arc::new(room);
-        Counters::add(&self.counters.accepted, payloads.len());
+        self.counters.accepted.add(payloads.len(), bytes);
         let queued = payloads.into_iter().map(|(audit_id, payload)| {
             let room = Arc::clone(&room);
             Queued { audit_id, payload, _room: room }

@@ -45,7 +45,7 @@ fn events_pass_from_the_webhook_to_the_table() {
     assert!(stored["end_to_end_latency_seconds"].is_i64());
 
     // A second `up` is refused, and the data outlives a stop.
-    let addresses = ["VECTOR_WEBHOOK_URL", "CLICKHOUSE_URL"];
+    let addresses = ["VECTOR_WEBHOOK_URL", "VECTOR_METRICS_URL", "CLICKHOUSE_URL"];
     let before = addresses.map(|name| sandbox.address(name));
     let second = run(&["up", "--dir", &sandbox.dir_text()]);
     assert_eq!(second.status.code(), Some(2), "{second:?}");
@@ -243,6 +243,25 @@ impl Sandbox {
         }
     }
 
+    /// The values of a metric of a component, of all parts that tell it.
+    fn metric(&self, name: &str, component: &str) -> Vec<u64> {
+        let env = std::fs::read_to_string(self.env_file()).unwrap();
+        let urls = env.lines().find_map(|line| line.strip_prefix("VECTOR_METRICS_URL=")).unwrap();
+        let texts = urls.split(',').map(|url| {
+            let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+            let request = format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n");
+            exchange(address, &request).unwrap_or_default().1
+        });
+        let component = format!("component_id=\"{component}\"");
+        let lines = texts.collect::<Vec<_>>().join("\n");
+        let lines = lines.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        let values = lines.filter(|line| line.contains(&component)).map(|line| {
+            let (_, value) = line.rsplit_once("} ").unwrap();
+            value.split(' ').next().unwrap().parse().unwrap()
+        });
+        values.collect()
+    }
+
     fn faults(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.dir.path().join("faults.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -301,11 +320,15 @@ fn program() -> Command {
 }
 
 fn http(address: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut request = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n");
+    write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    exchange(address, &request)
+}
+
+fn exchange(address: &str, request: &str) -> Option<(u16, String)> {
     const LIMIT: Duration = Duration::from_secs(20);
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut request = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n");
-    write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

@@ -38,7 +38,7 @@ fn events_that_come_while_a_store_is_down_are_stored_later() {
     let mut posted = 0;
     for (part, url) in [("clickhouse", "CLICKHOUSE_URL"), ("nats", "NATS_MONITOR_URL")] {
         let address = sandbox.address(url);
-        let mut order = order(&sandbox, &["--down-for", "2s", part]);
+        let mut order = order(&sandbox, &["--down-for", "3s", part]);
         let refuses = |_: &Sandbox| TcpStream::connect(&address).is_err();
         sandbox.wait_until("the part is down", refuses);
         // Tries in vain, of which none may be given the part's own port.
@@ -48,10 +48,22 @@ fn events_that_come_while_a_store_is_down_are_stored_later() {
         let events: Vec<_> = (posted + 1..posted + 10).map(event).collect();
         assert_eq!(sandbox.post(&events), 200);
         posted += 10;
+        // Nothing that is held is uncounted, and each sink counts its own.
+        let (sink, other) = match part {
+            "clickhouse" => ("clickhouse", "nats_jetstream"),
+            _ => ("nats_jetstream", "clickhouse"),
+        };
+        for name in ["vector_buffer_events", "vector_buffer_size_events"] {
+            sandbox.wait_until("it is held", |sandbox| sandbox.metric(name, sink) == [9]);
+            assert_eq!(sandbox.metric(name, other), [0], "{part}");
+        }
         assert!(order.wait().unwrap().success());
         TcpStream::connect(&address).unwrap();
         let stored = (posted / 10 * 9).to_string();
         sandbox.wait_until("all are stored", |sandbox| sandbox.ask(STORED) == stored);
+        sandbox.wait_until("nothing is held", |sandbox| {
+            sandbox.metric("vector_buffer_events", sink) == [0]
+        });
     }
     let down = run(&["down", "--dir", &sandbox.dir_text()]);
     assert!(down.status.success(), "{down:?}");
