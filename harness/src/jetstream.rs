@@ -109,6 +109,8 @@ pub struct StreamState {
     pub last: u64,
     /// Time in which a message with the ID of another is not taken again.
     pub duplicate_window: Duration,
+    /// Messages stay until a limit is reached, read or not; else they go when they are read.
+    pub keeps_what_is_read: bool,
     /// `None` if there is no consumer of the name.
     pub consumer: Option<ConsumerState>,
 }
@@ -128,6 +130,10 @@ pub struct ConsumerState {
     pub unacknowledged: u64,
     /// Messages that it has been given again and has not acknowledged.
     pub redelivered: u64,
+    /// It gives out no messages until it is resumed.
+    pub is_paused: bool,
+    /// Somebody waits for its messages: a pull request, or a subscriber that it pushes to.
+    pub is_asked: bool,
 }
 
 /// Where the stream and its consumer stand.
@@ -280,6 +286,7 @@ impl StreamState {
             first: state.first_sequence,
             last: state.last_sequence,
             duplicate_window: config.duplicate_window,
+            keeps_what_is_read: config.retention == stream::RetentionPolicy::Limits,
             consumer,
         }
     }
@@ -300,6 +307,8 @@ impl ConsumerState {
             pending: info.num_pending,
             unacknowledged: info.num_ack_pending as u64,
             redelivered: info.num_redelivered as u64,
+            is_paused: info.paused,
+            is_asked: info.num_waiting > 0 || info.push_bound,
         }
     }
 }

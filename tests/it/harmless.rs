@@ -25,7 +25,7 @@ fn check(seed: u64) {
     for run in &runs {
         // A killed NATS has forgotten acknowledgements, and delivers these messages again; an
         // insert that a killed ClickHouse did not answer is repeated. The table folds both.
-        let (code, report) = stack.reconcile_with(run, &["--duplicates", "logical"]);
+        let (code, report) = stack.reconcile(run);
         let told = (&report["verdict"], &report["reasons"], &report["totals"]);
         assert_eq!(code, 0, "seed {seed}, {run}, {part} restarted: {told:?}");
         assert_eq!(report["verdict"], "whole");

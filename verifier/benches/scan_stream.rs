@@ -12,13 +12,14 @@ use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Context, stream};
-use auditstorm_verifier::jetstream::read_stream;
+use auditstorm_verifier::jetstream::{Wanted, read_stream};
 use auditstorm_verifier::patience::Patience;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use harness::clock::Clock;
 use harness::jetstream::{AuditStream, NatsArgs, NatsLogin};
 use harness::plan::{Plan, RunOptions, Span};
+use harness::ranges::TenantRanges;
 use harness::shutdown::Shutdown;
 use uuid::Uuid;
 
@@ -49,7 +50,9 @@ fn main() {
             let begun = clock.now();
             assert_eq!(count(&audit, published).await, published);
             let between = clock.now();
-            let read = read_stream(&audit, &plan.script, plan.start, &mut patience).await.unwrap();
+            let expected = TenantRanges::new();
+            let wanted = Wanted { script: &plan.script, from: plan.start, expected: &expected };
+            let read = read_stream(&audit, wanted, &mut patience).await.unwrap();
             let ended = clock.now();
             let found: u64 = read.by_tenant.values().map(|arrivals| arrivals.seqs.count()).sum();
             assert_eq!(found, published);

@@ -64,6 +64,20 @@ impl Cause {
         }
     }
 
+    /// Says it to people of an event that is not proven lost: where it was seen last.
+    pub fn last_seen(self) -> &'static str {
+        match self {
+            Self::NeverInStream => "not in the stream yet",
+            Self::Swallowed => "taken for a repetition",
+            Self::Evicted => "evicted before it was consumed",
+            Self::NotConsumed => "in the stream, not consumed yet",
+            Self::ConsumedNotStored => "consumed, not stored yet",
+            Self::Elsewhere => "stored in another table",
+            Self::Folded => "folded into another row",
+            Self::Somewhere => "on its way, or hidden",
+        }
+    }
+
     /// Says it to people.
     pub fn as_str(self) -> &'static str {
         match self {

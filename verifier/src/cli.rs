@@ -105,9 +105,19 @@ struct Reconcile {
     /// timeout.
     #[arg(long, default_value = "20s", value_parser = parse_wait)]
     quiet: Duration,
-    /// Stores that still move after as long are judged as they are: unknown.
-    #[arg(long, default_value = "5m", value_parser = parse_wait)]
+    /// What is not proven after as long is judged as it is: unknown.
+    #[arg(long, default_value = "8m", value_parser = parse_wait)]
     wait: Duration,
+    /// Where the pipeline's Vectors show their metrics, like `http://host:9598/metrics`; several
+    /// with commas between them. All of them: what one holds back is not lost.
+    #[arg(long, env = "VECTOR_METRICS_URL", value_name = "URL", value_delimiter = ',')]
+    #[arg(hide_env_values = true)]
+    vector_metrics: Vec<String>,
+    /// Longest time for which a part of the pipeline may hold an event while all parts are up and
+    /// nothing moves; what is missing without metrics is proven lost only after it. The default is
+    /// of Vector: back-off 300 s, batch 10 s, request 60 s.
+    #[arg(long, default_value = "370s", value_parser = parse_wait, value_name = "TIME")]
+    pipeline_delay: Duration,
     /// How long a store may be away during the check.
     #[arg(long, default_value = "1m", value_parser = parse_wait)]
     patience: Duration,
@@ -115,9 +125,9 @@ struct Reconcile {
     #[arg(long)]
     deep: bool,
     /// What counts as a duplicate: whatever is there more than once, or only what the table shows
-    /// more than once with FINAL. A pipeline that delivers at least once needs the latter where
-    /// servers are restarted.
-    #[arg(long, value_enum, default_value_t = CountedRows::Physical)]
+    /// more than once with FINAL. The pipeline delivers at least once, and its table is meant to
+    /// fold what came twice: that is told, and is no fault by itself.
+    #[arg(long, value_enum, default_value_t = CountedRows::Logical)]
     duplicates: CountedRows,
     /// What the pipeline does to events on purpose: a YAML file [default: what Vector does in
     /// deploy/vector].
@@ -210,7 +220,12 @@ fn options(args: &Reconcile, changes: Changes, run: &Recorded) -> CheckOptions {
     let rows_at_once = args.memory_limit.map_or(ROWS_AT_ONCE, |bytes| bytes / BYTES_OF_A_ROW);
     let progress_file = Some(run.dirs[0].file("check-progress.jsonl"));
     CheckOptions {
-        settle: SettleOptions { quiet: args.quiet, wait_max: args.wait },
+        settle: SettleOptions {
+            quiet: args.quiet,
+            wait_max: args.wait,
+            delay_max: args.pipeline_delay,
+            metrics: args.vector_metrics.clone(),
+        },
         scan: ScanOptions { rows_at_once, progress_file },
         changes,
         duplicates: args.duplicates,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness::ledger::Account;
+use harness::plan::DeliveryPath;
 use harness::ranges::RangeSet;
 use harness::stored::Arrivals;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,11 @@ pub struct Fates {
     pub in_stream: RangeSet,
     /// Acknowledged and stored.
     pub stored: RangeSet,
-    /// Acknowledged and not stored, by why.
+    /// Acknowledged, not stored, and proven to be neither on their way nor hidden; by why.
     pub lost: BTreeMap<Cause, RangeSet>,
+    /// Acknowledged and not stored, but for all that is known on their way or hidden; by what
+    /// would have become of them if they were lost.
+    pub not_seen: BTreeMap<Cause, RangeSet>,
     /// Acknowledged and not stored, because the pipeline drops such events by design.
     pub filtered: RangeSet,
     /// Unknown and stored.
@@ -76,10 +80,14 @@ pub struct Totals {
     pub filtered: u64,
     pub lost: u64,
     pub lost_by_cause: BTreeMap<Cause, u64>,
+    pub not_seen: u64,
+    pub not_seen_by_cause: BTreeMap<Cause, u64>,
     pub recovered: u64,
     pub unresolved: u64,
     pub unexpected: u64,
     pub duplicated: u64,
+    pub duplicated_in_stream: u64,
+    pub duplicated_in_table: u64,
     pub corrupted: u64,
     pub misplaced: u64,
     /// Rows of the run in the table, duplicates included.
@@ -90,8 +98,37 @@ pub struct Totals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamMemory {
     Whole,
+    /// What it does not have, it may have had.
+    Partial(Forgotten),
+}
+
+/// Why a stream does not have all that it was sent, or may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forgotten {
     /// Its oldest messages are younger than the run: older ones were evicted or purged.
     Evicted,
+    /// It drops messages once they are read.
+    Read,
+    /// Messages were deleted from among those that it has.
+    Deleted,
+    /// Its messages do not bear the IDs of their events, and are too many to be read.
+    Unnamed,
+    /// The table has events of the run that the stream has not.
+    Stored,
+}
+
+impl Forgotten {
+    /// Says it to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicted => "its older messages were evicted",
+            Self::Read => "it drops messages once they are read",
+            Self::Deleted => "messages were deleted from it",
+            Self::Unnamed => "its messages do not bear the IDs of their events",
+            Self::Stored => "the table has events that it has not",
+        }
+    }
 }
 
 /// Compares what the ledger says of a tenant with what the stores hold.
@@ -112,7 +149,7 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
             let past_it = RangeSet::of(0..held.piped_from);
             let (before, somewhere) = match memory {
                 StreamMemory::Whole => (absent.difference(&past_it), absent.intersection(&past_it)),
-                StreamMemory::Evicted => (nothing.clone(), absent),
+                StreamMemory::Partial(_) => (nothing.clone(), absent),
             };
             BTreeMap::from([
                 (Cause::NeverInStream, before),
@@ -147,14 +184,42 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
         acknowledged,
         unknown,
         lost: lost.into_iter().filter(|(_, seqs)| !seqs.is_empty()).collect(),
+        not_seen: BTreeMap::new(),
         filtered: RangeSet::new(),
     }
 }
 
 impl Fates {
-    /// All that were acknowledged and are not stored.
+    /// All that are lost.
     pub fn lost(&self) -> RangeSet {
-        self.lost.values().fold(RangeSet::new(), |all, seqs| all.union(seqs))
+        all_of(&self.lost)
+    }
+
+    /// All that were acknowledged, are not stored, and are not proven lost.
+    pub fn not_seen(&self) -> RangeSet {
+        all_of(&self.not_seen)
+    }
+
+    /// Takes those back of the lost for which something else is not excluded. `is_proven` says it
+    /// of the events of a cause that went through the pipeline, or past it; the first that went
+    /// through it is `piped_from`.
+    pub fn keep_proven(
+        &mut self,
+        piped_from: u64,
+        is_proven: impl Fn(Cause, DeliveryPath) -> bool,
+    ) {
+        let past_it = RangeSet::of(0..piped_from);
+        for (cause, seqs) in std::mem::take(&mut self.lost) {
+            let (bulk, piped) = (seqs.intersection(&past_it), seqs.difference(&past_it));
+            for (path, seqs) in [(DeliveryPath::Bulk, bulk), (DeliveryPath::Pipeline, piped)] {
+                if seqs.is_empty() {
+                    continue;
+                }
+                let sets = if is_proven(cause, path) { &mut self.lost } else { &mut self.not_seen };
+                let set = sets.entry(cause).or_default();
+                *set = set.union(&seqs);
+            }
+        }
     }
 
     /// Checks the laws of conservation: every event is in exactly one place of the account.
@@ -167,9 +232,16 @@ impl Fates {
                     + count(&self.unknown)
                     + count(&self.spoiled)
             && count(&self.acknowledged)
-                == count(&self.stored) + count(&self.filtered) + count(&self.lost())
+                == count(&self.stored)
+                    + count(&self.filtered)
+                    + count(&self.lost())
+                    + count(&self.not_seen())
             && count(&self.unknown) == count(&self.recovered) + count(&self.unresolved)
     }
+}
+
+fn all_of(by_cause: &BTreeMap<Cause, RangeSet>) -> RangeSet {
+    by_cause.values().fold(RangeSet::new(), |all, seqs| all.union(seqs))
 }
 
 impl Totals {
@@ -177,10 +249,13 @@ impl Totals {
     pub fn of(fates: &[Fates], rows: u64) -> Self {
         let sum = |of: &dyn Fn(&Fates) -> u64| fates.iter().map(of).sum::<u64>();
         let count = |set: fn(&Fates) -> &RangeSet| sum(&|fates| set(fates).count());
-        let mut lost_by_cause = BTreeMap::new();
-        for (cause, seqs) in fates.iter().flat_map(|fates| &fates.lost) {
-            *lost_by_cause.entry(*cause).or_default() += seqs.count();
-        }
+        let by_cause = |of: fn(&Fates) -> &BTreeMap<Cause, RangeSet>| {
+            let mut counts = BTreeMap::new();
+            for (cause, seqs) in fates.iter().flat_map(of) {
+                *counts.entry(*cause).or_default() += seqs.count();
+            }
+            counts
+        };
         Self {
             planned: sum(&|fates| fates.planned),
             unsent: count(|fates| &fates.unsent),
@@ -194,13 +269,17 @@ impl Totals {
             stored: count(|fates| &fates.stored),
             lost: sum(&|fates| fates.lost().count()),
             filtered: count(|fates| &fates.filtered),
-            lost_by_cause,
+            lost_by_cause: by_cause(|fates| &fates.lost),
+            not_seen: sum(&|fates| fates.not_seen().count()),
+            not_seen_by_cause: by_cause(|fates| &fates.not_seen),
             recovered: count(|fates| &fates.recovered),
             unresolved: count(|fates| &fates.unresolved),
             unexpected: count(|fates| &fates.unexpected),
             duplicated: sum(&|fates| {
                 fates.duplicated_in_stream.union(&fates.duplicated_in_table).count()
             }),
+            duplicated_in_stream: count(|fates| &fates.duplicated_in_stream),
+            duplicated_in_table: count(|fates| &fates.duplicated_in_table),
             corrupted: count(|fates| &fates.corrupted),
             misplaced: count(|fates| &fates.misplaced),
             rows,
@@ -215,6 +294,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const FORGOTTEN: StreamMemory = StreamMemory::Partial(Forgotten::Evicted);
 
     fn set<const N: usize>(ranges: [Range<u64>; N]) -> RangeSet {
         ranges.into_iter().collect()
@@ -261,7 +342,7 @@ mod tests {
     #[test]
     fn where_the_stream_has_forgotten_the_hop_of_a_loss_is_not_known() {
         let held = held(set([50..80]), set([0..40, 60..80]));
-        let fates = compare(100, &account(), &held, StreamMemory::Evicted);
+        let fates = compare(100, &account(), &held, FORGOTTEN);
         assert_eq!(fates.lost[&Cause::Somewhere], set([40..50]));
         assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([50..60]));
         assert!(!fates.lost.contains_key(&Cause::NeverInStream));
@@ -282,6 +363,19 @@ mod tests {
         assert_eq!(fates.lost[&Cause::Somewhere], set([10..30]));
         assert_eq!(fates.lost[&Cause::ConsumedNotStored], set([30..35]));
         assert!(!fates.lost.contains_key(&Cause::NeverInStream), "all of 40..45 are stored");
+    }
+
+    #[test]
+    fn what_is_not_proven_lost_is_not_seen_yet() {
+        let held = Held { piped_from: 30, ..held(set([30..40, 45..80]), set([0..10, 35..80])) };
+        let mut fates = compare(100, &account(), &held, FORGOTTEN);
+        let missing = fates.lost();
+        fates
+            .keep_proven(30, |cause, path| cause == Cause::Somewhere && path == DeliveryPath::Bulk);
+        assert_eq!(fates.lost, BTreeMap::from([(Cause::Somewhere, set([10..30]))]));
+        assert_eq!(fates.not_seen, BTreeMap::from([(Cause::ConsumedNotStored, set([30..35]))]));
+        assert_eq!(fates.lost().union(&fates.not_seen()), missing);
+        assert!(fates.add_up());
     }
 
     #[test]
@@ -308,12 +402,13 @@ mod tests {
         };
         assert!(adds_up(|_| {}));
         assert!(adds_up(|it| it.filtered = it.lost.pop_first().unwrap().1));
-        let changes: [fn(&mut Fates); 5] = [
+        let changes: [fn(&mut Fates); 6] = [
             |it| it.planned += 1,
             |it| it.refused.insert(200..201),
             |it| it.stored.insert(200..201),
             |it| it.filtered.insert(200..201),
             |it| it.unresolved.insert(200..201),
+            |it| it.not_seen.entry(Cause::Somewhere).or_default().insert(200..201),
         ];
         for (law, change) in changes.into_iter().enumerate() {
             assert!(!adds_up(change), "change {law}");
@@ -343,7 +438,7 @@ mod tests {
             }
             let held = held(stream.into_iter().collect(), table.into_iter().collect());
             let planned = kinds.len() as u64;
-            for memory in [StreamMemory::Whole, StreamMemory::Evicted] {
+            for memory in [StreamMemory::Whole, FORGOTTEN] {
                 prop_assert!(compare(planned, &account, &held, memory).add_up());
             }
         }

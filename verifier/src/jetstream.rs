@@ -17,12 +17,12 @@ use events::timeline::UnixMicros;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use harness::bitmap::ranges;
 use harness::jetstream::{ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, StreamState};
-use harness::ranges::TenantRanges;
+use harness::ranges::{RangeSet, TenantRanges};
 use harness::stored::Arrivals;
 use roaring::RoaringTreemap;
 use uuid::Uuid;
 
-use crate::compare::StreamMemory;
+use crate::compare::{Forgotten, StreamMemory};
 use crate::error::VerifyError;
 use crate::eviction::Counters;
 use crate::patience::Patience;
@@ -38,8 +38,19 @@ pub struct StreamArrivals {
     pub counters: Option<Counters>,
     /// `None` if the aggregator's consumer is there.
     pub no_consumer: Option<NoConsumer>,
-    /// Messages without an ID of their own, whose bodies had to be read.
+    /// Messages whose ID is not the event's, or that have none: their bodies had to be read.
     pub without_id: u64,
+}
+
+/// Which events are looked for, and since when their messages may be in the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'w> {
+    pub script: &'w Script,
+    /// By the clock of who sent them.
+    pub from: UnixMicros,
+    /// Events that the stream should have been given: if one is not found, all of the stream is
+    /// read, and bodies where IDs tell nothing.
+    pub expected: &'w TenantRanges,
 }
 
 /// A consumer that the stream does not have.
@@ -74,28 +85,44 @@ pub(crate) async fn read_consumers(audit: &AuditStream) -> Vec<String> {
     names
 }
 
-/// Reads the IDs of all messages since `from`, and keeps those of the run.
+/// Reads the IDs of all messages since a time, and keeps those of the run.
+///
+/// What a stream drops once it is read cannot be told from what it never had, and a reader of our
+/// own would disturb it: such a stream is not read.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError`] if NATS does not answer, or a message is not delivered.
 pub async fn read_stream(
     audit: &AuditStream,
-    script: &Script,
-    from: UnixMicros,
+    wanted: Wanted<'_>,
     patience: &mut Patience,
 ) -> Result<StreamArrivals, VerifyError> {
+    let Wanted { script, from, expected } = wanted;
     let state = patience.ask(async || audit.read_state().await).await?;
     let mut collected = Collected { read_until: read_until(&state), ..Collected::default() };
-    let mut walk = Walk::new(from, state.last);
-    let add = &mut |message: &Message, sequence| collected.add(script, message, sequence);
-    patience.ask(async || walk.go_on(audit, add).await).await?;
-    // Sequence numbers begin at 1. What is gone was there before the oldest that is left.
-    let is_younger = |first: DateTime<Utc>| first > walk.from;
-    let oldest = patience.ask(async || oldest(audit).await).await?;
-    let evicted = oldest.sequence > 1 && oldest.at.is_none_or(is_younger);
-    let memory = if evicted { StreamMemory::Evicted } else { StreamMemory::Whole };
-    let without_id = std::mem::take(&mut collected.without_id);
+    let mut is_holed = false;
+    if state.keeps_what_is_read {
+        let mut walk = Walk::since(from, state.last);
+        walk_on(audit, &mut walk, &mut collected, script, patience).await?;
+        is_holed = walk.is_holed;
+        let first = walk.first.unwrap_or(state.last + 1);
+        if state.first < first && collected.lacks(expected) {
+            // The sender's clock may have been ahead: what is older by ours may be of the run.
+            let mut walk = Walk::until(first - 1);
+            walk_on(audit, &mut walk, &mut collected, script, patience).await?;
+            is_holed |= walk.is_holed;
+        }
+    }
+    let mut without_id: Vec<u64> = std::mem::take(&mut collected.without_id);
+    let mut is_unnamed = false;
+    if collected.lacks(expected) {
+        let foreign: Vec<u64> = collected.foreign.iter().collect();
+        if !are_ids_of_events(audit, &foreign, patience).await? {
+            is_unnamed = foreign.len() > FOREIGN_BODIES_MAX;
+            without_id.extend(foreign.into_iter().take(FOREIGN_BODIES_MAX));
+        }
+    }
     for some in without_id.chunks(BODIES_AT_ONCE) {
         for (sequence, body) in patience.ask(async || read_bodies(audit, some).await).await? {
             if let Some(id) = id_in_body(&body) {
@@ -103,6 +130,18 @@ pub async fn read_stream(
             }
         }
     }
+    let oldest = patience.ask(async || oldest(audit).await).await?;
+    let memory = if !state.keeps_what_is_read {
+        StreamMemory::Partial(Forgotten::Read)
+    } else if oldest.is_evicted_since(since(from), collected.earliest) {
+        StreamMemory::Partial(Forgotten::Evicted)
+    } else if is_holed {
+        StreamMemory::Partial(Forgotten::Deleted)
+    } else if is_unnamed {
+        StreamMemory::Partial(Forgotten::Unnamed)
+    } else {
+        StreamMemory::Whole
+    };
     let unread = std::mem::take(&mut collected.unread);
     let counters = Counters::of(&state);
     let no_consumer = match state.consumer {
@@ -114,6 +153,41 @@ pub async fn read_stream(
     };
     let (by_tenant, without_id) = (collected.finish(), without_id.len() as u64);
     Ok(StreamArrivals { by_tenant, unread, memory, counters, no_consumer, without_id })
+}
+
+async fn walk_on(
+    audit: &AuditStream,
+    walk: &mut Walk,
+    collected: &mut Collected,
+    script: &Script,
+    patience: &mut Patience,
+) -> Result<(), VerifyError> {
+    let add = &mut |message: &Message, sequence| collected.add(script, message, sequence);
+    patience.ask(async || walk.go_on(audit, add).await).await
+}
+
+/// Whether the IDs of messages that are none of the run's are the IDs of their events, as far as
+/// some of them tell: a sidecar names all of its messages in one way.
+async fn are_ids_of_events(
+    audit: &AuditStream,
+    sequences: &[u64],
+    patience: &mut Patience,
+) -> Result<bool, VerifyError> {
+    let step = (sequences.len() / SAMPLED_IDS).max(1);
+    for sequence in sequences.iter().step_by(step) {
+        let read = async || match audit.stream().get_raw_message(*sequence).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(audit.failed(error)),
+        };
+        let Some(message) = patience.ask(read).await? else { continue };
+        let named = message.headers.get(NATS_MESSAGE_ID).map(|id| id.as_str().to_owned());
+        let named = named.and_then(|id| Uuid::try_parse(&id).ok());
+        if id_in_body(&message.payload) != named {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Finds the messages of some events, up to `limit` of them, and reads their bodies.
@@ -131,7 +205,7 @@ pub async fn read_bodies_of(
 ) -> Result<Vec<(TenantIndex, Seq, Bytes)>, VerifyError> {
     let state = patience.ask(async || audit.read_state().await).await?;
     let mut places = BTreeMap::new();
-    let mut walk = Walk::new(from, state.last);
+    let mut walk = Walk::since(from, state.last);
     let find = &mut |message: &Message, sequence| {
         let located = id_in_headers(message).and_then(|id| script.locate(id));
         let is_wanted = |(tenant, seq): &(TenantIndex, Seq)| {
@@ -169,6 +243,17 @@ struct Oldest {
     at: Option<DateTime<Utc>>,
 }
 
+impl Oldest {
+    /// Whether messages of a run that began then may be gone. Sequence numbers begin at 1: what is
+    /// gone was there before the oldest that is left. `earliest` is when the stream took the first
+    /// message of the run that it has: if that was before the run began, by the sender's clock,
+    /// then that clock is ahead by as much at least.
+    fn is_evicted_since(&self, from: DateTime<Utc>, earliest: Option<DateTime<Utc>>) -> bool {
+        let from = earliest.map_or(from, |earliest| from.min(earliest - CLOCK_TOLERANCE));
+        self.sequence > 1 && self.at.is_none_or(|at| at > from)
+    }
+}
+
 async fn oldest(audit: &AuditStream) -> Result<Oldest, JetStreamError> {
     let state = audit.stream().get_info().await.map_err(|error| audit.failed(error))?.state;
     let at = (state.messages > 0).then_some(state.first_timestamp);
@@ -177,17 +262,39 @@ async fn oldest(audit: &AuditStream) -> Result<Oldest, JetStreamError> {
 
 /// A walk over the headers of a stream's messages, which goes on where it was interrupted.
 struct Walk {
-    from: DateTime<Utc>,
+    /// When the first message was taken, at the earliest; `None` for the oldest that there is.
+    from: Option<DateTime<Utc>>,
+    /// Sequence number of the first message that was read.
+    first: Option<u64>,
     /// Sequence number of the last message that was read; 0 before the first.
     at: u64,
     /// Sequence number of the last message that is to be read.
     last: u64,
+    /// Between the messages that were read, some were missing.
+    is_holed: bool,
+}
+
+/// When messages of a run may have been taken, whose clock may differ.
+fn since(from: UnixMicros) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(from).unwrap_or_default() - CLOCK_TOLERANCE
 }
 
 impl Walk {
-    fn new(from: UnixMicros, last: u64) -> Self {
-        let from = DateTime::from_timestamp_micros(from).unwrap_or_default() - CLOCK_TOLERANCE;
-        Self { from, at: 0, last }
+    /// From the messages of a time on.
+    fn since(from: UnixMicros, last: u64) -> Self {
+        Self { from: Some(since(from)), first: None, at: 0, last, is_holed: false }
+    }
+
+    /// From the oldest message on.
+    fn until(last: u64) -> Self {
+        Self { from: None, first: None, at: 0, last, is_holed: false }
+    }
+
+    fn pass(&mut self, sequence: u64, is_last: bool) {
+        self.is_holed |= self.first.is_some() && sequence > self.at + 1;
+        self.is_holed |= is_last && sequence < self.last;
+        self.first.get_or_insert(sequence);
+        self.at = if is_last { self.last } else { sequence };
     }
 
     /// Passes messages on with their sequence numbers, up to the last.
@@ -196,9 +303,10 @@ impl Walk {
         audit: &AuditStream,
         take: &mut impl FnMut(&Message, u64),
     ) -> Result<(), VerifyError> {
-        let deliver_policy = match self.at {
-            0 => DeliverPolicy::ByStartTime { start_time: self.from },
-            at => DeliverPolicy::ByStartSequence { start_sequence: at + 1 },
+        let deliver_policy = match (self.at, self.from) {
+            (0, Some(start_time)) => DeliverPolicy::ByStartTime { start_time },
+            (0, None) => DeliverPolicy::All,
+            (at, _) => DeliverPolicy::ByStartSequence { start_sequence: at + 1 },
         };
         let config = pull::Config {
             deliver_policy,
@@ -229,8 +337,13 @@ impl Walk {
                 // One was sent to us and did not arrive: what is read would not be all.
                 return Err(silent());
             }
+            if info.stream_sequence > last {
+                // It came while we read, or all that was to be read is gone.
+                self.is_holed |= self.at < last;
+                break;
+            }
             take(&message, info.stream_sequence);
-            self.at = if info.pending == 0 { last } else { info.stream_sequence };
+            self.pass(info.stream_sequence, info.pending == 0);
         }
         let name = &consumer.cached_info().name;
         // It would also go by itself, soon.
@@ -267,6 +380,10 @@ struct Collected {
     read_until: u64,
     /// Stream sequence numbers of the messages without an ID.
     without_id: Vec<u64>,
+    /// Those of the messages whose ID is none of the run's.
+    foreign: RoaringTreemap,
+    /// When the stream took the first message of the run.
+    earliest: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Default)]
@@ -278,14 +395,30 @@ struct Sets {
 
 impl Collected {
     fn add(&mut self, script: &Script, message: &Message, stream_sequence: u64) {
-        match id_in_headers(message) {
-            Some(id) => self.insert(script, id, stream_sequence),
-            None => self.without_id.push(stream_sequence),
+        let Some(id) = id_in_headers(message) else {
+            return self.without_id.push(stream_sequence);
+        };
+        if self.insert(script, id, stream_sequence) {
+            let taken = message.info().ok().map(|info| info.published);
+            self.earliest = self.earliest.into_iter().chain(taken).min();
+        } else {
+            self.foreign.insert(stream_sequence);
         }
     }
 
-    fn insert(&mut self, script: &Script, id: Uuid, stream_sequence: u64) {
-        if let Some((tenant, seq)) = script.locate(id) {
+    /// Whether a tenant has an event of these that was not found.
+    fn lacks(&self, expected: &TenantRanges) -> bool {
+        let is_lacking = |(tenant, seqs): (TenantIndex, &RangeSet)| {
+            let found = self.tenants.get(&tenant).map(|sets| ranges(&sets.seqs));
+            !seqs.difference(&found.unwrap_or_default()).is_empty()
+        };
+        expected.iter().any(is_lacking)
+    }
+
+    /// Returns whether the event is of the run.
+    fn insert(&mut self, script: &Script, id: Uuid, stream_sequence: u64) -> bool {
+        let located = script.locate(id);
+        if let Some((tenant, seq)) = located {
             if stream_sequence > self.read_until {
                 self.unread.insert(tenant, seq.0..seq.0 + 1);
             }
@@ -295,6 +428,7 @@ impl Collected {
                 sets.repeated.insert(seq.0);
             }
         }
+        located.is_some()
     }
 
     fn finish(self) -> BTreeMap<TenantIndex, Arrivals> {
@@ -320,6 +454,10 @@ fn id_in_body(body: &[u8]) -> Option<Uuid> {
 const MESSAGES_AT_ONCE: usize = 5_000;
 const BODIES_AT_ONCE: usize = 1_024;
 const REQUESTS_AT_ONCE: usize = 64;
+/// Messages whose bodies tell whether IDs are those of events.
+const SAMPLED_IDS: usize = 100;
+/// Messages whose bodies are read because their IDs tell nothing.
+const FOREIGN_BODIES_MAX: usize = 200_000;
 /// Consumers that are named to who has named a wrong one.
 const NAMED_MAX: usize = 5;
 
@@ -329,6 +467,40 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn minutes(minutes: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
+    }
+
+    #[test]
+    fn a_stream_has_forgotten_a_run_if_older_messages_are_gone() {
+        let check = |sequence, oldest: Option<i64>, earliest: Option<i64>, expected| {
+            let oldest = Oldest { sequence, at: oldest.map(minutes) };
+            let evicted = oldest.is_evicted_since(minutes(60), earliest.map(minutes));
+            assert_eq!(evicted, expected, "{sequence}");
+        };
+        check(1, Some(70), None, false);
+        check(2, Some(70), None, true);
+        check(2, Some(50), None, false);
+        check(2, None, None, true);
+        // The first message that is left of the run was taken before it began: its clock is ahead.
+        check(2, Some(55), Some(55), true);
+        check(2, Some(50), Some(55), false);
+    }
+
+    #[test]
+    fn a_walk_notices_what_is_missing_on_its_way() {
+        let check = |sequences: &[u64], expected| {
+            let mut walk = Walk::until(10);
+            let (last, before) = sequences.split_last().unwrap();
+            before.iter().for_each(|sequence| walk.pass(*sequence, false));
+            walk.pass(*last, true);
+            assert_eq!(walk.is_holed, expected, "{sequences:?}");
+        };
+        check(&[7, 8, 9, 10], false);
+        check(&[7, 9, 10], true);
+        check(&[7, 8, 9], true);
+    }
 
     #[test]
     fn who_names_a_wrong_consumer_is_told_which_there_are() {

@@ -14,6 +14,7 @@ pub mod deep;
 pub mod engine;
 pub mod error;
 pub mod eviction;
+pub mod evidence;
 pub mod expected;
 pub mod http;
 pub mod jetstream;

@@ -1,6 +1,6 @@
 //! One run, from its directories to its report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::event::MicroTime;
 use events::identity::TenantIndex;
@@ -14,14 +14,15 @@ use harness::stored::{Arrivals, Rows};
 
 use crate::cause::Cause;
 use crate::changes::Changes;
-use crate::compare::{Fates, Held, StreamMemory, Totals, compare};
+use crate::compare::{Fates, Forgotten, Held, StreamMemory, Totals, compare};
 use crate::content::{DIFFERENCES_MAX, Differences, read_differences};
 use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
+use crate::evidence::{self, Doubt, Grounds, Place};
 use crate::expected::Expected;
-use crate::jetstream::{NoConsumer, StreamArrivals, read_stream};
+use crate::jetstream::{NoConsumer, StreamArrivals, Wanted, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
 use crate::records::RunRecords;
@@ -33,7 +34,7 @@ use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::thresholds::evaluate;
 use crate::trace::{Tracks, trace};
-use crate::verdict::{CountedRows, Evidence, judge};
+use crate::verdict::{CountedRows, Evidence, Judgement, judge};
 use crate::windows::loss_windows;
 
 /// Where a run's events can be looked for.
@@ -80,11 +81,14 @@ pub async fn reconcile(
     let script = &run.plan.script;
     let clock = patience.clock;
     let mut timer = Timer::start(&clock);
-    let stillness = settle(run, stores, options, patience).await?;
+    let (stillness, seen) = settle(run, stores, options, patience).await?;
     let settle_s = timer.lap();
     let from = run.plan.not_sent_before();
     let stream = match stores.stream {
-        Some(stream) => Some(read_stream(stream, script, from, patience).await?),
+        Some(stream) => {
+            let wanted = Wanted { script, from, expected: &expected_in_stream(run) };
+            Some(read_stream(stream, wanted, patience).await?)
+        }
         None => None,
     };
     let stream_s = timer.lap();
@@ -94,19 +98,26 @@ pub async fn reconcile(
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
     let records = RunRecords::read(&run.dirs, &run.plan)?;
+    let stream = stream.map(|stream| remember(run, stream, &table.by_tenant));
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
     if let Some(stream) = &stream {
         attribute_evicted(run, stream, &records, &mut fates);
     }
     let engine = patience.ask(async || Engine::read(stores.table).await).await?;
+    let is_read =
+        |stream: &&StreamArrivals| stream.memory != StreamMemory::Partial(Forgotten::Read);
     let tracks = Tracks {
         script,
         table: stores.table,
         engine: &engine,
-        stream: stores.stream.map(|stream| (stream, from)),
+        stream: stream.as_ref().filter(is_read).and(stores.stream).map(|stream| (stream, from)),
         changes: &options.changes,
     };
     let elsewhere = trace(tracks, &mut fates, patience).await?;
+    let no_consumer = stream.as_ref().and_then(|stream| stream.no_consumer.clone());
+    let seen = evidence::Seen { no_consumer, is_steady: table.is_steady, ..seen };
+    let grounds = Grounds::of(&seen);
+    let doubts = keep_proven(run, &grounds, &mut fates);
     let totals = totals(&fates, &table.by_tenant);
     let distinct = table.by_tenant.values().map(|arrivals| arrivals.seqs.count()).sum();
     let rows = totals.rows;
@@ -118,6 +129,8 @@ pub async fn reconcile(
     let seen = Seen {
         stillness,
         is_steady: table.is_steady,
+        doubts,
+        against_table: grounds.doubts(Place::Table).to_vec(),
         counted,
         checked_at,
         stream: stream.as_ref().map(StreamReport::of),
@@ -132,36 +145,122 @@ pub async fn reconcile(
     Ok((report, records))
 }
 
-/// Waits until the stores are still, or until all that was acknowledged is stored and nothing is
-/// on its way.
+/// Events that the stream was given, if the sidecar lost none: those that were acknowledged, but
+/// not those that went past it.
+fn expected_in_stream(run: &Recorded) -> TenantRanges {
+    let mut expected = TenantRanges::new();
+    for (tenant, account) in run.plan.script.tenants().zip(&run.ledger.accounts) {
+        let past_it = run.plan.script.timeline(tenant).count_before(run.plan.piped_from);
+        let sent = account.acknowledged.difference(&RangeSet::of(0..past_it));
+        expected.insert_all(tenant, &sent.difference(&account.repaired));
+    }
+    expected
+}
+
+/// Notices that a stream has forgotten what the table has: such an event went through it.
+fn remember(
+    run: &Recorded,
+    stream: StreamArrivals,
+    table: &BTreeMap<TenantIndex, Arrivals>,
+) -> StreamArrivals {
+    if stream.memory != StreamMemory::Whole {
+        return stream;
+    }
+    let is_forgotten = expected_in_stream(run).iter().any(|(tenant, sent)| {
+        let held = |by_tenant: &BTreeMap<TenantIndex, Arrivals>| {
+            by_tenant.get(&tenant).map(|arrivals| arrivals.seqs.clone()).unwrap_or_default()
+        };
+        !sent.intersection(&held(table)).difference(&held(&stream.by_tenant)).is_empty()
+    });
+    let memory =
+        if is_forgotten { StreamMemory::Partial(Forgotten::Stored) } else { StreamMemory::Whole };
+    StreamArrivals { memory, ..stream }
+}
+
+/// Keeps of the lost events those whose loss is proven. Returns what stands against the others.
+fn keep_proven(run: &Recorded, grounds: &Grounds, fates: &mut [Fates]) -> Vec<Doubt> {
+    let script = &run.plan.script;
+    for (tenant, fates) in script.tenants().zip(&mut *fates) {
+        let piped_from = script.timeline(tenant).count_before(run.plan.piped_from);
+        fates.keep_proven(piped_from, |cause, path| grounds.prove(cause, path));
+    }
+    let paths: &[DeliveryPath] = match run.plan.path() {
+        DeliveryPath::Both => &[DeliveryPath::Bulk, DeliveryPath::Pipeline],
+        DeliveryPath::Bulk => &[DeliveryPath::Bulk],
+        DeliveryPath::Pipeline => &[DeliveryPath::Pipeline],
+    };
+    let causes: BTreeSet<Cause> = fates.iter().flat_map(|it| it.not_seen.keys().copied()).collect();
+    let against = causes.into_iter().flat_map(|cause| {
+        paths.iter().flat_map(move |path| grounds.against(cause, *path).cloned())
+    });
+    let against: BTreeSet<Doubt> = against.collect();
+    against.into_iter().collect()
+}
+
+/// Waits until all that was acknowledged is stored and nothing is on its way, or until the stores
+/// are still and what is missing can be on its way no more.
 async fn settle(
     run: &Recorded,
     stores: Stores<'_>,
     options: &CheckOptions,
     patience: &mut Patience,
-) -> Result<Stillness, VerifyError> {
+) -> Result<(Stillness, evidence::Seen), VerifyError> {
     if run.is_answered_in_full() {
-        return Ok(Stillness::Still);
+        return Ok((Stillness::Still, evidence::Seen::default()));
     }
-    let mut watch = Watch::new(stores.table, stores.stream, patience.clock, options.settle);
-    let mut is_checked = false;
+    let mut watch = Watch::new(stores.table, stores.stream, patience.clock, &options.settle);
+    let targets = &run.plan.spec.targets;
+    // What is missing, once it was looked for since the last movement.
+    let mut missing = None;
     loop {
-        match watch.look(patience).await? {
-            Look::Ended(stillness) => return Ok(stillness),
-            Look::Moving => is_checked = false,
-            Look::Calm if is_checked => {}
-            Look::Calm => {
-                is_checked = true;
-                let table =
-                    scan_ids(stores.table, &run.plan.script, options.scan.rows_at_once, patience)
-                        .await?;
-                let fates = all_fates(run, &table, None, &Differences::default());
-                if fates.iter().all(|fates| fates.lost.is_empty() && fates.unresolved.is_empty()) {
-                    return Ok(Stillness::Still);
-                }
+        let look = watch.look(patience).await?;
+        if look == Look::Moving {
+            missing = None;
+        } else if missing.is_none() {
+            missing = Some(read_missing(run, stores, options, patience).await?);
+        }
+        if missing == Some(Missing::Nothing) {
+            return Ok((Stillness::Still, watch.seen(targets).await));
+        }
+        let is_quiet = look == Look::Quiet;
+        if watch.is_over() || is_quiet {
+            let seen = watch.seen(targets).await;
+            let is_settled = is_quiet
+                && (missing == Some(Missing::Unresolved) || Grounds::of(&seen).is_passed());
+            if watch.is_over() || is_settled {
+                let stillness = watch.stillness(look);
+                let is_still = stillness == Stillness::Still;
+                return Ok((stillness, evidence::Seen { is_still, ..seen }));
             }
         }
     }
+}
+
+/// What of a run is not in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Nothing,
+    /// Events of which nobody knows whether they were taken; all that were acknowledged are there.
+    Unresolved,
+    Acknowledged,
+}
+
+async fn read_missing(
+    run: &Recorded,
+    stores: Stores<'_>,
+    options: &CheckOptions,
+    patience: &mut Patience,
+) -> Result<Missing, VerifyError> {
+    let rows_at_once = options.scan.rows_at_once;
+    let table = scan_ids(stores.table, &run.plan.script, rows_at_once, patience).await?;
+    let fates = all_fates(run, &table, None, &Differences::default());
+    Ok(if fates.iter().any(|fates| !fates.lost.is_empty()) {
+        Missing::Acknowledged
+    } else if fates.iter().any(|fates| !fates.unresolved.is_empty()) {
+        Missing::Unresolved
+    } else {
+        Missing::Nothing
+    })
 }
 
 /// Compares what is stored with what was sent: columns, and JSON if that is asked for.
@@ -241,7 +340,7 @@ fn attribute_evicted(
         taken: count(|fates| fates.acknowledged.count() + fates.recovered.count()),
         missing: count(|fates| fates.lost.get(&Cause::Somewhere).map_or(0, RangeSet::count)),
     };
-    let is_asked = stream.memory == StreamMemory::Evicted
+    let is_asked = stream.memory == StreamMemory::Partial(Forgotten::Evicted)
         && run.plan.path() == DeliveryPath::Pipeline
         && counted.missing > 0;
     let Some(after) = stream.counters.filter(|_| is_asked) else { return };
@@ -272,6 +371,8 @@ fn totals(fates: &[Fates], table: &BTreeMap<TenantIndex, Arrivals>) -> Totals {
 struct Seen {
     stillness: Stillness,
     is_steady: bool,
+    doubts: Vec<Doubt>,
+    against_table: Vec<Doubt>,
     counted: CountedRows,
     checked_at: i64,
     stream: Option<StreamReport>,
@@ -294,12 +395,13 @@ fn report(
         stillness: seen.stillness,
         ledger_closed: run.ledger.closed,
         shards_missing: run.shards_missing.clone(),
-        is_steady: seen.is_steady,
+        against_loss: seen.doubts.clone(),
+        against_table: seen.against_table.clone(),
         saturated: records.saturated(&plan.spec.span),
         counted: seen.counted,
         accounts_add_up: fates.iter().all(Fates::add_up),
     };
-    let (verdict, mut reasons) = judge(&totals, &evidence);
+    let Judgement { verdict, mut reasons, notes } = judge(&totals, &evidence);
     if totals.acknowledged > 0 {
         reasons.extend(strangers(&seen));
     }
@@ -309,6 +411,8 @@ fn report(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         verdict,
         reasons,
+        notes,
+        doubts: seen.doubts,
         is_still: seen.stillness == Stillness::Still && seen.is_steady,
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
@@ -351,10 +455,11 @@ fn strangers(seen: &Seen) -> Vec<String> {
             others.join(", ")
         )),
     }
-    if seen.stream.is_some_and(|stream| stream.messages == 0 && !stream.evicted) {
+    if seen.stream.is_some_and(|stream| stream.messages == 0 && stream.forgotten.is_none()) {
         hints.push("the stream has no message of this run: is it the right one?".to_owned());
     }
-    hints.extend(seen.no_consumer.as_ref().map(|none| {
+    let is_told = seen.doubts.iter().any(|doubt| doubt.place == Place::Consumer);
+    hints.extend(seen.no_consumer.as_ref().filter(|_| !is_told).map(|none| {
         format!("{none}: what waits for the aggregator is not known; name its own with --consumer")
     }));
     hints

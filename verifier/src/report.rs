@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::cause::{Cause, Hop};
-use crate::compare::{Fates, StreamMemory, Totals};
+use crate::compare::{Fates, Forgotten, StreamMemory, Totals};
 use crate::content::Difference;
+use crate::evidence::Doubt;
 use crate::jetstream::StreamArrivals;
 use crate::verdict::Verdict;
 
@@ -27,6 +28,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why, the weightiest first.
     pub reasons: Vec<String>,
+    /// What is no fault by the rule that was asked for, and should be known all the same.
+    pub notes: Vec<String>,
+    /// What was not excluded, of the places where missing events may still be, and what would.
+    pub doubts: Vec<Doubt>,
     /// Nothing was on its way any more when the stores were read.
     pub is_still: bool,
     pub run_id: Uuid,
@@ -64,10 +69,12 @@ pub struct Report {
 pub struct StreamReport {
     /// Messages of the run, duplicates included.
     pub messages: u64,
-    /// Messages that bore no ID and were read in full.
+    /// Messages that were read in full, since their IDs do not tell their events.
     pub without_id: u64,
     /// Its oldest messages are younger than the run.
     pub evicted: bool,
+    /// Why it does not have all that it was sent, or may not; `None` if it has.
+    pub forgotten: Option<Forgotten>,
 }
 
 /// What was seen of the table: rows as they lie on disk, and as a reader should see them.
@@ -195,17 +202,22 @@ pub struct Durations {
 }
 
 /// Version of `report.json`.
-pub const REPORT_FORMAT: u32 = 2;
+pub const REPORT_FORMAT: u32 = 3;
 
 /// Most findings that are listed one by one.
 pub const FINDINGS_MAX: usize = 100_000;
 
 impl StreamReport {
     pub fn of(stream: &StreamArrivals) -> Self {
+        let forgotten = match stream.memory {
+            StreamMemory::Whole => None,
+            StreamMemory::Partial(why) => Some(why),
+        };
         Self {
             messages: stream.by_tenant.values().map(|arrivals| arrivals.count).sum(),
             without_id: stream.without_id,
-            evicted: stream.memory == StreamMemory::Evicted,
+            evicted: forgotten == Some(Forgotten::Evicted),
+            forgotten,
         }
     }
 }
@@ -282,8 +294,13 @@ impl fmt::Display for Report {
             line("    spoiled", totals.spoiled, "  sent as a bad client sends them")?;
         }
         line("    acknowledged", totals.acknowledged, "")?;
-        if self.path != DeliveryPath::Bulk {
-            line("      in stream", totals.in_stream, "")?;
+        match self.stream.map(|stream| stream.forgotten) {
+            None => {}
+            Some(None) => line("      in stream", totals.in_stream, "")?,
+            Some(Some(why)) => {
+                let note = format!("  not all that it was sent: {}", why.as_str());
+                line("      in stream", totals.in_stream, &note)?;
+            }
         }
         line("      stored", totals.stored, "")?;
         if totals.repaired > 0 {
@@ -296,6 +313,12 @@ impl fmt::Display for Report {
         for (cause, count) in &totals.lost_by_cause {
             line(&format!("        {}", cause.as_str()), *count, "")?;
         }
+        if totals.not_seen > 0 {
+            line("      not seen yet", totals.not_seen, "  on their way, or hidden")?;
+        }
+        for (cause, count) in &totals.not_seen_by_cause {
+            line(&format!("        {}", cause.last_seen()), *count, "")?;
+        }
         line("duplicated", totals.duplicated, "")?;
         line("corrupted", totals.corrupted, "")?;
         if totals.misplaced > 0 {
@@ -305,6 +328,7 @@ impl fmt::Display for Report {
         self.fmt_findings(f)?;
         writeln!(f, "\nverdict: {}", self.verdict.as_str())?;
         self.reasons.iter().try_for_each(|reason| writeln!(f, "  {reason}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
         if totals.unsent > 0 {
             let unsent = totals.unsent;
             writeln!(
@@ -396,7 +420,8 @@ pub(crate) mod tests {
 
     /// Paths like `tenants[].fates.lost`. Keys of maps by cause are no fields.
     fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
-        if at.ends_with("lost_by_cause") || at.ends_with("fates.lost") {
+        let by_cause = ["lost_by_cause", "not_seen_by_cause", "fates.lost", "fates.not_seen"];
+        if by_cause.iter().any(|map| at.ends_with(map)) {
             return;
         }
         match value {

@@ -1,25 +1,36 @@
-//! Waits until stream and table are still: what is on its way is not lost.
+//! Waits until the pipeline is still: what is on its way is not lost.
 
 use std::time::Duration;
 
 use events::timeline::UnixMicros;
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
-use harness::jetstream::{AuditStream, Position};
+use harness::jetstream::{AuditStream, Position, StreamState};
+use harness::plan::Targets;
 use harness::shutdown::Stop;
 use harness::stored::read_rows;
+use hyper::Uri;
+use tokio::net::TcpStream;
 
 use crate::error::VerifyError;
+use crate::evidence::{Part, Seen};
+use crate::http::get_text;
 use crate::patience::Patience;
+use crate::vector::VectorState;
 
 /// How long to wait, and for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleOptions {
     /// Stores that have not moved for as long are still. It must be longer than the pipeline
     /// holds an event back, which the aggregator does for its batch timeout.
     pub quiet: Duration,
     /// Stores that still move after as long are judged as they are: unknown.
     pub wait_max: Duration,
+    /// Longest time for which a part of the pipeline may hold an event while all parts are up and
+    /// nothing moves.
+    pub delay_max: Duration,
+    /// Where the pipeline's Vectors tell what they hold.
+    pub metrics: Vec<String>,
 }
 
 /// Whether the stores came to rest.
@@ -34,10 +45,11 @@ pub enum Stillness {
 }
 
 /// What is watched: when none of it changes, nothing moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Sign {
     position: Option<Position>,
     rows: u64,
+    parts: Vec<Part>,
 }
 
 /// Follows the stores until they are still.
@@ -46,20 +58,24 @@ pub struct Watch<'w> {
     server: &'w ClickHouse,
     stream: Option<&'w AuditStream>,
     clock: Clock,
-    options: SettleOptions,
+    options: &'w SettleOptions,
     begun: UnixMicros,
     last: Option<(Sign, UnixMicros)>,
+    state: Option<StreamState>,
+    /// When somebody was last seen to wait for messages of the consumer.
+    asked_at: Option<UnixMicros>,
+    looks: u32,
 }
 
 /// What one look at the stores told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
     /// They have moved lately, or messages wait for the consumer.
     Moving,
     /// They have not moved for a part of the quiet time: if all is there already, that is enough.
     Calm,
-    /// It is over.
-    Ended(Stillness),
+    /// They have not moved for the quiet time.
+    Quiet,
 }
 
 impl<'w> Watch<'w> {
@@ -67,9 +83,11 @@ impl<'w> Watch<'w> {
         server: &'w ClickHouse,
         stream: Option<&'w AuditStream>,
         clock: Clock,
-        options: SettleOptions,
+        options: &'w SettleOptions,
     ) -> Self {
-        Self { server, stream, clock, options, begun: clock.now(), last: None }
+        let begun = clock.now();
+        let (last, state, asked_at) = (None, None, None);
+        Self { server, stream, clock, options, begun, last, state, asked_at, looks: 0 }
     }
 
     /// Looks at the stores, a while after the last look.
@@ -84,41 +102,116 @@ impl<'w> Watch<'w> {
                 () = patience.shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
             }
         }
-        let position = match self.stream {
-            Some(stream) => Some(patience.ask(async || stream.read_position().await).await?),
-            None => None,
-        };
+        if let Some(stream) = self.stream {
+            let state = patience.ask(async || stream.read_state().await).await?;
+            if state.consumer.is_some_and(|consumer| consumer.is_asked) {
+                self.asked_at = Some(self.clock.now());
+            }
+            self.state = Some(state);
+        }
+        let position = self.state.as_ref().map(StreamState::position);
         let rows = patience.ask(async || read_rows(self.server).await).await?;
-        let sign = Sign { position, rows };
-        Ok(self.judge(sign, self.clock.now()))
+        let parts = match self.stream {
+            Some(_) => read_parts(&self.options.metrics).await,
+            None => Vec::new(),
+        };
+        Ok(self.judge(Sign { position, rows, parts }, self.clock.now()))
     }
 
     fn judge(&mut self, sign: Sign, now: UnixMicros) -> Look {
+        self.looks += 1;
         let waiting = sign.position.and_then(|position| position.waiting).unwrap_or(0);
-        let is_over = now - self.begun >= micros(self.options.wait_max);
-        let since = match self.last {
-            Some((last, since)) if last == sign => since,
+        let since = match &self.last {
+            Some((last, since)) if *last == sign => *since,
             _ => {
-                let is_first = self.last.is_none();
                 self.last = Some((sign, now));
-                // Once over, the first look still gets a second one: one sign tells no movement.
-                return if is_over && !is_first {
-                    Look::Ended(Stillness::Moving)
-                } else {
-                    Look::Moving
-                };
+                return Look::Moving;
             }
         };
-        match waiting {
-            0 if now - since >= micros(self.options.quiet) => Look::Ended(Stillness::Still),
-            0 if is_over => Look::Ended(Stillness::Moving),
-            0 if now - since >= micros(self.options.quiet) / CALM_PARTS => Look::Calm,
-            0 => Look::Moving,
-            messages if is_over => Look::Ended(Stillness::Waiting { messages }),
+        let quiet = micros(self.options.quiet);
+        match now - since {
+            _ if waiting > 0 => Look::Moving,
+            still if still >= quiet => Look::Quiet,
+            still if still >= quiet / CALM_PARTS => Look::Calm,
             _ => Look::Moving,
         }
     }
+
+    /// Whether the time to wait is over; one look tells no movement, so there are at least two.
+    pub fn is_over(&self) -> bool {
+        self.looks > 1 && self.clock.now() - self.begun >= micros(self.options.wait_max)
+    }
+
+    /// How the stores are to be judged if the wait ends with this look.
+    pub fn stillness(&self, look: Look) -> Stillness {
+        let position = self.last.as_ref().and_then(|(sign, _)| sign.position);
+        match (look, position.and_then(|position| position.waiting).unwrap_or(0)) {
+            (Look::Quiet, _) => Stillness::Still,
+            (_, 0) => Stillness::Moving,
+            (_, messages) => Stillness::Waiting { messages },
+        }
+    }
+
+    /// What was seen of the pipeline up to now.
+    pub async fn seen(&self, targets: &Targets) -> Seen {
+        let now = self.clock.now();
+        let (parts, since) = match &self.last {
+            Some((sign, since)) => (sign.parts.clone(), *since),
+            None => (Vec::new(), now),
+        };
+        let us = u64::try_from(now - since).unwrap_or(0);
+        let is_recent = |at: UnixMicros| now - at <= micros(ASKED_WITHIN);
+        Seen {
+            is_still: true,
+            quiet: Duration::from_micros(us),
+            delay_max: self.options.delay_max,
+            parts,
+            webhook_answers: match (&self.stream, &targets.webhook) {
+                (Some(_), Some(urls)) => Some(all_accept(urls).await),
+                _ => None,
+            },
+            stream: self.state,
+            is_pulled: self.asked_at.is_some_and(is_recent),
+            ..Seen::default()
+        }
+    }
 }
+
+/// An aggregator asks again as soon as it has worked off what it was given.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks each Vector what it holds. One that does not answer is an answer too.
+async fn read_parts(urls: &[String]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for url in urls {
+        let told = match get_text(url, METRICS_TIMEOUT).await {
+            Ok(text) => Ok(VectorState { errors: 0, ..VectorState::parse(&text) }),
+            Err(error) => Err(harness::exit::chain(&error)),
+        };
+        parts.push(Part { url: url.clone(), told });
+    }
+    parts
+}
+
+const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether all addresses of the webhook accept connections. Nothing is sent: Vector takes whatever
+/// is no POST for an error.
+async fn all_accept(urls: &str) -> bool {
+    for url in urls.split(',') {
+        let Ok(uri) = url.trim().parse::<Uri>() else { return false };
+        let port =
+            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let Some(host) = uri.host() else { return false };
+        let connect = TcpStream::connect((host.trim_matches(['[', ']']), port));
+        if !matches!(tokio::time::timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_))) {
+            return false;
+        }
+    }
+    true
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -134,48 +227,98 @@ mod tests {
 
     const SECOND: i64 = 1_000_000;
 
-    fn watched(signs: &[(i64, u64, u64)]) -> Vec<Look> {
-        let server = ClickHouse {
+    fn options() -> SettleOptions {
+        SettleOptions {
+            quiet: Duration::from_secs(5),
+            wait_max: Duration::from_mins(1),
+            delay_max: Duration::from_secs(370),
+            metrics: Vec::new(),
+        }
+    }
+
+    fn server() -> ClickHouse {
+        ClickHouse {
             client: clickhouse::Client::default(),
             url: String::new(),
             user: String::new(),
             table: "a.b".parse().unwrap(),
             names: ColumnNames::new(),
             columns: TableColumns::default(),
-        };
-        let options =
-            SettleOptions { quiet: Duration::from_secs(5), wait_max: Duration::from_mins(1) };
-        let clock = Clock::starting_at(0);
-        let mut watch = Watch { begun: 0, ..Watch::new(&server, None, clock, options) };
-        signs
+        }
+    }
+
+    fn sign(rows: u64, waiting: u64, held: u64) -> Sign {
+        let text = format!(
+            "vector_buffer_events{{component_id=\"x\",component_kind=\"sink\",\
+             component_type=\"nats\"}} {held}"
+        );
+        let part = Part { url: String::new(), told: Ok(VectorState::parse(&text)) };
+        let position = Some(Position { last: 1, waiting: Some(waiting) });
+        Sign { position, rows, parts: vec![part] }
+    }
+
+    /// Looks at seconds, each with rows, messages that wait, and events in a buffer.
+    fn watched(signs: &[(i64, u64, u64, u64)]) -> (Vec<Look>, Stillness) {
+        let (server, options) = (server(), options());
+        let mut watch = Watch::new(&server, None, Clock::starting_at(0), &options);
+        let looks: Vec<Look> = signs
             .iter()
-            .map(|&(second, rows, waiting)| {
-                let position = Some(Position { last: 1, waiting: Some(waiting) });
-                watch.judge(Sign { position, rows }, second * SECOND)
+            .map(|&(second, rows, waiting, held)| {
+                watch.judge(sign(rows, waiting, held), second * SECOND)
             })
-            .collect()
+            .collect();
+        let stillness = watch.stillness(looks[looks.len() - 1]);
+        (looks, stillness)
     }
 
     #[tokio::test]
     async fn stores_are_still_after_the_quiet_time_without_a_change() {
-        let looks = watched(&[(0, 1, 0), (1, 1, 0), (2, 2, 0), (3, 2, 0), (4, 2, 0), (7, 2, 0)]);
-        let still = Look::Ended(Stillness::Still);
+        let rows = [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2), (7, 2)];
+        let (looks, stillness) = watched(&rows.map(|(second, rows)| (second, rows, 0, 0)));
         let moving = Look::Moving;
-        assert_eq!(looks, [moving, moving, moving, moving, Look::Calm, still]);
+        assert_eq!(looks, [moving, moving, moving, moving, Look::Calm, Look::Quiet]);
+        assert_eq!(stillness, Stillness::Still);
+    }
+
+    #[tokio::test]
+    async fn a_buffer_that_empties_is_a_movement() {
+        let held = [(0, 9), (5, 9), (6, 8), (10, 8), (11, 8)];
+        let (looks, _) = watched(&held.map(|(second, held)| (second, 1, 0, held)));
+        assert_eq!(looks, [Look::Moving, Look::Quiet, Look::Moving, Look::Calm, Look::Quiet]);
     }
 
     #[tokio::test]
     async fn stores_that_move_until_the_deadline_are_moving() {
-        let looks = watched(&[(0, 1, 0), (59, 2, 0), (60, 3, 0)]);
-        assert_eq!(looks[2], Look::Ended(Stillness::Moving));
-        let looks = watched(&[(0, 1, 0), (58, 2, 0), (60, 2, 0)]);
-        assert_eq!(looks[2], Look::Ended(Stillness::Moving));
+        for rows in [[(0, 1), (59, 2), (60, 3)], [(0, 1), (59, 2), (60, 2)]] {
+            let (_, stillness) = watched(&rows.map(|(second, rows)| (second, rows, 0, 0)));
+            assert_eq!(stillness, Stillness::Moving);
+        }
     }
 
     #[tokio::test]
     async fn messages_that_wait_for_the_consumer_are_not_still() {
-        let looks = watched(&[(0, 1, 7), (10, 1, 7), (60, 1, 7)]);
-        assert_eq!(looks[1], Look::Moving);
-        assert_eq!(looks[2], Look::Ended(Stillness::Waiting { messages: 7 }));
+        let (looks, stillness) = watched(&[(0, 1, 7, 0), (10, 1, 7, 0), (60, 1, 7, 0)]);
+        assert_eq!(looks, [Look::Moving; 3]);
+        assert_eq!(stillness, Stillness::Waiting { messages: 7 });
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_over_after_its_time_but_not_with_the_first_look() {
+        let (server, options) = (server(), SettleOptions { wait_max: Duration::ZERO, ..options() });
+        let mut watch = Watch::new(&server, None, Clock::starting_at(0), &options);
+        watch.judge(sign(1, 0, 0), 0);
+        assert!(!watch.is_over());
+        watch.judge(sign(1, 0, 0), 1);
+        assert!(watch.is_over());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_nobody_listens_on_does_not_accept() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/events", listener.local_addr().unwrap());
+        assert!(all_accept(&url).await);
+        drop(listener);
+        assert!(!all_accept(&url).await);
+        assert!(!all_accept("nonsense").await);
     }
 }

@@ -22,6 +22,9 @@ pub struct VectorState {
 pub struct Sink {
     /// Like `nats` or `clickhouse`.
     pub component_type: String,
+    /// It tells what its buffer holds. A Vector forgets what has not changed for
+    /// `expire_metrics_secs` (300 s), and tells nothing before the first event: no figure is not 0.
+    pub tells_buffer: bool,
     /// Events in its buffer; a disk buffer counts those that are read and not delivered yet too.
     pub buffered_events: u64,
     pub buffered_bytes: u64,
@@ -56,7 +59,7 @@ impl VectorState {
             let is_sink = sample.label("component_kind") == Some("sink");
             let kind = sample.label("component_type").unwrap_or_default();
             if is_sink && kind != METRICS_SINK {
-                state.sink(sample).component_type = kind.to_owned();
+                kind.clone_into(&mut state.sink(sample).component_type);
             }
         }
         let mut old = BTreeMap::new();
@@ -78,7 +81,10 @@ impl VectorState {
                 "component_received_events_total" => sink.received_events += count,
                 "component_sent_events_total" => sink.sent_events += count,
                 "component_discarded_events_total" => sink.discarded_events += count,
-                "buffer_size_events" => sink.buffered_events += count,
+                "buffer_size_events" => {
+                    sink.tells_buffer = true;
+                    sink.buffered_events += count;
+                }
                 "buffer_size_bytes" => sink.buffered_bytes += count,
                 "buffer_events" => old.entry(id).or_insert((0, 0)).0 += count,
                 "buffer_byte_size" => old.entry(id).or_insert((0, 0)).1 += count,
@@ -87,6 +93,7 @@ impl VectorState {
         }
         for (id, (events, bytes)) in old {
             let sink = id.and_then(|id| state.sinks.get_mut(id)).expect("it was found by its ID");
+            sink.tells_buffer = true;
             // Where both names are told they tell the same.
             sink.buffered_events = sink.buffered_events.max(events);
             sink.buffered_bytes = sink.buffered_bytes.max(bytes);
@@ -109,9 +116,9 @@ impl VectorState {
         self.sinks.values().map(|sink| sink.buffered_bytes).sum()
     }
 
-    /// Whether it has a sink of a type, like `nats`.
-    pub fn has(&self, component_type: &str) -> bool {
-        self.sinks.values().any(|sink| sink.component_type == component_type)
+    /// Its sinks of a type, like `nats`.
+    pub fn sinks_of<'v>(&'v self, component_type: &'v str) -> impl Iterator<Item = &'v Sink> {
+        self.sinks.values().filter(move |sink| sink.component_type == component_type)
     }
 }
 
@@ -184,27 +191,45 @@ mod tests {
     use super::*;
 
     /// As Vector 0.57 tells it, but for labels and components that do not matter here.
-    const BOTH_NAMES: &str = r#"# HELP vector_buffer_events buffer_events
-# TYPE vector_buffer_events gauge
-vector_buffer_events{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 12 1790000000000
-vector_buffer_size_events{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 12 1790000000000
-vector_buffer_byte_size{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 4096 1790000000000
-vector_buffer_size_bytes{buffer_id="ch",component_id="ch",component_kind="sink",component_type="clickhouse",stage="0"} 4096 1790000000000
-vector_buffer_events{buffer_id="m",component_id="m",component_kind="sink",component_type="prometheus_exporter",stage="0"} 3
-vector_component_received_events_total{component_id="ch",component_kind="sink",component_type="clickhouse"} 120
-vector_component_sent_events_total{component_id="ch",component_kind="sink",component_type="clickhouse"} 100
-vector_component_discarded_events_total{component_id="ch",component_kind="sink",component_type="clickhouse",intentional="false"} 7
-vector_component_discarded_events_total{component_id="keep",component_kind="transform",component_type="filter",intentional="true"} 900
-vector_component_errors_total{component_id="a} \"b\"",component_kind="source",component_type="x"} 2
-vector_buffer_max_event_size 500
-vector_utilization NaN
-"#;
+    fn both_names() -> String {
+        let sink = |name: &str, more: &str, value: &str| {
+            format!(
+                "vector_{name}{{component_id=\"ch\",component_kind=\"sink\",\
+                 component_type=\"clickhouse\"{more}}} {value}\n"
+            )
+        };
+        let other = |name: &str, labels: &str, value: &str| {
+            format!("vector_{name}{{component_id={labels}}} {value}\n")
+        };
+        let stage = ",buffer_id=\"ch\",stage=\"0\"";
+        [
+            "# TYPE vector_buffer_events gauge\n".to_owned(),
+            sink("buffer_events", stage, "12 1790000000000"),
+            sink("buffer_size_events", stage, "12 1790000000000"),
+            sink("buffer_byte_size", stage, "4096 1790000000000"),
+            sink("buffer_size_bytes", stage, "4096 1790000000000"),
+            sink("component_received_events_total", "", "120"),
+            sink("component_sent_events_total", "", "100"),
+            sink("component_discarded_events_total", ",intentional=\"false\"", "7"),
+            other(
+                "buffer_events",
+                "\"m\",component_kind=\"sink\",component_type=\"prometheus_exporter\"",
+                "3",
+            ),
+            other("component_discarded_events_total", "\"keep\",intentional=\"true\"", "900"),
+            other("component_errors_total", r#""a} \"b\"",component_kind="source""#, "2"),
+            "vector_buffer_max_event_size 500\nvector_utilization NaN\n".to_owned(),
+        ]
+        .concat()
+    }
 
     #[test]
     fn a_vector_tells_what_it_holds_once_under_old_and_new_names() {
-        let state = VectorState::parse(BOTH_NAMES);
+        let text = both_names();
+        let state = VectorState::parse(&text);
         let sink = Sink {
             component_type: "clickhouse".to_owned(),
+            tells_buffer: true,
             buffered_events: 12,
             buffered_bytes: 4_096,
             received_events: 120,
@@ -215,14 +240,16 @@ vector_utilization NaN
         let sinks = BTreeMap::from([("ch".to_owned(), sink)]);
         assert_eq!(state, VectorState { sinks, discarded_events: 7, errors: 2 });
         let without = |word: &str| {
-            let lines = BOTH_NAMES.lines().filter(|line| !line.contains(word));
+            let lines = text.lines().filter(|line| !line.contains(word));
             VectorState::parse(&lines.collect::<Vec<_>>().join("\n"))
         };
         let old = without("buffer_size_");
         let new = without("buffer_events");
         assert_eq!((old.held_events(), old.buffered_bytes()), (13, 4_096));
         assert_eq!((new.held_events(), new.buffered_bytes()), (13, 4_096));
-        assert!(state.has("clickhouse") && !state.has("nats"));
+        assert_eq!((state.sinks_of("clickhouse").count(), state.sinks_of("nats").count()), (1, 0));
+        let silent = without("buffer_");
+        assert!(silent.sinks_of("clickhouse").all(|sink| !sink.tells_buffer));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use harness::exit::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Totals;
+use crate::evidence::Doubt;
 use crate::settle::Stillness;
 
 /// What a run's events prove about the pipeline.
@@ -53,8 +54,10 @@ pub struct Evidence {
     pub ledger_closed: bool,
     /// Shards of the run that have no ledger, counted from 0.
     pub shards_missing: Vec<u32>,
-    /// The table did not change while it was read.
-    pub is_steady: bool,
+    /// What stands against calling missing events lost.
+    pub against_loss: Vec<Doubt>,
+    /// What stands against having seen all rows of the table.
+    pub against_table: Vec<Doubt>,
     /// Whether the generator kept its schedule; `None` where its summary is missing.
     pub saturated: Option<bool>,
     /// Logical only if the table surely folds all that is there more than once.
@@ -63,23 +66,68 @@ pub struct Evidence {
     pub accounts_add_up: bool,
 }
 
-/// Judges. Returns the verdict and its reasons, the weightiest first; a whole run has none.
-pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
+/// What is said of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// Why, the weightiest first; a whole run has none.
+    pub reasons: Vec<String>,
+    /// What is no fault by the rule that was asked for, and should be known all the same.
+    pub notes: Vec<String>,
+}
+
+/// Judges.
+pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
+    let mut doubts = doubts(totals, evidence);
+    let mut proofs = Vec::new();
+    let mut proof = |count: u64, is_proven: bool, fact: &str| match (count, is_proven) {
+        (0, _) => {}
+        (_, true) => proofs.push(format!("{count} {fact}")),
+        (_, false) => doubts.push(format!("{count} {fact}, as far as it was checked")),
+    };
+    proof(totals.lost, true, "acknowledged events are not stored");
+    proof(totals.corrupted, true, "stored events differ from what was sent");
+    proof(totals.misplaced, true, "stored events have a timestamp of another day");
+    // What a cut ledger forgot was not unexpected.
+    proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
+    let mut notes = Vec::new();
+    match evidence.counted {
+        CountedRows::Physical => proofs.extend(duplicates(totals, "")),
+        CountedRows::Logical => notes.extend(duplicates(totals, "; the table folds them")),
+    }
+    let verdict = match (proofs.is_empty(), doubts.is_empty()) {
+        (true, true) => Verdict::Whole,
+        (true, false) => Verdict::Unknown,
+        (false, _) => Verdict::Lossy,
+    };
+    proofs.extend(doubts);
+    Judgement { verdict, reasons: proofs, notes }
+}
+
+/// What keeps a run from being called whole.
+fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
     let mut doubts = Vec::new();
+    if totals.not_seen > 0 {
+        doubts.push(format!("{} acknowledged events are not seen yet", totals.not_seen));
+    }
+    let against_loss = evidence.against_loss.iter().filter(|_| totals.not_seen > 0);
+    let mut against: Vec<&Doubt> = against_loss.chain(&evidence.against_table).collect();
+    against.sort_unstable();
+    against.dedup();
+    doubts.extend(against.iter().map(|Doubt { what, remedy, .. }| format!("{what}: {remedy}")));
     let mut doubt = |is_so: bool, reason: &str| {
         if is_so {
             doubts.push(reason.to_owned());
         }
     };
-    let is_still = evidence.stillness == Stillness::Still && evidence.is_steady;
     match evidence.stillness {
         Stillness::Still => {}
         Stillness::Moving => doubt(true, "stream or table still moved at the deadline"),
-        Stillness::Waiting { messages } => {
+        Stillness::Waiting { messages } if totals.not_seen == 0 => {
             doubt(true, &format!("{messages} messages still wait for the consumer"));
         }
+        Stillness::Waiting { .. } => {}
     }
-    doubt(!evidence.is_steady, "the table changed while it was read");
     for shard in &evidence.shards_missing {
         doubt(true, &format!("the ledger of shard {} is missing", shard + 1));
     }
@@ -97,42 +145,38 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> (Verdict, Vec<String>) {
     );
     doubt(!evidence.accounts_add_up, "the accounts do not add up: the ledger contradicts itself");
     doubt(totals.acknowledged == 0, "nothing was acknowledged: there is nothing to check");
+    doubts
+}
 
-    let mut proofs = Vec::new();
-    let mut proof = |count: u64, is_proven: bool, fact: &str| match (count, is_proven) {
-        (0, _) => {}
-        (_, true) => proofs.push(format!("{count} {fact}")),
-        (_, false) => doubts.push(format!("{count} {fact}, as far as it was checked")),
-    };
-    // What is still on its way is not lost yet; what a cut ledger forgot was not unexpected.
-    proof(totals.lost, is_still, "acknowledged events are not stored");
-    proof(totals.corrupted, true, "stored events differ from what was sent");
-    proof(totals.misplaced, true, "stored events have a timestamp of another day");
-    let duplicated = match evidence.counted {
-        CountedRows::Physical => totals.duplicated,
-        CountedRows::Logical => 0,
-    };
-    proof(duplicated, true, "events are there more than once");
-    proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
-
-    let verdict = match (proofs.is_empty(), doubts.is_empty()) {
-        (true, true) => Verdict::Whole,
-        (true, false) => Verdict::Unknown,
-        (false, _) => Verdict::Lossy,
-    };
-    proofs.extend(doubts);
-    (verdict, proofs)
+/// Says of events that are there more than once where they were doubled, and by what.
+fn duplicates(totals: &Totals, end: &str) -> Vec<String> {
+    let told = [
+        (
+            totals.duplicated_in_stream,
+            "events are in the stream more than once: published again after its duplicate \
+             window, or without an ID",
+        ),
+        (
+            totals.duplicated_in_table,
+            "events are in the table more than once, and in the stream once: delivered or \
+             inserted again",
+        ),
+    ];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, fact)| format!("{count} {fact}{end}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::Place;
 
     const CLEAR: Evidence = Evidence {
         stillness: Stillness::Still,
         ledger_closed: true,
         shards_missing: Vec::new(),
-        is_steady: true,
+        against_loss: Vec::new(),
+        against_table: Vec::new(),
         saturated: Some(false),
         counted: CountedRows::Physical,
         accounts_add_up: true,
@@ -141,7 +185,7 @@ mod tests {
     #[track_caller]
     fn check(totals: Totals, evidence: &Evidence, expected: Verdict) {
         let totals = Totals { acknowledged: 10, ..totals };
-        let (verdict, reasons) = judge(&totals, evidence);
+        let Judgement { verdict, reasons, .. } = judge(&totals, evidence);
         assert_eq!(verdict, expected, "{reasons:?}");
         assert_eq!(reasons.is_empty(), verdict == Verdict::Whole);
     }
@@ -152,12 +196,14 @@ mod tests {
         check(clear(), &CLEAR, Verdict::Whole);
         check(Totals { lost: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(Totals { corrupted: 1, ..clear() }, &CLEAR, Verdict::Lossy);
-        check(Totals { duplicated: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(Totals { duplicated_in_table: 1, ..clear() }, &CLEAR, Verdict::Lossy);
+        check(Totals { duplicated_in_stream: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         let folding = Evidence { counted: CountedRows::Logical, ..CLEAR };
-        check(Totals { duplicated: 1, ..clear() }, &folding, Verdict::Whole);
+        check(Totals { duplicated_in_table: 1, ..clear() }, &folding, Verdict::Whole);
         check(Totals { unexpected: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(clear(), &Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
-        check(clear(), &Evidence { is_steady: false, ..CLEAR }, Verdict::Unknown);
+        let hidden = Evidence { against_table: vec![doubt(Place::Table)], ..CLEAR };
+        check(clear(), &hidden, Verdict::Unknown);
         let missing = Evidence { shards_missing: vec![1], ledger_closed: false, ..CLEAR };
         check(clear(), &missing, Verdict::Unknown);
         check(Totals { misplaced: 1, ..clear() }, &CLEAR, Verdict::Lossy);
@@ -165,16 +211,48 @@ mod tests {
         check(clear(), &Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
         check(clear(), &Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
         check(clear(), &Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
-        let (verdict, _) = judge(&clear(), &CLEAR);
-        assert_eq!(verdict, Verdict::Unknown, "nothing was acknowledged");
+        let judgement = judge(&clear(), &CLEAR);
+        assert_eq!(judgement.verdict, Verdict::Unknown, "nothing was acknowledged");
     }
 
     #[test]
     fn what_may_yet_arrive_is_not_lost_and_what_a_cut_ledger_forgot_is_not_unexpected() {
         let waiting = Evidence { stillness: Stillness::Waiting { messages: 3 }, ..CLEAR };
-        check(Totals { lost: 3, ..Totals::default() }, &waiting, Verdict::Unknown);
+        check(Totals { not_seen: 3, ..Totals::default() }, &waiting, Verdict::Unknown);
+        let buffered = Evidence { against_loss: vec![doubt(Place::Aggregator)], ..CLEAR };
+        check(Totals { not_seen: 3, ..Totals::default() }, &buffered, Verdict::Unknown);
+        check(Totals { not_seen: 3, lost: 1, ..Totals::default() }, &buffered, Verdict::Lossy);
+        check(Totals::default(), &buffered, Verdict::Whole);
         let cut = Evidence { ledger_closed: false, ..CLEAR };
         check(Totals { unexpected: 3, ..Totals::default() }, &cut, Verdict::Unknown);
         check(Totals { lost: 3, ..Totals::default() }, &cut, Verdict::Lossy);
+    }
+
+    #[test]
+    fn what_is_not_excluded_is_told_with_what_would_exclude_it() {
+        let evidence = Evidence { against_loss: vec![doubt(Place::Aggregator)], ..CLEAR };
+        let totals = Totals { acknowledged: 10, not_seen: 3, ..Totals::default() };
+        let told = judge(&totals, &evidence).reasons;
+        assert_eq!(told, ["3 acknowledged events are not seen yet", "it is dark: light it"]);
+    }
+
+    #[test]
+    fn duplicates_that_the_table_folds_are_told_with_their_cause() {
+        let totals = Totals {
+            acknowledged: 10,
+            duplicated: 3,
+            duplicated_in_stream: 1,
+            duplicated_in_table: 2,
+            ..Totals::default()
+        };
+        let folding = Evidence { counted: CountedRows::Logical, ..CLEAR };
+        let notes = judge(&totals, &folding).notes;
+        assert!(notes[0].starts_with("1 events are in the stream more than once"), "{notes:?}");
+        assert!(notes[1].ends_with("; the table folds them"), "{notes:?}");
+        assert!(judge(&totals, &CLEAR).notes.is_empty());
+    }
+
+    fn doubt(place: Place) -> Doubt {
+        Doubt { place, what: "it is dark".to_owned(), remedy: "light it".to_owned() }
     }
 }

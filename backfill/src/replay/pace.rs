@@ -180,6 +180,7 @@ mod tests {
             first: 1,
             last,
             duplicate_window: Duration::from_mins(10),
+            keeps_what_is_read: true,
             consumer: Some(consumer),
         }
     }

@@ -213,6 +213,7 @@ mod tests {
                 first: 1,
                 last: 100,
                 duplicate_window: Duration::from_mins(2),
+                keeps_what_is_read: true,
                 consumer: (!self.has_no_consumer).then_some(consumer),
             })
         }

@@ -228,6 +228,7 @@ impl StreamWatch for Pipeline {
             first: 1,
             last,
             duplicate_window: Duration::from_mins(10),
+            keeps_what_is_read: true,
             consumer: Some(consumer),
         })
     }

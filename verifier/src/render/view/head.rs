@@ -97,7 +97,13 @@ pub(super) fn tiles(report: &Report, records: &RunRecords) -> Vec<Fact> {
             grouped(totals.stored),
             format!("{} of acknowledged", of(totals.stored, totals.acknowledged)),
         ),
-        bad("lost", totals.lost),
+        match totals.not_seen {
+            0 => bad("lost", totals.lost),
+            not_seen => Fact {
+                note: format!("{} more not seen yet", grouped(not_seen)),
+                ..bad("lost", totals.lost)
+            },
+        },
         bad("duplicated", totals.duplicated),
         bad(
             "changed, misplaced, unexpected",

@@ -96,6 +96,9 @@ pub(super) fn account(report: &Report) -> Vec<AccountRow> {
         rows.push(row(3, "filtered", totals.filtered, "", "dropped by design"));
     }
     rows.push(row(3, "lost", totals.lost, bad(totals.lost), "acknowledged and not stored"));
+    if totals.not_seen > 0 {
+        rows.push(row(3, "not seen yet", totals.not_seen, "", "on their way, or hidden"));
+    }
     for (name, count, note) in [
         ("duplicated", totals.duplicated, "there more than once"),
         ("corrupted", totals.corrupted, "stored, but not as sent"),

@@ -1,0 +1,346 @@
+//! What must be known before a missing event is called lost. Pure.
+//!
+//! Absence proves nothing by itself: an event may be late, buffered, or hidden from who asks. A
+//! finding is proven only if every place where the event could still be has been looked at and
+//! excluded. [`places_of`] is the table of what each finding needs; [`Grounds`] says which places
+//! are excluded, and of the others why not and what would exclude them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use harness::jetstream::StreamState;
+use harness::plan::DeliveryPath;
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
+use crate::jetstream::NoConsumer;
+use crate::vector::{Sink, VectorState};
+
+/// A place where an event can be that is not seen in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Between the webhook's answer and the stream: buffers and requests of the sidecars.
+    Sidecar,
+    /// In the stream, waiting for the aggregator's consumer.
+    Consumer,
+    /// Between the consumer and the table: buffers, batches and back-off of the aggregators.
+    Aggregator,
+    /// In the table, on a replica or shard that was not asked, or hidden from this account.
+    Table,
+}
+
+/// Something that was not excluded, and what would exclude it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Doubt {
+    pub place: Place,
+    /// Like `the aggregator at http://… still holds 12 events`.
+    pub what: String,
+    /// Like `check again once it has passed them on`.
+    pub remedy: String,
+}
+
+/// The places that must be excluded before a missing event is lost for that cause; `None` if that
+/// cause never proves a loss.
+///
+/// | cause | what is known already | so it can only still be |
+/// |---|---|---|
+/// | never in the stream | the stream has all that it ever took | in a sidecar |
+/// | swallowed | the stream has another stage of it | in a sidecar, or passed already |
+/// | evicted | by counting: the consumer never was given it | nowhere but in the table |
+/// | not consumed | the stream has it | where it is: it is not lost |
+/// | consumed, not stored | the consumer has acknowledged it | behind the stream |
+/// | elsewhere | another table has it | on its way to this one too |
+/// | folded | the table keeps one row of its key | nowhere but in the table |
+/// | somewhere | that it was acknowledged | anywhere on its way |
+pub const fn places_of(cause: Cause, path: DeliveryPath) -> Option<&'static [Place]> {
+    use Place::{Aggregator, Consumer, Sidecar, Table};
+    match (path, cause) {
+        // It went straight into the table.
+        (DeliveryPath::Bulk, _) => Some(&[Table]),
+        (_, Cause::NeverInStream) => Some(&[Sidecar, Table]),
+        (_, Cause::Evicted | Cause::Folded) => Some(&[Table]),
+        (_, Cause::NotConsumed) => None,
+        (_, Cause::ConsumedNotStored | Cause::Elsewhere) => Some(&[Consumer, Aggregator, Table]),
+        (_, Cause::Swallowed | Cause::Somewhere) => Some(&[Sidecar, Consumer, Aggregator, Table]),
+    }
+}
+
+/// What a part of the pipeline told of itself, by the address of its metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub url: String,
+    /// What it told; if it did not, why.
+    pub told: Result<VectorState, String>,
+}
+
+/// What was seen of the pipeline when its stores had come to rest, or the wait was over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Stores and parts had come to rest.
+    pub is_still: bool,
+    /// For how long nothing had moved, in the stores and in the parts' metrics.
+    pub quiet: Duration,
+    /// Longest time for which a part may hold an event while all parts are up and nothing moves.
+    pub delay_max: Duration,
+    /// All parts whose metrics were named.
+    pub parts: Vec<Part>,
+    /// Whether the webhook accepts connections; `None` if no address is known.
+    pub webhook_answers: Option<bool>,
+    /// `None` for a run that did not go through the pipeline.
+    pub stream: Option<StreamState>,
+    /// Somebody has lately asked for messages of the consumer.
+    pub is_pulled: bool,
+    pub no_consumer: Option<NoConsumer>,
+    /// The table did not change while it was read.
+    pub is_steady: bool,
+    /// Ways in which rows may be hidden from this account.
+    pub hidden: Vec<Hidden>,
+}
+
+impl Default for Seen {
+    /// What is seen of a run that did not go through the pipeline, and whose table was read whole.
+    fn default() -> Self {
+        Self {
+            is_still: true,
+            quiet: Duration::ZERO,
+            delay_max: Duration::ZERO,
+            parts: Vec::new(),
+            webhook_answers: None,
+            stream: None,
+            is_pulled: false,
+            no_consumer: None,
+            is_steady: true,
+            hidden: Vec::new(),
+        }
+    }
+}
+
+/// A way in which rows may be hidden that was not excluded, and what would exclude it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    pub what: String,
+    pub remedy: String,
+}
+
+/// Which places are excluded, and which are not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    open: BTreeMap<Place, Vec<Doubt>>,
+}
+
+impl Grounds {
+    /// Judges what was seen, place by place.
+    pub fn of(seen: &Seen) -> Self {
+        let all = [
+            (Place::Sidecar, sidecar(seen)),
+            (Place::Consumer, consumer(seen)),
+            (Place::Aggregator, aggregator(seen)),
+            (Place::Table, table(seen)),
+        ];
+        let doubts = |(place, open): (Place, Vec<(String, String)>)| {
+            let doubt = |(what, remedy)| Doubt { place, what, remedy };
+            (place, open.into_iter().map(doubt).collect())
+        };
+        let open = all.into_iter().map(doubts);
+        Self { open: open.filter(|(_, doubts): &(_, Vec<_>)| !doubts.is_empty()).collect() }
+    }
+
+    /// Whether missing events of that cause are lost.
+    pub fn prove(&self, cause: Cause, path: DeliveryPath) -> bool {
+        let is_excluded = |place: &Place| !self.open.contains_key(place);
+        places_of(cause, path).is_some_and(|places| places.iter().all(is_excluded))
+    }
+
+    /// What stands against calling missing events of that cause lost.
+    pub fn against(&self, cause: Cause, path: DeliveryPath) -> impl Iterator<Item = &Doubt> {
+        let places = places_of(cause, path).unwrap_or(&[Place::Consumer]);
+        places.iter().filter_map(|place| self.open.get(place)).flatten()
+    }
+
+    /// Whether nothing can be on its way any more, wherever it went.
+    pub fn is_passed(&self) -> bool {
+        let on_the_way = [Place::Sidecar, Place::Consumer, Place::Aggregator];
+        !on_the_way.iter().any(|place| self.open.contains_key(place))
+    }
+
+    /// What stands against a place.
+    pub fn doubts(&self, place: Place) -> &[Doubt] {
+        self.open.get(&place).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a Vector tells is a few seconds old: its gauges are set every 2 s, and collected every
+/// second. So only what it tells for longer than that counts.
+///
+/// Source: Vector 0.57, `report_buffer_usage` in `lib/vector-buffers/src/buffer_usage_data.rs`, and
+/// the default `scrape_interval_secs` of the source `internal_metrics`.
+pub const METRICS_AGE_MAX: Duration = Duration::from_secs(5);
+
+type Open = Vec<(String, String)>;
+
+fn sidecar(seen: &Seen) -> Open {
+    if seen.stream.is_none() {
+        return Open::new();
+    }
+    if let Some(open) = by_metrics(seen, "sidecar", NATS_SINK) {
+        return open;
+    }
+    if !seen.is_still {
+        return vec![moving()];
+    }
+    match seen.webhook_answers {
+        Some(true) => waited_for(seen, "sidecar"),
+        answers => {
+            let why = if answers.is_none() {
+                "no address of the webhook is known"
+            } else {
+                "the webhook does not accept connections"
+            };
+            vec![(
+                format!("{why}: what the sidecar holds in its buffer is not known"),
+                format!("start it, and {NAME_METRICS}"),
+            )]
+        }
+    }
+}
+
+fn aggregator(seen: &Seen) -> Open {
+    if seen.stream.is_none() {
+        return Open::new();
+    }
+    if let Some(open) = by_metrics(seen, "aggregator", CLICKHOUSE_SINK) {
+        return open;
+    }
+    if !seen.is_still {
+        return vec![moving()];
+    }
+    if !seen.is_pulled {
+        return vec![(
+            "no aggregator asks the consumer for messages: what it holds in its buffer is not \
+             known"
+                .to_owned(),
+            format!("start it, and {NAME_METRICS}"),
+        )];
+    }
+    waited_for(seen, "aggregator")
+}
+
+const NATS_SINK: &str = "nats";
+const CLICKHOUSE_SINK: &str = "clickhouse";
+const NAME_METRICS: &str = "name its metrics with --vector-metrics";
+
+/// What stands against a part by the metrics of all its instances; `None` if they do not tell.
+fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
+    let mut open = Open::new();
+    let mut told = Vec::new();
+    for Part { url, told: state } in &seen.parts {
+        match state {
+            Err(why) => {
+                open.push((
+                    format!("{url} does not tell what its Vector holds: {why}"),
+                    "start it again, or leave it out if it is gone for good".to_owned(),
+                ));
+            }
+            Ok(state) => {
+                let held: u64 = state.sinks_of(sink).map(Sink::held_events).sum();
+                if held > 0 {
+                    open.push((
+                        format!("the {who} at {url} still holds {held} events"),
+                        "check again once it has passed them on, or wait longer with --wait"
+                            .to_owned(),
+                    ));
+                }
+                // One that tells of no sink at all has forgotten what did not change.
+                let of_type = state.sinks_of(sink).count();
+                if of_type > 0 || state.sinks.is_empty() {
+                    told.push(of_type > 0 && state.sinks_of(sink).all(|it| it.tells_buffer));
+                }
+            }
+        }
+    }
+    if !open.is_empty() {
+        return Some(open);
+    }
+    if told.is_empty() || told.contains(&false) {
+        return None;
+    }
+    if !seen.is_still {
+        open.push(moving());
+    } else if seen.quiet < METRICS_AGE_MAX {
+        let seconds = METRICS_AGE_MAX.as_secs();
+        open.push((
+            format!("the {who} held nothing, but what it tells may be {seconds} s old"),
+            format!("wait for longer with --quiet {seconds}s"),
+        ));
+    }
+    Some(open)
+}
+
+fn moving() -> (String, String) {
+    (
+        "the pipeline still moved when the wait was over".to_owned(),
+        "check again, or wait longer with --wait".to_owned(),
+    )
+}
+
+/// What stands against a part that is up and tells nothing of itself: it may hold an event back for
+/// a while, and then it moves.
+fn waited_for(seen: &Seen, who: &str) -> Open {
+    if seen.quiet >= seen.delay_max {
+        return Open::new();
+    }
+    let (quiet, delay) = (seen.quiet.as_secs(), seen.delay_max.as_secs());
+    vec![(
+        format!(
+            "the {who} may still hold events: it may keep one for {delay} s (--pipeline-delay), \
+             and nothing has moved for {quiet} s"
+        ),
+        format!(
+            "{NAME_METRICS}, or check again with --wait {}s: it is proven when nothing has moved \
+             for {delay} s",
+            delay + WAIT_SLACK_S
+        ),
+    )]
+}
+
+/// A check needs some looks before and after the time in which nothing moves.
+const WAIT_SLACK_S: u64 = 30;
+
+fn consumer(seen: &Seen) -> Open {
+    let Some(state) = &seen.stream else { return Open::new() };
+    if let Some(none) = &seen.no_consumer {
+        return vec![(
+            format!("{none}: what waits for the aggregator is not known"),
+            "name the aggregator's own consumer with --consumer".to_owned(),
+        )];
+    }
+    let Some(consumer) = &state.consumer else { return Open::new() };
+    let waiting = consumer.pending + consumer.unacknowledged;
+    let mut open = Open::new();
+    if consumer.is_paused {
+        open.push(("the consumer is paused".to_owned(), "resume it, and check again".to_owned()));
+    }
+    if waiting > 0 {
+        open.push((
+            format!("{waiting} messages still wait for the consumer"),
+            "check again once it has taken them, or wait longer with --wait".to_owned(),
+        ));
+    }
+    open
+}
+
+fn table(seen: &Seen) -> Open {
+    let mut open = Open::new();
+    if !seen.is_steady {
+        open.push((
+            "the table changed while it was read".to_owned(),
+            "check again once nothing is written to it".to_owned(),
+        ));
+    }
+    open.extend(seen.hidden.iter().map(|it| (it.what.clone(), it.remedy.clone())));
+    open
+}
+
+#[cfg(test)]
+mod tests;
