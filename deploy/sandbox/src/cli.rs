@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::{DOWN_FOR_MAX, Part};
 use crate::duration::parse_duration;
-use crate::fault::Fault;
+use crate::fault::{Fault, Place};
+use crate::relay_server::RelayMode;
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -49,7 +50,10 @@ Exit codes: see `auditstorm-sandbox --help`.";
 
 const RESTART: &str = "\
 The part gets SIGKILL: it cannot finish anything. The other parts go on. The command returns when
-the part answers again.
+the part answers again; an aggregator, when it waits for messages.
+
+`relay` is sidecar and aggregator together, as Vectors too. The two can be named alone where they
+are processes of their own: with `up --relay honest` or `up --vector`.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
@@ -82,14 +86,23 @@ pub(crate) enum Command {
     /// Kill a part of a running pipeline, and start it again on the same ports with its data
     #[command(after_help = RESTART)]
     Restart {
-        /// The directory given to `up`
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
-        /// The part to kill; `relay` loses what it holds in memory
-        part: Part,
+        #[command(flatten)]
+        target: Target,
         /// How long the part stays down before it is started again
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_down_for)]
         down_for: Duration,
+    },
+    /// Kill a part of a running pipeline, and leave it down
+    #[command(after_help = RESTART)]
+    Stop {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Start a part that was stopped, on the same ports with its data
+    #[command(after_help = RESTART)]
+    Start {
+        #[command(flatten)]
+        target: Target,
     },
     /// Become a program that ends with its parent
     #[command(hide = true)]
@@ -117,6 +130,15 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The directory given to `up`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The part; a fast `relay` loses what it holds in memory
+    pub(crate) part: Part,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Up {
     /// The sandbox's directory: data, logs, addresses
     #[arg(long, value_name = "DIR")]
@@ -130,6 +152,15 @@ pub(crate) struct Up {
     /// How long a batch may wait for more events before it is stored
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) batch_wait: Duration,
+    /// How the sandbox's own relay stands in for Vector [default: fast]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) relay: Option<RelayMode>,
+    /// The longest wait of an honest relay, or of Vector, before ClickHouse is tried again
+    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration)]
+    pub(crate) retry_max: Duration,
+    /// Settings of the stream that differ from deploy/nats, as a JSON object in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stream: Option<PathBuf>,
     /// Use this Vector instead of the sandbox's own relay
     #[arg(long, value_name = "PATH", env = "VECTOR_BIN")]
     pub(crate) vector: Option<PathBuf>,
@@ -159,7 +190,7 @@ pub(crate) struct Relay {
     pub(crate) nats: String,
     #[arg(long)]
     pub(crate) clickhouse: SocketAddr,
-    #[arg(long)]
+    #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
     #[arg(long)]
     pub(crate) metrics: SocketAddr,
@@ -169,6 +200,12 @@ pub(crate) struct Relay {
     pub(crate) faults_file: PathBuf,
     #[arg(long, value_parser = parse_duration)]
     pub(crate) batch_wait: Duration,
+    #[arg(long)]
+    pub(crate) part: Option<Place>,
+    #[arg(long)]
+    pub(crate) buffer: PathBuf,
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) retry_max: Duration,
     #[arg(long)]
     pub(crate) seed: u64,
     #[arg(long = "fault")]

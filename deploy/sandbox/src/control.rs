@@ -1,6 +1,7 @@
-//! How `restart` talks to the `up` that owns a directory: one line over a socket in it.
+//! How `restart`, `stop` and `start` talk to the `up` that owns a directory: one line over a socket
+//! in it.
 //!
-//! `restart PART MILLISECONDS` goes in; what comes out, before the end, is `done` or why
+//! `restart PART MILLISECONDS`, `stop PART` or `start PART` goes in; what comes out, before the end, is `done` or why
 //! not. If either side is killed the other one sees the end of the stream.
 
 use std::fs::File;
@@ -15,34 +16,67 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::error::SandboxError;
+use crate::nats_server;
 use crate::report::with_causes;
 use crate::stack::remove_stale;
 
-/// A part that can be restarted by order.
+/// A part that can be restarted, stopped and started by order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     Clickhouse,
     Nats,
+    /// Sidecar and aggregator, be they one process or two, the relay's or Vectors
     Relay,
+    /// What is before NATS, if it is a process of its own
+    #[value(alias = "vector-sidecar", alias = "relay-sidecar")]
+    Sidecar,
+    /// What is behind NATS, if it is a process of its own
+    #[value(alias = "vector-aggregator", alias = "relay-aggregator")]
+    Aggregator,
 }
 
 impl Part {
-    /// The part's name among the processes.
-    pub(crate) fn process_name(self) -> &'static str {
+    /// The names that the part's processes may have.
+    pub(crate) fn process_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Clickhouse => &["clickhouse"],
+            Self::Nats => &[nats_server::NAME],
+            Self::Relay => {
+                &["relay", "sidecar", "aggregator", "vector-sidecar", "vector-aggregator"]
+            }
+            Self::Sidecar => &["sidecar", "vector-sidecar"],
+            Self::Aggregator => &["aggregator", "vector-aggregator"],
+        }
+    }
+
+    /// The part's name, as it is ordered.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Clickhouse => "clickhouse",
-            Self::Nats => "nats-server",
+            Self::Nats => "nats",
             Self::Relay => "relay",
+            Self::Sidecar => "sidecar",
+            Self::Aggregator => "aggregator",
         }
     }
 }
 
-/// Which part to restart, and how.
+/// What to do to which part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) part: Part,
-    /// How long the part stays down.
-    pub(crate) down_for: Duration,
+    pub(crate) act: Act,
+}
+
+/// What can be done to a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Kill it, leave it down for a time, and start it.
+    Restart(Duration),
+    /// Kill it, and leave it down.
+    Stop,
+    /// Start it if it is down.
+    Start,
 }
 
 /// The longest time for which a part can be ordered down.
@@ -131,31 +165,58 @@ pub(crate) async fn give(dir: &Path, order: Order) -> Result<(), SandboxError> {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.map(|_| answer)
     };
-    let limit = order.down_for + ANSWER_LIMIT;
+    let down_for = if let Act::Restart(down_for) = order.act { down_for } else { Duration::ZERO };
+    let limit = down_for + ANSWER_LIMIT;
     let late = |_| Err(Error::from(ErrorKind::TimedOut));
     let answer = timeout(limit, talk).await.unwrap_or_else(late);
     let answer = answer.map_err(SandboxError::io("have an answer from", &path))?;
-    let part = order.part.process_name();
+    let part = order.part.name();
     let why = match answer.as_str() {
         DONE => return Ok(()),
         "" => "the sandbox ended before it was done".to_owned(),
         _ => answer,
     };
-    Err(SandboxError::NotRestarted { part, why })
+    Err(SandboxError::NotDone { part, done: order.act.done(), why })
 }
 
 impl Order {
+    /// What is told once the order is done.
+    pub(crate) fn done(self) -> String {
+        format!("{} {}", self.act.done(), self.part.name())
+    }
+
     fn to_line(self) -> String {
-        let part = self.part.to_possible_value().expect("no part is hidden");
-        format!("restart {} {}", part.get_name(), self.down_for.as_millis())
+        let part = self.part.name();
+        match self.act {
+            Act::Restart(down_for) => format!("restart {part} {}", down_for.as_millis()),
+            Act::Stop => format!("stop {part}"),
+            Act::Start => format!("start {part}"),
+        }
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let (verb, rest) = line.split_once(' ')?;
-        let (part, millis) = rest.split_once(' ')?;
-        let part = Part::from_str(part, false).ok().filter(|_| verb == "restart")?;
-        let down_for = Duration::from_millis(millis.parse().ok()?);
-        (down_for <= DOWN_FOR_MAX).then_some(Self { part, down_for })
+        let words: Vec<&str> = line.split(' ').collect();
+        let (act, part) = match words[..] {
+            ["restart", part, millis] => {
+                let down_for = Duration::from_millis(millis.parse().ok()?);
+                Some((Act::Restart(down_for), part)).filter(|_| down_for <= DOWN_FOR_MAX)?
+            }
+            ["stop", part] => (Act::Stop, part),
+            ["start", part] => (Act::Start, part),
+            _ => return None,
+        };
+        Part::from_str(part, false).ok().map(|part| Self { part, act })
+    }
+}
+
+impl Act {
+    /// What has been done to a part then.
+    fn done(self) -> &'static str {
+        match self {
+            Self::Restart(_) => "restarted",
+            Self::Stop => "stopped",
+            Self::Start => "started",
+        }
     }
 }
 
@@ -180,11 +241,13 @@ mod tests {
 
     #[test]
     fn an_order_is_read_as_it_was_written() {
-        for part in [Part::Clickhouse, Part::Nats, Part::Relay] {
-            let order = Order { part, down_for: Duration::from_millis(1_500) };
-            assert_eq!(Order::parse(&order.to_line()), Some(order));
+        for part in Part::value_variants() {
+            for act in [Act::Restart(Duration::from_millis(1_500)), Act::Stop, Act::Start] {
+                let order = Order { part: *part, act };
+                assert_eq!(Order::parse(&order.to_line()), Some(order));
+            }
         }
-        for wrong in ["", "restart", "restart moon 0", "stop nats 0", "restart nats x"] {
+        for wrong in ["", "restart", "restart moon 0", "stop nats 0", "restart nats x", "start x"] {
             assert_eq!(Order::parse(wrong), None, "{wrong}");
         }
         assert_eq!(Order::parse("restart nats 600001"), None, "longer than anybody waits");
@@ -196,7 +259,7 @@ mod tests {
         // Longer than a socket's path may be.
         let dir = dir.path().join("d".repeat(120));
         std::fs::create_dir(&dir).unwrap();
-        let order = Order { part: Part::Nats, down_for: Duration::ZERO };
+        let order = Order { part: Part::Nats, act: Act::Restart(Duration::ZERO) };
         let nobody = give(&dir, order).await.unwrap_err();
         assert!(matches!(nobody, SandboxError::NoOrders { .. }), "{nobody}");
 

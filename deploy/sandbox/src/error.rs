@@ -18,6 +18,30 @@ pub enum SandboxError {
     )]
     FaultsNeedRelay,
 
+    /// Vector needs no stand-in.
+    #[error(
+        "--relay is for the sandbox's own relay, and Vector was asked for; leave out one of them"
+    )]
+    RelayAndVector,
+
+    /// A time that Vector cannot be told.
+    #[error("Vector takes {flag} in whole seconds only, from 1s on; {given} ms are none")]
+    WholeSeconds {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        given: u128,
+    },
+
+    /// A file with settings of the stream cannot be used.
+    #[error("{} holds no settings of the stream: {reason}", path.display())]
+    StreamFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The directory belongs to a running sandbox.
     #[error(
         "a sandbox already runs in {dir} as process {pid}; stop it with `down --dir {dir}`",
@@ -188,17 +212,22 @@ pub enum SandboxError {
     },
 
     /// An order names a part that this sandbox does not have.
-    #[error("this sandbox has no {part} of its own")]
+    #[error(
+        "this sandbox has no {part} of its own (the fast relay is one process, named relay; \
+         `up --relay honest` has two)"
+    )]
     NoSuchPart {
         /// The part's name.
         part: &'static str,
     },
 
-    /// The sandbox did not restart a part.
-    #[error("{part} was not restarted: {why}")]
-    NotRestarted {
+    /// The sandbox did not do what was ordered.
+    #[error("{part} was not {done}: {why}")]
+    NotDone {
         /// The part's name.
         part: &'static str,
+        /// What should have been done to it.
+        done: &'static str,
         /// What the sandbox said.
         why: String,
     },
@@ -233,7 +262,13 @@ impl SandboxError {
     /// The documented exit code: 2 for what the person must correct, 3 for what a part did.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Fault(_) | Self::FaultsNeedRelay | Self::Live { .. } | Self::NotThere { .. } => 2,
+            Self::Fault(_)
+            | Self::FaultsNeedRelay
+            | Self::RelayAndVector
+            | Self::WholeSeconds { .. }
+            | Self::StreamFile { .. }
+            | Self::Live { .. }
+            | Self::NotThere { .. } => 2,
             _ => 3,
         }
     }

@@ -97,7 +97,7 @@ pub enum FaultKind {
 }
 
 /// Where it happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Place {
     /// Between the webhook's answer and NATS.
     Sidecar,

@@ -51,9 +51,12 @@ impl FaultLog {
             .map_err(SandboxError::io("open", path))?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(SandboxError::io("read", path))?;
-        // A line cut off by a crash was never followed by its harm.
+        // A line cut off by a crash was never followed by its harm. Where there is none nothing is
+        // cut off: another part may have written on meanwhile.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(SandboxError::io("mend", path))?;
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(SandboxError::io("mend", path))?;
+        }
         file.seek(SeekFrom::End(0)).map_err(SandboxError::io("mend", path))?;
         let seen = text[..whole].lines().filter_map(line_key).collect();
         Ok(Self { inner: Mutex::new(Inner { file, seen }) })

@@ -1,5 +1,6 @@
-//! Watches the running parts, and restarts those that it is ordered to.
+//! Watches the running parts, and restarts, stops and starts those that it is ordered to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::clickhouse::ClickHouse;
 use crate::clickhouse_server::{ClickHouseAddresses, stop_merges};
-use crate::control::{Control, Order, Part};
+use crate::control::{Act, Control, Order};
 use crate::error::SandboxError;
 use crate::nats_server::{self, NatsAddresses};
 use crate::process::Process;
@@ -20,12 +21,19 @@ use crate::stack::{Stack, first_end};
 pub(crate) struct Reached {
     pub(crate) nats: NatsAddresses,
     pub(crate) clickhouse: ClickHouseAddresses,
+    /// Where webhook and metrics are.
+    pub(crate) joint: Joint,
+    /// Merges are to be stopped whenever `ClickHouse` starts.
+    pub(crate) stop_merges: bool,
+}
+
+/// Where that is reached which joins NATS with the outside and with `ClickHouse`.
+#[derive(Debug, Clone)]
+pub(crate) struct Joint {
     /// Where the webhook listens.
     pub(crate) webhook: SocketAddr,
     /// Where sidecar and aggregator tell metrics, in this order; one address if they are one.
     pub(crate) metrics: Vec<SocketAddr>,
-    /// Merges are to be stopped whenever `ClickHouse` starts.
-    pub(crate) stop_merges: bool,
 }
 
 /// The parts of a running sandbox, and where orders about them arrive.
@@ -34,12 +42,14 @@ pub(crate) struct Keeper<'a> {
     stack: &'a mut Stack,
     control: Control,
     reached: Reached,
+    /// The ports of parts that are down, by their process's name.
+    held: BTreeMap<&'static str, Vec<TcpSocket>>,
 }
 
 impl<'a> Keeper<'a> {
     /// Keeps a stack whose parts all answer.
     pub(crate) fn new(stack: &'a mut Stack, control: Control, reached: Reached) -> Self {
-        Self { stack, control, reached }
+        Self { stack, control, reached, held: BTreeMap::new() }
     }
 
     /// Waits until a part ends that was not ordered to, and says which and how. Meanwhile it does
@@ -55,63 +65,93 @@ impl<'a> Keeper<'a> {
             match outcome {
                 Err(error @ SandboxError::PartDied { .. }) => return error,
                 Err(error) => report::say_error(&error),
-                Ok(()) => report::say(&format!("restarted {}", order.part.process_name())),
+                Ok(()) => report::say(&order.done()),
             }
         }
     }
 
-    /// Restarts a part, and watches the others.
+    /// Does to a part what is ordered, and watches the others.
     async fn obey(&mut self, order: Order) -> Result<(), SandboxError> {
-        let Order { part, down_for } = order;
-        let (process, others) = self.stack.split(part.process_name())?;
+        let Self { stack, reached, held, .. } = self;
+        let nats_is_up = !stack.is_down(nats_server::NAME);
+        let (mut named, others) = stack.split(order.part.process_names());
+        if named.is_empty() {
+            return Err(SandboxError::NoSuchPart { part: order.part.name() });
+        }
         tokio::select! {
             error = first_end(others) => Err(error),
-            done = revive(process, part, &self.reached, down_for) => done,
+            done = act(&mut named, order.act, reached, held, nats_is_up) => done,
         }
     }
 }
 
-async fn revive(
-    process: &mut Process,
-    part: Part,
+async fn act(
+    named: &mut [&mut Process],
+    act: Act,
     reached: &Reached,
-    down_for: Duration,
+    held: &mut BTreeMap<&'static str, Vec<TcpSocket>>,
+    nats_is_up: bool,
 ) -> Result<(), SandboxError> {
-    process.kill().await?;
-    let held = hold(&reached.ports(part));
-    sleep(down_for).await;
-    process.start_again()?;
-    reached.answers(process, part).await?;
-    drop(held);
+    if act != Act::Start {
+        for process in named.iter_mut().filter(|process| !process.is_down()) {
+            process.kill().await?;
+            held.insert(process.name(), hold(&reached.ports(process.name())));
+        }
+    }
+    match act {
+        Act::Stop => return Ok(()),
+        Act::Start => {}
+        Act::Restart(down_for) => sleep(down_for).await,
+    }
+    for process in named.iter_mut().filter(|process| process.is_down()) {
+        process.start_again()?;
+    }
+    for process in named {
+        let nats_is_up = nats_is_up || process.name() == nats_server::NAME;
+        reached.answers(process, nats_is_up).await?;
+        held.remove(process.name());
+    }
     Ok(())
 }
 
 impl Reached {
-    /// All on which the part listens.
-    fn ports(&self, part: Part) -> Vec<SocketAddr> {
-        match part {
-            Part::Clickhouse => vec![self.clickhouse.http, self.clickhouse.native],
-            Part::Nats => self.nats.ports(),
-            Part::Relay => std::iter::once(self.webhook).chain(self.metrics.clone()).collect(),
+    /// All on which a process listens.
+    fn ports(&self, name: &str) -> Vec<SocketAddr> {
+        let Joint { webhook, metrics } = &self.joint;
+        match name {
+            "clickhouse" => vec![self.clickhouse.http, self.clickhouse.native],
+            nats_server::NAME => self.nats.ports(),
+            "relay" => std::iter::once(*webhook).chain(metrics.iter().copied()).collect(),
+            "sidecar" | "vector-sidecar" => {
+                std::iter::once(*webhook).chain(metrics.first().copied()).collect()
+            }
+            _ => metrics.last().copied().into_iter().collect(),
         }
     }
 
     /// Waits until a part that was started again does its work.
-    async fn answers(&self, process: &mut Process, part: Part) -> Result<(), SandboxError> {
+    async fn answers(&self, process: &mut Process, nats_is_up: bool) -> Result<(), SandboxError> {
         const LIMIT: Duration = Duration::from_mins(1);
-        match part {
-            Part::Clickhouse => {
+        match process.name() {
+            "clickhouse" => {
                 let client = ClickHouse::at(self.clickhouse.http);
                 process.answer(LIMIT, async || client.is_up().await.then_some(())).await?;
                 // The order to stop them does not outlive the process.
                 if self.stop_merges { stop_merges(self.clickhouse).await } else { Ok(()) }
             }
-            Part::Nats => {
+            nats_server::NAME => {
                 process.answer(LIMIT, async || nats_server::serves(&self.nats).await).await
             }
-            Part::Relay => {
-                let connect = async || TcpStream::connect(self.webhook).await.ok();
-                process.answer(LIMIT, connect).await.map(drop)
+            name => {
+                for port in self.ports(name) {
+                    process.answer(LIMIT, async || TcpStream::connect(port).await.ok()).await?;
+                }
+                // Without NATS nobody can read from it; that is as it was ordered.
+                if name.ends_with("aggregator") && nats_is_up {
+                    let read = async || nats_server::is_read(&self.nats).await;
+                    process.answer(LIMIT, read).await?;
+                }
+                Ok(())
             }
         }
     }

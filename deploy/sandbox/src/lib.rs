@@ -20,13 +20,14 @@ mod fault_log;
 mod guard;
 mod keeper;
 mod nats_server;
+mod order;
 mod owner;
 mod parts;
 mod process;
 mod prometheus;
 mod relay;
+mod relay_server;
 mod report;
-mod restart;
 mod setup;
 mod stack;
 mod stop_signals;
@@ -39,7 +40,7 @@ use tokio::runtime::{Builder, Runtime};
 
 pub use crate::cli::Cli;
 use crate::cli::Command;
-use crate::control::Order;
+use crate::control::{Act, Order};
 pub use crate::error::SandboxError;
 use crate::fault::FaultPlan;
 pub use crate::fault::{Fault, FaultError, FaultKind, Place, Share};
@@ -60,10 +61,9 @@ pub fn run(cli: Cli) -> Result<u8, SandboxError> {
         }
         Command::Up(up) => return one_thread()?.block_on(up::up(up)),
         Command::Down { dir } => one_thread()?.block_on(down::down(&dir))?,
-        Command::Restart { dir, part, down_for } => {
-            let order = Order { part, down_for };
-            one_thread()?.block_on(restart::restart(&dir, order))?;
-        }
+        Command::Restart { target, down_for } => give(target, Act::Restart(down_for))?,
+        Command::Stop { target } => give(target, Act::Stop)?,
+        Command::Start { target } => give(target, Act::Start)?,
         Command::Guard { parent, command } => {
             let (program, args) = command.split_first().expect("the flag is required");
             guard::guard(parent, Path::new(program), args)?;
@@ -75,6 +75,11 @@ pub fn run(cli: Cli) -> Result<u8, SandboxError> {
         Command::Relay(flags) => run_relay(flags)?,
     }
     Ok(0)
+}
+
+fn give(target: cli::Target, act: Act) -> Result<(), SandboxError> {
+    let cli::Target { dir, part } = target;
+    one_thread()?.block_on(order::order(&dir, Order { part, act }))
 }
 
 /// A runtime whose work, and so every start of a child, is done by the thread that calls it: the
@@ -99,6 +104,9 @@ fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
         address_file: flags.address_file,
         faults_file: flags.faults_file,
         batch_wait: flags.batch_wait,
+        part: flags.part,
+        buffer: flags.buffer,
+        retry_max: flags.retry_max,
         plan,
     }))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::SandboxError;
 use crate::process::Launch;
@@ -38,6 +38,20 @@ pub(crate) async fn serves(addresses: &NatsAddresses) -> Option<()> {
     consumer.await.ok().map(drop)
 }
 
+/// Says whether somebody waits at the consumer for messages, once somebody does.
+pub(crate) async fn is_read(addresses: &NatsAddresses) -> Option<()> {
+    let client = async_nats::connect(&addresses.client).await.ok()?;
+    let context = jetstream::new(client);
+    let consumer =
+        context.get_consumer_from_stream::<consumer::pull::Config, _, _>(CONSUMER, STREAM);
+    let mut consumer = consumer.await.ok()?;
+    let info = consumer.info().await.ok()?;
+    (info.num_waiting > 0 || info.num_ack_pending > 0).then_some(())
+}
+
+/// The name of the process.
+pub(crate) const NAME: &str = "nats-server";
+
 /// Starts NATS on ports of its own choosing, and waits until stream and consumer are there.
 ///
 /// # Errors
@@ -46,6 +60,7 @@ pub(crate) async fn serves(addresses: &NatsAddresses) -> Option<()> {
 pub(crate) async fn start_nats(
     stack: &mut Stack,
     program: &Path,
+    stream: stream::Config,
 ) -> Result<NatsAddresses, SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(20);
     const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -61,7 +76,7 @@ pub(crate) async fn start_nats(
         words.into_iter().map(str::to_owned).chain(folders).collect::<Vec<_>>()
     };
     let process = stack.start(Launch {
-        name: "nats-server",
+        name: NAME,
         program: program.to_owned(),
         args: args("-1", "-1"),
         env: Vec::new(),
@@ -77,7 +92,7 @@ pub(crate) async fn start_nats(
     let context = jetstream::new(client);
     // JetStream answers a little after the port does, later still when it recovers old data.
     process.answer(READY_LIMIT, async || context.query_account().await.ok()).await?;
-    make_stream(&context).await?;
+    make_stream(&context, stream).await?;
     Ok(addresses)
 }
 
@@ -87,31 +102,59 @@ pub(crate) const STREAM: &str = "AUDIT_EVENTS";
 /// The name of the consumer that the aggregator reads by.
 pub(crate) const CONSUMER: &str = "clickhouse-ingest";
 
-async fn make_stream(context: &jetstream::Context) -> Result<(), SandboxError> {
+async fn make_stream(
+    context: &jetstream::Context,
+    stream: stream::Config,
+) -> Result<(), SandboxError> {
     let failed = |action| {
         move |error: &dyn std::error::Error| SandboxError::Nats {
             action,
             reason: error.to_string(),
         }
     };
-    let (stream_config, consumer_config) = configs();
-    let stream = context.create_or_update_stream(stream_config).await;
+    let stream = context.create_or_update_stream(stream).await;
     let stream = stream.map_err(|error| failed("make the stream")(&error))?;
     context
-        .create_consumer_on_stream(consumer_config, stream.config.name)
+        .create_consumer_on_stream(consumer_config(), stream.config.name)
         .await
         .map_err(|error| failed("make the consumer")(&error))?;
     Ok(())
 }
 
-/// The committed settings of stream and consumer.
-fn configs() -> (stream::Config, consumer::pull::Config) {
+/// The committed settings of the stream, but for those that a file has otherwise.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read, or holds no settings of this stream.
+pub(crate) fn stream_config(file: Option<&Path>) -> Result<stream::Config, SandboxError> {
     const STREAM_JSON: &str = include_str!("../../nats/stream-audit-events.json");
+    let mut settings: Map<String, Value> =
+        serde_json::from_str(STREAM_JSON).expect("a test reads the committed stream");
+    let wrong =
+        |path: &Path, reason: String| SandboxError::StreamFile { path: path.to_owned(), reason };
+    let path = file.unwrap_or(Path::new("the committed stream"));
+    if let Some(path) = file {
+        let text = fs::read(path).map_err(|error| wrong(path, error.to_string()))?;
+        let named: Map<String, Value> =
+            serde_json::from_slice(&text).map_err(|error| wrong(path, error.to_string()))?;
+        let unknown = named.keys().find(|name| !settings.contains_key(*name));
+        if let Some(name) = unknown {
+            return Err(wrong(path, format!("no setting {name:?} in the committed stream")));
+        }
+        settings.extend(named);
+    }
+    let config: stream::Config = serde_json::from_value(Value::Object(settings))
+        .map_err(|error| wrong(path, error.to_string()))?;
+    if config.name != STREAM {
+        return Err(wrong(path, format!("its name must be {STREAM}")));
+    }
+    Ok(config)
+}
+
+/// The committed settings of the consumer.
+fn consumer_config() -> consumer::pull::Config {
     const CONSUMER_JSON: &str = include_str!("../../nats/consumer-clickhouse-ingest.json");
-    (
-        serde_json::from_str(STREAM_JSON).expect("a test reads the committed stream"),
-        serde_json::from_str(CONSUMER_JSON).expect("a test reads the committed consumer"),
-    )
+    serde_json::from_str(CONSUMER_JSON).expect("a test reads the committed consumer")
 }
 
 /// Reads the report of ports, once it is there and whole.
@@ -137,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_committed_stream_and_consumer_are_what_the_pipeline_has() {
-        let (stream, consumer) = configs();
+        let (stream, consumer) = (stream_config(None).unwrap(), consumer_config());
         assert_eq!(stream.name, STREAM);
         assert_eq!(stream.subjects, ["audit.k8s.>"]);
         assert_eq!(stream.max_age, Duration::from_hours(7 * 24));
@@ -151,5 +194,31 @@ mod tests {
         assert_eq!(consumer.ack_wait, Duration::from_mins(1));
         assert_eq!(consumer.max_ack_pending, 10_000);
         assert_eq!(consumer.max_deliver, -1);
+    }
+
+    #[test]
+    fn a_file_changes_some_settings_of_the_stream_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stream.json");
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            stream_config(Some(&path)).map_err(|error| error.to_string())
+        };
+        let text = r#"{"retention": "interest", "duplicate_window": 2000000000}"#;
+        let changed = read(text).unwrap();
+        assert_eq!(changed.retention, stream::RetentionPolicy::Interest);
+        assert_eq!(changed.duplicate_window, Duration::from_secs(2));
+        assert_eq!(changed.max_bytes, 1 << 30);
+        for (text, why) in [
+            ("[]", "invalid type"),
+            (r#"{"max_byte": 1}"#, "no setting \"max_byte\""),
+            (r#"{"max_bytes": "1 GiB"}"#, "invalid type"),
+            (r#"{"name": "OTHER"}"#, "its name must be AUDIT_EVENTS"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let missing = stream_config(Some(&dir.path().join("nothing"))).unwrap_err();
+        assert_eq!(missing.exit_code(), 2, "{missing}");
     }
 }

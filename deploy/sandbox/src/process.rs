@@ -19,6 +19,7 @@ pub(crate) struct Process {
     launch: Launch,
     child: Child,
     log: PathBuf,
+    is_down: bool,
 }
 
 /// What to start.
@@ -49,7 +50,7 @@ impl Process {
         let log = logs.join(format!("{}.log", launch.name));
         let out = File::create(&log).map_err(SandboxError::io("create", &log))?;
         let child = spawn(&launch, out, &log)?;
-        Ok(Self { launch, child, log })
+        Ok(Self { launch, child, log, is_down: false })
     }
 
     /// The part's name.
@@ -62,7 +63,12 @@ impl Process {
         self.launch.args = args;
     }
 
-    /// Kills the part, and waits until it is gone.
+    /// Says whether the part was killed by order and not started again.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down
+    }
+
+    /// Kills the part, and waits until it is gone. From then on nobody misses it.
     ///
     /// # Errors
     ///
@@ -71,6 +77,7 @@ impl Process {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(self.death(status));
         }
+        self.is_down = true;
         self.child.kill().await.map_err(SandboxError::io("kill", &self.launch.program))
     }
 
@@ -83,6 +90,7 @@ impl Process {
         let out = File::options().append(true).open(&self.log);
         let out = out.map_err(SandboxError::io("open", &self.log))?;
         self.child = spawn(&self.launch, out, &self.log)?;
+        self.is_down = false;
         Ok(())
     }
 
@@ -118,7 +126,11 @@ impl Process {
     }
 
     /// Waits until the part ends by itself, and says how.
+    /// One that was ordered down does not.
     pub(crate) async fn ended(&mut self) -> SandboxError {
+        if self.is_down {
+            return std::future::pending().await;
+        }
         match self.child.wait().await {
             Ok(status) => self.death(status),
             Err(error) => SandboxError::io("wait for", &self.log)(error),
@@ -127,6 +139,9 @@ impl Process {
 
     /// Asks the part to stop, and kills it if it does not within its limit.
     pub(crate) async fn stop(&mut self) {
+        if self.is_down {
+            return;
+        }
         let stopped = end(&mut self.child, self.launch.stop_limit).await;
         match stopped {
             Some(status) if !status.success() && status.code().is_some() => {

@@ -1,18 +1,23 @@
 //! Stands in for Vector: a sidecar before NATS and an aggregator behind it, in one process.
 //!
-//! It does what the two Vectors of the pipeline do to an event, and can be told to misbehave. It
-//! keeps what it holds in memory, where Vector has disk buffers: killed, it loses that.
+//! It does what the two Vectors of the pipeline do to an event, and can be told to misbehave. As
+//! one process it is fast, and keeps what it holds in memory: killed, it loses that. As two it is
+//! honest, see `honest`.
 
 mod aggregator;
+mod buffer;
 mod corrupt;
 mod counters;
 mod exporter;
 mod faults;
+mod honest;
 mod inserter;
 mod metrics;
 mod publisher;
+mod retry;
 mod rows;
 mod sidecar;
+mod storer;
 mod transform;
 
 use std::net::SocketAddr;
@@ -27,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::info;
 
-use self::aggregator::{Aggregator, AggregatorOptions};
+use self::aggregator::{Aggregator, AggregatorOptions, Exit, Gatherer};
 use self::counters::Counters;
 use self::faults::Faults;
 use self::inserter::InsertOptions;
@@ -54,6 +59,12 @@ pub(crate) struct RelayOptions {
     pub(crate) faults_file: PathBuf,
     /// How long a batch may wait for more events.
     pub(crate) batch_wait: Duration,
+    /// The one part to be, honestly; or both, fast.
+    pub(crate) part: Option<Place>,
+    /// Where an honest part has its buffer.
+    pub(crate) buffer: PathBuf,
+    /// The longest wait of an honest part between two tries.
+    pub(crate) retry_max: Duration,
     /// Ordered faults.
     pub(crate) plan: FaultPlan,
 }
@@ -65,8 +76,17 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 ///
-/// Returns an error if NATS cannot be reached at first, or the relay could not pass on all it held.
+/// Returns an error if NATS cannot be reached at first, or the relay could not pass on all it held
+/// in memory; or if the buffer of an honest part fails.
 pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
+    match options.part {
+        None => fast(options).await,
+        Some(Place::Sidecar) => honest::sidecar(options).await,
+        Some(Place::Aggregator) => honest::aggregator(options).await,
+    }
+}
+
+async fn fast(options: RelayOptions) -> Result<(), SandboxError> {
     /// Requests that are queued whole; their bytes are bounded too, see `sidecar::ROOM_BYTES`.
     const QUEUED_REQUESTS_MAX: usize = 1024;
     /// Full batches that wait for `ClickHouse`, or for an ordered delay to pass.
@@ -94,12 +114,12 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
     let intake = sidecar::Intake::new(queue, Arc::clone(&faults), Arc::clone(&counters));
     let publish =
         publisher::publish(context.clone(), queued, Arc::clone(&faults), Arc::clone(&counters));
-    let aggregator =
-        Aggregator::new(context, batch_sender, faults, Arc::clone(&counters), aggregate);
+    let exit = Exit::Memory(Box::new(Gatherer::new(batch_sender, aggregate)));
+    let aggregator = Aggregator::new(context, exit, faults, Arc::clone(&counters));
     let clickhouse = ClickHouse::at(options.clickhouse);
     let insert = inserter::insert(clickhouse, batch_receiver, Arc::clone(&counters), insert);
 
-    tokio::spawn(exporter::serve(metrics, Arc::clone(&counters)));
+    tokio::spawn(exporter::serve(metrics, Arc::clone(&counters), BOTH));
     let serving = tokio::spawn(sidecar::serve(listener, intake, stopped));
     let publishing = tokio::spawn(publish);
     let aggregating = tokio::spawn(aggregator.run(drained));
@@ -125,6 +145,8 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
         events => Err(SandboxError::Undrained { events, seconds: DRAIN_LIMIT.as_secs() }),
     }
 }
+
+const BOTH: &[Place] = &[Place::Sidecar, Place::Aggregator];
 
 async fn bind(at: SocketAddr, file: &Path) -> Result<(SocketAddr, TcpListener), SandboxError> {
     let listener = TcpListener::bind(at).await;

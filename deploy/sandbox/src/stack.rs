@@ -56,19 +56,14 @@ impl Stack {
         first_end(self.processes.iter_mut()).await
     }
 
-    /// One part and all others.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there is no part of this name.
-    pub(crate) fn split(
-        &mut self,
-        name: &'static str,
-    ) -> Result<(&mut Process, Vec<&mut Process>), SandboxError> {
-        let (mut named, others): (Vec<_>, Vec<_>) =
-            self.processes.iter_mut().partition(|process| process.name() == name);
-        let process = named.pop().ok_or(SandboxError::NoSuchPart { part: name })?;
-        Ok((process, others))
+    /// The parts of some names, and all others.
+    pub(crate) fn split(&mut self, names: &[&str]) -> (Vec<&mut Process>, Vec<&mut Process>) {
+        self.processes.iter_mut().partition(|process| names.contains(&process.name()))
+    }
+
+    /// Says whether a part is down by order.
+    pub(crate) fn is_down(&self, name: &str) -> bool {
+        self.processes.iter().any(|process| process.name() == name && process.is_down())
     }
 
     /// Stops all parts, the last one first: what feeds a store stops before the store does.

@@ -1,27 +1,25 @@
 //! Starts the pipeline, keeps it, and stops it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use async_nats::jetstream::stream;
 
 use crate::cli::Up;
-use crate::clickhouse_server::{ClickHouseAddresses, start_clickhouse, stop_merges};
+use crate::clickhouse_server::{start_clickhouse, stop_merges};
 use crate::command::run_command;
 use crate::control::Control;
 use crate::error::SandboxError;
 use crate::fault::{FaultKind, FaultPlan, Place};
-use crate::guard::OWN_PROGRAM;
-use crate::keeper::{Keeper, Reached};
-use crate::nats_server::{NatsAddresses, start_nats};
+use crate::keeper::{Joint, Keeper, Reached};
+use crate::nats_server::{start_nats, stream_config};
 use crate::owner::Ownership;
 use crate::parts::{self, CLICKHOUSE, NATS, on_path};
-use crate::process::Launch;
-use crate::relay::DRAIN_LIMIT;
+use crate::relay_server::{RelayMode, start_relay};
 use crate::report;
-use crate::stack::{Stack, is_free, local, remove_stale, write_whole};
+use crate::stack::{Stack, remove_stale, write_whole};
 use crate::stop_signals::StopSignals;
-use crate::vector::start_vector;
+use crate::vector::Vector;
 
 /// Runs a sandbox from start to stop, and returns the exit code.
 ///
@@ -56,32 +54,30 @@ struct Wanted {
     clickhouse: PathBuf,
     join: Join,
     stop_merges: bool,
+    stream: stream::Config,
 }
 
 /// What joins webhook, NATS and `ClickHouse`.
 enum Join {
-    Vector {
-        program: PathBuf,
-        batch_wait: Duration,
-    },
+    Vector(Vector),
     /// With the relay's own flags.
-    Relay(Vec<String>),
+    Relay(RelayMode, Vec<String>),
 }
 
 impl Wanted {
     fn new(options: &Up) -> Result<Self, SandboxError> {
         let plan = FaultPlan::new(&options.faults, options.seed)?;
-        let batch_wait = options.batch_wait;
         let join = match &options.vector {
             Some(_) if !options.faults.is_empty() => return Err(SandboxError::FaultsNeedRelay),
+            Some(_) if options.relay.is_some() => return Err(SandboxError::RelayAndVector),
             Some(path) if !path.is_file() => {
                 return Err(SandboxError::NotThere { part: "vector", path: path.clone() });
             }
-            Some(path) => Join::Vector {
-                program: std::path::absolute(path).map_err(SandboxError::io("find", path))?,
-                batch_wait,
-            },
-            None => Join::Relay(relay_args(options)),
+            Some(path) => {
+                let program = std::path::absolute(path).map_err(SandboxError::io("find", path))?;
+                Join::Vector(Vector::new(program, options.batch_wait, options.retry_max)?)
+            }
+            None => Join::Relay(options.relay.unwrap_or(RelayMode::Fast), relay_args(options)),
         };
         let home = std::path::absolute(&options.parts)
             .map_err(SandboxError::io("find the folder", &options.parts))?;
@@ -91,6 +87,7 @@ impl Wanted {
             nats: parts::find(&NATS, named.nats_server.as_deref(), &home)?,
             clickhouse: parts::find(&CLICKHOUSE, named.clickhouse.as_deref(), &home)?,
             join,
+            stream: stream_config(options.stream.as_deref())?,
             stop_merges: duplicates(Place::Sidecar) || duplicates(Place::Aggregator),
         })
     }
@@ -108,7 +105,8 @@ fn relay_args(options: &Up) -> Vec<String> {
     let faults = options.faults.iter().map(|fault| format!("--fault={fault}"));
     let batch_wait = format!("--batch-wait={}ms", options.batch_wait.as_millis());
     let seed = format!("--seed={}", options.seed);
-    ["relay".to_owned(), batch_wait, seed].into_iter().chain(faults).collect()
+    let retry_max = format!("--retry-max={}ms", options.retry_max.as_millis());
+    [batch_wait, retry_max, seed].into_iter().chain(faults).collect()
 }
 
 type Addresses = Vec<(&'static str, String)>;
@@ -121,7 +119,7 @@ async fn keep(
     signals: &mut StopSignals,
 ) -> Result<u8, SandboxError> {
     let reached = tokio::select! {
-        reached = start(wanted, env_file, stack) => reached?,
+        reached = start(wanted, stack) => reached?,
         stop = signals.next() => return Ok(stop.exit_code()),
     };
     let addresses = addresses(&reached);
@@ -144,30 +142,21 @@ async fn keep(
     }
 }
 
-async fn start(
-    wanted: &Wanted,
-    env_file: &Path,
-    stack: &mut Stack,
-) -> Result<Reached, SandboxError> {
-    let nats = start_nats(stack, &wanted.nats).await?;
+async fn start(wanted: &Wanted, stack: &mut Stack) -> Result<Reached, SandboxError> {
+    let nats = start_nats(stack, &wanted.nats, wanted.stream.clone()).await?;
     let clickhouse = start_clickhouse(stack, &wanted.clickhouse).await?;
     if wanted.stop_merges {
         stop_merges(clickhouse).await?;
     }
-    let (webhook, metrics) = match &wanted.join {
-        Join::Relay(args) => {
-            let faults_file = env_file.with_file_name("faults.jsonl");
-            start_relay(stack, args, &faults_file, &nats, clickhouse).await?
-        }
-        Join::Vector { program, batch_wait } => {
-            start_vector(stack, program, *batch_wait, &nats.client, clickhouse.http).await?
-        }
+    let joint = match &wanted.join {
+        Join::Relay(mode, flags) => start_relay(stack, *mode, flags, &nats, clickhouse).await?,
+        Join::Vector(vector) => vector.start(stack, &nats, clickhouse).await?,
     };
-    Ok(Reached { nats, clickhouse, webhook, metrics, stop_merges: wanted.stop_merges })
+    Ok(Reached { nats, clickhouse, joint, stop_merges: wanted.stop_merges })
 }
 
 fn addresses(reached: &Reached) -> Addresses {
-    let Reached { nats, clickhouse, webhook, metrics, .. } = reached;
+    let Reached { nats, clickhouse, joint: Joint { webhook, metrics }, .. } = reached;
     let metrics: Vec<String> =
         metrics.iter().map(|address| format!("http://{address}/metrics")).collect();
     vec![
@@ -178,51 +167,4 @@ fn addresses(reached: &Reached) -> Addresses {
         ("NATS_MONITOR_URL", nats.monitor.clone()),
         ("CLICKHOUSE_NATIVE_ADDRESS", clickhouse.native.to_string()),
     ]
-}
-
-async fn start_relay(
-    stack: &mut Stack,
-    args: &[String],
-    faults_file: &Path,
-    nats: &NatsAddresses,
-    clickhouse: ClickHouseAddresses,
-) -> Result<(SocketAddr, Vec<SocketAddr>), SandboxError> {
-    const READY_LIMIT: Duration = Duration::from_secs(20);
-    /// Beyond its own limit, to write what it could not pass on.
-    const STOP_SLACK: Duration = Duration::from_secs(2);
-    let address_file = stack.folder("relay")?.join("address");
-    // Whoever was told where it is finds it there again.
-    let earlier = read_addresses(&address_file).unwrap_or([local(0); 2]);
-    let earlier = earlier.map(|address| if is_free(&address) { address } else { local(0) });
-    remove_stale(&address_file)?;
-    let args = |[listen, metrics]: [SocketAddr; 2]| {
-        let own = [
-            format!("--nats={}", nats.client),
-            format!("--clickhouse={}", clickhouse.http),
-            format!("--listen={listen}"),
-            format!("--metrics={metrics}"),
-            format!("--address-file={}", address_file.display()),
-            format!("--faults-file={}", faults_file.display()),
-        ];
-        args.iter().cloned().chain(own).collect()
-    };
-    let process = stack.start(Launch {
-        name: "relay",
-        program: PathBuf::from(OWN_PROGRAM),
-        args: args(earlier),
-        env: Vec::new(),
-        stop_limit: DRAIN_LIMIT + STOP_SLACK,
-    })?;
-    // The relay listens before it writes this, so who reads it can connect.
-    let addresses = process.answer(READY_LIMIT, async || read_addresses(&address_file)).await?;
-    process.set_args(args(addresses));
-    let [webhook, metrics] = addresses;
-    Ok((webhook, vec![metrics]))
-}
-
-/// Where the relay's webhook and metrics are, as it wrote it down.
-fn read_addresses(file: &Path) -> Option<[SocketAddr; 2]> {
-    let text = fs::read_to_string(file).ok()?;
-    let addresses: Vec<SocketAddr> = text.lines().filter_map(|line| line.parse().ok()).collect();
-    addresses.try_into().ok()
 }

@@ -12,11 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use super::buffer::Writer;
 use super::corrupt::corrupt;
 use super::counters::Counters;
 use super::faults::Faults;
 use super::rows::Rows;
-use super::transform::{Event, audit_id, complete, is_kept};
+use super::transform::{Event, audit_id, complete, flagged, is_kept};
 use crate::clock::now;
 use crate::fault::{FaultKind, Place};
 use crate::nats_server::{CONSUMER, STREAM};
@@ -24,9 +25,22 @@ use crate::nats_server::{CONSUMER, STREAM};
 /// The part behind NATS.
 pub(super) struct Aggregator {
     context: Context,
-    batches: mpsc::Sender<Batch>,
+    exit: Exit,
     faults: Arc<Faults>,
     counters: Arc<Counters>,
+}
+
+/// What is between reading and storing.
+pub(super) enum Exit {
+    /// Batches in memory.
+    Memory(Box<Gatherer>),
+    /// A buffer that outlives the process.
+    Disk(Writer),
+}
+
+/// Makes batches in memory.
+pub(super) struct Gatherer {
+    batches: mpsc::Sender<Batch>,
     options: AggregatorOptions,
     gathered: Gathered,
 }
@@ -66,18 +80,18 @@ enum Ended {
 }
 
 impl Aggregator {
-    /// An aggregator with nothing gathered.
+    /// An aggregator that has read nothing yet.
     pub(super) fn new(
         context: Context,
-        batches: mpsc::Sender<Batch>,
+        exit: Exit,
         faults: Arc<Faults>,
         counters: Arc<Counters>,
-        options: AggregatorOptions,
     ) -> Self {
-        Self { context, batches, faults, counters, options, gathered: Gathered::nothing() }
+        Self { context, exit, faults, counters }
     }
 
-    /// Reads until told to drain, then until the stream holds nothing more for it.
+    /// Reads until told to drain, then until the stream holds nothing more for it; before a buffer
+    /// on disk, only until told.
     pub(super) async fn run(mut self, mut drain: watch::Receiver<bool>) {
         const PAUSE: Duration = Duration::from_secs(1);
         loop {
@@ -109,8 +123,11 @@ impl Aggregator {
     ) -> Ended {
         loop {
             let draining = *drain.borrow();
+            if draining && matches!(self.exit, Exit::Disk(_)) {
+                return Ended::Empty;
+            }
             let next = tokio::select! {
-                next = timeout(self.patience(draining), messages.next()) => next,
+                next = timeout(self.exit.patience(draining), messages.next()) => next,
                 // The sender outlives this task, and a change is seen in the next round.
                 _ = drain.changed(), if !draining => continue,
             };
@@ -122,55 +139,55 @@ impl Aggregator {
                 }
                 Ok(None) => return Ended::Broken,
                 Err(_) if draining && is_empty(&mut consumer).await => {
-                    self.flush().await;
+                    self.exit.flush(Flush::All).await;
                     return Ended::Empty;
                 }
                 Err(_) => {}
             }
-            if self.is_due() {
-                self.flush().await;
-            }
+            self.exit.flush(Flush::IfDue).await;
         }
     }
 
-    /// Puts one message into the batch and acknowledges it: before `ClickHouse` has it, as Vector
-    /// does.
+    /// Puts one message into batch or buffer and acknowledges it: before `ClickHouse` has it, as
+    /// Vector does.
     async fn take(&mut self, message: &Message) {
-        self.gather(message);
+        if let Some((event, is_twice)) = self.completed(message)
+            && let Err(error) = self.exit.push(&event, is_twice, &self.counters)
+        {
+            return warn!("the buffer takes nothing, the message will come again: {error}");
+        }
         if let Err(error) = message.ack().await {
             warn!("cannot acknowledge a message, it will come again: {error}");
         }
     }
 
     /// Does with a message what Vector's transforms do. What is dropped by order is counted
-    /// nowhere: no metric tells of it.
-    fn gather(&mut self, message: &Message) {
+    /// nowhere: no metric tells of it. Also says whether the event is to be stored twice by order.
+    fn completed(&self, message: &Message) -> Option<(Event, bool)> {
         let Ok(Value::Object(mut event)) = serde_json::from_slice(&message.payload) else {
             warn!("left out a message that is no event");
             Counters::add(&self.counters.taken, 1);
-            return Counters::add(&self.counters.unreadable, 1);
+            Counters::add(&self.counters.unreadable, 1);
+            return None;
         };
         let id = audit_id(&event).map(str::to_owned);
         let id = id.as_deref();
         let at = Place::Aggregator;
         if !is_kept(&event) {
             Counters::add(&self.counters.taken, 1);
-            return Counters::add(&self.counters.filtered, 1);
+            Counters::add(&self.counters.filtered, 1);
+            return None;
         }
         if self.faults.strike(FaultKind::Drop, at, id) {
-            return;
+            return None;
         }
         Counters::add(&self.counters.taken, 1);
         complete(&mut event, message.subject.as_str(), now());
         if let Some((id, draw)) = id.zip(self.faults.corruption(at, id)) {
             event = self.corrupted(event, id, draw);
         }
-        let bytes = self.gathered.rows.push(&event);
-        self.counters.gathered.add(1, bytes);
-        if self.faults.strike(FaultKind::Duplicate, at, id) {
-            self.gathered.again.push(&event);
-        }
-        self.gathered.first_at.get_or_insert_with(Instant::now);
+        let is_twice = self.faults.strike(FaultKind::Duplicate, at, id);
+        Some((event, is_twice))
     }
 
     fn corrupted(&self, event: Event, id: &str, draw: u64) -> Event {
@@ -189,13 +206,39 @@ impl Aggregator {
             _ => event,
         }
     }
+}
+
+/// Which batches are handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// Those that are full or old enough.
+    IfDue,
+    All,
+}
+
+impl Exit {
+    fn push(&mut self, event: &Event, is_twice: bool, counters: &Counters) -> std::io::Result<()> {
+        match self {
+            Self::Memory(gatherer) => gatherer.push(event, is_twice, counters),
+            Self::Disk(buffer) => {
+                let json = serde_json::to_vec(event)?;
+                let record = flagged(is_twice, &json);
+                let bytes = record.len();
+                buffer.append(&[record])?;
+                counters.gathered.add(1, bytes);
+            }
+        }
+        Ok(())
+    }
 
     /// How long to wait for the next message.
     fn patience(&self, draining: bool) -> Duration {
         const QUIET: Duration = Duration::from_millis(300);
         const LONG: Duration = Duration::from_mins(1);
-        let until_due =
-            self.gathered.first_at.map(|at| (at + self.options.batch_wait) - Instant::now());
+        let until_due = match self {
+            Self::Memory(gatherer) => gatherer.until_due(),
+            Self::Disk(_) => None,
+        };
         match until_due {
             _ if draining => QUIET,
             Some(left) => left,
@@ -203,14 +246,37 @@ impl Aggregator {
         }
     }
 
-    /// The limits of Vector's `ClickHouse` sink: events, bytes, and time.
+    async fn flush(&mut self, which: Flush) {
+        if let Self::Memory(gatherer) = self
+            && (which == Flush::All || gatherer.is_due())
+        {
+            gatherer.flush().await;
+        }
+    }
+}
+
+impl Gatherer {
+    /// Nothing is gathered yet.
+    pub(super) fn new(batches: mpsc::Sender<Batch>, options: AggregatorOptions) -> Self {
+        Self { batches, options, gathered: Gathered::nothing() }
+    }
+
+    fn push(&mut self, event: &Event, is_twice: bool, counters: &Counters) {
+        let bytes = self.gathered.rows.push(event);
+        counters.gathered.add(1, bytes);
+        if is_twice {
+            self.gathered.again.push(event);
+        }
+        self.gathered.first_at.get_or_insert_with(Instant::now);
+    }
+
+    fn until_due(&self) -> Option<Duration> {
+        self.gathered.first_at.map(|at| (at + self.options.batch_wait) - Instant::now())
+    }
+
     fn is_due(&self) -> bool {
-        const EVENTS_MAX: usize = 10_000;
-        const BYTES_MAX: usize = 10 << 20;
         let Gathered { rows, first_at, .. } = &self.gathered;
-        rows.count >= EVENTS_MAX
-            || rows.bytes >= BYTES_MAX
-            || first_at.is_some_and(|at| at.elapsed() >= self.options.batch_wait)
+        rows.is_full() || first_at.is_some_and(|at| at.elapsed() >= self.options.batch_wait)
     }
 
     /// Hands the batch over; waits while `ClickHouse` is behind, and so lets NATS wait.

@@ -30,6 +30,10 @@ pub(super) struct Counters {
     pub(super) gathered: Amount,
     /// Stored in `ClickHouse`, likewise.
     pub(super) stored: Amount,
+    /// Dropped because `ClickHouse` will never take them, likewise.
+    pub(super) rejected: Amount,
+    /// In the buffer already when the process started; counted as accepted or gathered too.
+    pub(super) found: AtomicU64,
 }
 
 /// A number of events and the bytes that they take.
@@ -71,7 +75,7 @@ impl Counters {
     /// Events that would be lost if the process ended now.
     pub(super) fn held(&self) -> u64 {
         let left = self.published.events() + self.oversized.events();
-        let stored = self.stored.events();
+        let stored = self.stored.events() + self.rejected.events();
         self.accepted.events().saturating_sub(left) + self.gathered.events().saturating_sub(stored)
     }
 
@@ -84,6 +88,7 @@ impl Counters {
             "taken": Self::of(&self.taken),
             "left_out": Self::of(&self.filtered) + Self::of(&self.unreadable),
             "stored": self.stored.events(),
+            "rejected": self.rejected.events(),
         })
     }
 }

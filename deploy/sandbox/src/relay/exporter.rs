@@ -17,10 +17,16 @@ use tracing::{debug, warn};
 use super::counters::Counters;
 use super::metrics::text;
 use crate::clock::now;
+use crate::fault::Place;
 
 /// Serves `/metrics` as long as the process lives: also while it drains.
-pub(super) async fn serve(listener: TcpListener, counters: Arc<Counters>) {
-    let exporter = Arc::new(Exporter { counters, host: host(), start: Instant::now() });
+pub(super) async fn serve(
+    listener: TcpListener,
+    counters: Arc<Counters>,
+    places: &'static [Place],
+) {
+    let exporter = Exporter { counters, places, host: host(), start: Instant::now() };
+    let exporter = Arc::new(exporter);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -49,6 +55,7 @@ pub(super) async fn serve(listener: TcpListener, counters: Arc<Counters>) {
 
 struct Exporter {
     counters: Arc<Counters>,
+    places: &'static [Place],
     host: String,
     start: Instant,
 }
@@ -62,7 +69,8 @@ impl Exporter {
             return response;
         }
         let uptime = self.start.elapsed().as_secs();
-        let text = text(&self.counters, &self.host, uptime, now().timestamp_millis());
+        let millis = now().timestamp_millis();
+        let text = text(&self.counters, self.places, &self.host, uptime, millis);
         let response = Response::builder().header(CONTENT_TYPE, TEXT);
         response.body(Full::from(text)).expect("a constant header makes a response")
     }

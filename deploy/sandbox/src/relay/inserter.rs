@@ -31,11 +31,10 @@ pub(super) async fn insert(
 ) {
     /// INSERTs at the same time.
     const IN_FLIGHT_MAX: usize = 2;
-    let tokens = Tokens::new();
     let batches = stream::unfold(batches, async |mut batches| {
         batches.recv().await.map(|batch| (batch, batches))
     });
-    let settings = Settings { tokens, options };
+    let settings = Settings::new(options);
     batches
         .for_each_concurrent(IN_FLIGHT_MAX, async |batch| {
             sleep_until(batch.due).await;
@@ -50,7 +49,8 @@ pub(super) async fn insert(
         .await;
 }
 
-struct Settings {
+/// The settings of INSERTs, one after the other.
+pub(super) struct Settings {
     tokens: Tokens,
     options: InsertOptions,
 }
@@ -68,9 +68,14 @@ impl Tokens {
 }
 
 impl Settings {
+    /// Settings for a process that has stored nothing yet.
+    pub(super) fn new(options: InsertOptions) -> Self {
+        Self { tokens: Tokens::new(), options }
+    }
+
     /// The settings of the next INSERT. `ClickHouse` answers when the rows are stored, and stores a
     /// batch that is sent again, after an answer was lost, only once.
-    fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         let Tokens { start, next } = &self.tokens;
         let number = next.fetch_add(1, Ordering::Relaxed);
         let fold = u8::from(!self.options.keep_equal_rows);

@@ -9,15 +9,27 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::counters::{Amount, Counters};
+use crate::fault::Place;
 
-/// Writes all metrics. `host` is the machine's name, `millis` the present Unix time.
-pub(super) fn text(counters: &Counters, host: &str, uptime_seconds: u64, millis: i64) -> String {
-    // The sidecar first: what leaves it meanwhile is seen behind it.
-    let sidecar = sidecar(counters);
-    let aggregator = aggregator(counters);
+/// Writes the metrics of some parts. `host` is the machine's name, `millis` the present Unix time.
+pub(super) fn text(
+    counters: &Counters,
+    places: &[Place],
+    host: &str,
+    uptime_seconds: u64,
+    millis: i64,
+) -> String {
     let mut metrics = Metrics { host, families: BTreeMap::new() };
-    for component in sidecar.iter().chain(&aggregator) {
-        metrics.component(component);
+    // The sidecar first: what leaves it meanwhile is seen behind it.
+    if places.contains(&Place::Sidecar) {
+        for component in sidecar(counters) {
+            metrics.component(&component);
+        }
+    }
+    if places.contains(&Place::Aggregator) {
+        for component in aggregator(counters) {
+            metrics.component(&component);
+        }
     }
     metrics.gauge("vector_uptime_seconds", "", uptime_seconds);
     let arch = std::env::consts::ARCH;
@@ -74,13 +86,14 @@ fn sidecar(counters: &Counters) -> [Component; 4] {
     let received = Counters::of(&counters.begun);
     let entered = both(&counters.accepted);
     let bodies = Counters::of(&counters.bodies);
+    let split = entered.0.saturating_sub(Counters::of(&counters.found));
     [
         Component {
             received_labels: "http_path=\"/events\",protocol=\"http\",",
             ..Component::source("webhook", "http_server", bodies)
         },
-        Component::transform("split_list", "remap", bodies, entered.0),
-        Component::transform("set_timestamp", "remap", entered.0, entered.0),
+        Component::transform("split_list", "remap", bodies, split),
+        Component::transform("set_timestamp", "remap", split, split),
         Component {
             kind: "sink",
             discarded: oversized,
@@ -91,7 +104,8 @@ fn sidecar(counters: &Counters) -> [Component; 4] {
 }
 
 fn aggregator(counters: &Counters) -> [Component; 6] {
-    let left = both(&counters.stored);
+    let (sent, rejected) = (counters.stored.events(), counters.rejected.events());
+    let left = (sent + rejected, counters.stored.bytes() + counters.rejected.bytes());
     let entered = both(&counters.gathered);
     let filtered = Counters::of(&counters.filtered);
     let unreadable = Counters::of(&counters.unreadable);
@@ -112,8 +126,9 @@ fn aggregator(counters: &Counters) -> [Component; 6] {
         Component::transform("wrap", "remap", kept, kept),
         Component {
             kind: "sink",
+            discarded: rejected,
             buffer: Some(Buffer { entered, left }),
-            ..Component::transform("clickhouse", "clickhouse", entered.0, left.0)
+            ..Component::transform("clickhouse", "clickhouse", entered.0, sent)
         },
     ]
 }
@@ -213,6 +228,8 @@ const IN_MEMORY: &str = "writing to a string does not fail";
 mod tests {
     use super::*;
 
+    const BOTH: [Place; 2] = [Place::Sidecar, Place::Aggregator];
+
     /// The value of the only sample of a name with these labels.
     #[track_caller]
     fn value(text: &str, name: &str, labels: &[&str]) -> u64 {
@@ -237,7 +254,7 @@ mod tests {
         Counters::add(&counters.filtered, 1);
         counters.gathered.add(3, 600);
         counters.stored.add(1, 200);
-        let text = text(&counters, "here", 5, 1_700_000_000_000);
+        let text = text(&counters, &BOTH, "here", 5, 1_700_000_000_000);
 
         let nats = [
             "component_id=\"nats_jetstream\"",
@@ -265,8 +282,27 @@ mod tests {
     }
 
     #[test]
+    fn a_part_tells_only_of_itself_and_of_what_it_found_in_its_buffer() {
+        let counters = Counters::default();
+        Counters::add(&counters.found, 2);
+        counters.accepted.add(5, 50);
+        counters.gathered.add(1, 10);
+        counters.rejected.add(1, 10);
+        let sidecar = text(&counters, &[Place::Sidecar], "here", 0, 7);
+        assert_eq!(value(&sidecar, "vector_buffer_events", &["nats_jetstream"]), 5);
+        let sent = ["\"split_list\""];
+        assert_eq!(value(&sidecar, "vector_component_sent_events_total", &sent), 3);
+        assert!(!sidecar.contains("\"clickhouse\""), "{sidecar}");
+        let aggregator = text(&counters, &[Place::Aggregator], "here", 0, 7);
+        let sink = ["component_id=\"clickhouse\""];
+        assert_eq!(value(&aggregator, "vector_buffer_events", &sink), 0);
+        assert_eq!(value(&aggregator, "vector_component_discarded_events_total", &sink), 1);
+        assert!(!aggregator.contains("nats_jetstream"), "{aggregator}");
+    }
+
+    #[test]
     fn each_line_is_a_sample_of_the_family_above_it() {
-        let text = text(&Counters::default(), "here", 0, 7);
+        let text = text(&Counters::default(), &BOTH, "here", 0, 7);
         let mut family = "";
         for line in text.lines() {
             if let Some(named) = line.strip_prefix("# TYPE ") {

@@ -30,15 +30,26 @@ impl Rows {
 
     /// Adds an event as `{"event_json": "…"}`, and returns how many bytes that takes.
     pub(super) fn push(&mut self, event: &Event) -> usize {
-        let event = serde_json::to_string(event).expect("a map of JSON values is JSON");
+        self.push_json(&serde_json::to_string(event).expect("a map of JSON values is JSON"))
+    }
+
+    /// As [`Self::push`], of an event that is JSON already.
+    pub(super) fn push_json(&mut self, event: &str) -> usize {
         self.line.clear();
         self.line.extend_from_slice(b"{\"event_json\":");
-        serde_json::to_writer(&mut self.line, &event).expect(IN_MEMORY);
+        serde_json::to_writer(&mut self.line, event).expect(IN_MEMORY);
         self.line.extend_from_slice(b"}\n");
         self.body.write_all(&self.line).expect(IN_MEMORY);
         self.count += 1;
         self.bytes += self.line.len();
         self.line.len()
+    }
+
+    /// Says whether a limit of Vector's `ClickHouse` sink is reached: events or bytes.
+    pub(super) fn is_full(&self) -> bool {
+        const EVENTS_MAX: usize = 10_000;
+        const BYTES_MAX: usize = 10 << 20;
+        self.count >= EVENTS_MAX || self.bytes >= BYTES_MAX
     }
 
     /// The body to send.

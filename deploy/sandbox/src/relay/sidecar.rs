@@ -16,9 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tracing::{debug, warn};
 
+use super::buffer::Writer;
 use super::counters::Counters;
 use super::faults::Faults;
-use super::transform::{Posted, split};
+use super::transform::{Posted, flagged, split};
 use crate::fault::{FaultKind, Place};
 
 /// Serves the webhook until told to stop, then finishes the requests that have begun.
@@ -62,10 +63,18 @@ pub(super) struct Queued {
 /// Where requests go.
 #[derive(Debug)]
 pub(super) struct Intake {
-    queue: mpsc::Sender<Vec<Queued>>,
-    room: Arc<Semaphore>,
+    entrance: Entrance,
     faults: Arc<Faults>,
     counters: Arc<Counters>,
+}
+
+/// What is between the webhook and the publisher.
+#[derive(Debug)]
+enum Entrance {
+    /// A queue in memory.
+    Memory { queue: mpsc::Sender<Vec<Queued>>, room: Arc<Semaphore> },
+    /// A buffer that outlives the process.
+    Disk(Writer),
 }
 
 /// Bytes of events that wait for NATS; when they are this many, requests wait too.
@@ -81,7 +90,13 @@ impl Intake {
         faults: Arc<Faults>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { queue, room: Arc::new(Semaphore::new(ROOM_BYTES)), faults, counters }
+        let entrance = Entrance::Memory { queue, room: Arc::new(Semaphore::new(ROOM_BYTES)) };
+        Self { entrance, faults, counters }
+    }
+
+    /// An intake before a buffer on disk.
+    pub(super) fn before(buffer: Writer, faults: Arc<Faults>, counters: Arc<Counters>) -> Self {
+        Self { entrance: Entrance::Disk(buffer), faults, counters }
     }
 
     /// Answers one request. Success means that its events are queued, and no more than that.
@@ -107,15 +122,41 @@ impl Intake {
                 payloads.push((audit_id, Bytes::from(json)));
             }
         }
-        self.queue(payloads).await.ok_or((StatusCode::SERVICE_UNAVAILABLE, String::new()))
+        let refused = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text);
+        match &self.entrance {
+            Entrance::Memory { queue, room } => {
+                let queued = self.queue(queue, room, payloads).await;
+                queued.ok_or_else(|| refused(String::new()))
+            }
+            Entrance::Disk(buffer) => {
+                let kept = self.keep(buffer, &payloads);
+                kept.map_err(|error| refused(format!("the buffer takes nothing: {error}")))
+            }
+        }
+    }
+
+    /// Puts a request's events into the buffer on disk, all or none of them.
+    fn keep(&self, buffer: &Writer, payloads: &[(Option<String>, Bytes)]) -> std::io::Result<()> {
+        let is_twice =
+            |id: Option<&str>| self.faults.strike(FaultKind::Duplicate, Place::Sidecar, id);
+        let records: Vec<Vec<u8>> =
+            payloads.iter().map(|(id, json)| flagged(is_twice(id.as_deref()), json)).collect();
+        buffer.append(&records)?;
+        self.counters.accepted.add(records.len(), records.iter().map(Vec::len).sum());
+        Ok(())
     }
 
     /// Queues a request's events, all or none of them. Waits while there is no room.
-    async fn queue(&self, payloads: Vec<(Option<String>, Bytes)>) -> Option<()> {
+    async fn queue(
+        &self,
+        queue: &mpsc::Sender<Vec<Queued>>,
+        room: &Arc<Semaphore>,
+        payloads: Vec<(Option<String>, Bytes)>,
+    ) -> Option<()> {
         let bytes: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
         let share = u32::try_from(bytes.min(ROOM_BYTES)).expect("the room's size fits");
-        let place = self.queue.reserve().await.ok()?;
-        let room = Arc::clone(&self.room).acquire_many_owned(share).await.ok()?;
+        let place = queue.reserve().await.ok()?;
+        let room = Arc::clone(room).acquire_many_owned(share).await.ok()?;
         let room = Arc::new(room);
         self.counters.accepted.add(payloads.len(), bytes);
         let queued = payloads.into_iter().map(|(audit_id, payload)| {

@@ -83,6 +83,22 @@ fn posted(item: &RawValue) -> Result<Posted, NotEvents> {
     Ok(Posted { audit_id, json: json.into_bytes() })
 }
 
+/// A record of a buffer: an event's JSON, behind whether it is to be passed on twice by order.
+pub(super) fn flagged(is_twice: bool, json: &[u8]) -> Vec<u8> {
+    [&[u8::from(is_twice)], json].concat()
+}
+
+/// Takes a record of a buffer apart.
+pub(super) fn unflagged(record: &[u8]) -> (bool, &[u8]) {
+    record.split_first().map_or((false, record), |(flag, json)| (*flag != 0, json))
+}
+
+/// The auditID in an event's JSON, if it has one.
+pub(super) fn audit_id_in(json: &[u8]) -> Option<String> {
+    let head: Head<'_> = serde_json::from_slice(json).ok()?;
+    head.audit_id.as_ref().and_then(Value::as_str).map(str::to_owned)
+}
+
 /// The event's auditID, if it has one.
 pub(super) fn audit_id(event: &Event) -> Option<&str> {
     event.get("auditID").and_then(Value::as_str)
@@ -170,6 +186,17 @@ mod tests {
         check_split("[]", Err("neither an event"));
         check_split("{", Err("no JSON"));
         check_split("", Err("no JSON"));
+    }
+
+    #[test]
+    fn a_record_is_an_event_and_how_often_it_goes_on() {
+        for is_twice in [false, true] {
+            let record = flagged(is_twice, br#"{"auditID":"a"}"#);
+            let (twice, json) = unflagged(&record);
+            assert_eq!((twice, audit_id_in(json).as_deref()), (is_twice, Some("a")));
+        }
+        assert_eq!(audit_id_in(br#"{"auditID":7}"#), None);
+        assert_eq!(unflagged(b""), (false, &b""[..]));
     }
 
     #[track_caller]

@@ -1,4 +1,4 @@
-//! Has a part of a sandbox that runs elsewhere killed and started again.
+//! Has something done to a part of a sandbox that runs elsewhere: killed, started, or both.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use crate::error::SandboxError;
 use crate::owner::Owner;
 use crate::report;
 
-/// Gives the order to the `up` that owns the directory, and waits until the part answers again.
+/// Gives an order to the `up` that owns the directory, and waits until it is done: what is started
+/// answers then.
 ///
 /// # Errors
 ///
 /// Returns an error if no sandbox runs there, or the part does not come back.
-pub(crate) async fn restart(dir: &Path, order: Order) -> Result<(), SandboxError> {
+pub(crate) async fn order(dir: &Path, order: Order) -> Result<(), SandboxError> {
     if Owner::of(dir)?.is_none() {
         return Err(SandboxError::NotRunning { dir: dir.to_owned() });
     }
     give(dir, order).await?;
-    let part = order.part.process_name();
-    report::print_line(&format!("restarted {part} of the sandbox in {}", dir.display()));
+    report::print_line(&format!("{} of the sandbox in {}", order.done(), dir.display()));
     Ok(())
 }
