@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::SandboxError;
 use crate::process::Launch;
-use crate::stack::{Stack, local};
+use crate::stack::{Stack, is_free, local, write_whole};
 
 /// Where a running NATS is reached.
 #[derive(Debug, Clone)]
@@ -52,7 +52,8 @@ pub(crate) async fn is_read(addresses: &NatsAddresses) -> Option<()> {
 /// The name of the process.
 pub(crate) const NAME: &str = "nats-server";
 
-/// Starts NATS on ports of its own choosing, and waits until stream and consumer are there.
+/// Starts NATS on the ports that it had in this folder, or on those of its own choosing, and waits
+/// until stream and consumer are there.
 ///
 /// # Errors
 ///
@@ -75,10 +76,12 @@ pub(crate) async fn start_nats(
         let folders = [text(&data), "--ports_file_dir".to_owned(), text(&ports)];
         words.into_iter().map(str::to_owned).chain(folders).collect::<Vec<_>>()
     };
+    let kept = data.join("kept-ports");
+    let [client, monitor] = free_of(&kept).unwrap_or(["-1", "-1"].map(str::to_owned));
     let process = stack.start(Launch {
         name: NAME,
         program: program.to_owned(),
-        args: args("-1", "-1"),
+        args: args(&client, &monitor),
         env: Vec::new(),
         stop_limit: STOP_LIMIT,
     })?;
@@ -86,6 +89,7 @@ pub(crate) async fn start_nats(
     // Its own choice the first time, an order when it is started again.
     let [client, monitor] = [&addresses.client, &addresses.monitor].map(|url| port_of(url));
     process.set_args(args(client, monitor));
+    write_whole(&kept, &format!("{client} {monitor}\n"))?;
     let client = process
         .answer(READY_LIMIT, async || async_nats::connect(&addresses.client).await.ok())
         .await?;
@@ -163,6 +167,15 @@ fn reported(folder: &Path) -> Option<NatsAddresses> {
     let report: Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
     let first = |key: &str| report.get(key)?.get(0)?.as_str().map(str::to_owned);
     Some(NatsAddresses { client: first("nats")?, monitor: first("monitoring")? })
+}
+
+/// The ports that a file names, if they are free.
+fn free_of(file: &Path) -> Option<[String; 2]> {
+    let text = fs::read_to_string(file).ok()?;
+    let named: Vec<u16> = text.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let ports = <[u16; 2]>::try_from(named).ok()?;
+    let are_free = ports.iter().all(|port| is_free(&local(*port)));
+    are_free.then(|| ports.map(|port| port.to_string()))
 }
 
 /// The port at the end of an address.

@@ -164,11 +164,14 @@ impl Metrics<'_> {
         if let Some(count) = component.intentionally_discarded {
             self.counter(discarded, &format!("{own}intentional=\"true\","), count);
         }
-        self.counter(discarded, &format!("{own}intentional=\"false\","), component.discarded);
-        let errors = format!("{own}error_type=\"request_failed\",stage=\"sending\",");
-        self.counter("vector_component_errors_total", &errors, component.discarded);
+        if *kind == "sink" || component.discarded > 0 {
+            self.counter(discarded, &format!("{own}intentional=\"false\","), component.discarded);
+            let errors = format!("{own}error_type=\"request_failed\",stage=\"sending\",");
+            self.counter("vector_component_errors_total", &errors, component.discarded);
+        }
         if let Some(buffer) = &component.buffer {
-            self.buffer(&format!("buffer_id=\"{id}\",{own}stage=\"0\","), buffer);
+            let labels = format!("buffer_id=\"{id}\",buffer_type=\"disk\",{own}stage=\"0\",");
+            self.buffer(&labels, buffer);
         }
     }
 
@@ -313,8 +316,8 @@ mod tests {
             }
         }
         assert!(text.contains(
-            "\nvector_buffer_events{buffer_id=\"clickhouse\",component_id=\"clickhouse\",\
-             component_kind=\"sink\",component_type=\"clickhouse\",host=\"here\",stage=\"0\"} 0 7\n"
+            "\nvector_buffer_events{buffer_id=\"clickhouse\",buffer_type=\"disk\",\
+             component_id=\"clickhouse\",component_kind=\"sink\",component_type=\"clickhouse\",host=\"here\",stage=\"0\"} 0 7\n"
         ));
     }
 }
