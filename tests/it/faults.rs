@@ -19,7 +19,8 @@ const FINDINGS: [&str; 7] = [
 #[track_caller]
 fn check(faults: &[(&str, &str)]) {
     let specs: Vec<String> = faults.iter().map(|(fault, _)| format!("{fault}:0.01")).collect();
-    let flags: Vec<&str> = specs.iter().flat_map(|spec| ["--fault", spec]).collect();
+    let faults_flags = specs.iter().flat_map(|spec| ["--fault", spec]);
+    let flags: Vec<&str> = ["--relay", "honest"].into_iter().chain(faults_flags).collect();
     let stack = Stack::up(&flags);
     let profile = stack.profile(200, 5, 100);
     stack.generate(&profile, "run");
