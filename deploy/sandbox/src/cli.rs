@@ -131,8 +131,8 @@ pub(crate) enum Command {
         #[arg(long)]
         tcp_port: u16,
     },
-    /// Stand in for Vector
-    #[command(hide = true)]
+    /// Stand in for Vector; the process bears the name of its part
+    #[command(hide = true, aliases = ["sidecar", "aggregator"])]
     Relay(Relay),
 }
 

@@ -108,7 +108,19 @@ async fn act(
     }
     for process in named {
         let nats_is_up = nats_is_up || process.name() == nats_server::NAME;
-        reached.answers(process, nats_is_up).await?;
+        match reached.answers(process, nats_is_up).await {
+            Err(error @ SandboxError::PartDied { part, .. }) => {
+                // As a Vector does that finds no NATS. It is down then, and may be started again.
+                process.stay_down();
+                held.insert(part, hold(&reached.ports(part)));
+                return Err(SandboxError::NotDone {
+                    part,
+                    done: "started",
+                    why: error.to_string(),
+                });
+            }
+            answered => answered?,
+        }
         held.remove(process.name());
     }
     Ok(())

@@ -81,6 +81,11 @@ impl Process {
         self.child.kill().await.map_err(SandboxError::io("kill", &self.launch.program))
     }
 
+    /// Notes that the part has ended, and that nobody misses it.
+    pub(crate) fn stay_down(&mut self) {
+        self.is_down = true;
+    }
+
     /// Starts the part anew after it was killed, with its output behind that of before.
     ///
     /// # Errors

@@ -40,7 +40,6 @@ pub(crate) async fn start_relay(
     let folder = stack.folder("relay")?;
     let faults = folder.with_file_name("faults.jsonl");
     let mut common = vec![
-        "relay".to_owned(),
         format!("--nats={}", nats.client),
         format!("--clickhouse={}", clickhouse.http),
         format!("--faults-file={}", faults.display()),
@@ -102,7 +101,8 @@ async fn start_part<const PORTS: usize>(
 
 fn args(part: &Part<'_>, address_file: &Path, listen: &[SocketAddr]) -> Vec<String> {
     let Part { name, folder, common } = part;
-    let mut args = common.to_vec();
+    let mut args = vec![(*name).to_owned()];
+    args.extend_from_slice(common);
     args.push(format!("--address-file={}", address_file.display()));
     args.push(format!("--buffer={}", folder.join(format!("{name}-buffer")).display()));
     if *name != "relay" {

@@ -28,6 +28,7 @@ fn the_sidecar_keeps_its_events(sandbox: &mut Sandbox) {
     order(sandbox, &["stop", "nats"]);
     post(sandbox, 0..20);
     assert_eq!(sandbox.metric(HELD, "nats_jetstream"), [20]);
+    a_part_that_cannot_start_ends_nothing(sandbox);
     order(sandbox, &["restart", "sidecar"]);
     assert_eq!(sandbox.metric(HELD, "nats_jetstream"), [20], "after its death");
     post(sandbox, 20..30);
@@ -43,6 +44,20 @@ fn the_sidecar_keeps_its_events(sandbox: &mut Sandbox) {
     let request = format!("GET /jsz?streams=1&config=1 HTTP/1.0\r\nHost: {monitor}\r\n\r\n");
     let (_, told) = super::exchange(&monitor, &request).unwrap();
     assert!(told.contains("\"duplicate_window\": 90000000000"), "{told}");
+}
+
+/// As a Vector that finds no NATS cannot.
+fn a_part_that_cannot_start_ends_nothing(sandbox: &Sandbox) {
+    let faults = sandbox.dir.path().join("faults.jsonl");
+    order(sandbox, &["stop", "aggregator"]);
+    std::fs::remove_file(&faults).unwrap();
+    std::fs::create_dir(&faults).unwrap();
+    let failed = run(&["start", "aggregator", "--dir", &sandbox.dir_text()]);
+    let story = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(3), "{story}");
+    assert!(story.contains("aggregator ended by itself"), "{story}");
+    std::fs::remove_dir(&faults).unwrap();
+    order(sandbox, &["start", "aggregator"]);
 }
 
 fn the_aggregator_keeps_its_events(sandbox: &mut Sandbox) {
