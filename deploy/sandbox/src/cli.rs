@@ -45,13 +45,13 @@ fold the duplicates away.
 
 The relay stands in for Vector. A fast one is one process, holds events in memory, and tries again
 soon. An honest one is two, sidecar and aggregator, and does as Vector does: a disk buffer before
-each sink, which outlives SIGKILL and `down`; one message in flight to NATS; waits between tries that
-grow from 1 s up to --retry-max (30 s at most before NATS); batches that ClickHouse will never take
-are dropped.
+each sink, which outlives SIGKILL and `down`; one message in flight to NATS; waits between tries
+that grow from 1 s up to --retry-max (30 s at most before NATS); batches that ClickHouse will never
+take are dropped.
 
 The addresses are in DIR/env, as NAME=value lines, written last; logs are in DIR/logs. The data of
-an earlier `up` in DIR is taken up again, on the same ports. VECTOR_METRICS_URL says where the relay,
-or both Vectors, the sidecar first, tell what they hold.
+an earlier `up` in DIR is taken up again, on the same ports. VECTOR_METRICS_URL says where the
+relay, or sidecar and aggregator in this order, tell what they hold.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 

@@ -344,7 +344,8 @@ mod tests {
         }
         assert!(text.contains(
             "\nvector_buffer_events{buffer_id=\"clickhouse\",buffer_type=\"disk\",\
-             component_id=\"clickhouse\",component_kind=\"sink\",component_type=\"clickhouse\",host=\"here\",stage=\"0\"} 0 7\n"
+             component_id=\"clickhouse\",component_kind=\"sink\",component_type=\"clickhouse\",\
+             host=\"here\",stage=\"0\"} 0 7\n"
         ));
     }
 }

@@ -89,7 +89,7 @@ fn a_part_that_is_stopped_is_missed_by_nobody(sandbox: &mut Sandbox, flags: &[&s
     order(sandbox, &["restart", "relay"]);
     sandbox.wait_until("all are stored", |sandbox| sandbox.ask(STORED) == "54");
 
-    // What is held outlives the whole sandbox, too, and a part that is down does not hinder its end.
+    // What is held outlives the whole sandbox, too, also where a part is down.
     order(sandbox, &["stop", "clickhouse"]);
     post(sandbox, 60..70);
     sandbox
