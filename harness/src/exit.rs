@@ -40,7 +40,7 @@ pub const USAGE: ExitLine = (Exit::Usage, "wrong usage or input");
 pub const UNREACHABLE: ExitLine = (Exit::Unreachable, "a store or target does not answer");
 pub const UNKNOWN: ExitLine = (
     Exit::Unknown,
-    "unknown: it could not be checked, or a threshold of the profile's had no samples",
+    "unknown: it could not be checked, or a threshold of the profile's could not be judged",
 );
 pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
 
@@ -52,7 +52,7 @@ pub const EXIT_CODES: [ExitLine; 7] = [
     (Exit::Unreachable, "a store or target does not answer (generator: or takes not one event)"),
     (
         Exit::Unknown,
-        "unknown: it could not be checked, or a threshold of the profile's had no samples\n\
+        "unknown: it could not be checked, or a threshold of the profile's could not be judged\n\
          \x20      (compare: a change beyond what is allowed could not be judged)",
     ),
     (

@@ -85,6 +85,22 @@ pub struct Freshness {
     pub waiting: u64,
     /// How long the oldest of them has been due, in ms.
     pub oldest_ms: f64,
+    /// `None` in what older versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
+}
+
+/// Which samples were watched, so that whoever knows the plan and the ledger finds those that
+/// still waited when the watch ended, however it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// When the watch began: what was due before is not watched.
+    pub since: MicroTime,
+    /// What waits was not in the table until then, as far as the table has answered.
+    pub absent_until: MicroTime,
+    /// Tenant and sequence number of each sample that became visible, in the order of
+    /// [`Freshness::due_to_visible_ms`].
+    pub visible: Vec<(u16, u64)>,
 }
 
 /// How far a server's clock was ahead of the observer's, in ms.

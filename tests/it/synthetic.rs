@@ -126,6 +126,7 @@ fn observation(at: i64) -> Observation {
             due_to_visible_ms: visible,
             waiting: 3,
             oldest_ms: 1_000.0 + late_ms,
+            watched: None,
         },
         clocks: vec![ClockOffset {
             server: "clickhouse".to_owned(),

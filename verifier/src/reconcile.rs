@@ -97,7 +97,7 @@ pub async fn reconcile(
     let table_s = timer.lap();
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
-    let records = RunRecords::read(&run.dirs, &run.plan)?;
+    let mut records = RunRecords::read(&run.dirs, &run.plan)?;
     let stream = stream.map(|stream| remember(run, stream, &table.by_tenant));
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
     if let Some(stream) = &stream {
@@ -140,8 +140,9 @@ pub async fn reconcile(
         environment: Environment::new(engine.server_version, stores.stream),
         durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
     };
-    let thresholds = evaluate(&run.plan.thresholds, &records, &totals);
-    let report = Report { thresholds, ..report(run, fates, totals, seen, &records) };
+    let mut report = report(run, fates, totals, seen, &records);
+    records.find_awaited(&run.plan, &report);
+    report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
     Ok((report, records))
 }
 

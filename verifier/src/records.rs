@@ -9,14 +9,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use events::event::MicroTime;
+use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
 use harness::latency::{Latencies, Percentiles};
 use harness::observation::{Mark, Observation};
 use harness::plan::{Plan, Span};
 use harness::record::{Histograms, Second, Summary};
 use harness::run_dir::RunDir;
+use harness::samples::AcknowledgedSample;
+use harness::threshold::Aggregation;
 
+use crate::awaited::{Awaited, awaited, counted};
 use crate::error::VerifyError;
+use crate::report::Report;
+use crate::thresholds::Bounds;
 
 /// All that the files of a run tell, of all its shards together.
 #[derive(Debug, Clone)]
@@ -29,6 +35,10 @@ pub struct RunRecords {
     /// The same by class of tenants.
     pub classes: BTreeMap<String, Latencies>,
     pub observations: Vec<Observation>,
+    /// Samples that were watched and never seen in the table: see [`Self::find_awaited`].
+    pub awaited: Vec<Awaited>,
+    /// When samples were acknowledged, as the timelines tell.
+    acknowledged_samples: Vec<AcknowledgedSample>,
     pub marks: Vec<Mark>,
     /// One of each shard that has ended in order; none of a history.
     pub summaries: Vec<Summary>,
@@ -88,6 +98,7 @@ impl RunRecords {
         marks.sort_by_key(|mark: &Mark| mark.at.0);
         let mut records = Self::of(plan.start, plan.spec.shards, &timelines)
             .ok_or_else(|| VerifyError::Damaged { path: dirs[0].timeline(0) })?;
+        records.awaited = counted(&observations);
         records.observations = observations;
         records.marks = marks;
         records.summaries = summaries;
@@ -123,10 +134,47 @@ impl RunRecords {
             latencies: (ended == shards).then_some(latencies),
             classes,
             observations: Vec::new(),
+            awaited: Vec::new(),
+            acknowledged_samples: timelines
+                .iter()
+                .flat_map(|timeline| &timeline.seconds)
+                .flat_map(|second| second.acknowledged_samples.iter().copied())
+                .collect(),
             marks: Vec::new(),
             summaries: Vec::new(),
             shards,
         })
+    }
+
+    /// Finds the samples that were watched and never seen in the table, of those that an account
+    /// says were acknowledged and not dropped by design. Before that, or where the watch did not
+    /// write down which samples it saw, they are only counted.
+    pub fn find_awaited(&mut self, plan: &Plan, report: &Report) {
+        let is_told = |seen: &Observation| seen.freshness.watched.is_some();
+        if !self.observations.last().is_some_and(is_told) {
+            return;
+        }
+        let is_expected = |tenant: TenantIndex, seq: Seq| {
+            report.tenants.get(usize::from(tenant.0)).is_some_and(|it| {
+                it.fates.acknowledged.contains(seq.0) && !it.fates.filtered.contains(seq.0)
+            })
+        };
+        self.awaited = awaited(plan, &self.observations, &self.acknowledged_samples, is_expected);
+    }
+
+    /// What an aggregate of the times from due to visible can be, in ms, if those that were never
+    /// seen count as long as they have waited at the least. `None` without samples.
+    pub(crate) fn end_to_end(&self, aggregation: Aggregation) -> Option<Bounds> {
+        let known: Vec<f64> = self.end_to_end_ms().collect();
+        let ages: Vec<f64> = self.awaited.iter().map(|it| it.due_ms).collect();
+        Bounds::of(aggregation, &known, &ages)
+    }
+
+    /// The same from the webhook's answer on.
+    pub(crate) fn freshness(&self, aggregation: Aggregation) -> Option<Bounds> {
+        let known: Vec<f64> = self.freshness_ms().collect();
+        let ages: Vec<f64> = self.awaited.iter().map(|it| it.acknowledged_ms).collect();
+        Bounds::of(aggregation, &known, &ages)
     }
 
     /// Whether a sender did not keep its schedule; `None` unless all shards have ended in order,
@@ -155,7 +203,8 @@ impl RunRecords {
         })
     }
 
-    /// How long sampled events took from when they were due until they were visible, in ms.
+    /// How long sampled events took from when they were due until they were visible, in ms: of
+    /// those that became visible while they were watched.
     pub fn end_to_end_ms(&self) -> impl Iterator<Item = f64> + '_ {
         self.observations.iter().flat_map(|seen| seen.freshness.due_to_visible_ms.iter().copied())
     }

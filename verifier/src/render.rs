@@ -48,7 +48,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
     }
     for run in &runs {
         let mut report = read_report(run.dirs[0].path())?;
-        let records = RunRecords::read(&run.dirs, &run.plan)?;
+        let mut records = RunRecords::read(&run.dirs, &run.plan)?;
+        records.find_awaited(&run.plan, &report);
         for shard in &run.shards_missing {
             tell(&format!(
                 "the seconds of shard {} are not shown; name its directory too",

@@ -129,7 +129,8 @@ pub struct ThresholdResult {
     pub metric: String,
     /// Like `p(95)<10s`.
     pub condition: String,
-    /// What was measured, with its unit; `None` without samples.
+    /// What was measured, with its unit; `None` without samples. Where some were never seen in the
+    /// table, what it can be.
     pub measured: Option<String>,
     pub outcome: ThresholdOutcome,
     /// Nobody asked for it: it is one of the published objectives.
@@ -142,7 +143,7 @@ pub struct ThresholdResult {
 pub enum ThresholdOutcome {
     Passed,
     Failed,
-    /// There are no samples to tell by.
+    /// There are no samples to tell by, or some that were never seen leave it open.
     Unknown,
 }
 
@@ -349,7 +350,10 @@ impl Report {
                 (ThresholdOutcome::Failed, true) => "failed, a published objective",
                 (ThresholdOutcome::Failed, false) => "failed",
                 (ThresholdOutcome::Unknown, false) => "unknown",
-                (ThresholdOutcome::Unknown, true) | (ThresholdOutcome::Passed, _) => continue,
+                // Mostly, nobody has watched.
+                (ThresholdOutcome::Unknown, true) if it.measured.is_none() => continue,
+                (ThresholdOutcome::Unknown, true) => "unknown, a published objective",
+                (ThresholdOutcome::Passed, _) => continue,
             };
             let ThresholdResult { metric, condition, .. } = it;
             writeln!(f, "  threshold {metric} {condition}: {measured}: {outcome}")?;

@@ -1,9 +1,12 @@
 //! Whether a run was as its profile asks. Pure.
 
+mod bounds;
+
 use harness::exit::Exit;
 use harness::threshold::{Aggregation, Metric, Threshold};
 use hdrhistogram::Histogram;
 
+pub(crate) use self::bounds::Bounds;
 use crate::compare::Totals;
 use crate::records::RunRecords;
 use crate::render::figures::{self, as_f64};
@@ -11,7 +14,7 @@ use crate::report::{Report, ThresholdOutcome, ThresholdResult};
 use crate::verdict::Verdict;
 
 /// Measures what the thresholds of a run ask for, and compares. Without samples the outcome is
-/// unknown, never passed.
+/// unknown, never passed; so it is where samples that were never seen leave it open.
 pub fn evaluate(
     thresholds: &[Threshold],
     records: &RunRecords,
@@ -19,21 +22,40 @@ pub fn evaluate(
 ) -> Vec<ThresholdResult> {
     let result = |threshold: &Threshold| {
         let Threshold { metric, condition, is_default } = threshold;
-        let value = measure(metric, condition.aggregation, records, totals);
-        let say = |value| figures::measured(value, condition.aggregation, metric.measure());
+        let bounds = measure(metric, condition.aggregation, records, totals);
         ThresholdResult {
             metric: metric.to_string(),
             condition: condition.to_string(),
-            measured: value.map(say),
-            outcome: match value {
+            measured: bounds.map(|bounds| say(bounds, threshold, records)),
+            outcome: match bounds {
                 None => ThresholdOutcome::Unknown,
-                Some(value) if condition.holds(value) => ThresholdOutcome::Passed,
-                Some(_) => ThresholdOutcome::Failed,
+                Some(bounds) => bounds.judge(condition),
             },
             is_default: *is_default,
         }
     };
     thresholds.iter().map(result).collect()
+}
+
+/// Says what was measured and, where samples leave it open, what it can be.
+fn say(bounds: Bounds, threshold: &Threshold, records: &RunRecords) -> String {
+    let Threshold { metric, condition, .. } = threshold;
+    let figure = |value| figures::measured(value, condition.aggregation, metric.measure());
+    let Bounds { least, most } = bounds;
+    let range = match most {
+        most if most <= least => return figure(least),
+        // Nobody wrote down since when they waited: it may be any time.
+        most if least.is_infinite() && most.is_infinite() => "not known".to_owned(),
+        most if least.is_infinite() => format!("at most {}", figure(most)),
+        most if most.is_infinite() => format!("at least {}", figure(least)),
+        most => format!("{} to {}", figure(least), figure(most)),
+    };
+    let awaited = records.awaited.len();
+    let seen = match metric {
+        Metric::Freshness => records.freshness_ms().count(),
+        _ => records.end_to_end_ms().count(),
+    };
+    format!("{range}: {awaited} of {} samples were not visible yet", awaited + seen)
 }
 
 /// The exit code of a report: its verdict and, where that is whole, what became of the thresholds.
@@ -65,6 +87,21 @@ fn measure(
     aggregation: Aggregation,
     records: &RunRecords,
     totals: &Totals,
+) -> Option<Bounds> {
+    match metric {
+        Metric::EndToEnd => records.end_to_end(aggregation),
+        Metric::Freshness => records.freshness(aggregation),
+        _ => known(metric, aggregation, records, totals)
+            .map(|value| Bounds { least: value, most: value }),
+    }
+}
+
+/// Measures what is known in full.
+fn known(
+    metric: &Metric,
+    aggregation: Aggregation,
+    records: &RunRecords,
+    totals: &Totals,
 ) -> Option<f64> {
     let latencies = records.latencies.as_ref();
     let uses = |part: &str| {
@@ -80,8 +117,7 @@ fn measure(
     match metric {
         Metric::Webhook => of_histogram(aggregation, &latencies?.sent_to_acknowledged),
         Metric::DueToAcknowledged => of_histogram(aggregation, &latencies?.due_to_acknowledged),
-        Metric::EndToEnd => of_samples(aggregation, records.end_to_end_ms().collect()),
-        Metric::Freshness => of_samples(aggregation, records.freshness_ms().collect()),
+        Metric::EndToEnd | Metric::Freshness => None,
         Metric::Ingested => events(totals.stored + totals.filtered, totals.acknowledged),
         Metric::Acknowledged => events(totals.acknowledged, totals.attempted),
         Metric::Refused => events(totals.refused, totals.attempted),
@@ -153,6 +189,7 @@ mod tests {
     use harness::threshold::{Condition, Thresholds};
 
     use super::*;
+    use crate::awaited::Awaited;
     use crate::records::tests::records;
 
     fn observed() -> Vec<Observation> {
@@ -228,6 +265,31 @@ mod tests {
         check("memory.nats", "max<1MiB", Some("1 MiB"), Failed);
         check("memory.relay", "max<1MiB", None, Unknown);
         check("dropped", "count<1", None, Unknown);
+    }
+
+    #[test]
+    fn samples_that_were_never_seen_count_as_long_as_they_have_waited() {
+        use ThresholdOutcome::{Failed, Passed, Unknown};
+        let mut seen = records(Vec::new(), &[], observed());
+        let awaited = |due_ms, acknowledged_ms| Awaited { due: 0, due_ms, acknowledged_ms };
+        seen.awaited = vec![awaited(19_800.0, 19_700.0), awaited(500.0, f64::NEG_INFINITY)];
+        let check = |metric: &str, condition: &str, measured: &str, outcome| {
+            let metric = Metric::parse(metric).unwrap();
+            let condition = Condition::parse(&metric, condition).unwrap();
+            let threshold = Threshold { metric, condition, is_default: false };
+            let results = evaluate(&[threshold], &seen, &TOTALS());
+            let result = &results[0];
+            let wait = "2 of 5 samples were not visible yet";
+            let expected = measured.replace("WAIT", wait);
+            assert_eq!((result.measured.as_deref(), result.outcome), (Some(&*expected), outcome));
+        };
+        check("end_to_end", "p(95)<10s", "at least 19.8 s: WAIT", Failed);
+        check("end_to_end", "p(95)<20s", "at least 19.8 s: WAIT", Unknown);
+        check("end_to_end", "p(60)<5s", "2 s to 3 s: WAIT", Passed);
+        check("end_to_end", "p(20)<=1s", "500 ms to 1 s: WAIT", Passed);
+        check("freshness", "p(80)<10s", "at least 2.99 s: WAIT", Unknown);
+        check("freshness", "avg<10s", "not known: WAIT", Unknown);
+        check("freshness", "max<10s", "at least 19.7 s: WAIT", Failed);
     }
 
     #[test]

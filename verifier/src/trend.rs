@@ -16,7 +16,6 @@ use crate::error::VerifyError;
 use crate::records::RunRecords;
 use crate::render::figures::{self, as_f64, grouped, milliseconds};
 use crate::render::read_report;
-use crate::thresholds::of_samples;
 
 /// Prints a table of many runs, oldest first.
 #[derive(Debug, Args)]
@@ -43,6 +42,8 @@ struct Row {
     webhook_p95_ms: Option<f64>,
     webhook_p99_ms: Option<f64>,
     end_to_end_p95_ms: Option<f64>,
+    /// It may be more: some samples were never seen in the table.
+    end_to_end_is_open: bool,
     lag_max: Option<u64>,
     lost: Option<u64>,
 }
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
 impl Row {
     fn read(dir: &Path) -> Result<Self, VerifyError> {
         let (run_dir, plan) = RunDir::open(dir)?;
-        let records = RunRecords::read(&[run_dir], &plan)?;
+        let mut records = RunRecords::read(&[run_dir], &plan)?;
         let report = match read_report(dir) {
             Ok(report) => Some(report),
             Err(VerifyError::NotReconciled { .. }) => None,
@@ -76,7 +77,10 @@ impl Row {
         };
         let webhook = records.latencies.as_ref().map(|it| &it.sent_to_acknowledged);
         let webhook = webhook.filter(|it| !it.is_empty()).map(percentiles);
-        let end_to_end = records.end_to_end_ms().collect();
+        if let Some(report) = &report {
+            records.find_awaited(&plan, report);
+        }
+        let end_to_end = records.end_to_end(Aggregation::Percentile(95.0));
         Ok(Self {
             dir: dir.to_owned(),
             profile: plan.profile_name.clone(),
@@ -86,7 +90,8 @@ impl Row {
             acknowledged_per_s: rate(&records),
             webhook_p95_ms: webhook.map(|it| it.p95_ms),
             webhook_p99_ms: webhook.map(|it| it.p99_ms),
-            end_to_end_p95_ms: of_samples(Aggregation::Percentile(95.0), end_to_end),
+            end_to_end_p95_ms: end_to_end.map(|it| it.least),
+            end_to_end_is_open: end_to_end.is_some_and(|it| it.most > it.least),
             lag_max: records.lags().map(|(_, lag)| lag).max(),
             lost: report.map(|it| it.totals.lost),
         })
@@ -124,6 +129,8 @@ fn table(rows: &[Row]) -> String {
     let mut lines = vec![heads.map(str::to_owned)];
     let none = || "–".to_owned();
     for row in rows {
+        let sign = if row.end_to_end_is_open { "≥ " } else { "" };
+        let end_to_end = |ms| format!("{sign}{}", milliseconds(ms));
         lines.push([
             figures::moment(row.start),
             row.version.clone(),
@@ -131,7 +138,7 @@ fn table(rows: &[Row]) -> String {
             row.acknowledged_per_s.map_or_else(none, figures::number),
             row.webhook_p95_ms.map_or_else(none, milliseconds),
             row.webhook_p99_ms.map_or_else(none, milliseconds),
-            row.end_to_end_p95_ms.map_or_else(none, milliseconds),
+            row.end_to_end_p95_ms.map_or_else(none, end_to_end),
             row.lag_max.map_or_else(none, grouped),
             row.lost.map_or_else(none, grouped),
             row.profile.clone(),
@@ -174,6 +181,7 @@ mod tests {
             webhook_p95_ms: Some(12.3),
             webhook_p99_ms: Some(1_200.0),
             end_to_end_p95_ms: None,
+            end_to_end_is_open: false,
             lag_max: Some(12_345),
             lost,
         };

@@ -59,7 +59,8 @@ struct Comparison {
     base: Identity,
     run: Identity,
     is_regression: bool,
-    /// Measures that are worse than allowed, by too few seconds to tell it from noise.
+    /// Measures that are worse than allowed, by too few seconds to tell it from noise, or that
+    /// samples leave open which were never seen in the table.
     not_judged: Vec<String>,
     /// How noise was told from change.
     method: &'static str,
@@ -109,7 +110,8 @@ impl Side {
     fn open(path: &Path) -> Result<Self, VerifyError> {
         let (dir, plan) = RunDir::open(path)?;
         let report = read_report(path)?;
-        let records = RunRecords::read(&[dir], &plan)?;
+        let mut records = RunRecords::read(&[dir], &plan)?;
+        records.find_awaited(&plan, &report);
         Ok(Self { dir: path.to_owned(), plan, report, records })
     }
 }
@@ -140,6 +142,7 @@ impl Comparison {
     fn verdict(&self) -> String {
         let changes: Vec<String> = not_judged(&self.measures)
             .map(|it| match it.change {
+                Some(_) if it.is_open => format!("{}, of which samples were not seen", it.name),
                 Some(change) => format!("{} {}", it.name, it.unit.say_change(change)),
                 None => format!("{} from nothing", it.name),
             })
@@ -243,6 +246,7 @@ pub(crate) mod tests {
     use harness::sender::Tally;
 
     use super::*;
+    use crate::awaited::Awaited;
     use crate::records::tests::{records, second};
 
     /// A run of a minute in which every second had so many events, at a p95 in ms.
@@ -293,6 +297,24 @@ pub(crate) mod tests {
         let mut side = side(|_| (100, 20.0));
         side.records.observations = looks.into_iter().map(look).collect();
         side
+    }
+
+    #[test]
+    fn samples_that_were_never_seen_are_not_left_out() {
+        let awaiting = |late_s: i64, due_ms: f64| {
+            let mut side = watched(60, late_s);
+            let awaited = |due| Awaited { due, due_ms, acknowledged_ms: due_ms };
+            side.records.awaited = (0..60).map(|it| awaited(it * 1_000_000)).collect();
+            side
+        };
+        let exit = |base: &Side, run: &Side| Comparison::new(base, run).exit();
+        assert_eq!(exit(&watched(60, 0), &awaiting(0, 100.0)), Exit::Unknown, "it may be worse");
+        assert_eq!(exit(&watched(60, 0), &awaiting(0, 60_000.0)), Exit::Threshold, "it is worse");
+        assert_eq!(exit(&awaiting(0, 100.0), &watched(60, 12)), Exit::Unknown, "or the base was");
+        let told = Comparison::new(&watched(60, 0), &awaiting(0, 100.0)).to_string();
+        let named =
+            "no regression seen; not judged: end to end p95, of which samples were not seen";
+        assert!(told.contains(named), "{told}");
     }
 
     #[test]

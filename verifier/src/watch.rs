@@ -195,8 +195,11 @@ impl Poller {
             };
             if let Some(question) = question {
                 let visible = read_visible(&self.server, &question, POLL_LIMIT).await;
-                let seen_at = self.clock.now();
-                lock(&self.tracker).see(&self.plan, &visible.unwrap_or_default(), seen_at);
+                // No answer says nothing of what is not there.
+                if let Ok(visible) = visible {
+                    let times = (begun, self.clock.now());
+                    lock(&self.tracker).see(&self.plan, &question, &visible, times);
+                }
             }
             let took = self.clock.now() - begun;
             self.clock.sleep_until(begun + micros(POLL_EVERY).max(2 * took)).await;
@@ -265,6 +268,7 @@ impl Watcher {
         // What becomes visible after this is told by the next look: so there must be one.
         let (is_all_visible, freshness) = {
             let mut tracker = lock(&self.tracker);
+            tracker.advance(&self.plan, now);
             (tracker.is_done(), tracker.take(now))
         };
         let observation = Observation {

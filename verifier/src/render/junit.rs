@@ -99,13 +99,18 @@ fn thresholds(report: &Report) -> Vec<TestCase> {
                 let measured = measured.as_deref().unwrap_or_default();
                 told(NonSuccessKind::Failure, &format!("it was {measured}"), "")
             }
-            (ThresholdOutcome::Unknown, _) if it.is_default => {
-                let mut skipped = TestCaseStatus::skipped();
-                skipped.set_message("there are no samples to tell by");
-                skipped
-            }
-            (ThresholdOutcome::Unknown, _) => {
-                told(NonSuccessKind::Error, "there are no samples to tell by", "")
+            (ThresholdOutcome::Unknown, measured) => {
+                let why = measured.as_ref().map_or_else(
+                    || "there are no samples to tell by".to_owned(),
+                    |measured| format!("it cannot be told: {measured}"),
+                );
+                if it.is_default {
+                    let mut skipped = TestCaseStatus::skipped();
+                    skipped.set_message(why);
+                    skipped
+                } else {
+                    told(NonSuccessKind::Error, &why, "")
+                }
             }
         };
         TestCase::new(format!("{} {}", it.metric, it.condition), status)
@@ -169,6 +174,7 @@ mod tests {
         let unknown = |report: &mut Report| {
             report.verdict = Verdict::Unknown;
             report.thresholds[0].outcome = ThresholdOutcome::Unknown;
+            report.thresholds[0].measured = None;
             report.thresholds[0].is_default = false;
         };
         check(
@@ -181,8 +187,16 @@ mod tests {
                 "webhook p(95)<100ms: Error: there are no samples to tell by",
             ],
         );
+        let open = |report: &mut Report| {
+            report.thresholds[0].outcome = ThresholdOutcome::Unknown;
+            report.thresholds[0].measured = Some("at least 4 s: 1 of 9 wait".to_owned());
+            report.thresholds[0].is_default = false;
+        };
+        let told = "webhook p(95)<100ms: Error: it cannot be told: at least 4 s: 1 of 9 wait";
+        check(open, &[told]);
         let nobody_asked = |report: &mut Report| {
             report.thresholds[0].outcome = ThresholdOutcome::Unknown;
+            report.thresholds[0].measured = None;
             report.thresholds[0].is_default = true;
         };
         check(nobody_asked, &["webhook p(95)<100ms: skipped: there are no samples to tell by"]);

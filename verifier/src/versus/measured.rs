@@ -10,7 +10,6 @@ use harness::threshold::Aggregation;
 
 use crate::records::RunRecords;
 use crate::render::figures::as_f64;
-use crate::thresholds::of_samples;
 use crate::versus::Side;
 
 /// Something that two runs can be compared by.
@@ -33,6 +32,8 @@ pub(crate) struct Measure {
 pub(crate) struct Measured {
     /// `None` if nobody measured it.
     pub(crate) value: Option<f64>,
+    /// It may be more in the end: some samples were never seen.
+    pub(crate) is_open: bool,
     /// Samples with their weights, by the second of the run.
     pub(crate) by_second: BTreeMap<i64, Vec<(f64, f64)>>,
 }
@@ -171,11 +172,13 @@ fn webhook(
     Measured {
         value: latencies.map(|it| whole(percentiles(&it.sent_to_acknowledged))),
         by_second: of_seconds(side, sample),
+        ..Measured::default()
     }
 }
 
 /// Sampled events, by the second in which they were due: what an aggregator stores in batches
-/// becomes visible in few seconds, though it was due in all of them.
+/// becomes visible in few seconds, though it was due in all of them. Those that were never seen
+/// count as long as they have waited.
 fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
     let mut by_second = BySecond::new();
     for seen in &records.observations {
@@ -184,8 +187,13 @@ fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
             by_second.entry(second_of(side, due)).or_default().push((*ms, 1.0));
         }
     }
+    for it in &records.awaited {
+        by_second.entry(second_of(side, it.due)).or_default().push((it.due_ms, 1.0));
+    }
+    let bounds = records.end_to_end(Aggregation::Percentile(percent));
     Measured {
-        value: of_samples(Aggregation::Percentile(percent), records.end_to_end_ms().collect()),
+        value: bounds.map(|bounds| bounds.least),
+        is_open: bounds.is_some_and(|bounds| bounds.most > bounds.least),
         by_second,
     }
 }
@@ -205,7 +213,7 @@ fn errors(side: &Side) -> Measured {
         0 => Vec::new(),
         sent => vec![(as_f64(it.refused + it.unknown) / as_f64(sent), as_f64(sent))],
     };
-    Measured { value, by_second: of_seconds(side, sample) }
+    Measured { value, by_second: of_seconds(side, sample), ..Measured::default() }
 }
 
 fn resource(part: &str, kind: &str, base: &Side, run: &Side) -> Measure {
@@ -256,7 +264,7 @@ fn second_of(side: &Side, at: i64) -> i64 {
 
 fn mean_of_samples(by_second: BySecond) -> Measured {
     let samples: Vec<_> = by_second.values().flatten().copied().collect();
-    Measured { value: mean(&samples), by_second }
+    Measured { value: mean(&samples), by_second, ..Measured::default() }
 }
 
 /// Weighted; `None` without samples.

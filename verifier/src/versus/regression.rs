@@ -18,6 +18,9 @@ pub(crate) struct Compared {
     pub(crate) interval: Option<[f64; 2]>,
     /// The largest change for the worse that is still allowed.
     pub(crate) allowed: f64,
+    /// Samples that were never seen may make a value larger.
+    #[serde(skip)]
+    pub(crate) is_open: bool,
     pub(crate) outcome: Outcome,
 }
 
@@ -33,7 +36,8 @@ pub(crate) enum Outcome {
     WithinNoise,
     /// Smaller than what counts.
     Alike,
-    /// Worse than allowed, but the runs have too few seconds in common to tell it from noise.
+    /// Worse than allowed, but the runs have too few seconds in common to tell it from noise; or
+    /// samples that were never seen leave it open.
     NotJudged,
     /// At least one of the runs has no samples, or too few.
     NotMeasured,
@@ -82,9 +86,13 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
         _ if is_worse => Outcome::Regression,
         _ => Outcome::Improvement,
     };
+    let is_open = measure.base.is_open || measure.run.is_open;
+    // What is worse already stays so, unless the base may be as bad.
+    let is_settled = outcome == Outcome::Regression && !measure.base.is_open;
+    let outcome = if is_open && !is_settled { Outcome::NotJudged } else { outcome };
     let allowed = measure.allowed * sign;
     let (name, unit) = (measure.name.clone(), measure.unit);
-    Compared { name, unit, base, run, change, interval, allowed, outcome }
+    Compared { name, unit, base, run, change, interval, allowed, is_open, outcome }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
 
+use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
-use harness::observation::Freshness;
+use harness::observation::{Freshness, Watched};
 use harness::plan::Plan;
 use harness::record::milliseconds;
 use harness::samples::{AcknowledgedSample, Sample, Samples};
@@ -14,9 +15,13 @@ use uuid::Uuid;
 /// Follows samples from when they are due until they are visible.
 #[derive(Debug)]
 pub(crate) struct Tracker {
+    since: UnixMicros,
     samples: Samples,
     is_stopped: bool,
     waiting: BTreeMap<Sample, Looked>,
+    /// Of those that are not asked for any more, because too many wait: until when each was known
+    /// not to be in the table; the earliest.
+    forgotten: Option<UnixMicros>,
     /// The last one that was asked for: the next question goes on behind it.
     asked: Option<Sample>,
     /// Acknowledged, and not visible yet.
@@ -25,6 +30,7 @@ pub(crate) struct Tracker {
     visible: Moments,
     due_to_visible_ms: Vec<f64>,
     acknowledged_to_visible_ms: Vec<f64>,
+    places_visible: Vec<(u16, u64)>,
 }
 
 /// By what a sample is looked for.
@@ -32,6 +38,8 @@ pub(crate) struct Tracker {
 struct Looked {
     id: Uuid,
     received: UnixMicros,
+    /// The table did not have it then.
+    absent_until: UnixMicros,
 }
 
 /// What the table is asked: which of these events it has.
@@ -49,14 +57,17 @@ impl Tracker {
         let mut samples = Samples::of(plan);
         samples.skip_to(plan, now);
         Self {
+            since: now,
             samples,
             is_stopped: false,
             waiting: BTreeMap::new(),
+            forgotten: None,
             asked: None,
             acknowledged: Moments::default(),
             visible: Moments::default(),
             due_to_visible_ms: Vec::new(),
             acknowledged_to_visible_ms: Vec::new(),
+            places_visible: Vec::new(),
         }
     }
 
@@ -68,11 +79,16 @@ impl Tracker {
         for sample in self.samples.until(plan, now) {
             let facts = plan.script.facts(sample.tenant, sample.seq);
             let facts = facts.expect("a sample is an event of the plan");
-            let looked = Looked { id: facts.audit_id, received: facts.received };
+            let (id, received) = (facts.audit_id, facts.received);
+            // Nothing is there before it is due.
+            let looked = Looked { id, received, absent_until: sample.due };
             self.waiting.insert(sample, looked);
         }
-        while self.waiting.len() > WAITING_MAX {
-            self.waiting.pop_first();
+        while self.waiting.len() > WAITING_MAX
+            && let Some((_, looked)) = self.waiting.pop_first()
+        {
+            let earliest = self.forgotten.get_or_insert(looked.absent_until);
+            *earliest = looked.absent_until.min(*earliest);
         }
     }
 
@@ -91,14 +107,31 @@ impl Tracker {
         (!ids.is_empty()).then(|| Question { ids, received: stretches(&received) })
     }
 
-    /// Takes in which of them the table had at a moment.
-    pub(crate) fn see(&mut self, plan: &Plan, ids: &[Uuid], at: UnixMicros) {
-        for (tenant, seq) in ids.iter().filter_map(|id| plan.script.locate(*id)) {
-            let Ok(due) = plan.script.timeline(tenant).due(seq) else { continue };
-            if self.waiting.remove(&Sample { due, tenant, seq }).is_none() {
+    /// Takes in which of those that were asked for the table had, and when it was asked and
+    /// answered.
+    pub(crate) fn see(
+        &mut self,
+        plan: &Plan,
+        question: &Question,
+        visible: &[Uuid],
+        (asked, at): (UnixMicros, UnixMicros),
+    ) {
+        self.become_visible(plan, visible, at);
+        for sample in question.ids.iter().filter_map(|id| sample_of(plan, *id)) {
+            if let Some(looked) = self.waiting.get_mut(&sample) {
+                looked.absent_until = looked.absent_until.max(asked);
+            }
+        }
+    }
+
+    fn become_visible(&mut self, plan: &Plan, ids: &[Uuid], at: UnixMicros) {
+        for sample in ids.iter().filter_map(|id| sample_of(plan, *id)) {
+            if self.waiting.remove(&sample).is_none() {
                 continue;
             }
+            let Sample { due, tenant, seq } = sample;
             self.due_to_visible_ms.push(milliseconds(at - due));
+            self.places_visible.push((tenant.0, seq.0));
             match self.acknowledged.take((tenant, seq)) {
                 Some(acknowledged) => {
                     self.acknowledged_to_visible_ms.push(milliseconds(at - acknowledged));
@@ -137,14 +170,34 @@ impl Tracker {
     /// Returns what has become visible since it was last asked, and what waits.
     pub(crate) fn take(&mut self, now: UnixMicros) -> Freshness {
         let mut late = self.waiting.keys().take_while(|sample| sample.due <= now);
-        let oldest = late.next();
+        let oldest = late.next().copied();
+        let waiting = late.count() as u64 + u64::from(oldest.is_some());
+        let watched = Watched {
+            since: MicroTime(self.since),
+            absent_until: MicroTime(self.absent_until(now)),
+            visible: std::mem::take(&mut self.places_visible),
+        };
         Freshness {
             due_to_visible_ms: std::mem::take(&mut self.due_to_visible_ms),
             acknowledged_to_visible_ms: std::mem::take(&mut self.acknowledged_to_visible_ms),
-            waiting: late.count() as u64 + u64::from(oldest.is_some()),
+            waiting,
             oldest_ms: oldest.map_or(0.0, |sample| milliseconds(now - sample.due)),
+            watched: Some(watched),
         }
     }
+
+    /// Until when none of those that are due and wait was in the table, as far as it has answered.
+    fn absent_until(&self, now: UnixMicros) -> UnixMicros {
+        let due = self.waiting.iter().take_while(|(sample, _)| sample.due <= now);
+        let known = due.map(|(_, looked)| looked.absent_until).chain(self.forgotten);
+        known.min().unwrap_or(now)
+    }
+}
+
+fn sample_of(plan: &Plan, id: Uuid) -> Option<Sample> {
+    let (tenant, seq) = plan.script.locate(id)?;
+    let due = plan.script.timeline(tenant).due(seq).ok()?;
+    Some(Sample { due, tenant, seq })
 }
 
 /// Joins moments in order to few stretches, so that a server need not read what lies between.
@@ -229,10 +282,12 @@ mod tests {
         };
         let id = |sample: Sample| plan.script.audit_id(sample.tenant, sample.seq);
         tracker.acknowledge(acknowledged(first, first.due + 5_000));
-        tracker.see(&plan, &[id(first)], first.due + 250_000);
+        let (asked, at) = (first.due + 240_000, first.due + 250_000);
+        tracker.see(&plan, &question, &[id(first)], (asked, at));
         // It is seen before anybody says that it was acknowledged, and by a clock that is behind.
         let second = waiting[1];
-        tracker.see(&plan, &[id(second), id(second), Uuid::nil()], second.due - 2_000);
+        let visible = [id(second), id(second), Uuid::nil()];
+        tracker.see(&plan, &question, &visible, (second.due - 3_000, second.due - 2_000));
         tracker.acknowledge(acknowledged(second, second.due + 1_000));
         let now = waiting[3].due;
         let freshness = tracker.take(now);
@@ -241,10 +296,51 @@ mod tests {
         assert_eq!(freshness.waiting, 2);
         let oldest = milliseconds(waiting[3].due - waiting[2].due);
         assert!((freshness.oldest_ms - oldest).abs() < 1e-9, "{freshness:?}");
+        let places = [first, second].map(|sample| (sample.tenant.0, sample.seq.0));
+        assert_eq!(freshness.watched.unwrap().visible, places);
         assert!(tracker.take(now).due_to_visible_ms.is_empty(), "it is told once");
         assert!(!tracker.is_done());
         tracker.keep(|_, _| false);
         assert!(tracker.is_done());
+    }
+
+    #[test]
+    fn what_waits_is_known_to_be_absent_only_as_far_as_the_table_has_answered() {
+        let plan = plan(10);
+        let mut tracker = Tracker::new(&plan, plan.start);
+        let absent_until = |tracker: &mut Tracker, now| {
+            tracker.advance(&plan, now);
+            tracker.take(now).watched.unwrap().absent_until.0
+        };
+        let start = plan.start;
+        let now = start + SECOND;
+        let oldest = |tracker: &Tracker| tracker.waiting.keys().next().unwrap().due;
+        assert!(absent_until(&mut tracker, now) == oldest(&tracker), "it was never asked");
+        let question = tracker.question().unwrap();
+        tracker.see(&plan, &question, &[], (now - 7, now));
+        assert!((start..now).contains(&oldest(&tracker)));
+        assert_eq!(absent_until(&mut tracker, now), now - 7);
+        // The table has been silent since: what was due meanwhile may have been there at once.
+        let later = absent_until(&mut tracker, now + 5 * SECOND);
+        assert_eq!(later, now - 7);
+        let all = tracker.question().unwrap();
+        tracker.see(&plan, &all, &all.ids, (now + 5 * SECOND, now + 5 * SECOND));
+        assert_eq!(absent_until(&mut tracker, now + 5 * SECOND), now + 5 * SECOND);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_any_more_is_not_known_to_be_absent() {
+        let plan = plan(u32::try_from(WAITING_MAX / 10 + 60).unwrap());
+        let mut tracker = Tracker::new(&plan, plan.start);
+        tracker.advance(&plan, plan.start + SECOND);
+        let first = tracker.waiting.keys().next().unwrap().due;
+        tracker.advance(&plan, plan.end);
+        assert_eq!(tracker.waiting.len(), WAITING_MAX);
+        while !tracker.waiting.is_empty() {
+            let question = tracker.question().unwrap();
+            tracker.see(&plan, &question, &question.ids, (plan.end, plan.end));
+        }
+        assert_eq!(tracker.take(plan.end).watched.unwrap().absent_until.0, first);
     }
 
     #[test]

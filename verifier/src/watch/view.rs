@@ -240,6 +240,7 @@ pub(crate) mod tests {
                 acknowledged_to_visible_ms: vec![1_190.0],
                 waiting: 4,
                 oldest_ms: 900.0,
+                watched: None,
             },
             clocks: vec![
                 ClockOffset { server: "clickhouse".to_owned(), offset_ms: -0.2, error_ms: 0.9 },

@@ -3,6 +3,7 @@
 use harness::exit::Exit;
 use harness::latency::percentiles;
 use harness::plan::{DeliveryPath, Plan, Span};
+use harness::threshold::Aggregation;
 
 use super::{Fact, bad, fact};
 use crate::records::RunRecords;
@@ -79,9 +80,13 @@ pub(super) fn tiles(report: &Report, records: &RunRecords) -> Vec<Fact> {
         0 => String::new(),
         _ => figures::share(as_f64(count) / as_f64(of)),
     };
-    let sampled = |samples: Vec<f64>| {
-        use harness::threshold::Aggregation::Percentile;
-        thresholds::of_samples(Percentile(95.0), samples).map_or("–".to_owned(), milliseconds)
+    let end_to_end = records.end_to_end(Aggregation::Percentile(95.0)).map(|bounds| {
+        let sign = if bounds.most > bounds.least { "≥ " } else { "" };
+        format!("{sign}{}", milliseconds(bounds.least))
+    });
+    let due_to_visible = match records.awaited.len() {
+        0 => "due to visible".to_owned(),
+        awaited => format!("due to visible; {awaited} samples not seen"),
     };
     let webhook = records.latencies.as_ref().filter(|it| !it.sent_to_acknowledged.is_empty());
     let webhook = webhook.map(|it| percentiles(&it.sent_to_acknowledged).p95_ms);
@@ -110,7 +115,7 @@ pub(super) fn tiles(report: &Report, records: &RunRecords) -> Vec<Fact> {
             totals.corrupted + totals.misplaced + totals.unexpected,
         ),
         fact("webhook p95", webhook.map_or("–".to_owned(), milliseconds), "sent to acknowledged"),
-        fact("end to end p95", sampled(records.end_to_end_ms().collect()), "due to visible"),
+        fact("end to end p95", end_to_end.unwrap_or_else(|| "–".to_owned()), due_to_visible),
         fact("lag, at most", lag.map_or("–".to_owned(), grouped), "messages not consumed"),
     ]
 }
