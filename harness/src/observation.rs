@@ -22,6 +22,30 @@ pub struct Observation {
     pub clocks: Vec<ClockOffset>,
     /// What the parts of the pipeline used since the observation before.
     pub resources: Vec<ResourceUse>,
+    /// Events that were acknowledged since the watch began and are not in the stream: at the least,
+    /// for the stream may have taken others. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_min: Option<u64>,
+    /// What each sink of the Vectors that were asked holds; nothing of one that did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldSeen>,
+}
+
+/// What a sink of a Vector has taken, and its target has not: in its buffer, in batches and in
+/// requests, those included that are tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSeen {
+    /// Which Vector, like `vector 127.0.0.1:9598`.
+    pub vector: String,
+    /// The sink's ID there.
+    pub sink: String,
+    /// Like `nats` or `clickhouse`.
+    pub kind: String,
+    pub events: u64,
+    /// Bytes in its buffer.
+    pub buffered_bytes: u64,
+    /// Events that it has dropped since it began, on purpose or not.
+    pub discarded_events: u64,
 }
 
 /// Where the stream and the aggregator's consumer stood.

@@ -1,7 +1,12 @@
 //! What is seen of the pipeline before a run and while it goes on.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
@@ -18,9 +23,15 @@ struct Watch(Running);
 
 impl Watch {
     fn begin(stack: &Stack, flags: &[&str]) -> Self {
+        Self::begin_with(stack, flags, &[])
+    }
+
+    /// As [`Self::begin`], with other values in the environment.
+    fn begin_with(stack: &Stack, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let told = std::fs::File::options();
         let told = { told }.create(true).append(true).open(stack.path("told")).unwrap();
         let mut command = stack.command("auditstorm-verifier", &["watch", "run"]);
+        command.envs(env.iter().copied());
         Self(Running(command.args(flags).stdout(Stdio::null()).stderr(told).spawn().unwrap()))
     }
 
@@ -40,6 +51,58 @@ impl Watch {
         self.end()
     }
 }
+
+/// A server that answers every request alike, and counts them. It is gone when it is dropped.
+struct StandIn {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StandIn {
+    fn up(body: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asked, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, over) = (Arc::clone(&asked), Arc::clone(&is_over));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+                let Ok(mut stream) = stream else { continue };
+                let Ok(1..) = stream.read(&mut [0; 4096]) else { continue };
+                let date = chrono::DateTime::from_timestamp_micros(Clock::system().now()).unwrap();
+                let date = date.format("%a, %d %b %Y %H:%M:%S GMT");
+                let head = format!("content-length: {}\r\ndate: {date}", body.len());
+                stream
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").as_bytes())
+                    .ok();
+            }
+        });
+        Self { address, asked, is_over, thread: Some(thread) }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.address).ok();
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// What a sidecar tells whose buffer is full.
+const SIDECAR: &str = "\
+vector_buffer_events{component_id=\"n\",component_kind=\"sink\",component_type=\"nats\"} 429603
+vector_buffer_size_events{component_id=\"n\",component_kind=\"sink\",component_type=\"nats\"} 429603
+";
 
 fn observations(stack: &Stack) -> Vec<Observation> {
     let Ok((dir, _)) = RunDir::open(&stack.path("run")) else { return Vec::new() };
@@ -79,15 +142,22 @@ fn shrink(stack: &Stack, max_bytes: i64) {
 fn a_watch_begun_before_its_run_sees_it_to_its_end() {
     let stack = Stack::up(&[]);
     let sandbox = stack.path("sandbox");
+    let (webhook, vector) = (StandIn::up("pong"), StandIn::up(SIDECAR));
+    let metrics_url = format!("http://{}/metrics", vector.address);
     let flags = ["--metrics", "127.0.0.1:0", "--sandbox", sandbox.to_str().unwrap()];
-    let mut watch = Watch::begin(&stack, &flags);
+    let flags = [&flags[..], &["--vector-metrics", &metrics_url]].concat();
+    let webhook_url = format!("http://{}/events", webhook.address);
+    let mut watch = Watch::begin_with(&stack, &flags, &[("VECTOR_WEBHOOK_URL", &webhook_url)]);
     let profile = stack.profile(20, 8, 20);
     let mut generator = stack.begin_to_generate(&profile, 200);
     let marked = stack.run("auditstorm-verifier", &["mark", "run", "killed \"nats-1\""]);
     assert!(marked.status.success(), "{marked:?}");
-    scraped_while_events_become_visible(&stack);
+    scraped_while_events_become_visible(&stack, &format!("vector {}", vector.address));
+    // A Vector that goes away does not end the watch.
+    drop(vector);
     assert!(generator.wait().unwrap().success());
     assert_eq!(watch.end(), 0);
+    assert_eq!(webhook.asked(), 0, "a witness does not disturb the webhook");
 
     let seen = observations(&stack);
     assert!((8..40).contains(&seen.len()), "{} looks", seen.len());
@@ -108,10 +178,17 @@ fn a_watch_begun_before_its_run_sees_it_to_its_end() {
     assert!(acknowledged.len() * 10 >= due.len() * 9, "{} of {}", acknowledged.len(), due.len());
     assert!(due.iter().all(|ms| (0.0..15_000.0).contains(ms)), "{due:?}");
     assert!(acknowledged.iter().all(|ms| (0.0..15_000.0).contains(ms)), "{acknowledged:?}");
-    for server in ["clickhouse", "nats", "webhook"] {
-        let offset = last.clocks.iter().find(|clock| clock.server == server).unwrap();
+    let first = &seen[0];
+    assert_eq!(first.clocks.len(), 3, "{first:?}");
+    for offset in &first.clocks {
         assert!(offset.offset_ms.abs() <= offset.error_ms + 5.0, "{offset:?}: it is one machine");
     }
+    let held: Vec<(&str, u64)> = first.held.iter().map(|it| (&*it.kind, it.events)).collect();
+    assert_eq!((held, last.held.len()), (vec![("nats", 429_603)], 0));
+    assert_eq!(last.backlog_min, Some(0), "all that was acknowledged was taken");
+    let told = std::fs::read_to_string(stack.path("told")).unwrap();
+    assert!(told.contains("held_sidecar=429603"), "{told}");
+    assert!(told.contains("no_answer=vector:127.0.0.1:"), "{told}");
     let parts: Vec<&str> = last.resources.iter().map(|used| used.part.as_str()).collect();
     assert_eq!(parts, ["clickhouse", "nats", "relay"]);
     assert!(last.resources.iter().all(|used| used.memory_bytes > 1 << 20), "{last:?}");
@@ -125,7 +202,7 @@ fn a_watch_begun_before_its_run_sees_it_to_its_end() {
 }
 
 /// Waits until the metrics tell of visible samples, and looks at some others.
-fn scraped_while_events_become_visible(stack: &Stack) {
+fn scraped_while_events_become_visible(stack: &Stack, vector: &str) {
     let mut address = String::new();
     wait_until("the watch serves metrics", || {
         let told = std::fs::read_to_string(stack.path("told")).unwrap();
@@ -143,7 +220,9 @@ fn scraped_while_events_become_visible(stack: &Stack) {
     assert!(value(&text, "auditstorm_watch_table_rows") > 0.0, "{text}");
     assert!(value(&text, "auditstorm_watch_stream_last_sequence") > 0.0, "{text}");
     assert!(value(&text, "auditstorm_watch_due_to_visible_seconds_count") > 0.0, "{text}");
-    for server in ["clickhouse", "nats", "webhook"] {
+    let held = value(&text, "auditstorm_watch_part_backlog_events{part=\"sidecar\"}");
+    assert!((held - 429_603.0).abs() < 1e-9, "{text}");
+    for server in ["clickhouse", "nats", vector] {
         let up = format!("auditstorm_watch_up{{server=\"{server}\"}}");
         assert!((value(&text, &up) - 1.0).abs() < 1e-9, "{text}");
     }
@@ -174,6 +253,9 @@ fn a_server_that_is_down_leaves_a_gap_and_the_watch_goes_on() {
     assert!(gap(|it| it.table.is_some()), "{seen:?}");
     assert!(gap(|it| it.stream.is_some()), "{seen:?}");
     assert_eq!(rows(seen.last().unwrap()), Some(4_000));
+    let held = |it: &Observation| it.held.iter().any(|it| it.kind == "nats" && it.events > 0);
+    assert!(seen.iter().any(held), "the sidecar held what NATS could not take: {seen:?}");
+    assert!(!held(seen.last().unwrap()), "and has handed it on");
     let due = all(&seen, |it| &it.freshness.due_to_visible_ms);
     let longest = due.iter().copied().fold(0.0, f64::max);
     assert!(longest > 2_000.0, "an event waited for the server: {longest} ms");
@@ -185,6 +267,9 @@ fn a_server_that_is_down_leaves_a_gap_and_the_watch_goes_on() {
 fn a_watch_that_is_stopped_or_killed_and_begun_again_goes_on() {
     let stack = Stack::up(&[]);
     let profile = stack.profile(20, 15, 20);
+    let asked = "thresholds: {end_to_end: [max<5m, p(50)<5m]}";
+    let text = std::fs::read_to_string(&profile).unwrap().replace("thresholds: {}", asked);
+    std::fs::write(&profile, text).unwrap();
     let mut generator = stack.begin_to_generate(&profile, 100);
     let mut watch = Watch::begin(&stack, &["--quiet", "--interval", "200ms"]);
     wait_until("it has looked", || observations(&stack).len() > 3);
@@ -201,6 +286,7 @@ fn a_watch_that_is_stopped_or_killed_and_begun_again_goes_on() {
     let after: Vec<u64> = seen.iter().rev().take(9).filter_map(rows).collect();
     assert_eq!(after, [3_000; 9], "it saw ten seconds of stillness");
     assert_eq!(std::fs::read_to_string(stack.path("told")).unwrap(), "", "it was to be quiet");
+    what_a_killed_watch_waited_for_leaves_the_longest_open(&stack);
     let limited = stack.run("auditstorm-verifier", &["watch", "run", "--for", "1s", "--quiet"]);
     assert_eq!(limited.status.code(), Some(0));
     let none = stack.run("auditstorm-verifier", &["watch", "none", "--wait", "300ms"]);
@@ -211,6 +297,24 @@ fn a_watch_that_is_stopped_or_killed_and_begun_again_goes_on() {
     let message = String::from_utf8(none.stderr).unwrap();
     assert_eq!(none.status.code(), Some(2), "{message}");
     assert!(message.contains("no sandbox in nowhere"), "{message}");
+}
+
+/// All was stored, and none of what was seen took long: but nobody saw how long those took for
+/// which the watches waited that were stopped and killed.
+fn what_a_killed_watch_waited_for_leaves_the_longest_open(stack: &Stack) {
+    let (code, report) = stack.reconcile("run");
+    assert_eq!((report["verdict"].as_str(), code), (Some("whole"), 4), "{report}");
+    let outcomes: Vec<&str> = report["thresholds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["outcome"].as_str().unwrap())
+        .collect();
+    assert_eq!(outcomes, ["unknown", "passed"], "{}", report["thresholds"]);
+    let measured = report["thresholds"][0]["measured"].as_str().unwrap();
+    let count = measured.split(": ").nth(1).and_then(|it| it.split(' ').next());
+    let count: usize = count.unwrap().parse().unwrap();
+    assert!((2..60).contains(&count) && measured.contains("were not visible yet"), "{measured}");
 }
 
 #[test]

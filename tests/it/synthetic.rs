@@ -138,6 +138,8 @@ fn observation(at: i64) -> Observation {
             used("nats", 0.4, 220.0),
             used("vector", 0.9, 310.0),
         ],
+        backlog_min: None,
+        held: Vec::new(),
     }
 }
 

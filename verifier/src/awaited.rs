@@ -125,6 +125,8 @@ mod tests {
             freshness: Freshness { watched: Some(watched), ..Freshness::default() },
             clocks: Vec::new(),
             resources: Vec::new(),
+            backlog_min: None,
+            held: Vec::new(),
         }
     }
 

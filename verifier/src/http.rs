@@ -87,29 +87,64 @@ async fn exchange(authority: &str, request: Request<Empty<Bytes>>) -> Result<Ans
 ///
 /// Returns [`HttpError`] if there is no answer, or no good one.
 pub(crate) async fn get_text(url: &str, limit: Duration) -> Result<String, HttpError> {
-    let answer = ask(Method::GET, url, limit).await?;
+    text_of(&ask(Method::GET, url, limit).await?, url)
+}
+
+fn text_of(answer: &Answer, url: &str) -> Result<String, HttpError> {
     if !answer.status.is_success() {
         return Err(HttpError::Refused { url: url.to_owned(), status: answer.status });
     }
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-/// Compares a server's clock by the header `Date`, which is in whole seconds, rounded down.
-/// `None` if it does not tell.
+/// Reads a page as text, and compares the clock of a server, to be called so, by the header `Date`
+/// of its answer.
 ///
 /// # Errors
 ///
-/// Returns [`HttpError`] if there is no answer. Any status will do.
-pub(crate) async fn read_date(
+/// Returns [`HttpError`] if there is no answer, or no good one.
+pub(crate) async fn get_dated_text(
     server: &str,
     url: &str,
     clock: &Clock,
     limit: Duration,
-) -> Result<Option<ClockOffset>, HttpError> {
+) -> Result<(String, Option<ClockOffset>), HttpError> {
     let asked = clock.now();
-    let answer = ask(Method::HEAD, url, limit).await?;
-    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
-    Ok(date.and_then(|date| date_offset(server, (asked, clock.now()), date)))
+    let answer = ask(Method::GET, url, limit).await?;
+    let offset = offset_of(&answer, server, (asked, clock.now()));
+    Ok((text_of(&answer, url)?, offset))
+}
+
+/// Compares the clock of a webhook by the header `Date`. `None` if it does not tell.
+///
+/// It asks for `/ping`, which Vector answers beside its source. All else but a POST to the source's
+/// path is an error to it, in its log and in its metrics.
+///
+/// Source: Vector 0.57, `src/sources/util/http/prelude.rs`.
+///
+/// # Errors
+///
+/// Returns [`HttpError`] if there is no answer. Any status will do.
+pub(crate) async fn read_webhook_date(
+    url: &str,
+    clock: &Clock,
+    limit: Duration,
+) -> Result<Option<ClockOffset>, HttpError> {
+    let uri: Option<Uri> = url.parse().ok();
+    let authority = uri.as_ref().and_then(Uri::authority).map_or("", |it| it.as_str());
+    let asked = clock.now();
+    let answer = ask(Method::GET, &format!("http://{authority}/ping"), limit).await?;
+    Ok(offset_of(&answer, "webhook", (asked, clock.now())))
+}
+
+/// `Date` is in whole seconds, rounded down.
+fn offset_of(
+    answer: &Answer,
+    server: &str,
+    times: (UnixMicros, UnixMicros),
+) -> Option<ClockOffset> {
+    let date = answer.headers.get(DATE)?.to_str().ok()?;
+    date_offset(server, times, date)
 }
 
 fn date_offset(server: &str, times: (UnixMicros, UnixMicros), date: &str) -> Option<ClockOffset> {
@@ -133,16 +168,37 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     async fn server(answer: &'static str) -> String {
+        server_of("/x?y=1", answer).await
+    }
+
+    /// A server that answers one request, for a path.
+    async fn server_of(path: &'static str, answer: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x?y=1", listener.local_addr().unwrap());
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
             let read = stream.read(&mut request).await.unwrap();
-            assert!(request[..read].starts_with(b"GET /x?y=1 HTTP/1.1\r\n"));
+            let line = format!("GET {path} HTTP/1.1\r\n");
+            let asked = String::from_utf8_lossy(&request[..read]).into_owned();
+            let answer = if asked.starts_with(&line) { answer } else { "not what was expected" };
             stream.write_all(answer.as_bytes()).await.unwrap();
         });
         url
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_asked_for_what_does_not_disturb_it() {
+        let pong = "HTTP/1.1 200 OK\r\ndate: Mon, 21 Sep 2026 14:13:22 GMT\r\n\
+                    content-length: 4\r\n\r\npong";
+        let clock = Clock::system();
+        let url = server_of("/ping", pong).await;
+        let offset = read_webhook_date(&url, &clock, LIMIT).await.unwrap().unwrap();
+        assert_eq!(offset.server, "webhook");
+        let without = server_of("/ping", "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(read_webhook_date(&without, &clock, LIMIT).await.unwrap(), None);
+        let page = get_dated_text("v", &server(pong).await, &clock, LIMIT).await.unwrap();
+        assert_eq!((page.0.as_str(), page.1.unwrap().server.as_str()), ("pong", "v"));
     }
 
     #[tokio::test]

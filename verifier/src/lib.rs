@@ -33,6 +33,7 @@ pub mod thresholds;
 pub mod trace;
 mod trend;
 pub mod vector;
+mod vectors;
 pub mod verdict;
 mod versus;
 mod watch;

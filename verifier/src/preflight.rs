@@ -24,6 +24,7 @@ use self::facts::Facts;
 use self::load::Load;
 use self::read::{read_clocks, read_stream, read_table, read_vectors};
 use crate::error::VerifyError;
+use crate::vectors::VectorArgs;
 
 /// Flags of `preflight`.
 #[derive(Debug, Args)]
@@ -39,10 +40,10 @@ pub(crate) struct PreflightArgs {
     nats: NatsArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
-    /// Address of a Vector's metrics, its path included; can be given several times.
-    #[arg(long, value_name = "URL")]
-    vector_metrics: Vec<String>,
-    /// Address of the webhook, whose clock is then compared; of several, the first.
+    #[command(flatten)]
+    vectors: VectorArgs,
+    /// Address of the webhook, whose clock is then compared; of several, the first. It is asked
+    /// once, for /ping.
     #[arg(long, env = "VECTOR_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
     webhook: Option<String>,
     /// Days of a history that is to be replayed through the pipeline as well.
@@ -66,14 +67,17 @@ pub(crate) async fn preflight(args: &PreflightArgs, clock: Clock) -> Result<Exit
     let webhook = args.webhook.as_ref().and_then(|urls| urls.split(',').next());
     let webhook = webhook.filter(|url| url.starts_with("http://"));
     let (stream, consumer) = read_stream(&audit).await?;
+    let (vectors, vector_clocks) = read_vectors(&args.vectors.urls(), &clock).await?;
+    let mut clocks = read_clocks(&table, &audit, webhook, &clock).await?;
+    clocks.extend(vector_clocks);
     let facts = Facts {
         load,
         stream,
         consumer_name: audit.consumer().to_owned(),
         consumer,
         table: read_table(&table).await?,
-        vectors: read_vectors(&args.vector_metrics).await?,
-        clocks: read_clocks(&table, &audit, webhook, &clock).await?,
+        vectors,
+        clocks,
         history_days: args.days,
     };
     let advice = advise(&facts);

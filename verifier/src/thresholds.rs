@@ -215,6 +215,8 @@ mod tests {
                 cpu_cores: 0.5,
                 memory_bytes: 1 << 20,
             }],
+            backlog_min: None,
+            held: Vec::new(),
         };
         vec![seen(1, 10, &[1_000.0, 3_000.0]), seen(2, 900, &[2_000.0])]
     }

@@ -293,6 +293,8 @@ pub(crate) mod tests {
             freshness: Freshness { due_to_visible_ms, ..Freshness::default() },
             clocks: Vec::new(),
             resources: Vec::new(),
+            backlog_min: None,
+            held: Vec::new(),
         };
         let mut side = side(|_| (100, 20.0));
         side.records.observations = looks.into_iter().map(look).collect();

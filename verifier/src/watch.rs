@@ -5,6 +5,7 @@
 //! to end. It talks to nobody who sends: which events to look for follows from the plan, and when
 //! they were acknowledged from the generator's files.
 
+mod backlog;
 mod draw;
 mod ending;
 mod lines;
@@ -40,6 +41,7 @@ use harness::screen::{Screen, is_ours};
 use harness::shutdown::{Shutdown, Stop};
 use tokio::task::JoinHandle;
 
+use self::backlog::Backlog;
 use self::ending::{Ending, EndingOptions};
 use self::lines::Lines;
 use self::metrics::Metrics;
@@ -50,6 +52,7 @@ use self::table::read_visible;
 use self::tracker::Tracker;
 use self::view::{Gatherer, View};
 use crate::error::VerifyError;
+use crate::vectors::VectorArgs;
 
 /// Flags of `watch`.
 #[derive(Debug, Args)]
@@ -78,9 +81,8 @@ pub(crate) struct WatchArgs {
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
-    /// Address of the webhook, whose clock is then compared; of several, the first.
-    #[arg(long, env = "VECTOR_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
-    webhook: Option<String>,
+    #[command(flatten)]
+    vectors: VectorArgs,
     /// Tells nothing but errors.
     #[arg(long)]
     quiet: bool,
@@ -124,6 +126,7 @@ pub(crate) async fn watch(args: &WatchArgs, clock: Clock) -> Result<Exit, Verify
                 until_still: args.until_still,
             },
         ),
+        backlog: Backlog::new(plan.start, plan.spec.shards),
         tails: (0..plan.spec.shards).map(|shard| Tail::new(dir.timeline(shard))).collect(),
         poller: Stopped(tokio::spawn(poller.poll())),
         dir,
@@ -151,10 +154,7 @@ async fn begin(args: &WatchArgs, clock: Clock) -> Result<Begun, VerifyError> {
     let (dir, plan) = open(&args.dir, &clock, deadline).await?;
     let (table, stream) = connect(&plan, &args.clickhouse, &args.nats, &clock, deadline).await?;
     let gatherer = Gatherer::new(&plan, table.table.to_string());
-    let webhook = args.webhook.as_ref().and_then(|urls| urls.split(',').next());
-    // A clock that only `http://` tells is not worth a handshake.
-    let webhook = webhook.filter(|url| url.starts_with("http://")).map(str::to_owned);
-    let servers = Servers { table, stream, webhook, meter };
+    let servers = Servers { table, stream, vectors: args.vectors.urls(), meter };
     let teller = Teller::begin(args, gatherer, &servers).await?;
     Ok(Begun { dir, plan, servers, teller })
 }
@@ -227,6 +227,7 @@ struct Watcher {
     servers: Servers,
     tracker: Arc<Mutex<Tracker>>,
     tails: Vec<Tail>,
+    backlog: Backlog,
     teller: Teller,
     ending: Ending,
     poller: Stopped,
@@ -236,6 +237,7 @@ struct Watcher {
 
 impl Watcher {
     async fn watch(mut self, mut shutdown: Shutdown) -> Result<Exit, VerifyError> {
+        self.follow_timelines();
         let mut next = self.clock.now();
         loop {
             tokio::select! {
@@ -260,6 +262,8 @@ impl Watcher {
     /// Looks once, and writes it down. Says whether the watch is over.
     async fn look(&mut self) -> Result<bool, VerifyError> {
         let look = Box::pin(self.servers.look(&self.clock, self.look_limit())).await;
+        // What was acknowledged before the stream was asked is compared with what it has taken.
+        let backlog_min = self.backlog.see(self.clock.now(), look.stream.as_ref());
         self.follow_timelines();
         if self.ending.may_be_closed(&self.dir, &self.plan, self.clock.now()) {
             self.read_ledger();
@@ -278,6 +282,8 @@ impl Watcher {
             freshness,
             clocks: look.clocks,
             resources: look.resources,
+            backlog_min,
+            held: look.held,
         };
         self.dir.append_observation(&observation)?;
         let grown = self.tails.iter().map(Tail::position).sum();
@@ -293,9 +299,12 @@ impl Watcher {
 
     /// Takes in which samples were acknowledged, as the generators wrote it down.
     fn follow_timelines(&mut self) {
-        for tail in &mut self.tails {
+        for (index, tail) in self.tails.iter_mut().enumerate() {
             // What cannot be read now is read later, or is missing in the record.
             let seconds: Vec<Second> = tail.read().unwrap_or_default();
+            for second in &seconds {
+                self.backlog.take(index, second);
+            }
             let mut tracker = lock(&self.tracker);
             for sample in seconds.into_iter().flat_map(|second| second.acknowledged_samples) {
                 tracker.acknowledge(sample);
@@ -327,7 +336,7 @@ struct Teller {
     gatherer: Gatherer,
     progress: Progress,
     metrics: Option<(Metrics, MetricsServer)>,
-    servers: Vec<&'static str>,
+    servers: Vec<String>,
 }
 
 enum Progress {
@@ -346,10 +355,6 @@ impl Teller {
             Some(address) => Some(serve(address, args.quiet).await?),
             None => None,
         };
-        let mut known = vec!["clickhouse"];
-        known.extend(servers.stream.is_some().then_some("nats"));
-        known.extend(servers.webhook.is_some().then_some("webhook"));
-        known.extend(matches!(servers.meter, Meter::Prometheus { .. }).then_some("prometheus"));
         // Last, because from here on standard error is not to be written to.
         let progress = match args.quiet {
             true => Progress::Nothing,
@@ -357,10 +362,10 @@ impl Teller {
                 .map_or_else(|_| Progress::Lines(Lines::default()), Progress::Screen),
             false => Progress::Lines(Lines::default()),
         };
-        Ok(Self { gatherer, progress, metrics, servers: known })
+        Ok(Self { gatherer, progress, metrics, servers: servers.names() })
     }
 
-    fn tell(&mut self, observation: &Observation, silent: &[&'static str], ending: &Ending) {
+    fn tell(&mut self, observation: &Observation, silent: &[String], ending: &Ending) {
         let view = self.gatherer.view(observation, silent, ending.phase());
         if let Some((metrics, _)) = &self.metrics {
             metrics.tell(&view, &self.servers);

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::facts::{Facts, VectorFacts};
+use crate::vector::VectorState;
 
 /// One finding, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,25 +71,27 @@ impl Findings {
 }
 
 fn vectors(vectors: &[VectorFacts], found: &mut Findings) {
-    for vector in vectors {
-        let VectorFacts { url, buffered_events, buffered_bytes, discarded, errors } = vector;
-        if *buffered_events > 0.0 || *buffered_bytes > 0.0 {
+    for VectorFacts { url, state } in vectors {
+        let (held, buffered) = (state.held_events(), state.buffered_bytes());
+        if held > 0 || buffered > 0 {
             let reason = format!(
-                "{url}: {buffered_events:.0} events in {buffered_bytes:.0} bytes are in its \
-                 buffers: events of this run come behind them"
+                "{url}: it holds {held} events, in buffers of {buffered} bytes, in batches or in \
+                 requests: events of this run come behind them"
             );
-            found.warn("vector", reason, "wait until they are empty");
+            found.warn("vector", reason, "wait until it holds none");
         }
-        if *discarded > 0.0 {
-            let reason = format!("{url}: it has discarded {discarded:.0} events since it started");
+        let VectorState { discarded_events, errors, .. } = state;
+        if *discarded_events > 0 {
+            let reason =
+                format!("{url}: it has discarded {discarded_events} events since it started");
             found.warn(
                 "vector",
                 reason,
                 "see its log for which, and why; restart it to count anew",
             );
         }
-        if *errors > 0.0 {
-            let reason = format!("{url}: it has counted {errors:.0} errors since it started");
+        if *errors > 0 {
+            let reason = format!("{url}: it has counted {errors} errors since it started");
             found.note("vector", reason, "see its log for which");
         }
     }

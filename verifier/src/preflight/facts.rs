@@ -6,6 +6,7 @@ use harness::observation::ClockOffset;
 use harness::survey::Survey;
 
 use super::load::Load;
+use crate::vector::VectorState;
 
 /// All that advice follows from.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,68 +119,8 @@ pub(crate) struct InsertSettings {
 }
 
 /// What a Vector says of itself.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VectorFacts {
     pub(crate) url: String,
-    pub(crate) buffered_events: f64,
-    pub(crate) buffered_bytes: f64,
-    /// Events that it dropped, and not because it was told to.
-    pub(crate) discarded: f64,
-    pub(crate) errors: f64,
-}
-
-impl VectorFacts {
-    /// Reads metrics in the text format of Prometheus. Names differ from version to version.
-    pub(crate) fn parse(url: &str, text: &str) -> Self {
-        let sum = |names: &[&str]| -> f64 {
-            let samples = text.lines().filter(|line| !line.starts_with('#'));
-            let of_names = samples.filter(|line| {
-                let name = line.split(['{', ' ']).next().unwrap_or_default();
-                let name = name.strip_prefix("vector_").unwrap_or(name);
-                // What a filter drops is what it is for.
-                names.contains(&name) && !line.contains("intentional=\"true\"")
-            });
-            of_names.filter_map(sample_value).filter(|value| value.is_finite()).sum()
-        };
-        Self {
-            url: url.to_owned(),
-            buffered_events: sum(&["buffer_events", "buffer_size_events"]),
-            buffered_bytes: sum(&["buffer_byte_size", "buffer_size_bytes"]),
-            discarded: sum(&["component_discarded_events_total", "buffer_discarded_events_total"]),
-            errors: sum(&["component_errors_total"]),
-        }
-    }
-}
-
-/// The value of a line like `name{labels} value` or `name{labels} value time`.
-fn sample_value(line: &str) -> Option<f64> {
-    let rest = line.rsplit_once('}').map_or_else(|| line.split_once(' '), Some)?.1;
-    rest.split_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vector_tells_what_it_holds_and_dropped() {
-        let text = "# TYPE vector_buffer_events gauge\n\
-            vector_buffer_events{component_id=\"nats\",stage=\"0\"} 12 1790000000000\n\
-            vector_buffer_events{component_id=\"a} b\"} 3\n\
-            vector_buffer_byte_size{component_id=\"nats\"} 4096\n\
-            vector_component_discarded_events_total{intentional=\"true\"} 900\n\
-            vector_component_discarded_events_total{intentional=\"false\"} 7\n\
-            component_errors_total 2\n\
-            vector_buffer_max_event_size 500\n\
-            vector_utilization NaN\n";
-        let facts = VectorFacts::parse("x", text);
-        let expected = VectorFacts {
-            url: "x".to_owned(),
-            buffered_events: 15.0,
-            buffered_bytes: 4096.0,
-            discarded: 7.0,
-            errors: 2.0,
-        };
-        assert_eq!(facts, expected);
-    }
+    pub(crate) state: VectorState,
 }

@@ -9,7 +9,7 @@ use clickhouse::Row;
 use harness::clickhouse::{ClickHouse, QUERY_TIMEOUT};
 use harness::clock::Clock;
 use harness::jetstream::AuditStream;
-use harness::observation::{ConsumerSeen, StreamSeen};
+use harness::observation::{ClockOffset, ConsumerSeen, StreamSeen};
 use harness::survey::survey;
 use serde::Deserialize;
 
@@ -18,8 +18,9 @@ use super::facts::{
     WhenFull,
 };
 use crate::error::VerifyError;
-use crate::http::get_text;
+use crate::http::read_webhook_date;
 use crate::jetstream::read_consumers;
+use crate::vectors::ask_vector;
 
 /// Reads the stream and its consumer.
 ///
@@ -159,24 +160,29 @@ pub(crate) async fn read_table(server: &ClickHouse) -> Result<TableFacts, Verify
     })
 }
 
-/// Reads what Vectors say of themselves.
+/// Reads what Vectors say of themselves, and their clocks.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError::Http`] if one does not answer.
-pub(crate) async fn read_vectors(urls: &[String]) -> Result<Vec<VectorFacts>, VerifyError> {
-    let mut vectors = Vec::new();
+pub(crate) async fn read_vectors(
+    urls: &[String],
+    clock: &Clock,
+) -> Result<(Vec<VectorFacts>, Vec<ClockOffset>), VerifyError> {
+    let (mut vectors, mut clocks) = (Vec::new(), Vec::new());
     for url in urls {
-        let text = get_text(url, HTTP_LIMIT).await?;
-        vectors.push(VectorFacts::parse(url, &text));
+        let told = ask_vector(url, clock, HTTP_LIMIT).await?;
+        vectors.push(VectorFacts { url: url.clone(), state: told.state });
+        clocks.extend(told.clock);
     }
-    Ok(vectors)
+    Ok((vectors, clocks))
 }
 
 /// How long a page may take.
 pub(crate) const HTTP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads the clocks of all servers, each several times: the quickest answer tells most.
+/// Reads the clocks of all servers, each several times: the quickest answer tells most. Only the
+/// webhook is asked once, so that it is not disturbed.
 ///
 /// # Errors
 ///
@@ -186,16 +192,16 @@ pub(crate) async fn read_clocks(
     audit: &AuditStream,
     webhook: Option<&str>,
     clock: &Clock,
-) -> Result<Vec<harness::observation::ClockOffset>, VerifyError> {
-    let mut best: Vec<harness::observation::ClockOffset> = Vec::new();
+) -> Result<Vec<ClockOffset>, VerifyError> {
+    let date = match webhook {
+        Some(url) => read_webhook_date(url, clock, HTTP_LIMIT).await?,
+        None => None,
+    };
+    let mut best: Vec<ClockOffset> = date.into_iter().collect();
     for _ in 0..CLOCK_QUESTIONS {
         let clickhouse = crate::watch::read_clock(server, clock, QUERY_TIMEOUT).await?;
         let (_, nats) = audit.read_timed_state(clock).await?;
-        let date = match webhook {
-            Some(url) => crate::http::read_date("webhook", url, clock, HTTP_LIMIT).await?,
-            None => None,
-        };
-        for offset in [Some(clickhouse), nats, date].into_iter().flatten() {
+        for offset in [Some(clickhouse), nats].into_iter().flatten() {
             match best.iter_mut().find(|known| known.server == offset.server) {
                 Some(known) if offset.error_ms < known.error_ms => *known = offset,
                 Some(_) => {}

@@ -7,7 +7,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
 
-use super::view::{Phase, Recent, View};
+use super::view::{Held, Phase, Recent, View};
 
 /// Fills the frame with a view.
 pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -33,8 +33,12 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Text::from([table(view), freshness(view)].concat()), area);
 
     let [left, right] = Layout::horizontal(halves).areas(bottom);
-    let area = framed(frame, left, "clocks, against ours");
-    frame.render_widget(Text::from(clocks(view)), area);
+    let title = match view.held.len() {
+        0 => "clocks, against ours",
+        _ => "held in Vector; clocks, against ours",
+    };
+    let area = framed(frame, left, title);
+    frame.render_widget(Text::from([held(view), clocks(view)].concat()), area);
     let area = framed(frame, right, "resources");
     frame.render_widget(Text::from(resources(view)), area);
 }
@@ -80,8 +84,8 @@ fn stream(view: &View) -> Vec<Line<'static>> {
     let mut lines = vec![
         row("taken, last", stream.last, &per_second(rates.taken_by_stream)),
         row("held", stream.messages, &bytes(stream.bytes)),
-        row("first", stream.first, ""),
     ];
+    lines.extend(view.observation.backlog_min.map(|least| row("not yet in it, min.", least, "")));
     let Some(consumer) = &stream.consumer else {
         lines.push(Line::styled("no consumer of the name", Color::Yellow));
         return lines;
@@ -130,10 +134,20 @@ fn freshness(view: &View) -> Vec<Line<'static>> {
     ]
 }
 
+fn held(view: &View) -> Vec<Line<'static>> {
+    let line = |held: &Held| {
+        let (count, size) = (whole(held.events), bytes(held.buffered_bytes));
+        Line::raw(format!("{:<12}{count:>9} events {size:>9}", held.part))
+    };
+    view.held.iter().map(line).collect()
+}
+
 fn clocks(view: &View) -> Vec<Line<'static>> {
     let line = |offset: &harness::observation::ClockOffset| {
         let (ahead, error) = (offset.offset_ms, offset.error_ms);
-        let text = format!("{:<12}{ahead:>+10.1} ms ± {error:.1}", offset.server);
+        // Of a Vector, only where it is: there is no room for more.
+        let server = offset.server.trim_start_matches("vector ");
+        let text = format!("{server:<12}{ahead:>+10.1} ms ± {error:.1}");
         let is_off = ahead.abs() - error > OFFSET_WORRY_MS;
         Line::styled(text, if is_off { Color::Yellow } else { Color::Reset })
     };
@@ -202,17 +216,17 @@ mod tests {
             ┌ stream and consumer ─────────────────┐┌ table audit.audit_logs ──────────────┐
             │taken, last             1080    120/s ││rows                    1900    100/s │
             │held                    1080  1.0 MiB ││parts                     12 7 in one │
-            │first                      1          ││visible in ms      p50    p95    max  │
+            │not yet in it, min.      270          ││visible in ms      p50    p95    max  │
             │delivered                990    110/s ││from due          1200   2500   2500  │
             │acknowledged up to       900          ││from acknowl.     1190   1190   1190  │
             │pending                   90          ││4 wait, the oldest for 900 ms         │
             │unacknowledged            90  5 again ││                                      │
             └──────────────────────────────────────┘└──────────────────────────────────────┘
-            ┌ clocks, against ours ────────────────┐┌ resources ───────────────────────────┐
-            │clickhouse        -0.2 ms ± 0.9       ││clickhouse         0.53 cores  900 MiB│
+            ┌ held in Vector; clocks, against ours ┐┌ resources ───────────────────────────┐
+            │sidecar        429603 events   419 MiB││clickhouse         0.53 cores  900 MiB│
+            │aggregator         40 events  40.0 KiB││                                      │
+            │clickhouse        -0.2 ms ± 0.9       ││                                      │
             │nats             +35.0 ms ± 0.1       ││                                      │
-            │                                      ││                                      │
-            │                                      ││                                      │
             │                                      ││                                      │
             └──────────────────────────────────────┘└──────────────────────────────────────┘
         "#]]

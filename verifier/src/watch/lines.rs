@@ -12,7 +12,7 @@ use super::view::{View, rate};
 pub(crate) struct Lines {
     told_at_us: Option<i64>,
     has_evicted: bool,
-    silent: Vec<&'static str>,
+    silent: Vec<String>,
     /// When a line last told of the table's rows, and how many there were.
     rows: Option<(UnixMicros, u64)>,
 }
@@ -22,7 +22,7 @@ impl Lines {
     pub(crate) fn line(&mut self, view: &View) -> Option<String> {
         let now = view.observation.at.0;
         let has_evicted = view.evicted_unread > 0;
-        let silent: Vec<&'static str> = view.silent.iter().map(|(name, _)| *name).collect();
+        let silent: Vec<String> = view.silent.iter().map(|(name, _)| name.clone()).collect();
         let is_time = self.told_at_us.is_none_or(|told| now - told >= LINE_EVERY_US);
         if !is_time && has_evicted == self.has_evicted && silent == self.silent {
             return None;
@@ -57,6 +57,12 @@ fn told(view: &View, rows_per_second: Option<u64>) -> String {
         }
     }
     tell("evicted_unread", view.evicted_unread);
+    if let Some(least) = view.observation.backlog_min {
+        tell("backlog_min", least);
+    }
+    for held in &view.held {
+        tell(&format!("held_{}", held.part), held.events);
+    }
     if let Some(table) = &view.observation.table {
         tell("rows", table.rows);
         if let Some(rows_per_second) = rows_per_second {
@@ -74,7 +80,9 @@ fn told(view: &View, rows_per_second: Option<u64>) -> String {
     )
     .expect("a string takes what is written to it");
     if !view.silent.is_empty() {
-        let silent: Vec<&str> = view.silent.iter().map(|(name, _)| *name).collect();
+        // In logfmt, a value ends at a blank.
+        let silent: Vec<String> =
+            view.silent.iter().map(|(name, _)| name.replace(' ', ":")).collect();
         write!(line, " no_answer={}", silent.join(","))
             .expect("a string takes what is written to it");
     }
@@ -89,13 +97,13 @@ mod tests {
 
     use super::*;
     use crate::watch::view::Phase;
-    use crate::watch::view::tests::{gatherer, observation};
+    use crate::watch::view::tests::{NONE, gatherer, observation};
 
     #[test]
     fn what_must_not_be_missed_is_told_at_once() {
         let mut gatherer = gatherer();
         let mut lines = Lines::default();
-        let mut told = |at, silent: &[&'static str], evicted| {
+        let mut told = |at, silent: &[&str], evicted| {
             let mut view = gatherer.view(&observation(at), silent, Phase::Going);
             view.evicted_unread = evicted;
             lines.line(&view).is_some()
@@ -117,7 +125,7 @@ mod tests {
             let mut seen = observation(at);
             // An aggregator's batches, of seven seconds each.
             seen.table.as_mut().unwrap().rows = rows;
-            lines.line(&gatherer.view(&seen, &[], Phase::Going))
+            lines.line(&gatherer.view(&seen, NONE, Phase::Going))
         };
         let rates: Vec<Option<u64>> = (1..=31)
             .filter_map(|at| told(at, at / 7 * 700))
@@ -133,7 +141,8 @@ mod tests {
     fn every_ten_seconds_there_is_a_line() {
         let mut gatherer = gatherer();
         let mut lines = Lines::default();
-        let views = (1..=25).map(|at| gatherer.view(&observation(at), &["webhook"], Phase::Going));
+        let views =
+            (1..=25).map(|at| gatherer.view(&observation(at), &["vector a:1"], Phase::Going));
         let told: Vec<String> = views.filter_map(|view| lines.line(&view)).collect();
         assert_eq!(told.len(), 3);
         expect![[r#"
@@ -146,6 +155,9 @@ mod tests {
             unacknowledged=210
             redelivered=5
             evicted_unread=0
+            backlog_min=630
+            held_sidecar=429603
+            held_aggregator=40
             rows=3100
             rows_per_second=100
             parts=12
@@ -153,7 +165,7 @@ mod tests {
             oldest_ms=900
             due_to_visible_p50_ms=1200
             due_to_visible_p95_ms=2500
-            no_answer=webhook"#]]
+            no_answer=vector:a:1"#]]
         .assert_eq(&told[2].replace(' ', "\n"));
     }
 }

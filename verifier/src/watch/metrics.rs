@@ -22,6 +22,9 @@ pub(crate) struct Metrics {
     answers: Family<ServerLabel, Gauge>,
     stream: StreamMetrics,
     table: TableMetrics,
+    backlog: Gauge,
+    held: Family<PartLabel, Gauge>,
+    held_bytes: Family<PartLabel, Gauge>,
     samples_visible: Counter,
     samples_early: Counter,
     samples_waiting: Gauge,
@@ -82,6 +85,16 @@ impl Metrics {
         add.metric("up", "1 if the server answered at the last look", &self.answers);
         self.stream.register(&mut add);
         self.table.register(&mut add);
+        let help = "Events acknowledged since the watch began and not in the stream, at the least";
+        add.metric("backlog_min", help, &self.backlog);
+        let help =
+            "Events that a part of the pipeline has taken and not handed on, as Vector tells";
+        add.metric("part_backlog_events", help, &self.held);
+        add.bytes(
+            "part_buffer",
+            "Buffers of a part of the pipeline, as Vector tells",
+            &self.held_bytes,
+        );
         let help = "Sampled events that became visible in the table";
         add.metric("samples_visible", help, &self.samples_visible);
         let help = "Those that became visible before they were due: clocks disagree";
@@ -103,12 +116,12 @@ impl Metrics {
     }
 
     /// Takes in one more look.
-    pub(crate) fn tell(&self, view: &View, servers: &[&'static str]) {
+    pub(crate) fn tell(&self, view: &View, servers: &[impl AsRef<str>]) {
         let seen = &view.observation;
         self.observations.inc();
-        for server in servers {
+        for server in servers.iter().map(AsRef::as_ref) {
             let is_up = view.silent.iter().all(|(silent, _)| silent != server);
-            let label = ServerLabel { server: (*server).to_owned() };
+            let label = ServerLabel { server: server.to_owned() };
             self.answers.get_or_create(&label).set(i64::from(is_up));
         }
         self.stream.tell(view);
@@ -116,6 +129,14 @@ impl Metrics {
             self.table.rows.set(signed(table.rows));
             self.table.parts.set(signed(table.parts));
             self.table.parts_of_a_partition.set(signed(table.parts_of_a_partition_max));
+        }
+        if let Some(least) = seen.backlog_min {
+            self.backlog.set(signed(least));
+        }
+        for held in &view.held {
+            let label = PartLabel { part: held.part.clone() };
+            self.held.get_or_create(&label).set(signed(held.events));
+            self.held_bytes.get_or_create(&label).set(signed(held.buffered_bytes));
         }
         self.tell_freshness(view);
         for offset in &seen.clocks {
@@ -235,6 +256,7 @@ mod tests {
         expect_test::expect![[r#"
             acknowledged_to_visible_seconds_count 2
             acknowledged_to_visible_seconds_sum 2.3808
+            backlog_min 60
             build_info{version="0.1.0"} 1
             clock_offset_error_seconds{server="clickhouse"} 0.0009
             clock_offset_error_seconds{server="nats"} 0.0001
@@ -250,6 +272,10 @@ mod tests {
             due_to_visible_seconds_sum 4.799488
             observations_total 2
             oldest_sample_seconds 0.9
+            part_backlog_events{part="aggregator"} 40
+            part_backlog_events{part="sidecar"} 429603
+            part_buffer_bytes{part="aggregator"} 40960
+            part_buffer_bytes{part="sidecar"} 439913472
             part_cpu_cores{part="clickhouse"} 0.53
             part_memory_bytes{part="clickhouse"} 943718400
             samples_early_total 1

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
 use harness::clock::Clock;
 use harness::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
-use harness::observation::{ClockOffset, ConsumerSeen, ResourceUse, StreamSeen, TableSeen};
+use harness::observation::{
+    ClockOffset, ConsumerSeen, HeldSeen, ResourceUse, StreamSeen, TableSeen,
+};
 use harness::plan::{DeliveryPath, Plan};
 
 use super::resources::Meter;
 use super::table::{read_clock, read_table};
 use crate::error::VerifyError;
-use crate::http::read_date;
+use crate::vector::{Sink, VectorState};
+use crate::vectors::{Told, ask_vector, name};
 
 /// What is looked at.
 #[derive(Debug)]
@@ -19,8 +23,8 @@ pub(crate) struct Servers {
     pub(crate) table: ClickHouse,
     /// `None` for a run that does not go through the pipeline.
     pub(crate) stream: Option<AuditStream>,
-    /// Address of the webhook, if its clock is to be compared.
-    pub(crate) webhook: Option<String>,
+    /// Addresses of the metrics of Vectors.
+    pub(crate) vectors: Vec<String>,
     pub(crate) meter: Meter,
 }
 
@@ -31,8 +35,9 @@ pub(crate) struct Look {
     pub(crate) table: Option<TableSeen>,
     pub(crate) clocks: Vec<ClockOffset>,
     pub(crate) resources: Vec<ResourceUse>,
+    pub(crate) held: Vec<HeldSeen>,
     /// Those that did not answer.
-    pub(crate) silent: Vec<&'static str>,
+    pub(crate) silent: Vec<String>,
 }
 
 /// Connects to ClickHouse, and to NATS if the run goes through it. Servers that do not answer yet
@@ -86,44 +91,70 @@ fn is_passing(error: &VerifyError) -> bool {
 }
 
 impl Servers {
-    /// Looks at all servers at once. What does not answer within the limit is left out.
+    /// What the servers are called that are asked.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = vec!["clickhouse".to_owned()];
+        names.extend(self.stream.is_some().then(|| "nats".to_owned()));
+        names.extend(self.vectors.iter().map(|url| name(url)));
+        let is_asked = matches!(self.meter, Meter::Prometheus { .. });
+        names.extend(is_asked.then(|| "prometheus".to_owned()));
+        names
+    }
+
+    /// Looks at all servers at once, but for the webhook: to a Vector, whatever is no POST is an
+    /// error. What does not answer within the limit is left out.
     pub(crate) async fn look(&mut self, clock: &Clock, limit: Duration) -> Look {
-        let Self { table, stream, webhook, meter } = self;
+        let Self { table, stream, vectors, meter } = self;
         let stream_state = async {
             let Some(stream) = stream else { return None };
             let state = tokio::time::timeout(limit, stream.read_timed_state(clock)).await;
             Some(state.ok().and_then(Result::ok))
         };
-        let webhook_clock = async {
-            let url = webhook.as_ref()?;
-            Some(read_date("webhook", url, clock, limit).await)
-        };
-        let (state, seen, offset, date, resources) = tokio::join!(
+        let asked = vectors.iter().map(|url| ask_vector(url, clock, limit));
+        let (state, seen, offset, told, resources) = tokio::join!(
             stream_state,
             read_table(table, limit),
             read_clock(table, clock, limit),
-            webhook_clock,
+            join_all(asked),
             meter.read(clock.now(), limit)
         );
         let mut look = Look::default();
-        let mut heard = |server, answered: bool| {
+        let mut heard = |server: &str, answered: bool| {
             if !answered {
-                look.silent.push(server);
+                look.silent.push(server.to_owned());
             }
         };
         heard("nats", !matches!(state, Some(None)));
         heard("clickhouse", seen.is_ok());
-        heard("webhook", !matches!(date, Some(Err(_))));
         heard("prometheus", resources.is_ok());
+        for (url, told) in vectors.iter().zip(&told) {
+            heard(&name(url), told.is_ok());
+        }
         let (state, nats_offset) = state.flatten().unzip();
         look.stream = state.map(|state| seen_of(&state));
         look.table = seen.ok();
         look.clocks.extend(offset.ok());
         look.clocks.extend(nats_offset.flatten());
-        look.clocks.extend(date.and_then(Result::ok).flatten());
+        for (url, told) in vectors.iter().zip(told) {
+            let Ok(Told { state, clock }) = told else { continue };
+            look.held.extend(held_of(&name(url), &state));
+            look.clocks.extend(clock);
+        }
         look.resources = resources.unwrap_or_default();
         look
     }
+}
+
+fn held_of(vector: &str, state: &VectorState) -> Vec<HeldSeen> {
+    let held = |(id, sink): (&String, &Sink)| HeldSeen {
+        vector: vector.to_owned(),
+        sink: id.clone(),
+        kind: sink.component_type.clone(),
+        events: sink.held_events(),
+        buffered_bytes: sink.buffered_bytes,
+        discarded_events: sink.discarded_events,
+    };
+    state.sinks.iter().map(held).collect()
 }
 
 fn seen_of(state: &StreamState) -> StreamSeen {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use events::timeline::UnixMicros;
-use harness::observation::{Freshness, Observation, StreamSeen, TableSeen};
+use harness::observation::{Freshness, HeldSeen, Observation, StreamSeen, TableSeen};
 use harness::plan::Plan;
 use harness::ranges::RangeSet;
 
@@ -20,15 +20,26 @@ pub(crate) struct View {
     pub(crate) phase: Phase,
     pub(crate) observation: Observation,
     /// Servers that do not answer, each with since when.
-    pub(crate) silent: Vec<(&'static str, Duration)>,
+    pub(crate) silent: Vec<(String, Duration)>,
     /// Messages that the stream evicted before the consumer was given them, as far as it was seen.
     pub(crate) evicted_unread: u64,
+    /// What Vectors hold, by part.
+    pub(crate) held: Vec<Held>,
     /// Since the look before; 0 where a server did not answer.
     pub(crate) rates: Rates,
     pub(crate) due_to_visible: Recent,
     pub(crate) acknowledged_to_visible: Recent,
     /// Rows a second in the last minutes, the newest last.
     pub(crate) history: Vec<u64>,
+}
+
+/// What a part of the pipeline holds, in all its processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// `sidecar`, `aggregator`, or the kind of a sink that is of neither.
+    pub(crate) part: String,
+    pub(crate) events: u64,
+    pub(crate) buffered_bytes: u64,
 }
 
 /// How far a run is.
@@ -67,7 +78,7 @@ pub(crate) struct Gatherer {
     end: UnixMicros,
     last_stream: Option<(UnixMicros, StreamSeen)>,
     last_table: Option<(UnixMicros, TableSeen)>,
-    silent_since: BTreeMap<&'static str, UnixMicros>,
+    silent_since: BTreeMap<String, UnixMicros>,
     evicted: RangeSet,
     history: VecDeque<u64>,
     fresh: VecDeque<(UnixMicros, Freshness)>,
@@ -93,14 +104,15 @@ impl Gatherer {
     pub(crate) fn view(
         &mut self,
         observation: &Observation,
-        silent: &[&'static str],
+        silent: &[impl AsRef<str>],
         phase: Phase,
     ) -> View {
         let now = observation.at.0;
         let rates = self.rates(now, observation);
-        self.silent_since.retain(|server, _| silent.contains(server));
+        let is_silent = |server: &String| silent.iter().any(|it| it.as_ref() == server);
+        self.silent_since.retain(|server, _| is_silent(server));
         for server in silent {
-            self.silent_since.entry(server).or_insert(now);
+            self.silent_since.entry(server.as_ref().to_owned()).or_insert(now);
         }
         if let Some(stream) = &observation.stream {
             let evicted = stream.evicted_unread();
@@ -117,8 +129,13 @@ impl Gatherer {
             duration: between(self.start, self.end),
             phase,
             observation: observation.clone(),
-            silent: self.silent_since.iter().map(|(name, at)| (*name, between(*at, now))).collect(),
+            silent: self
+                .silent_since
+                .iter()
+                .map(|(name, at)| (name.clone(), between(*at, now)))
+                .collect(),
             evicted_unread: self.evicted.count(),
+            held: held(&observation.held),
             rates,
             due_to_visible: self.recent(|freshness| &freshness.due_to_visible_ms),
             acknowledged_to_visible: self.recent(|freshness| &freshness.acknowledged_to_visible_ms),
@@ -171,6 +188,23 @@ impl Gatherer {
     }
 }
 
+/// Adds what sinks hold, by part, in the order of the pipeline.
+fn held(sinks: &[HeldSeen]) -> Vec<Held> {
+    let mut parts: BTreeMap<(u8, &str), Held> = BTreeMap::new();
+    for sink in sinks {
+        let place = match sink.kind.as_str() {
+            "nats" => (0, "sidecar"),
+            "clickhouse" => (1, "aggregator"),
+            other => (2, other),
+        };
+        let part = place.1.to_owned();
+        let held = parts.entry(place).or_insert(Held { part, ..Held::default() });
+        held.events += sink.events;
+        held.buffered_bytes += sink.buffered_bytes;
+    }
+    parts.into_values().collect()
+}
+
 /// Zero where a count has fallen: a table that was emptied, a stream that was made anew.
 pub(crate) fn rate(now: u64, before: u64, took_us: i64) -> u64 {
     let took_us = u64::try_from(took_us).unwrap_or(0).max(1);
@@ -193,6 +227,8 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// All servers answer.
+    pub(crate) const NONE: &[&str] = &[];
     pub(crate) const START: UnixMicros = 1_790_000_000_000_000;
 
     pub(crate) fn gatherer() -> Gatherer {
@@ -251,14 +287,37 @@ pub(crate) mod tests {
                 cpu_cores: 0.53,
                 memory_bytes: 900 << 20,
             }],
+            backlog_min: Some(30 * second),
+            held: vec![sink("clickhouse", 40), sink("nats", 429_603)],
+        }
+    }
+
+    fn sink(kind: &str, events: u64) -> HeldSeen {
+        HeldSeen {
+            vector: "vector 127.0.0.1:9598".to_owned(),
+            sink: format!("to_{kind}"),
+            kind: kind.to_owned(),
+            events,
+            buffered_bytes: events * 1_024,
+            discarded_events: 0,
         }
     }
 
     /// What is to be seen after some seconds.
     pub(crate) fn view_after(seconds: u64) -> View {
         let mut gatherer = gatherer();
-        let views = (1..=seconds).map(|at| gatherer.view(&observation(at), &[], Phase::Going));
+        let views = (1..=seconds).map(|at| gatherer.view(&observation(at), NONE, Phase::Going));
         views.last().unwrap()
+    }
+
+    #[test]
+    fn what_sinks_hold_is_added_by_part() {
+        let sinks = ["nats", "clickhouse", "nats", "file"].map(|kind| sink(kind, 5));
+        let part = |part: &str, events| {
+            let buffered_bytes = events * 1_024;
+            Held { part: part.to_owned(), events, buffered_bytes }
+        };
+        assert_eq!(held(&sinks), [part("sidecar", 10), part("aggregator", 5), part("file", 5)]);
     }
 
     #[test]
@@ -277,14 +336,14 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_answer_is_told_with_since_when_and_rates_span_the_gap() {
         let mut gatherer = gatherer();
-        gatherer.view(&observation(1), &[], Phase::Going);
+        gatherer.view(&observation(1), NONE, Phase::Going);
         for at in 2..5 {
             let blind = Observation { table: None, ..observation(at) };
             let view = gatherer.view(&blind, &["clickhouse"], Phase::Going);
-            assert_eq!(view.silent, [("clickhouse", Duration::from_secs(at - 2))]);
+            assert_eq!(view.silent, [("clickhouse".to_owned(), Duration::from_secs(at - 2))]);
             assert_eq!(view.rates.rows, 0);
         }
-        let view = gatherer.view(&observation(5), &[], Phase::Going);
+        let view = gatherer.view(&observation(5), NONE, Phase::Going);
         assert_eq!((view.silent.len(), view.rates.rows), (0, 100));
     }
 
@@ -297,7 +356,7 @@ pub(crate) mod tests {
             Observation { stream: Some(stream), ..observation(at) }
         };
         let mut seen = |at, first, delivered| {
-            gatherer.view(&evicted(at, first, delivered), &[], Phase::Going).evicted_unread
+            gatherer.view(&evicted(at, first, delivered), NONE, Phase::Going).evicted_unread
         };
         assert_eq!(seen(1, 1, 50), 0);
         assert_eq!(seen(2, 61, 50), 10);

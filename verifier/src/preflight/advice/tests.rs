@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::observation::ClockOffset;
@@ -8,6 +9,7 @@ use crate::preflight::facts::{
     Acks, ConsumerFacts, InsertSettings, Keeps, Storage, StreamFacts, TableFacts, WhenFull,
 };
 use crate::preflight::load::Load;
+use crate::vector::Sink;
 
 /// A small run into a pipeline against which nothing is to be said but two notes.
 fn sound() -> Facts {
@@ -245,15 +247,18 @@ fn clocks_that_disagree_spoil_freshness_and_in_the_end_the_verdict() {
 
 #[test]
 fn what_a_vector_holds_back_and_dropped_is_told() {
-    let vector = |buffered_events, discarded, errors| VectorFacts {
-        url: "http://v:1/metrics".to_owned(),
-        buffered_events,
-        buffered_bytes: buffered_events * 1_000.0,
-        discarded,
-        errors,
+    let vector = |buffered_events, discarded_events, errors| {
+        let buffered_bytes = buffered_events * 1_000;
+        let sink = Sink { buffered_events, buffered_bytes, ..Sink::default() };
+        let sinks = BTreeMap::from([("nats".to_owned(), sink)]);
+        let state = VectorState { sinks, discarded_events, errors };
+        VectorFacts { url: "http://v:1/metrics".to_owned(), state }
     };
-    check(|facts| facts.vectors = vec![vector(0.0, 0.0, 0.0)], &[]);
-    let expected =
-        [(Warning, "5 events in 5000 bytes"), (Warning, "discarded 2"), (Note, "1 errors")];
-    check(|facts| facts.vectors = vec![vector(5.0, 2.0, 1.0)], &expected);
+    check(|facts| facts.vectors = vec![vector(0, 0, 0)], &[]);
+    let expected = [
+        (Warning, "it holds 5 events, in buffers of 5000 bytes"),
+        (Warning, "discarded 2"),
+        (Note, "1 errors"),
+    ];
+    check(|facts| facts.vectors = vec![vector(5, 2, 1)], &expected);
 }

@@ -1,0 +1,70 @@
+//! Asks the Vectors of a pipeline what each of them tells of itself.
+
+use std::time::Duration;
+
+use clap::Args;
+use harness::clock::Clock;
+use harness::observation::ClockOffset;
+use hyper::Uri;
+
+use crate::http::{HttpError, get_dated_text};
+use crate::vector::VectorState;
+
+/// Flags that say where Vectors tell of themselves.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct VectorArgs {
+    /// Address of a Vector's metrics, its path included; can be given several times, or with
+    /// commas between them.
+    #[arg(long, env = "VECTOR_METRICS_URL", value_delimiter = ',', value_name = "URL")]
+    vector_metrics: Vec<String>,
+}
+
+impl VectorArgs {
+    /// The addresses that are given.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let given = self.vector_metrics.iter().map(|url| url.trim());
+        given.filter(|url| !url.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// What one Vector told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) state: VectorState,
+    /// `None` if its answer had no time.
+    pub(crate) clock: Option<ClockOffset>,
+}
+
+/// Asks a Vector.
+///
+/// # Errors
+///
+/// Returns [`HttpError`] if it does not answer in time.
+pub(crate) async fn ask_vector(
+    url: &str,
+    clock: &Clock,
+    limit: Duration,
+) -> Result<Told, HttpError> {
+    let (text, offset) = get_dated_text(&name(url), url, clock, limit).await?;
+    Ok(Told { state: VectorState::parse(&text), clock: offset })
+}
+
+/// What a Vector is called, like `vector 127.0.0.1:9598`.
+pub(crate) fn name(url: &str) -> String {
+    let uri: Option<Uri> = url.parse().ok();
+    let authority = uri.as_ref().and_then(Uri::authority).map_or(url, |it| it.as_str());
+    format!("vector {authority}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_is_called_by_where_it_is_and_empty_addresses_are_none() {
+        assert_eq!(name("http://10.0.0.1:9598/metrics"), "vector 10.0.0.1:9598");
+        assert_eq!(name("nowhere at all"), "vector nowhere at all");
+        let vector_metrics = ["", " http://a/m ", "http://b/m"].map(str::to_owned).to_vec();
+        assert_eq!(VectorArgs { vector_metrics }.urls(), ["http://a/m", "http://b/m"]);
+    }
+}
