@@ -30,6 +30,7 @@ use crate::shutdown::Shutdown;
 use crate::webhook::{Connection, Webhook};
 
 pub use delivery::Fate;
+pub use faults::OVERSIZED_PADDING_BYTES;
 pub use feed::NotBegun;
 pub use lane::LaneEnd;
 pub use list::{ListEnd, ListSender};

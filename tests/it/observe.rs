@@ -380,8 +380,8 @@ fn before_a_run_the_pipeline_is_compared_with_what_the_profile_will_do() {
     assert!(advice[0].contains("1.0 MiB hold "), "{advice:#?}");
     let (code, advice, _) = preflight(&stack, &["smoke", "--consumer", "other"]);
     assert_eq!(code, 5);
-    let named = "no consumer other, but has clickhouse-ingest";
-    assert!(advice.iter().any(|line| line.contains(named)), "{advice:#?}");
+    let named = "blocker consumer: the stream has no consumer other, but has clickhouse-ingest";
+    assert!(advice.iter().any(|line| line.starts_with(named)), "{advice:#?}");
     let text = stack.run("auditstorm-verifier", &["preflight", "smoke"]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("\nBLOCKER  stream: ") && text.contains("\n         fix: "), "{text}");

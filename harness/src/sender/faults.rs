@@ -100,7 +100,7 @@ pub(crate) fn spoil(fault: EventFault, start: usize, body: &mut Vec<u8>) {
             // Events end with their annotations, in order of their keys: this is the last one.
             body.truncate(body.len() - b"}}".len());
             body.extend_from_slice(br#","zz.auditstorm.example/padding":""#);
-            body.resize(body.len() + PADDING_BYTES, b'x');
+            body.resize(body.len() + OVERSIZED_PADDING_BYTES, b'x');
             body.extend_from_slice(br#""}}"#);
         }
         EventFault::ForeignId => {
@@ -119,7 +119,9 @@ pub(crate) fn cut(body: &mut Vec<u8>) {
 
 const EVENT_STREAM: u64 = 6 << 32;
 const BATCH_STREAM: u64 = 7 << 32;
-const PADDING_BYTES: usize = 1 << 20;
+
+/// What an oversized event has beside itself.
+pub const OVERSIZED_PADDING_BYTES: usize = 1 << 20;
 
 fn pick<T: Copy, const N: usize>(drawn: u32, shares: [(u32, T); N]) -> Option<T> {
     let mut rest = drawn;

@@ -36,6 +36,7 @@ pub(crate) enum Rank {
 pub(crate) fn advise(facts: &Facts) -> Vec<Advice> {
     let mut found = Findings::default();
     stream::limits(facts, &mut found);
+    stream::sizes(facts, &mut found);
     stream::repetitions(facts, &mut found);
     stream::durability(facts, &mut found);
     stream::consumer(facts, &mut found);

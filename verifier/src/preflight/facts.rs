@@ -84,6 +84,8 @@ pub(crate) struct ConsumerFacts {
     /// Empty, if it reads all subjects.
     pub(crate) filters: Vec<String>,
     pub(crate) is_paused: bool,
+    /// Somebody waits for its messages.
+    pub(crate) is_read: bool,
     /// Messages that it has not been given, and those that it has not acknowledged.
     pub(crate) waiting: u64,
 }

@@ -7,6 +7,7 @@ use events::render::{Form, render};
 use events::timeline::UnixMicros;
 use harness::clock::{micros, seconds};
 use harness::plan::{Backend, Plan, SendPlan};
+use harness::sender::OVERSIZED_PADDING_BYTES;
 use serde::Serialize;
 
 /// What a profile will do to the pipeline.
@@ -19,6 +20,8 @@ pub(crate) struct Load {
     /// What an event takes as JSON, on average and at most, in a sample.
     pub(crate) event_bytes: u64,
     pub(crate) event_bytes_max: u64,
+    /// What those take at most that are too large on purpose; `None` if none are.
+    pub(crate) oversized_bytes: Option<u64>,
     /// A batch that gets no answer may be sent again until so long after it was sent first.
     pub(crate) resend_s: f64,
 }
@@ -32,6 +35,8 @@ impl Load {
             peak_events_per_s: peak(plan),
             event_bytes,
             event_bytes_max,
+            oversized_bytes: (plan.faults.oversized > 0.0)
+                .then_some(event_bytes_max + OVERSIZED_PADDING_BYTES as u64),
             resend_s: resend(&plan.send).as_secs_f64(),
         }
     }
@@ -136,6 +141,14 @@ pub(crate) mod tests {
              - {duration: 5m, rate: 10/s -> 40/s, tenants: 5}",
         );
         assert_eq!(spike.peak_events_per_s, 500);
+    }
+
+    #[test]
+    fn what_is_too_large_on_purpose_is_known_before() {
+        let stages = "stages: [{duration: 1m, rate: 20/s, tenants: 10}]";
+        assert_eq!(load(stages).oversized_bytes, None);
+        let oversized = load(&format!("{stages}\nfaults: {{oversized: 0.0001}}"));
+        assert!(oversized.oversized_bytes.unwrap() > 1 << 20, "{oversized:?}");
     }
 
     #[test]

@@ -31,11 +31,7 @@ pub(crate) async fn read_stream(
     audit: &AuditStream,
 ) -> Result<(StreamFacts, Option<ConsumerFacts>), VerifyError> {
     let info = audit.stream().get_info().await.map_err(|error| audit.failed(error))?;
-    let consumer = match audit.stream().consumer_info(audit.consumer()).await {
-        Ok(info) => Some(info),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
-        Err(error) => return Err(audit.failed(error).into()),
-    };
+    let consumer = read_consumer(audit).await?;
     let others = match consumer {
         Some(_) => Vec::new(),
         None => read_consumers(audit).await,
@@ -44,6 +40,32 @@ pub(crate) async fn read_stream(
         StreamFacts { others, ..stream_facts(&info, consumer.as_ref(), audit.payload_bytes_max()) };
     Ok((facts, consumer.as_ref().map(consumer_facts)))
 }
+
+/// Reads the aggregator's consumer. Between two pulls nobody waits for its messages, so that it is
+/// asked again for a while.
+async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, VerifyError> {
+    let mut asked = 0;
+    loop {
+        asked += 1;
+        match audit.stream().consumer_info(audit.consumer()).await {
+            Ok(info) if is_read(&info) || asked == READER_QUESTIONS => return Ok(Some(info)),
+            Ok(_) => tokio::time::sleep(READER_PAUSE).await,
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(audit.failed(error).into()),
+        }
+    }
+}
+
+/// Whether somebody waits for messages.
+fn is_read(info: &consumer::Info) -> bool {
+    match info.config.deliver_subject {
+        Some(_) => info.push_bound,
+        None => info.num_waiting > 0,
+    }
+}
+
+const READER_QUESTIONS: u32 = 5;
+const READER_PAUSE: Duration = Duration::from_millis(250);
 
 fn stream_facts(
     info: &stream::Info,
@@ -104,6 +126,7 @@ fn consumer_facts(info: &consumer::Info) -> ConsumerFacts {
         deliveries_max: limit(config.max_deliver),
         filters: one.into_iter().chain(&config.filter_subjects).cloned().collect(),
         is_paused: info.paused,
+        is_read: is_read(info),
         waiting: info.num_pending + info.num_ack_pending as u64,
     }
 }

@@ -38,13 +38,47 @@ pub(super) fn limits(facts: &Facts, found: &mut Findings) {
             found.warn("stream", reason, "raise max_age, or run `watch` beside the generator");
         }
     }
-    let largest = load.event_bytes_max;
-    let limit = stream.message_bytes_max.unwrap_or(u64::MAX).min(stream.payload_bytes_max);
-    if largest > limit {
+}
+
+/// Whether every event fits into a message. One that does not is tried again for ever by a sidecar
+/// that waits for each acknowledgement, and holds up all behind it.
+pub(super) fn sizes(facts: &Facts, found: &mut Findings) {
+    let (load, stream) = (&facts.load, &facts.stream);
+    let of_stream = stream.message_bytes_max.unwrap_or(u64::MAX);
+    let (most, setting) = match stream.payload_bytes_max {
+        of_server if of_server <= of_stream => (of_server, "NATS, by its max_payload"),
+        _ => (of_stream, "the stream, by its max_msg_size"),
+    };
+    let message = |event_bytes: u64| event_bytes + MESSAGE_EXTRA_BYTES;
+    let wedged = "its sidecar tries it again for ever, and nothing behind it reaches the stream";
+    let raise = |bytes: u64| {
+        let to = message(bytes).next_power_of_two();
+        format!("raise max_payload of NATS and max_msg_size of the stream to {to}")
+    };
+    if let Some(bytes) = load.oversized_bytes.filter(|bytes| message(*bytes) > most) {
         let reason = format!(
-            "the profile has events of {largest} bytes, and no message may be longer than {limit}"
+            "the profile's faults.oversized sends events of {bytes} bytes, {} as a message, and \
+             {setting}, takes none above {most}: {wedged}",
+            message(bytes)
         );
-        found.block("stream", reason, "raise max_msg_size of the stream, and max_payload of NATS");
+        let fix = format!("take oversized out of the profile, or {}", raise(bytes));
+        found.block("stream", reason, fix);
+    }
+    let largest = load.event_bytes_max;
+    if message(largest) > most {
+        let reason = format!(
+            "the profile has events of {largest} bytes, {} as a message, and {setting}, takes \
+             none above {most}: {wedged}",
+            message(largest)
+        );
+        found.block("stream", reason, format!("lower the profile's level, or {}", raise(largest)));
+    } else if message(largest) > most / 2 {
+        let reason = format!(
+            "the largest event of a sample has {largest} bytes, {} as a message, and {setting}, \
+             takes none above {most}: if another is twice as large, {wedged}",
+            message(largest)
+        );
+        found.warn("stream", reason, raise(2 * largest));
     }
 }
 
@@ -170,14 +204,23 @@ pub(super) fn consumer(facts: &Facts, found: &mut Findings) {
             found.block("consumer", format!("{none}, and no other: nobody reads it"), "make it");
         } else {
             let unnamed = format!("{none}, but {}", counted(stream.consumers as u64, "other"));
-            let reason = if none.others.is_empty() { unnamed } else { none.to_string() };
-            found.warn("consumer", reason, "name the aggregator's with --consumer");
+            let named = if none.others.is_empty() { unnamed } else { none.to_string() };
+            let reason = format!("{named}: what waits for the aggregator would not be known");
+            found.block("consumer", reason, "name the aggregator's with --consumer");
         }
         return;
     };
     if consumer.is_paused {
         let fix = format!("nats consumer resume {} {name}", stream.name);
         found.block("consumer", format!("{name} is paused: nobody reads the stream"), fix);
+    }
+    if !consumer.is_read && !consumer.is_paused {
+        let reason = format!("nobody waits for messages of {name}: is the aggregator up?");
+        found.warn(
+            "consumer",
+            reason,
+            "start the aggregator, or name its consumer with --consumer",
+        );
     }
     if consumer.waiting > 0 {
         let reason = format!(
@@ -250,6 +293,9 @@ fn covers(filter: &str, subject: &str) -> bool {
     }
 }
 
+/// What a message has beside the event: its ID in a header, 63 bytes, and what Vector's source adds
+/// to the event (a time, its path and its type).
+const MESSAGE_EXTRA_BYTES: u64 = 200;
 const STALL_BLOCK_S: f64 = 10.0;
 const STALL_WARN_S: f64 = 120.0;
 const ACK_WAIT_MIN: Duration = Duration::from_secs(30);

@@ -20,6 +20,7 @@ fn sound() -> Facts {
             peak_events_per_s: 200,
             event_bytes: 1_060,
             event_bytes_max: 3_000,
+            oversized_bytes: None,
             resend_s: 0.0,
         },
         stream: StreamFacts {
@@ -48,6 +49,7 @@ fn sound() -> Facts {
             deliveries_max: None,
             filters: vec!["audit.k8s.>".to_owned()],
             is_paused: false,
+            is_read: true,
             waiting: 0,
         }),
         table: TableFacts {
@@ -145,11 +147,31 @@ fn a_stream_holds_a_stall_of_the_aggregator_or_loses_what_was_not_read() {
     check(full, &[(Blocker, "6.9 MiB into a stream that has room for 1.0 MiB")]);
     let brief = |facts: &mut Facts| facts.stream.age_max = Some(Duration::from_secs(20));
     check(brief, &[(Warning, "after 20.0 s: an agg"), (Warning, "cannot tell the hop")]);
-    check(|facts| facts.stream.payload_bytes_max = 2_048, &[(Blocker, "events of 3000 bytes")]);
-    check(|facts| facts.stream.message_bytes_max = None, &[]);
     check(|facts| facts.stream.storage = Storage::Memory, &[(Warning, "kept in memory")]);
     check(|facts| facts.stream.keeps = Keeps::UntilRead, &[(Warning, "once they are ackn")]);
     check(|facts| facts.stream.evicted_unread = 7, &[(Warning, "7 messages of before")]);
+}
+
+#[test]
+fn an_event_that_no_message_can_hold_stops_all_behind_it() {
+    check(|facts| facts.stream.message_bytes_max = None, &[]);
+    let told = "events of 3000 bytes, 3200 as a message, and NATS, by its max_payload, takes none \
+                above 3199: its sidecar tries it again for ever";
+    check(|facts| facts.stream.payload_bytes_max = 3_199, &[(Blocker, told)]);
+    let near = "3200 as a message, and NATS, by its max_payload, takes none above 6399: if another";
+    check(|facts| facts.stream.payload_bytes_max = 6_399, &[(Warning, near)]);
+    check(|facts| facts.stream.payload_bytes_max = 6_400, &[]);
+    let of_stream = "and the stream, by its max_msg_size, takes none above 2048";
+    check(|facts| facts.stream.message_bytes_max = Some(2_048), &[(Blocker, of_stream)]);
+    let oversized = |facts: &mut Facts| facts.load.oversized_bytes = Some(1_051_576);
+    let told = "faults.oversized sends events of 1051576 bytes, 1051776 as a message, and NATS, by \
+                its max_payload, takes none above 1048576";
+    check(oversized, &[(Blocker, told)]);
+    let roomy = |facts: &mut Facts| {
+        oversized(facts);
+        facts.stream.payload_bytes_max = 8 << 20;
+    };
+    check(roomy, &[]);
 }
 
 #[test]
@@ -171,13 +193,14 @@ fn a_consumer_must_be_there_read_all_and_acknowledge_each() {
         move |facts: &mut Facts| (facts.consumer, facts.stream.consumers) = (None, others)
     };
     check(none(0), &[(Blocker, "no consumer clickhouse-ingest, and no other")]);
-    check(none(2), &[(Warning, "no consumer clickhouse-ingest, but 2 others")]);
+    check(none(2), &[(Blocker, "no consumer clickhouse-ingest, but 2 others")]);
     let named = |facts: &mut Facts| {
         none(2)(facts);
         facts.stream.others = ["a", "b"].map(str::to_owned).to_vec();
     };
-    check(named, &[(Warning, "no consumer clickhouse-ingest, but has a, b")]);
+    check(named, &[(Blocker, "no consumer clickhouse-ingest, but has a, b: what waits")]);
     check(|facts| consumer(facts).is_paused = true, &[(Blocker, "is paused")]);
+    check(|facts| consumer(facts).is_read = false, &[(Warning, "nobody waits for messages of")]);
     check(|facts| consumer(facts).waiting = 100, &[(Note, "100 messages of before wait")]);
     check(|facts| consumer(facts).waiting = 100_000, &[(Warning, "100000 messages")]);
     check(|facts| consumer(facts).acks = Acks::None, &[(Warning, "acknowledges nothing")]);
