@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use harness::clock::{Clock, micros};
+use harness::output::tell;
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,7 +25,9 @@ pub struct Progress {
     pub bulk: BulkSummary,
     /// What went through the pipeline so far.
     pub replay: ReplaySummary,
+    /// What is shown, and how fast it goes. It draws nothing itself.
     bar: ProgressBar,
+    picture: Option<Picture>,
     clock: Clock,
     next_line: i64,
     /// Events that are known to be taken.
@@ -36,10 +40,9 @@ impl Progress {
     /// Starts where `done` of `planned` events are in the table.
     pub fn start(planned: u64, done: u64, clock: Clock, is_shown: bool) -> Self {
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
-        let bar = ProgressBar::new(planned).with_style(style);
-        if !is_shown {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        let bar = ProgressBar::with_draw_target(Some(planned), ProgressDrawTarget::hidden());
+        let is_drawn = is_shown && std::io::stderr().is_terminal();
+        let picture = is_drawn.then(|| Picture::start(planned, done, style)).flatten();
         bar.set_position(done);
         // What was done before says nothing of how fast it goes now.
         bar.reset_eta();
@@ -51,6 +54,7 @@ impl Progress {
             bulk: BulkSummary::default(),
             replay: ReplaySummary::default(),
             bar,
+            picture,
             clock,
             next_line,
             known: done,
@@ -80,8 +84,7 @@ impl Progress {
                 self.metrics.see(pulse);
                 let memory = BinaryBytes(pulse.memory_bytes);
                 let message = format!("{} parts, server {memory}", pulse.parts);
-                self.bar.set_message(message.clone());
-                self.write_line(&message);
+                self.show(&message);
             }
         }
     }
@@ -89,7 +92,7 @@ impl Progress {
     /// Takes rows that were written to a file.
     pub fn write(&mut self, rows: u64) {
         self.bar.inc(rows);
-        self.write_line("written");
+        self.show("written");
     }
 
     /// Takes how far a replay is. What it acknowledges is shown at once, and counted at its end.
@@ -101,9 +104,8 @@ impl Progress {
             Doing::Draining => "waiting until all is read",
         };
         let message = format!("{doing}, {} on their way", state.fill.events());
-        self.bar.set_message(message.clone());
         self.bar.set_position(self.known + state.acknowledged);
-        self.write_line(&message);
+        self.show(&message);
     }
 
     /// Counts what a replay has acknowledged at its end.
@@ -124,19 +126,25 @@ impl Progress {
         self.bar.set_position(self.known);
     }
 
+    fn show(&mut self, message: &str) {
+        if let Some(picture) = &self.picture {
+            picture.show(self.bar.position(), message);
+        }
+        self.write_line(message);
+    }
+
     /// Where nobody sees a bar, a line now and then tells that it goes on.
-    #[expect(clippy::print_stderr, reason = "the story of a load, for who reads its log")]
     fn write_line(&mut self, message: &str) {
         if !self.is_shown || std::io::stderr().is_terminal() || self.clock.now() < self.next_line {
             return;
         }
         self.next_line = self.clock.now() + micros(LINE_INTERVAL);
         let (done, planned) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        eprintln!(
+        tell(format_args!(
             "{done} of {planned} events, {:.0}/s, {message}, about {} s left",
             self.bar.per_sec(),
             self.bar.eta().as_secs()
-        );
+        ));
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -144,10 +152,56 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
+    pub fn finish(&mut self) {
+        self.picture = None;
     }
 }
+
+/// The bar on a terminal, drawn by a thread of its own: one that takes nothing (Ctrl-S) costs
+/// pictures and does not hold up the load.
+struct Picture {
+    /// Hung up when nothing more is to be drawn.
+    views: Option<SyncSender<(u64, String)>>,
+    /// Hangs up when drawing is over.
+    drawing: Receiver<()>,
+}
+
+impl Picture {
+    /// Starts to draw; without a thread, there is no picture.
+    fn start(planned: u64, done: u64, style: ProgressStyle) -> Option<Self> {
+        let (views, shown) = sync_channel::<(u64, String)>(1);
+        let (says, drawing) = sync_channel(1);
+        let draw = move || {
+            let _hangs_up: SyncSender<()> = says;
+            let bar = ProgressBar::new(planned).with_style(style).with_position(done);
+            // What was done before says nothing of how fast it goes now.
+            bar.reset_eta();
+            for (position, message) in shown {
+                bar.set_position(position);
+                bar.set_message(message);
+            }
+            bar.finish_and_clear();
+        };
+        let thread = std::thread::Builder::new().name("bar".to_owned());
+        thread.spawn(draw).ok().map(|_| Self { views: Some(views), drawing })
+    }
+
+    fn show(&self, position: u64, message: &str) {
+        if let Some(views) = &self.views {
+            views.try_send((position, message.to_owned())).ok();
+        }
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        self.views = None;
+        self.drawing.recv_timeout(LAG_MAX).ok();
+    }
+}
+
+/// How long a terminal is waited for.
+const LAG_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Metrics {

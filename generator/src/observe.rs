@@ -1,11 +1,11 @@
 //! Who is told about a run while it goes on, and what is exported at its end.
 
-use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use harness::metrics::{MetricsServer, parse_address};
+use harness::output::tell;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
 use harness::sender::Tally;
@@ -79,7 +79,7 @@ impl Observe {
             .await
             .map_err(|source| GeneratorError::Metrics { address, source })?;
         if !self.quiet {
-            writeln!(stderr(), "metrics on http://{}/metrics", server.address()).ok();
+            tell(format_args!("metrics on http://{}/metrics", server.address()));
         }
         Ok(Served { metrics, _server: server })
     }

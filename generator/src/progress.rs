@@ -1,7 +1,6 @@
 //! What is told about a run while it goes on, on standard error.
 
-use std::io::{Write as _, stderr};
-
+use harness::output::tell;
 use harness::screen::{Screen, is_ours};
 use harness::shutdown::Shutdown;
 
@@ -46,8 +45,7 @@ impl Progress {
             }
             Self::Lines(lines) => {
                 if let Some(line) = lines.line(moment) {
-                    // Whoever has closed standard error does not want to be told.
-                    writeln!(stderr(), "{line}").ok();
+                    tell(line);
                 }
             }
             Self::Nothing => {}

@@ -16,11 +16,11 @@
 //!
 //! What k6 measures and we do not (connecting, waiting, virtual users, data received) is left out.
 
-use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use harness::sender::Tally;
+use harness::staged::Staged;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -32,8 +32,7 @@ use harness::record::Summary;
 #[derive(Debug)]
 pub(crate) struct SummaryExport {
     path: PathBuf,
-    staged: PathBuf,
-    file: File,
+    staged: Staged,
 }
 
 impl SummaryExport {
@@ -48,11 +47,8 @@ impl SummaryExport {
         if path.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
-        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
-        let staged = format!(".{}.{}", name.to_string_lossy(), std::process::id());
-        let staged = path.with_file_name(staged);
-        let file = File::create(&staged).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), staged, file })
+        let staged = Staged::create(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), staged })
     }
 
     /// Writes the summary and moves it to its place.
@@ -69,16 +65,8 @@ impl SummaryExport {
         let mut text = serde_json::to_vec_pretty(&k6_summary(summary, total, classes))
             .expect("it has only string keys");
         text.push(b'\n');
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_all());
-        let moved = written.and_then(|()| fs::rename(&self.staged, &self.path));
-        moved.map_err(|source| GeneratorError::SummaryExport { path: self.path.clone(), source })
-    }
-}
-
-impl Drop for SummaryExport {
-    fn drop(&mut self) {
-        // Once moved, it is not there.
-        fs::remove_file(&self.staged).ok();
+        let written = self.staged.write_all(&text).and_then(|()| self.staged.keep());
+        written.map_err(|source| GeneratorError::SummaryExport { path: self.path, source })
     }
 }
 
@@ -152,6 +140,8 @@ const ROOT_ID: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use expect_test::expect;
     use harness::plan::{Plan, RunOptions, Span};
 

@@ -20,8 +20,19 @@ pub enum Exit {
     /// threshold of a whole run failed, a run is worse than the one it was compared with, or
     /// something stands against a run before it is one.
     Threshold = 5,
+    /// This machine failed: a disk, a file, a port.
+    Machine = 6,
     /// Stopped by the user.
     Stopped = 130,
+}
+
+impl Exit {
+    /// How a program ends whose result could not be written down in full: what it found weighs
+    /// more, and what is well is not well told.
+    #[must_use]
+    pub fn untold(self) -> Self {
+        if self == Self::Done { Self::Machine } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -42,10 +53,12 @@ pub const UNKNOWN: ExitLine = (
     Exit::Unknown,
     "unknown: it could not be checked, or a threshold of the profile's could not be judged",
 );
+pub const MACHINE: ExitLine =
+    (Exit::Machine, "this machine failed: a disk, a file or a port; or a result could not be told");
 pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
 
 /// All that a program can end with, for its own `--help`.
-pub const EXIT_CODES: [ExitLine; 7] = [
+pub const EXIT_CODES: [ExitLine; 8] = [
     (Exit::Done, "done (verifier: whole)"),
     LOSSY,
     USAGE,
@@ -60,6 +73,7 @@ pub const EXIT_CODES: [ExitLine; 7] = [
         "whole, but a threshold failed (generator: given up, as a condition of --abort-on held;\n\
          \x20      compare: a regression; preflight: there is a blocker)",
     ),
+    MACHINE,
     STOPPED,
 ];
 

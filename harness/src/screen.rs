@@ -1,15 +1,17 @@
 //! A live screen: a thread that draws the newest view.
 //!
 //! It has a thread of its own, so that a terminal that does not take what is written to it (a
-//! slow line, Ctrl-S) costs pictures and never holds up the run. If drawing fails, or the terminal
-//! goes away, the run goes on without a screen.
+//! slow line, Ctrl-S) costs pictures and never holds up the run, at its beginning and its end for a
+//! second at most. If drawing fails, or the terminal goes away, the run goes on without a screen.
 
 pub mod picture;
 mod terminal;
 
 use std::io::{self, Stderr};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
 
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -17,7 +19,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use ratatui::Frame;
-use terminal::{give_back, give_back_on_panic, is_taken, take};
+use terminal::{give_back, give_back_mutely, give_back_on_panic, is_taken, take};
 
 pub use terminal::is_ours;
 
@@ -25,7 +27,10 @@ pub use terminal::is_ours;
 #[derive(Debug)]
 pub struct Screen<View> {
     orders: SyncSender<Order<View>>,
-    drawing: Option<JoinHandle<()>>,
+    /// Set when nothing more is to be drawn.
+    is_over: Arc<AtomicBool>,
+    /// Says first whether the terminal could be had, and hangs up when drawing is over.
+    drawing: Receiver<io::Result<()>>,
     signals: tokio::task::JoinHandle<()>,
 }
 
@@ -52,14 +57,31 @@ impl<View: Send + 'static> Screen<View> {
     ///
     /// Returns the operating system's error if the terminal cannot be had.
     pub fn start(draw: Draw<View>) -> io::Result<Self> {
+        // What was told before belongs on the screen before.
+        crate::output::finish();
         let (orders, receiver) = sync_channel(ORDERS_MAX);
-        let signals = tokio::spawn(attend_signals(Signals::new()?, orders.clone()));
+        let signals = Signals::new()?;
         give_back_on_panic();
-        let terminal = take().inspect_err(|_| give_back())?;
-        let drawing = std::thread::Builder::new().name("screen".to_owned());
-        let drawing =
-            drawing.spawn(move || obey(&receiver, terminal, draw)).inspect_err(|_| give_back())?;
-        Ok(Self { orders, drawing: Some(drawing), signals })
+        let (says, drawing) = sync_channel(1);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::Builder::new().name("screen".to_owned());
+        thread.spawn(move || {
+            let (taken, terminal) = match take().inspect_err(|_| give_back()) {
+                Ok(terminal) => (Ok(()), Some(terminal)),
+                Err(error) => (Err(error), None),
+            };
+            says.send(taken).ok();
+            if terminal.is_some() {
+                obey(&receiver, terminal, draw, &over);
+            }
+        })?;
+        // One that takes nothing may do so later.
+        if let Ok(taken) = drawing.recv_timeout(LAG_MAX) {
+            taken?;
+        }
+        let signals = tokio::spawn(attend_signals(signals, orders.clone()));
+        Ok(Self { orders, is_over, drawing, signals })
     }
 
     /// Shows a view, unless the terminal is still busy with earlier ones.
@@ -71,22 +93,32 @@ impl<View: Send + 'static> Screen<View> {
 impl<View> Drop for Screen<View> {
     fn drop(&mut self) {
         self.signals.abort();
-        // Both fail only if drawing has panicked: then the terminal was given back by that.
-        self.orders.send(Order::End).ok();
-        self.drawing.take().map(JoinHandle::join);
-        give_back();
+        self.is_over.store(true, Ordering::Release);
+        // If it has more to do, it wakes anyway.
+        self.orders.try_send(Order::End).ok();
+        loop {
+            match self.drawing.recv_timeout(LAG_MAX) {
+                // The terminal was had only now.
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return give_back(),
+                Err(RecvTimeoutError::Timeout) => return give_back_mutely(),
+            }
+        }
     }
 }
 
 /// Draws what is ordered until told to end. What cannot be drawn is not shown.
 fn obey<View>(
     orders: &Receiver<Order<View>>,
-    terminal: Terminal<CrosstermBackend<Stderr>>,
+    mut terminal: Option<Terminal<CrosstermBackend<Stderr>>>,
     draw: Draw<View>,
+    is_over: &AtomicBool,
 ) {
-    let mut terminal = Some(terminal);
     let mut shown: Option<Box<View>> = None;
     while let Ok(order) = orders.recv() {
+        if is_over.load(Ordering::Acquire) {
+            return;
+        }
         match order {
             Order::Draw(view) => shown = Some(view),
             Order::Suspend => {
@@ -147,3 +179,6 @@ async fn attend_signals<View>(mut signals: Signals, orders: SyncSender<Order<Vie
 }
 
 const ORDERS_MAX: usize = 4;
+
+/// How long a terminal is waited for.
+const LAG_MAX: Duration = Duration::from_secs(1);

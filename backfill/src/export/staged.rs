@@ -1,9 +1,10 @@
 //! A file that has its name only when it is whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use harness::staged::sync_folder;
 use parquet::errors::ParquetError;
 
 use crate::export::{ExportError, Fault};
@@ -11,10 +12,8 @@ use crate::export::{ExportError, Fault};
 /// A file under a name beside the one that it shall have. It goes, unless it is kept.
 pub(super) struct Staged {
     path: PathBuf,
-    /// Its name until then.
-    waiting: PathBuf,
     folder: PathBuf,
-    file: File,
+    file: harness::staged::Staged,
     bytes: u64,
 }
 
@@ -22,48 +21,49 @@ impl Staged {
     /// Makes the file, if there is none of the final name.
     pub(super) fn create(path: &Path) -> Result<Self, ExportError> {
         refuse_existing(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let waiting = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        match File::create(&waiting) {
-            Ok(file) => Ok(Self { path: path.to_owned(), waiting, folder, file, bytes: 0 }),
+        match harness::staged::Staged::create(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), folder, file, bytes: 0 }),
             Err(source) => Err(ExportError::Folder { folder, source }),
         }
     }
 
     /// Waits until the disk has the file, and gives it its name. Returns its size in bytes.
     pub(super) fn keep(self) -> Result<u64, ExportError> {
-        let failed = |source| self.failed(Fault::File(source));
-        self.file.sync_all().map_err(failed)?;
         // Another may have taken the name in the meantime.
         refuse_existing(&self.path)?;
-        fs::rename(&self.waiting, &self.path).map_err(failed)?;
+        let Self { path, folder, file, bytes } = self;
         // The name is in the folder, which reaches the disk by itself.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        Ok(self.bytes)
+        let kept = file.keep().and_then(|()| sync_folder(&folder));
+        kept.map_err(|source| failed(&path, bytes, Fault::File(source)))?;
+        Ok(bytes)
     }
 
     /// Says what a fault means for this file.
     pub(super) fn failed(&self, fault: Fault) -> ExportError {
-        let path = self.path.clone();
-        match fault {
-            Fault::File(source) => match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    ExportError::Full { path, bytes: self.bytes, source }
-                }
-                _ => ExportError::Write { path, source },
-            },
-            Fault::Parquet(ParquetError::External(source)) => match source.downcast() {
-                Ok(source) => self.failed(Fault::File(*source)),
-                Err(source) => {
-                    ExportError::Parquet { path, source: ParquetError::External(source) }
-                }
-            },
-            Fault::Parquet(source) => ExportError::Parquet { path, source },
-        }
+        failed(&self.path, self.bytes, fault)
+    }
+}
+
+fn failed(path: &Path, bytes: u64, fault: Fault) -> ExportError {
+    let own = path.to_owned();
+    match fault {
+        Fault::File(source) => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                ExportError::Full { path: own, bytes, source }
+            }
+            _ => ExportError::Write { path: own, source },
+        },
+        Fault::Parquet(ParquetError::External(source)) => match source.downcast() {
+            Ok(source) => failed(path, bytes, Fault::File(*source)),
+            Err(source) => {
+                ExportError::Parquet { path: own, source: ParquetError::External(source) }
+            }
+        },
+        Fault::Parquet(source) => ExportError::Parquet { path: own, source },
     }
 }
 
@@ -76,13 +76,6 @@ impl Write for Staged {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // Under its final name, it is not found here.
-        fs::remove_file(&self.waiting).ok();
     }
 }
 

@@ -50,6 +50,12 @@ pub(super) fn give_back() {
     tcsetattr(stderr(), OptionalActions::Flush, &before).ok();
 }
 
+/// Gives back what can be without writing to it: a terminal that takes nothing.
+pub(super) fn give_back_mutely() {
+    let Some(before) = lock().take() else { return };
+    tcsetattr(stderr(), OptionalActions::Now, &before).ok();
+}
+
 /// From now on, a panic gives the terminal back before it tells what went wrong.
 pub(super) fn give_back_on_panic() {
     let tell = std::panic::take_hook();
