@@ -1,6 +1,7 @@
 //! The command line: flags to plans, results to exit codes.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,9 +9,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
-use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, STOPPED, UNREACHABLE, USAGE, exit_codes};
+use harness::exit::{
+    DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, UNREACHABLE, USAGE, exit_codes,
+};
 use harness::jetstream::AuditStream;
+use harness::ledger::Durability;
 use harness::metrics::parse_address;
+use harness::output::{self, show, show_json, tell};
 use harness::plan::{DeliveryPath, Plan, Targets};
 use harness::quantity::parse_wait;
 use harness::run_dir::RunDir;
@@ -50,7 +55,7 @@ enum Command {
     Plan(PlanArgs),
     /// Sends exactly the events again that a verifier's report calls lost, straight into the
     /// table, and says so in the run's ledger.
-    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, STOPPED]))]
+    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
     Repair(RepairArgs),
 }
 
@@ -62,10 +67,10 @@ const PLAN_USAGE: &str = "auditstorm-backfill plan [OPTIONS] --events <EVENTS> <
 const IMPOSSIBLE: ExitLine =
     (Exit::Usage, "wrong usage or input, or what stands against the load makes it impossible");
 
-const RUN_CODES: [ExitLine; 4] = [DONE, IMPOSSIBLE, UNREACHABLE, STOPPED];
+const RUN_CODES: [ExitLine; 5] = [DONE, IMPOSSIBLE, UNREACHABLE, MACHINE, STOPPED];
 
-const PLAN_CODES: [ExitLine; 4] =
-    [(Exit::Done, "the load can work"), IMPOSSIBLE, UNREACHABLE, STOPPED];
+const PLAN_CODES: [ExitLine; 5] =
+    [(Exit::Done, "the load can work"), IMPOSSIBLE, UNREACHABLE, MACHINE, STOPPED];
 
 #[derive(Debug, Args)]
 struct RepairArgs {
@@ -147,6 +152,9 @@ struct LoadArgs {
     /// Whether rows are compressed on their way to ClickHouse.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     compress_rows: Compress,
+    /// What the ledger survives beside `kill -9`: `power` waits for the disk twice an insert.
+    #[arg(long, value_enum, default_value_t = Durability::Process)]
+    durability: Durability,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
@@ -164,6 +172,7 @@ impl LoadArgs {
             parts_per_partition_max: self.parts_per_partition,
             patience: self.patience,
             compress: self.compress_rows,
+            durability: self.durability,
             metrics: self.metrics,
             quiet: self.quiet,
         }
@@ -171,7 +180,6 @@ impl LoadArgs {
 }
 
 /// Reads the command line and does what it says.
-#[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
     let cli = Cli::parse();
     let result = tokio::runtime::Runtime::new().map_err(BackfillError::start).and_then(|runtime| {
@@ -183,13 +191,14 @@ pub fn main() -> Exit {
             }
         })
     });
-    result.unwrap_or_else(|error| {
-        eprintln!("auditstorm-backfill: {}", harness::exit::chain(&error));
+    let exit = result.unwrap_or_else(|error| {
+        tell(format_args!("auditstorm-backfill: {}", harness::exit::chain(&error)));
         error.exit()
-    })
+    });
+    output::finish();
+    exit
 }
 
-#[expect(clippy::print_stdout, reason = "where the record is, is part of the result")]
 async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let clock = Clock::system();
     let shutdown = Shutdown::on_signals().map_err(BackfillError::start)?;
@@ -202,21 +211,17 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
         () = stopping.asked(Stop::Drain) => return Err(BackfillError::Stopped),
     };
     let options = args.load.options();
-    let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
+    let recorded = args.history.record(plan, args.out.as_deref(), &clock, options.durability)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
     refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock, args.load.quiet)?;
     let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
     let summary = Box::pin(loading).await?;
-    print(&summary, args.json);
-    if !args.json {
-        println!("recorded in {}", recorded.dir.path().display());
-    }
-    Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+    let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
+    Ok(print_recorded(&summary, &recorded.dir, args.json, exit))
 }
 
 /// Writes a history to a file, and records it.
-#[expect(clippy::print_stdout, reason = "where the record is, is part of the result")]
 fn write(
     args: &Run,
     path: &Path,
@@ -225,7 +230,8 @@ fn write(
 ) -> Result<Exit, BackfillError> {
     check_name(path)?;
     let plan = args.history.plan(Targets::default(), &clock)?;
-    let recorded = args.history.record(plan, args.out.as_deref(), &clock)?;
+    let durability = args.load.durability;
+    let recorded = args.history.record(plan, args.out.as_deref(), &clock, durability)?;
     let planned = recorded.plan.script.planned();
     let mut progress = Progress::start(planned, 0, clock, !args.load.quiet);
     let report = tokio::task::block_in_place(|| {
@@ -233,11 +239,8 @@ fn write(
     });
     progress.finish();
     let report = report?;
-    print(&report, args.json);
-    if !args.json {
-        println!("recorded in {}", recorded.dir.path().display());
-    }
-    Ok(if report.stopped { Exit::Stopped } else { Exit::Done })
+    let exit = if report.stopped { Exit::Stopped } else { Exit::Done };
+    Ok(print_recorded(&report, &recorded.dir, args.json, exit))
 }
 
 /// Makes the plan, and makes sure that all that it needs answers.
@@ -295,9 +298,9 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     if let Some(Err(error)) = probed {
         forecast.not_probed = Some(harness::exit::chain(&error));
     }
-    print(&forecast, args.json);
     let is_refused = forecast.objections.iter().any(|objection| objection.is_refusal);
-    Ok(if is_refused { Exit::Usage } else { Exit::Done })
+    let exit = if is_refused { Exit::Usage } else { Exit::Done };
+    Ok(print(&forecast, args.json, exit))
 }
 
 async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
@@ -310,12 +313,11 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
     let to = Surveyed::ask(servers).await?;
     let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
-    print(&summary, args.json);
-    Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+    let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
+    Ok(print(&summary, args.json, exit))
 }
 
 /// Refuses a load that cannot work, before anything is sent. Tells what else stands against it.
-#[expect(clippy::print_stderr, reason = "the story of a load")]
 fn refuse_what_cannot_work(
     plan: &Plan,
     pieces: &[Piece],
@@ -332,7 +334,7 @@ fn refuse_what_cannot_work(
             return Err(BackfillError::CannotWork { url, text });
         }
         if !quiet {
-            eprintln!("auditstorm-backfill: note: {url}: {text}");
+            tell(format_args!("auditstorm-backfill: note: {url}: {text}"));
         }
     }
     Ok(())
@@ -356,13 +358,33 @@ fn targets(to: &Surveyed) -> Targets {
     }
 }
 
-/// Prints a result, for people or as JSON.
-#[expect(clippy::print_stdout, reason = "the result is what was asked for")]
-fn print(result: &(impl fmt::Display + Serialize), as_json: bool) {
+/// Prints a result, for people or as JSON, and returns how the program ends: as it would, unless
+/// that looks like success and the result was not told.
+fn print(result: &(impl fmt::Display + Serialize), as_json: bool, exit: Exit) -> Exit {
+    let shown = if as_json { show_json(result) } else { show(result) };
+    told(shown, exit)
+}
+
+/// Prints a result and where its record is, as [`print`] does.
+fn print_recorded(
+    result: &(impl fmt::Display + Serialize),
+    dir: &RunDir,
+    as_json: bool,
+    exit: Exit,
+) -> Exit {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(result).expect("it has string keys"));
-    } else {
-        print!("{result}");
+        return print(result, as_json, exit);
+    }
+    told(show(format_args!("{result}recorded in {}\n", dir.path().display())), exit)
+}
+
+fn told(shown: io::Result<()>, exit: Exit) -> Exit {
+    match shown {
+        Ok(()) => exit,
+        Err(error) => {
+            tell(format_args!("auditstorm-backfill: cannot write the output: {error}"));
+            exit.untold()
+        }
     }
 }
 

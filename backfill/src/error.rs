@@ -131,7 +131,6 @@ impl BackfillError {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
             Self::Insert { source, .. } if is_denial(source) => Exit::Usage,
             Self::Profile(_)
-            | Self::RunDir(_)
             | Self::Export(_)
             | Self::NoConsumer { .. }
             | Self::NoPipeline { .. }
@@ -141,10 +140,9 @@ impl BackfillError {
             | Self::ClockJumped { .. }
             | Self::OtherHistory { .. }
             | Self::CannotWork { .. }
-            | Self::Report { .. }
-            | Self::Metrics { .. }
-            | Self::Ledger { .. }
-            | Self::Start { .. } => Exit::Usage,
+            | Self::Report { .. } => Exit::Usage,
+            Self::RunDir(error) => error.exit(),
+            Self::Metrics { .. } | Self::Ledger { .. } | Self::Start { .. } => Exit::Machine,
             Self::Stopped => Exit::Stopped,
             Self::Webhook(error) => error.exit(),
             Self::JetStream(error) => error.exit(),

@@ -8,7 +8,7 @@ use clap::Args;
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
-use harness::ledger::{Ledger, LedgerWriter};
+use harness::ledger::{Durability, Ledger, LedgerWriter};
 use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::quantity::{parse_count, parse_moment};
@@ -112,13 +112,14 @@ impl HistoryArgs {
         plan: Plan,
         out: Option<&Path>,
         clock: &Clock,
+        durability: Durability,
     ) -> Result<Recorded, BackfillError> {
         let own = ["runs", &plan.spec.run_id.to_string()].iter().collect::<PathBuf>();
         let path = out.unwrap_or(&own);
         match RunDir::open(path) {
             Err(RunDirError::NoRun { .. }) => {
                 let dir = RunDir::create(path, &plan.spec)?;
-                let ledger = Arc::new(dir.create_ledger(&plan.spec, 0)?);
+                let ledger = Arc::new(dir.create_ledger(&plan.spec, 0, durability)?);
                 let before = Ledger::empty(&plan.script);
                 Ok(Recorded { plan, dir, before, ledger })
             }
@@ -130,7 +131,7 @@ impl HistoryArgs {
                     let (now, planned_at) = (rfc3339(clock.now()), rfc3339(since));
                     return Err(BackfillError::ClockJumped { now, planned_at });
                 }
-                take_up(dir, found)
+                take_up(dir, found, durability)
             }
         }
     }
@@ -176,9 +177,9 @@ fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
 }
 
 /// Opens a recorded run to go on with it.
-fn take_up(dir: RunDir, plan: Plan) -> Result<Recorded, BackfillError> {
+fn take_up(dir: RunDir, plan: Plan, durability: Durability) -> Result<Recorded, BackfillError> {
     // Another process must have ended before what it wrote is read.
-    let ledger = Arc::new(dir.open_ledger(&plan.spec, 0)?);
+    let ledger = Arc::new(dir.open_ledger(&plan.spec, 0, durability)?);
     let before = dir.read_ledger(&plan)?;
     Ok(Recorded { plan, dir, before, ledger })
 }

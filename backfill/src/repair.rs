@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use events::identity::TenantIndex;
-use harness::ledger::{IsRepair, Ledger, LedgerWriter};
+use harness::ledger::{Durability, IsRepair, Ledger, LedgerWriter};
 use harness::plan::Plan;
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
@@ -85,9 +85,10 @@ pub fn write_ahead(
     dir: &RunDir,
     plan: &Plan,
     lost: &TenantRanges,
+    durability: Durability,
 ) -> Result<Vec<LedgerWriter>, BackfillError> {
     let shards = plan.spec.shards;
-    let open = |shard| dir.open_ledger(&plan.spec, shard);
+    let open = |shard| dir.open_ledger(&plan.spec, shard, durability);
     let ledgers: Vec<_> = (0..shards).map(open).collect::<Result<_, _>>()?;
     for (shard, ledger) in (0..shards).zip(&ledgers) {
         let own = lost.iter().filter(|(tenant, _)| u32::from(tenant.0) % shards == shard);

@@ -11,8 +11,9 @@ use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
 use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
-use harness::ledger::{Account, LedgerWriter};
+use harness::ledger::{Account, Durability, LedgerWriter};
 use harness::metrics::{MetricsServer, process_registry};
+use harness::output::tell;
 use harness::plan::{Plan, Span};
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
@@ -46,6 +47,8 @@ pub struct LoadOptions {
     pub parts_per_partition_max: Option<u64>,
     pub patience: Duration,
     pub compress: Compress,
+    /// What the ledger survives.
+    pub durability: Durability,
     pub metrics: Option<SocketAddr>,
     pub quiet: bool,
 }
@@ -250,7 +253,7 @@ pub async fn repair(
     let mut progress = Progress::start(lost.count(), 0, clock, !options.quiet);
     let _metrics = serve_metrics(&progress, options.metrics).await?;
     // Held until the end: nobody else may write to them meanwhile.
-    let _ledgers = write_ahead(dir, plan, lost)?;
+    let _ledgers = write_ahead(dir, plan, lost, options.durability)?;
     let loading = Loading { plan, ledger: None, to, clock, options };
     let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
     progress.finish();
@@ -303,7 +306,6 @@ impl Loading<'_> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "port 0 takes a free port, and this tells which")]
 async fn serve_metrics(
     progress: &Progress,
     address: Option<SocketAddr>,
@@ -313,7 +315,7 @@ async fn serve_metrics(
     progress.register(&mut registry);
     let server = MetricsServer::start(address, registry).await;
     let server = server.map_err(|source| BackfillError::Metrics { address, source })?;
-    eprintln!("metrics on http://{}/metrics", server.address());
+    tell(format_args!("metrics on http://{}/metrics", server.address()));
     Ok(Some(server))
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
-use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, STOPPED, USAGE, exit_codes};
+use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, USAGE, exit_codes};
+use harness::ledger::Durability;
+use harness::output::{self, show, show_by, show_json, tell};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
 use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
 use harness::quantity::{parse_count, parse_moment};
@@ -47,11 +49,12 @@ enum Command {
     },
 }
 
-const RUN_CODES: [ExitLine; 5] = [
+const RUN_CODES: [ExitLine; 6] = [
     DONE,
     USAGE,
     (Exit::Unreachable, "the webhook does not answer, or takes not one event"),
     (Exit::Threshold, "given up, as a condition of --abort-on held"),
+    MACHINE,
     STOPPED,
 ];
 
@@ -83,6 +86,10 @@ struct Run {
     /// Does not measure first how much this machine could send.
     #[arg(long)]
     no_self_test: bool,
+    /// What the ledger survives beside `kill -9`: `power` waits for the disk before anything is
+    /// sent, some times a second, and no connection waits for it.
+    #[arg(long, value_enum, default_value_t = Durability::Process)]
+    durability: Durability,
     #[command(flatten)]
     observe: Observe,
     #[command(flatten)]
@@ -110,18 +117,18 @@ struct Emit {
 }
 
 /// Reads the command line and does what it says.
-#[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
     let result = match Cli::parse().command {
         Command::Run(args) => run_command(&args),
         Command::Emit(args) => emit_command(&args).map(|()| Exit::Done),
         Command::Profiles { name } => profiles_command(name.as_deref()).map(|()| Exit::Done),
     };
-    result.unwrap_or_else(|error| {
-        let exit = error.exit();
-        eprintln!("auditstorm-generator: {}", harness::exit::chain(&error));
-        exit
-    })
+    let exit = result.unwrap_or_else(|error| {
+        tell(format_args!("auditstorm-generator: {}", harness::exit::chain(&error)));
+        error.exit()
+    });
+    output::finish();
+    exit
 }
 
 fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
@@ -141,15 +148,17 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let observers = args.observe.begin(&plan, &profile, shutdown.clone()).await?;
         let dir = open_dir(args, &plan)?;
         let watchdog = Watchdog::new(args.abort_on.clone());
-        let context = RunContext { webhook, clock, shutdown, observers, shard, watchdog };
+        let durability = args.durability;
+        let context =
+            RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability };
         let summary = run(plan, &dir, context).await?;
-        tell(&summary, &dir, args)?;
-        Ok(match summary {
+        let exit = match &summary {
             Summary { stopped: true, .. } => Exit::Stopped,
             Summary { aborted: Some(_), .. } => Exit::Threshold,
             summary if summary.is_all_in_vain() => Exit::Unreachable,
             _ => Exit::Done,
-        })
+        };
+        Ok(print(&summary, &dir, args).map_or_else(|error| untold(&error, exit), |()| exit))
     })
 }
 
@@ -157,18 +166,18 @@ fn open_dir(args: &Run, plan: &Plan) -> Result<RunDir, GeneratorError> {
     let named = || ["runs", &plan.spec.run_id.to_string()].iter().collect();
     let path = args.out.clone().unwrap_or_else(named);
     Ok(match args.shard {
-        Some(shard) => RunDir::join(&path, &plan.spec, shard.index)?,
+        Some(_) => RunDir::join(&path, &plan.spec)?,
         None => RunDir::create(&path, &plan.spec)?,
     })
 }
 
-fn tell(summary: &Summary, dir: &RunDir, args: &Run) -> Result<(), GeneratorError> {
-    if args.observe.json {
-        let text = serde_json::to_string_pretty(summary).expect("it has string keys");
-        to_stdout(|out| writeln!(out, "{text}"))
+fn print(summary: &Summary, dir: &RunDir, args: &Run) -> Result<(), GeneratorError> {
+    let shown = if args.observe.json {
+        show_json(summary)
     } else {
-        to_stdout(|out| writeln!(out, "{summary}recorded in {}", dir.path().display()))
-    }
+        show(format_args!("{summary}recorded in {}\n", dir.path().display()))
+    };
+    shown.map_err(output_failed)
 }
 
 /// Makes the plan of a run that starts at once, or when the command line says.
@@ -242,35 +251,33 @@ fn emit_command(args: &Emit) -> Result<(), GeneratorError> {
     if planned < args.events {
         return Err(GeneratorError::TooFewEvents { planned, asked: args.events });
     }
-    to_stdout(|out| emit(&plan.script, args.events, out))
+    show_by(|out| emit(&plan.script, args.events, out)).map_err(output_failed)
 }
 
 fn profiles_command(name: Option<&str>) -> Result<(), GeneratorError> {
     let Some(name) = name else {
-        return to_stdout(|out| {
+        let listed = show_by(|out| {
             BUILTIN.iter().try_for_each(|(name, text)| {
                 let about = text.lines().next().unwrap_or_default().trim_start_matches("# ");
                 writeln!(out, "{name:<16}{about}")
             })
         });
+        return listed.map_err(output_failed);
     };
-    let text = read_profile(name)?;
-    to_stdout(|out| out.write_all(text.text.as_bytes()))
+    show(read_profile(name)?.text).map_err(output_failed)
 }
 
-/// Writes to standard output; a reader that has gone away, as `head` does, ends it quietly.
-fn to_stdout(
-    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
-) -> Result<(), GeneratorError> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    match write(&mut out).and_then(|()| io::Write::flush(&mut out)) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|source| GeneratorError::Output { source }),
-    }
+/// Tells that the summary, which is on disk, could not be printed.
+fn untold(error: &GeneratorError, exit: Exit) -> Exit {
+    tell(format_args!("auditstorm-generator: {}", harness::exit::chain(error)));
+    exit.untold()
+}
+
+fn output_failed(source: io::Error) -> GeneratorError {
+    GeneratorError::Output { source }
 }
 
 /// Measures how much more this machine could send, and says so.
-#[expect(clippy::print_stderr, reason = "it is told before there is a screen")]
 async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), GeneratorError> {
     if args.no_self_test {
         return Ok(());
@@ -279,7 +286,7 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
         self_test::measure(plan, profile, args.shard.unwrap_or(Shard::WHOLE), &args.webhook).await;
     let headroom = measured.map_err(|source| GeneratorError::Start { source })?;
     if !args.observe.is_quiet() {
-        eprintln!("{headroom}");
+        tell(headroom);
     }
     Ok(())
 }

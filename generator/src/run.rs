@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use harness::clock::{Clock, micros};
-use harness::ledger::Settlement;
+use harness::ledger::{Durability, Settlement};
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
 use harness::sender::{Lanes, NotBegun, Sender, Shard, SharedTally, Tally, spawn_lanes};
@@ -30,6 +30,8 @@ pub struct RunContext {
     /// Which part of the run this process is.
     pub shard: Shard,
     pub watchdog: Watchdog,
+    /// What its ledger survives.
+    pub durability: Durability,
 }
 
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
@@ -39,8 +41,8 @@ pub struct RunContext {
 ///
 /// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
 pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summary, GeneratorError> {
-    let RunContext { webhook, clock, shutdown, observers, shard, watchdog } = context;
-    let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index)?);
+    let RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability } = context;
+    let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index, durability)?);
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
     let sender = Arc::new(Sender::new(plan, webhook, clock, ledger));

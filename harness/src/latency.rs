@@ -39,7 +39,7 @@ impl Latencies {
             (&mut self.due_to_sent, &other.due_to_sent),
         ];
         for (sum, part) in pairs {
-            sum.add(part).expect("the bounds are the same");
+            sum.add(part).expect("it grows as far as an hour");
         }
     }
 
@@ -58,7 +58,13 @@ impl Default for Latencies {
 
 /// Records a latency. Longer ones than an hour count as an hour; below zero as zero.
 pub fn record(histogram: &mut Histogram<u64>, micros: i64) {
-    histogram.saturating_record(u64::try_from(micros).unwrap_or(0));
+    record_many(histogram, micros, 1);
+}
+
+/// Records a latency that some events have in common, as [`record`] does.
+pub fn record_many(histogram: &mut Histogram<u64>, micros: i64, events: u64) {
+    let micros = u64::try_from(micros).unwrap_or(0).min(LATENCY_MAX_US);
+    histogram.record_n(micros, events).expect("it grows as far as an hour");
 }
 
 /// Returns the percentiles that reports show, in ms.
@@ -90,12 +96,55 @@ pub fn decoded(text: &str) -> Option<Histogram<u64>> {
     let found: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
     // One with our bounds can be added to all others without a further question.
     let mut ours = empty();
-    ours.add(found).ok()?;
+    let is_within = found.is_empty() || found.max() <= ours_max();
+    is_within.then(|| ours.add(found).ok()).flatten()?;
     Some(ours)
 }
 
+/// What an hour reads as: the end of its bucket.
+fn ours_max() -> u64 {
+    LATENCY_MAX_US + (LATENCY_MAX_US >> 10)
+}
+
+/// Grows with what is recorded: of a kilobyte or two for each doubling of the latency.
 fn empty() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("the bounds are valid")
+    Histogram::new(3).expect("three digits are allowed")
 }
 
 const LATENCY_MAX_US: u64 = 3_600_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_takes_the_memory_that_its_latencies_need() {
+        let mut of_milliseconds = empty();
+        (0..100).for_each(|at| record(&mut of_milliseconds, at * 100));
+        assert!(of_milliseconds.distinct_values() <= 8_192, "64 KiB for up to 10 ms");
+        let mut of_all = empty();
+        for micros in [-5, 0, 1, 3_600_000_000, i64::MAX] {
+            record_many(&mut of_all, micros, 2);
+        }
+        assert_eq!((of_all.len(), of_all.min()), (10, 0));
+        assert!(of_all.max() >= LATENCY_MAX_US && of_all.max() <= ours_max(), "{}", of_all.max());
+        assert!(of_all.distinct_values() <= 32_768, "256 KiB for an hour");
+    }
+
+    #[test]
+    fn histograms_of_any_size_are_added_and_read_again() {
+        let (mut short, mut long) = (empty(), empty());
+        record(&mut short, 300);
+        record(&mut long, 90_000_000);
+        let mut sum = short.clone();
+        sum.add(&long).unwrap();
+        long.add(&short).unwrap();
+        assert_eq!((sum.len(), sum.max(), sum.min()), (2, long.max(), short.min()));
+        for histogram in [empty(), short, sum] {
+            assert_eq!(decoded(&encoded(&histogram)), Some(histogram));
+        }
+        let mut beyond: Histogram<u64> = Histogram::new(3).unwrap();
+        beyond.record(1 << 60).unwrap();
+        assert_eq!(decoded(&encoded(&beyond)), None, "that is no latency, and takes memory");
+    }
+}

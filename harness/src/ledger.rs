@@ -4,11 +4,15 @@
 //! first byte of them is sent, and *settled* when their outcome is known. After a crash, what is
 //! reserved and not settled is unknown, never forgotten; what was never reserved was never sent.
 //!
-//! The file is a sequence of frames, `length u32 | crc32 u32 | entries`, both little-endian. A
-//! torn last frame is dropped; a damaged one before the last is an error. An entry is a byte for
-//! its kind and LEB128 numbers: `tenant, start, count` for a range of one tenant, or `from, count`
-//! in µs for a slice of time of all tenants, which the plan turns into ranges. The last entry of a
-//! ledger that was closed in order says so.
+//! The file is a sequence of frames, `marker | length u32 | crc32 u32 | entries`, the numbers
+//! little-endian, the checksum that of length and entries. A crash can tear only the last frame,
+//! which is dropped then. Behind a place that is not as it was written a whole frame is looked for
+//! by its marker: if there is one, the file is damaged, which is an error and never a shorter
+//! ledger. An entry is a byte for its kind and LEB128 numbers: `tenant, start, count` for a range
+//! of one tenant, or `from, count` in µs for a slice of time of all tenants, which the plan turns
+//! into ranges. The last entry of a ledger that was closed in order says so.
+//!
+//! What is written survives the process at once, and the machine as [`Durability`] says.
 //!
 //! A run that is taken up again goes on in the same file. What was acknowledged once stays so;
 //! else the last word holds, and what is reserved anew is open again.
@@ -27,6 +31,8 @@ use std::sync::{Mutex, MutexGuard};
 use events::identity::TenantIndex;
 use events::script::Script;
 use events::timeline::UnixMicros;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 use crate::ranges::{RangeSet, TenantRanges};
 
@@ -54,6 +60,17 @@ pub enum IsRepair {
     No,
 }
 
+/// What a ledger survives, beside `kill -9`, which it always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Durability {
+    /// The end of the process. After a power failure, what was written in the last half minute or
+    /// so (as the machine writes back) may be missing; the ledger is then not closed.
+    #[default]
+    Process,
+    /// A power failure too: each write waits for the disk, about five times a second.
+    Power,
+}
+
 /// Keeps other processes from writing to the same ledger.
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
@@ -63,16 +80,30 @@ fn lock(file: &File) -> io::Result<()> {
 }
 
 /// Writes the ledger of one shard. Shared by all senders of a process.
+///
+/// All that writes may wait for the disk; the threads of a runtime go on with other tasks
+/// meanwhile. To settle is to remember, and never waits.
 #[derive(Debug)]
 pub struct LedgerWriter {
-    state: Mutex<State>,
+    /// Taken before [`Self::waiting`], if both are.
+    log: Mutex<Log>,
+    waiting: Mutex<Waiting>,
 }
 
+/// The file.
 #[derive(Debug)]
-struct State {
+struct Log {
     file: File,
-    waiting: BTreeMap<(Settlement, TenantIndex), RangeSet>,
+    durability: Durability,
     bytes_written: u64,
+    /// Half a frame is at its end, and could not be taken back: nothing may stand behind it.
+    is_torn: bool,
+}
+
+/// What is settled and not yet in the file.
+#[derive(Debug, Default)]
+struct Waiting {
+    sets: BTreeMap<(Settlement, TenantIndex), RangeSet>,
     events_settled: u64,
 }
 
@@ -87,9 +118,15 @@ pub struct LedgerHead {
 }
 
 impl LedgerHead {
-    fn bytes(&self) -> Vec<u8> {
-        let numbers = [self.shard.to_le_bytes(), self.shards.to_le_bytes()].concat();
-        [&MAGIC[..], &self.seal, &numbers].concat()
+    const BYTES: usize = 32;
+
+    fn bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..24].copy_from_slice(&self.seal);
+        bytes[24..28].copy_from_slice(&self.shard.to_le_bytes());
+        bytes[28..].copy_from_slice(&self.shards.to_le_bytes());
+        bytes
     }
 
     /// Whether the shard has a tenant.
@@ -108,7 +145,7 @@ impl LedgerWriter {
         let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
         lock(&file)?;
         file.write_all(&head.bytes())?;
-        Ok(Self::to(file))
+        Ok(Self::to(Log::of(file)))
     }
 
     /// Opens a ledger to go on with it, without what a crash left of its last frame; a new one,
@@ -116,31 +153,44 @@ impl LedgerWriter {
     ///
     /// # Errors
     ///
-    /// Returns the operating system's error, [`io::ErrorKind::ResourceBusy`] if another process
-    /// writes to it.
-    pub fn open(path: &Path, head: &LedgerHead) -> io::Result<Self> {
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-        lock(&file)?;
-        let bytes = std::fs::read(path)?;
-        let head = head.bytes();
-        if bytes.len() < head.len() {
-            file.set_len(0)?;
-            file.write_all(&head)?;
-        } else if !bytes.starts_with(&head) {
-            let fact = "the ledger is of another run or shard";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, fact));
+    /// Returns [`LedgerError`] if the file cannot be read or written, is damaged, or is of another
+    /// run or shard; [`LedgerError::Unreadable`] with [`io::ErrorKind::ResourceBusy`] if another
+    /// process writes to it.
+    pub fn open(path: &Path, head: &LedgerHead) -> Result<Self, LedgerError> {
+        let unreadable = |source| LedgerError::Unreadable { path: path.to_owned(), source };
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(unreadable)?;
+        lock(&file).map_err(unreadable)?;
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let whole = whole_frames(path, &bytes, head, |_, _| Ok(()))?;
+        let mut log = Log::of(file);
+        let begun = if bytes.len() < head.bytes().len() {
+            log.file.set_len(0).and_then(|()| log.file.write_all(&head.bytes()))
         } else {
-            let whole = read_frames(&bytes, head.len(), |_, _| Ok(()));
-            let end =
-                whole.map_err(|(_, fact)| io::Error::new(io::ErrorKind::InvalidData, fact))?;
-            file.set_len(end as u64)?;
-        }
-        Ok(Self::to(file))
+            log.file.set_len(whole as u64)
+        };
+        begun.map_err(unreadable)?;
+        Ok(Self::to(log))
     }
 
-    fn to(file: File) -> Self {
-        let state = State { file, waiting: BTreeMap::new(), bytes_written: 0, events_settled: 0 };
-        Self { state: Mutex::new(state) }
+    /// Whether anything was ever written down in it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error.
+    pub fn is_begun(&self) -> io::Result<bool> {
+        let bytes = self.lock_log().file.metadata()?.len();
+        Ok(bytes > LedgerHead::BYTES as u64)
+    }
+
+    /// From now on, writes wait for the disk as `durability` says.
+    #[must_use]
+    pub fn durable(self, durability: Durability) -> Self {
+        self.lock_log().durability = durability;
+        self
+    }
+
+    fn to(log: Log) -> Self {
+        Self { log: Mutex::new(log), waiting: Mutex::default() }
     }
 
     /// Reserves all events due in a slice of time, of all tenants. Call it before the first byte
@@ -152,7 +202,7 @@ impl LedgerWriter {
     pub fn reserve(&self, due: &Range<UnixMicros>) -> io::Result<()> {
         let mut entries = Vec::with_capacity(32);
         put_slice(RESERVED, due, &mut entries);
-        self.lock().append(&entries)
+        aside(|| self.lock_log().append(&entries))
     }
 
     /// Reserves sequence numbers of some tenants anew, which were sent before and may be sent
@@ -173,17 +223,19 @@ impl LedgerWriter {
                 put_range(kind, tenant, range, &mut entries);
             }
         }
-        let mut state = self.lock();
-        // What waits was said before.
-        state.write_waiting(1)?;
-        if entries.is_empty() { Ok(()) } else { state.append(&entries) }
+        aside(|| {
+            let mut log = self.lock_log();
+            // What waits was said before.
+            log.append(&self.lock_waiting().take(1))?;
+            log.append(&entries)
+        })
     }
 
     /// Settles sequence numbers of a tenant. They reach the file with a later [`Self::flush`].
     pub fn settle(&self, tenant: TenantIndex, seqs: Range<u64>, settlement: Settlement) {
-        let mut state = self.lock();
-        state.events_settled += seqs.end - seqs.start;
-        state.waiting.entry((settlement, tenant)).or_default().insert(seqs);
+        let mut waiting = self.lock_waiting();
+        waiting.events_settled += seqs.end - seqs.start;
+        waiting.sets.entry((settlement, tenant)).or_default().insert(seqs);
     }
 
     /// Settles sets of sequence numbers, as [`Self::settle`] does one range.
@@ -203,7 +255,7 @@ impl LedgerWriter {
     pub fn settle_slice(&self, due: &Range<UnixMicros>, settlement: Settlement) -> io::Result<()> {
         let mut entries = Vec::with_capacity(32);
         put_slice(settlement as u8, due, &mut entries);
-        self.lock().append(&entries)
+        aside(|| self.lock_log().append(&entries))
     }
 
     /// Writes the settled ranges that are long enough to be worth their bytes; all of them while
@@ -213,12 +265,11 @@ impl LedgerWriter {
     ///
     /// Returns the operating system's error.
     pub fn flush(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        let ranges: u64 = state.waiting.values().map(|set| set.ranges().len() as u64).sum();
-        let allowed = ALLOWANCE_BYTES + state.events_settled / 2;
-        let all = state.bytes_written + ranges * ENTRY_BYTES_MAX <= allowed
-            || ranges > WAITING_RANGES_MAX;
-        state.write_waiting(if all { 1 } else { WORTHWHILE_EVENTS })
+        aside(|| {
+            let mut log = self.lock_log();
+            let entries = self.lock_waiting().take_worthwhile(log.bytes_written);
+            log.append(&entries)
+        })
     }
 
     /// Writes all that waits and the mark of an orderly end, and waits for the disk.
@@ -227,21 +278,45 @@ impl LedgerWriter {
     ///
     /// Returns the operating system's error.
     pub fn close(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        state.write_waiting(1)?;
-        state.append(&[CLOSED])?;
-        state.file.sync_all()
+        aside(|| {
+            let mut log = self.lock_log();
+            log.append(&self.lock_waiting().take(1))?;
+            log.append(&[CLOSED])?;
+            log.file.sync_all()
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of the lock panics")
+    fn lock_log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().expect("no holder of the lock panics")
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no holder of the lock panics")
     }
 }
 
-impl State {
-    fn write_waiting(&mut self, events_min: u64) -> io::Result<()> {
+/// Does what may wait for the disk, so that no other task of the thread waits too.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
+    }
+}
+
+impl Waiting {
+    /// Takes what is worth its bytes, as entries; all, while the file is well within its size.
+    fn take_worthwhile(&mut self, bytes_written: u64) -> Vec<u8> {
+        let ranges: u64 = self.sets.values().map(|set| set.ranges().len() as u64).sum();
+        let allowed = ALLOWANCE_BYTES + self.events_settled / 2;
+        let all =
+            bytes_written + ranges * ENTRY_BYTES_MAX <= allowed || ranges > WAITING_RANGES_MAX;
+        self.take(if all { 1 } else { WORTHWHILE_EVENTS })
+    }
+
+    /// Takes the ranges of at least as many events, as entries.
+    fn take(&mut self, events_min: u64) -> Vec<u8> {
         let mut entries = Vec::new();
-        for ((settlement, tenant), set) in &mut self.waiting {
+        for ((settlement, tenant), set) in &mut self.sets {
             let (write, wait): (Vec<_>, Vec<_>) =
                 set.ranges().iter().cloned().partition(|seqs| seqs.end - seqs.start >= events_min);
             for seqs in &write {
@@ -249,23 +324,37 @@ impl State {
             }
             *set = wait.into_iter().collect();
         }
-        self.waiting.retain(|_, set| !set.is_empty());
-        if entries.is_empty() { Ok(()) } else { self.append(&entries) }
+        self.sets.retain(|_, set| !set.is_empty());
+        entries
+    }
+}
+
+impl Log {
+    fn of(file: File) -> Self {
+        Self { file, durability: Durability::Process, bytes_written: 0, is_torn: false }
     }
 
     /// One frame is one write: after a crash of the process it is there whole or not at all.
     fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(entries.len()).map_err(io::Error::other)?;
-        let mut frame = Vec::with_capacity(8 + entries.len());
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
-        frame.extend_from_slice(entries);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.is_torn {
+            return Err(io::Error::other("the last record of the ledger was cut short"));
+        }
+        let length = u32::try_from(entries.len()).map_err(io::Error::other)?.to_le_bytes();
+        let frame = [&MARKER[..], &length, &checksum(&length, entries), entries].concat();
         self.bytes_written += frame.len() as u64;
         let end = self.file.metadata()?.len();
-        self.file.write_all(&frame).inspect_err(|_| {
+        if let Err(error) = self.file.write_all(&frame) {
             // What a full disk left of the frame must not stand before others.
-            self.file.set_len(end).ok();
-        })
+            self.is_torn = self.file.set_len(end).is_err();
+            return Err(error);
+        }
+        match self.durability {
+            Durability::Process => Ok(()),
+            Durability::Power => self.file.sync_data(),
+        }
     }
 }
 
@@ -337,7 +426,7 @@ pub struct Ledger {
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("cannot read the ledger {}", path.display())]
+    #[error("cannot use the ledger {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
         "the ledger {} is of another run or shard; copy the shards of one run only",
@@ -373,20 +462,13 @@ impl Ledger {
         let bytes = std::fs::read(path)
             .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
         let mut closed = false;
-        let own = head.bytes();
-        let begins_alike = bytes.iter().zip(&own).all(|(found, expected)| found == expected);
-        if !begins_alike && bytes.starts_with(MAGIC) {
-            return Err(LedgerError::OtherRun { path: path.to_owned() });
-        }
-        let result = read_frames(&bytes, own.len(), |entries, at| {
+        let each = |entries: &[u8], at| {
             self.read_entries(entries, script, head, &mut closed).map_err(|fact| (at, fact))
-        });
-        self.closed &= closed;
-        result.map(drop).map_err(|(at, fact)| LedgerError::Damaged {
-            path: path.to_owned(),
-            at,
-            fact,
-        })
+        };
+        let whole = whole_frames(path, &bytes, head, each)?;
+        // What was torn may have said anything.
+        self.closed &= closed && whole == bytes.len();
+        Ok(())
     }
 
     fn read_entries(
@@ -438,7 +520,12 @@ impl Ledger {
     }
 }
 
-const MAGIC: &[u8; 8] = b"ASLEDGR2";
+const MAGIC: &[u8; 8] = b"ASLEDGR3";
+
+/// Begins a frame. No entry of a ledger begins like it.
+const MARKER: [u8; 4] = [0xf5, b'a', b's', 0xfa];
+const FRAME_HEAD_BYTES: usize = MARKER.len() + 4 + 4;
+
 const RESERVED: u8 = 0;
 const REPAIRED: u8 = 6;
 const CLOSED: u8 = 7;
@@ -488,36 +575,59 @@ fn take_number(entries: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Calls `each` with the entries of every whole frame and where the frame begins. Returns where
-/// the last whole frame ends.
-fn read_frames(
+/// Calls `each` with the entries of every frame of a ledger and where the frame begins. Returns
+/// where the last whole frame ends: what is behind it was torn by a crash.
+fn whole_frames(
+    path: &Path,
     bytes: &[u8],
-    head_bytes: usize,
+    head: &LedgerHead,
     mut each: impl FnMut(&[u8], usize) -> Result<(), (usize, &'static str)>,
-) -> Result<usize, (usize, &'static str)> {
-    let magic = bytes.get(..MAGIC.len()).unwrap_or(MAGIC);
-    if magic != MAGIC {
-        return Err((0, "it does not begin as a ledger of this version"));
+) -> Result<usize, LedgerError> {
+    let damaged = |(at, fact)| LedgerError::Damaged { path: path.to_owned(), at, fact };
+    if bytes.iter().zip(MAGIC).any(|(found, expected)| found != expected) {
+        return Err(damaged((0, "it does not begin as a ledger of this version")));
     }
-    let mut at = head_bytes;
-    while let Some(header) = bytes.get(at..at + 8) {
-        let (length, crc) = header.split_at(4);
-        let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
-        let crc = u32::from_le_bytes(crc.try_into().expect("four bytes"));
-        let Some(entries) = bytes.get(at + 8..at + 8 + length) else { break };
-        if crc32fast::hash(entries) != crc {
-            // Only the last frame can be torn by a crash.
-            let is_last = at + 8 + length == bytes.len();
-            return if is_last { Ok(at) } else { Err((at, "a checksum does not match")) };
-        }
-        each(entries, at)?;
-        at += 8 + length;
+    if bytes.iter().zip(head.bytes()).any(|(found, expected)| *found != expected) {
+        return Err(LedgerError::OtherRun { path: path.to_owned() });
+    }
+    let mut at = LedgerHead::BYTES.min(bytes.len());
+    while at < bytes.len() {
+        let Some(entries) = frame_at(bytes, at) else {
+            let fact = "a record before others is not as it was written";
+            return if has_frame(&bytes[at + 1..]) { Err(damaged((at, fact))) } else { Ok(at) };
+        };
+        each(entries, at).map_err(damaged)?;
+        at += FRAME_HEAD_BYTES + entries.len();
     }
     Ok(at)
 }
 
+/// Returns the entries of the frame that begins there, if one does, and is as it was written.
+fn frame_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let frame = bytes.get(at..)?.strip_prefix(&MARKER)?;
+    let (length, rest) = frame.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let entries = rest.get(..u32::from_le_bytes(*length) as usize)?;
+    (!entries.is_empty() && checksum(length, entries) == *crc).then_some(entries)
+}
+
+/// Whether there is a whole frame anywhere.
+fn has_frame(bytes: &[u8]) -> bool {
+    let mut places = bytes.windows(MARKER.len()).enumerate();
+    places.any(|(at, window)| window == MARKER && frame_at(bytes, at).is_some())
+}
+
+fn checksum(length: &[u8; 4], entries: &[u8]) -> [u8; 4] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(length);
+    crc.update(entries);
+    crc.finalize().to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::plan::tests::live_plan;
 
@@ -579,17 +689,116 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_damaged_byte_is_an_error_or_leaves_the_ledger_unclosed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = written(dir.path());
-        let whole = std::fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x40;
-            std::fs::write(&path, &damaged).unwrap();
-            assert!(read(&path).is_err() || !read(&path).unwrap().closed, "byte {at}");
+    /// A ledger of many frames, and where the last one begins.
+    fn of_many_frames(dir: &Path) -> (PathBuf, usize) {
+        let path = dir.join("ledger-0.bin");
+        let plan = live_plan("10/s", "5", "100s");
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap();
+        for second in 0..12 {
+            let from = plan.start + second * 1_000_000;
+            writer.reserve(&(from..from + 1_000_000)).unwrap();
+            let seqs = u64::try_from(second).unwrap() * 10;
+            writer.settle(T3, seqs..seqs + 7, Settlement::Acknowledged);
+            writer.flush().unwrap();
         }
+        let last = std::fs::metadata(&path).unwrap().len();
+        writer.close().unwrap();
+        (path, usize::try_from(last).unwrap())
+    }
+
+    #[test]
+    fn any_byte_that_changes_is_told_and_never_makes_a_ledger_shorter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, last) = of_many_frames(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        let complete = read(&path).unwrap();
+        let flips = [0x01, 0x80, 0xff];
+        for (at, flip) in (0..whole.len()).flat_map(|at| flips.map(move |flip| (at, flip))) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= flip;
+            std::fs::write(&path, &damaged).unwrap();
+            let (read, opened) = (read(&path), LedgerWriter::open(&path, &HEAD));
+            if at < last {
+                assert!(read.is_err(), "byte {at} ^ {flip}");
+                let error = opened.unwrap_err();
+                let offset = match error {
+                    LedgerError::Damaged { at, .. } => at,
+                    LedgerError::OtherRun { .. } => 0,
+                    other => panic!("{other}"),
+                };
+                assert!(offset <= at, "byte {at}: {offset}");
+                assert_eq!(
+                    std::fs::read(&path).unwrap(),
+                    damaged,
+                    "byte {at}: it is left as it is"
+                );
+            } else {
+                let torn = read.unwrap();
+                assert!(!torn.closed, "byte {at}");
+                assert_eq!(torn.accounts, complete.accounts);
+                opened.unwrap();
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn bytes_that_rot_never_make_a_ledger_shorter(
+            at in 0usize..10_000,
+            rotten in proptest::collection::vec(any::<u8>(), 1..40),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, last) = of_many_frames(dir.path());
+            let mut bytes = std::fs::read(&path).unwrap();
+            let complete = read(&path).unwrap();
+            let at = at % last;
+            let end = (at + rotten.len()).min(last);
+            bytes[at..end].copy_from_slice(&rotten[..end - at]);
+            let is_changed = bytes != std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            match read(&path) {
+                Ok(ledger) => prop_assert!(!is_changed && ledger == complete),
+                Err(_) => prop_assert!(LedgerWriter::open(&path, &HEAD).is_err()),
+            }
+            prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_tail_of_zeros_or_of_a_torn_repair_is_no_record_and_no_orderly_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = of_many_frames(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], &[0; 4_096]].concat()).unwrap();
+        assert!(!read(&path).unwrap().closed, "as some file systems leave it without power");
+        LedgerWriter::open(&path, &HEAD).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let repair = LedgerWriter::open(&path, &HEAD).unwrap();
+        repair.reserve_again([(T3, &set(0..5))], IsRepair::Yes).unwrap();
+        drop(repair);
+        assert!(read(&path).unwrap().closed);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(!read(&path).unwrap().closed, "a repair was begun, nobody knows of what");
+    }
+
+    #[test]
+    fn a_ledger_that_waits_for_the_disk_holds_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = of_many_frames(dir.path());
+        let powerless = read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let writer = LedgerWriter::create(&path, &HEAD).unwrap().durable(Durability::Power);
+        assert!(!writer.is_begun().unwrap());
+        let plan = live_plan("10/s", "5", "100s");
+        writer.reserve(&(plan.start..plan.start + 12_000_000)).unwrap();
+        assert!(writer.is_begun().unwrap());
+        for seqs in (0..12).map(|second| second * 10..second * 10 + 7) {
+            writer.settle(T3, seqs, Settlement::Acknowledged);
+        }
+        writer.close().unwrap();
+        assert_eq!(read(&path).unwrap(), powerless);
     }
 
     #[test]
@@ -617,7 +826,8 @@ mod tests {
         let path = dir.path().join("ledger-0.bin");
         let writer = LedgerWriter::create(&path, &HEAD).unwrap();
         let busy = LedgerWriter::open(&path, &HEAD).unwrap_err();
-        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        let LedgerError::Unreadable { source, .. } = busy else { panic!("{busy}") };
+        assert_eq!(source.kind(), io::ErrorKind::ResourceBusy);
         drop(writer);
         LedgerWriter::open(&path, &HEAD).unwrap();
     }

@@ -1,17 +1,19 @@
 //! A run on disk: one directory that holds all a verdict needs, wherever it is copied.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::exit::Exit;
 use crate::json_lines::{self, ReadError};
-use crate::ledger::{Ledger, LedgerError, LedgerWriter};
+use crate::ledger::{Durability, Ledger, LedgerError, LedgerWriter};
 use crate::observation::{Mark, Observation};
 use crate::plan::{Plan, RUN_FORMAT, RunSpec};
 use crate::profile::ProfileError;
+use crate::staged::{Staged, sync_folder, write_whole};
 
 /// The directory of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,13 @@ pub enum RunDirError {
         path.display()
     )]
     OtherRun { path: PathBuf },
+    #[error(
+        "shard {shard} of the run in {} was begun before, and ended or was killed: no event is \
+         sent twice on trust, so it is not begun again; reconcile the run as it is, or begin \
+         another in another directory",
+        path.display()
+    )]
+    ShardBegun { path: PathBuf, shard: u32 },
     #[error("another process works on the run in {}; wait for it, or stop it", path.display())]
     Busy { path: PathBuf },
     #[error("there is no run in {}: it has no run.json", path.display())]
@@ -64,6 +73,16 @@ pub enum RunDirError {
     Ledger(#[from] LedgerError),
 }
 
+impl RunDirError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Io { .. } | Self::Ledger(LedgerError::Unreadable { .. }) => Exit::Machine,
+            _ => Exit::Usage,
+        }
+    }
+}
+
 impl RunDir {
     /// Makes the directory and records the run.
     ///
@@ -72,33 +91,40 @@ impl RunDir {
     /// Returns [`RunDirError`] if there is a run already, or the file system refuses.
     pub fn create(path: &Path, spec: &RunSpec) -> Result<Self, RunDirError> {
         let dir = Self { path: path.to_owned() };
-        if dir.record().exists() {
-            return Err(RunDirError::Occupied { path: path.to_owned() });
+        let record = || {
+            fs::create_dir_all(path)?;
+            // Another may be there already, or do the same at this moment.
+            if dir.record().exists() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let mut staged = Staged::create(&dir.record())?;
+            io::Write::write_all(&mut staged, &json(spec)?)?;
+            staged.keep_new()
+        };
+        match record() {
+            Ok(()) => Ok(dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(RunDirError::Occupied { path: path.to_owned() })
+            }
+            Err(source) => Err(dir.io(source)),
         }
-        fs::create_dir_all(path).map_err(|source| dir.io(source))?;
-        dir.write_json("run.json", spec)?;
-        Ok(dir)
     }
 
     /// Makes the directory and records the run, or joins the other shards of the same run that
-    /// have done so.
+    /// have done so, be it at this moment.
     ///
     /// # Errors
     ///
-    /// Returns [`RunDirError`] if there is another run, or this shard of it already, or the file
-    /// system refuses.
-    pub fn join(path: &Path, spec: &RunSpec, shard: u32) -> Result<Self, RunDirError> {
-        let dir = Self { path: path.to_owned() };
-        if !dir.record().exists() {
-            return Self::create(path, spec);
+    /// Returns [`RunDirError`] if there is another run, or the file system refuses.
+    pub fn join(path: &Path, spec: &RunSpec) -> Result<Self, RunDirError> {
+        match Self::create(path, spec) {
+            Err(RunDirError::Occupied { .. }) => {}
+            created => return created,
         }
         let (dir, plan) = Self::open(path)?;
         let found = RunSpec { targets: spec.targets.clone(), ..plan.spec };
         if found != *spec {
             return Err(RunDirError::OtherRun { path: path.to_owned() });
-        }
-        if dir.ledger(shard).exists() {
-            return Err(RunDirError::Occupied { path: path.to_owned() });
         }
         Ok(dir)
     }
@@ -140,30 +166,62 @@ impl RunDir {
         &self.path
     }
 
-    /// Creates the ledger of a shard.
+    /// Whether a directory has the record of a run, be it a damaged one.
+    pub fn is_one(path: &Path) -> bool {
+        path.join("run.json").exists()
+    }
+
+    /// Begins the ledger of a shard. One that was created and never written to is taken over: its
+    /// process ended before it sent anything.
     ///
     /// # Errors
     ///
-    /// Returns [`RunDirError::Io`] if the file system refuses.
-    pub fn create_ledger(&self, spec: &RunSpec, shard: u32) -> Result<LedgerWriter, RunDirError> {
-        LedgerWriter::create(&self.ledger(shard), &spec.head(shard))
-            .map_err(|source| self.io(source))
+    /// Returns [`RunDirError::ShardBegun`] if the shard has one already, [`RunDirError::Busy`] if
+    /// its process is still at work, and [`RunDirError::Io`] if the file system refuses.
+    pub fn create_ledger(
+        &self,
+        spec: &RunSpec,
+        shard: u32,
+        durability: Durability,
+    ) -> Result<LedgerWriter, RunDirError> {
+        let ledger = match LedgerWriter::create(&self.ledger(shard), &spec.head(shard)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let ledger = self.open_ledger(spec, shard, durability)?;
+                if ledger.is_begun().map_err(|source| self.io(source))? {
+                    let path = self.path.clone();
+                    return Err(RunDirError::ShardBegun { path, shard: shard + 1 });
+                }
+                ledger
+            }
+            created => created.map_err(|source| self.io(source))?,
+        };
+        if durability == Durability::Power {
+            sync_folder(&self.path).map_err(|source| self.io(source))?;
+        }
+        Ok(ledger.durable(durability))
     }
 
     /// Opens the ledger of a shard to go on with it.
     ///
     /// # Errors
     ///
-    /// Returns [`RunDirError::Busy`] if another process writes to it, and [`RunDirError::Io`] if
-    /// the file system refuses.
-    pub fn open_ledger(&self, spec: &RunSpec, shard: u32) -> Result<LedgerWriter, RunDirError> {
-        LedgerWriter::open(&self.ledger(shard), &spec.head(shard)).map_err(|source| {
-            if source.kind() == io::ErrorKind::ResourceBusy {
-                RunDirError::Busy { path: self.path.clone() }
-            } else {
-                self.io(source)
+    /// Returns [`RunDirError::Busy`] if another process writes to it, and [`RunDirError::Ledger`]
+    /// if it is damaged, or the file system refuses.
+    pub fn open_ledger(
+        &self,
+        spec: &RunSpec,
+        shard: u32,
+        durability: Durability,
+    ) -> Result<LedgerWriter, RunDirError> {
+        match LedgerWriter::open(&self.ledger(shard), &spec.head(shard)) {
+            Ok(ledger) => Ok(ledger.durable(durability)),
+            Err(LedgerError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::ResourceBusy =>
+            {
+                Err(RunDirError::Busy { path: self.path.clone() })
             }
-        })
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads the ledger of the run. Shards that have none leave it unclosed.
@@ -181,14 +239,7 @@ impl RunDir {
     ///
     /// Returns [`RunDirError::Io`] if the file system refuses.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), RunDirError> {
-        let write = || {
-            let staged = self.path.join(format!(".{name}.{}", std::process::id()));
-            let mut file = fs::File::create(&staged)?;
-            serde_json::to_writer_pretty(io::BufWriter::new(&file), value)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&staged, self.path.join(name))
-        };
+        let write = || write_whole(&self.path.join(name), &json(value)?);
         write().map_err(|source| self.io(source))
     }
 
@@ -271,6 +322,12 @@ impl RunDir {
     fn io(&self, source: io::Error) -> RunDirError {
         RunDirError::Io { path: self.path.clone(), source }
     }
+}
+
+fn json(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// Reads the ledgers of all shards of a run from the directories that have them. Shards without
@@ -360,7 +417,56 @@ mod tests {
         let plan = live_plan("1/s", "1", "10s");
         let run = RunDir::create(dir.path(), &plan.spec).unwrap();
         assert!(!run.read_ledger(&plan).unwrap().closed);
-        run.create_ledger(&plan.spec, 0).unwrap().close().unwrap();
+        begin(&run, &plan.spec, 0).unwrap().close().unwrap();
         assert!(run.read_ledger(&plan).unwrap().closed);
+    }
+
+    fn begin(run: &RunDir, spec: &RunSpec, shard: u32) -> Result<LedgerWriter, RunDirError> {
+        run.create_ledger(spec, shard, Durability::Process)
+    }
+
+    #[test]
+    fn shards_that_begin_at_one_moment_share_one_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let plan = live_plan("1/s", "8", "10s");
+        let spec = RunSpec { shards: 8, ..plan.spec.clone() };
+        std::thread::scope(|scope| {
+            for shard in 0..8 {
+                let (path, spec) = (&path, &spec);
+                scope.spawn(move || {
+                    let run = RunDir::join(path, spec).unwrap();
+                    begin(&run, spec, shard).unwrap().close().unwrap();
+                });
+            }
+        });
+        let (run, found) = RunDir::open(&path).unwrap();
+        assert_eq!(found.spec, spec);
+        assert!(run.read_ledger(&found).unwrap().closed);
+        let other = RunSpec { shards: 7, ..spec };
+        let error = RunDir::join(&path, &other).unwrap_err();
+        assert!(matches!(error, RunDirError::OtherRun { .. }), "{error}");
+        let names = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with('.')));
+    }
+
+    #[test]
+    fn a_shard_that_was_begun_is_not_begun_again_unless_it_sent_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = live_plan("1/s", "1", "10s");
+        let run = RunDir::join(dir.path(), &plan.spec).unwrap();
+        let first = begin(&run, &plan.spec, 0).unwrap();
+        let error = begin(&run, &plan.spec, 0).unwrap_err();
+        assert!(matches!(error, RunDirError::Busy { .. }), "{error}");
+        // It was killed before its first event.
+        drop(first);
+        let again = begin(&run, &plan.spec, 0).unwrap();
+        again.reserve(&(plan.start..plan.start + 1_000_000)).unwrap();
+        // And now it was killed in the middle.
+        drop(again);
+        let error = begin(&run, &plan.spec, 0).unwrap_err();
+        assert!(matches!(error, RunDirError::ShardBegun { shard: 1, .. }), "{error}");
+        let account = &run.read_ledger(&plan).unwrap().accounts[0];
+        assert_eq!(account.unknown().count(), 1, "what it had begun is not forgotten");
     }
 }

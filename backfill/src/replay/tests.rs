@@ -10,7 +10,7 @@ use std::time::Duration;
 use events::identity::{Seq, TenantIndex};
 use events::script::DAY_US;
 use harness::jetstream::{ConsumerState, JetStreamError, StreamState};
-use harness::ledger::Ledger;
+use harness::ledger::{Durability, Ledger};
 use harness::plan::{RunOptions, Span};
 use harness::run_dir::RunDir;
 use harness::webhook::WebhookArgs;
@@ -249,7 +249,7 @@ impl Place {
     fn new(plan: &Plan) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(dir.path(), &plan.spec).unwrap();
-        let ledger = Arc::new(run.create_ledger(&plan.spec, 0).unwrap());
+        let ledger = Arc::new(run.create_ledger(&plan.spec, 0, Durability::Process).unwrap());
         Self { _dir: dir, run, ledger }
     }
 

@@ -11,7 +11,7 @@ use assert_cmd::Command;
 use auditstorm_generator::{Observers, RunContext, Watchdog, run};
 use clap::Parser;
 use harness::clock::Clock;
-use harness::ledger::Ledger;
+use harness::ledger::{Durability, Ledger};
 use harness::plan::{Plan, RunOptions, Span};
 use harness::record::Summary;
 use harness::run_dir::RunDir;
@@ -143,6 +143,7 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
         observers: Observers::none(),
         shard: Shard::WHOLE,
         watchdog: Watchdog::new(Vec::new()),
+        durability: Durability::Process,
     };
     let summary = run(plan, &dir, context).await.unwrap();
     let (dir, plan) = RunDir::open(place.path()).unwrap();

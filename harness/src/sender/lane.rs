@@ -21,8 +21,8 @@ use super::feed::{Feed, NotBegun};
 use super::schedule::{Batch, Seqs};
 use super::tally::Tally;
 use super::{Sender, SharedTally};
-use crate::clock::micros;
-use crate::latency::record;
+use crate::clock::{Alarm, micros};
+use crate::latency::{record, record_many};
 use crate::ledger::Settlement;
 use crate::plan::Plan;
 use crate::ranges::TenantRanges;
@@ -83,9 +83,9 @@ pub(crate) async fn run_lane(
             biased;
             () = &mut drain_asked => break,
             Some(sent) = in_flight.next() => idle.push_back(lane.settle(sent)),
-            () = alarm.wait_until(next_at), if next.is_some() && !idle.is_empty() => {
+            now = lane.wait_until(&mut alarm, next_at), if next.is_some() && !idle.is_empty() => {
                 let idle = idle.pop_front().expect("one is idle");
-                in_flight.push(lane.begin(&mut feed, idle)?);
+                in_flight.push(lane.begin(&mut feed, idle, now?)?);
             }
         }
     }
@@ -188,16 +188,27 @@ impl<'s> Lane<'s> {
         Self { sender, tally, bodies, parked: Parked::default(), settled: None, samples: None }
     }
 
+    /// Waits until the next batch is to be sent, and until all that is due by then is reserved.
+    /// Returns what time it is.
+    async fn wait_until(&self, alarm: &mut Alarm, next_at: UnixMicros) -> io::Result<UnixMicros> {
+        alarm.wait_until(next_at).await;
+        let now = self.sender.clock.now().max(next_at);
+        self.sender.reservation.cover(now).await?;
+        Ok(now)
+    }
+
     /// Begins the next request: of a batch whose time to be sent again has come, or of a new one.
+    /// All that is due until `now` is reserved.
     fn begin(
         &mut self,
         feed: &mut Feed,
         mut idle: Idle,
+        now: UnixMicros,
     ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
         let Sender { plan, clock, .. } = self.sender;
         let mut traveller = match self.parked.take(clock.now()) {
             Some(traveller) => traveller,
-            None => self.depart(feed)?,
+            None => self.depart(feed, now)?,
         };
         let is_first = traveller.progress.requests == 0;
         let spoils =
@@ -230,15 +241,17 @@ impl<'s> Lane<'s> {
         })
     }
 
-    /// Takes a new batch and reserves it.
-    fn depart(&self, feed: &mut Feed) -> io::Result<Traveller> {
-        let Sender { plan, clock, ledger, reservation, .. } = self.sender;
-        let now = clock.now();
+    /// Takes a new batch, which is reserved.
+    fn depart(&self, feed: &mut Feed, now: UnixMicros) -> io::Result<Traveller> {
+        let Sender { plan, ledger, reservation, .. } = self.sender;
         let Handover { batch, dropped } = feed.take(plan, now).expect("one is due");
         // What is dropped came after the batch, and is settled: it must have been reserved, too.
         let last = if dropped.is_empty() { batch.seqs.last() } else { Seq(dropped.end - 1) };
         let timeline = plan.script.timeline(batch.tenant);
-        reservation.cover(timeline.due(last).expect("the batch is of the plan"))?;
+        let due = timeline.due(last).expect("the batch is of the plan");
+        if due >= reservation.until() {
+            return Err(io::Error::other("a batch was to be sent before it was reserved"));
+        }
         if !dropped.is_empty() {
             lock(&self.tally).dropped += dropped.end - dropped.start;
             ledger.settle(batch.tenant, dropped, Settlement::Unsent);
@@ -310,8 +323,8 @@ impl<'s> Lane<'s> {
             }
         }
         if is_acknowledged {
-            let took = u64::try_from(fate.ended - fate.last_begun).unwrap_or(0);
-            latencies.sent_to_acknowledged.saturating_record_n(took, origins.len() as u64);
+            let took = fate.ended - fate.last_begun;
+            record_many(&mut latencies.sent_to_acknowledged, took, origins.len() as u64);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use events::identity::TenantIndex;
 use harness::clock::Clock;
-use harness::ledger::LedgerWriter;
+use harness::ledger::{Durability, LedgerWriter};
 use harness::plan::{Plan, RunOptions, Span};
 use harness::run_dir::RunDir;
 use harness::sender::{Batch, ListSender, Origin, Seqs};
@@ -48,7 +48,7 @@ impl Place {
         let plan = plan();
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir::create(dir.path(), &plan.spec).unwrap();
-        let ledger = Arc::new(run.create_ledger(&plan.spec, 0).unwrap());
+        let ledger = Arc::new(run.create_ledger(&plan.spec, 0, Durability::Process).unwrap());
         ledger.reserve(&(plan.start..plan.end)).unwrap();
         let url = format!("--webhook=http://{}/events", server.address);
         let flags = Flags::parse_from(["x".to_owned(), url]);
