@@ -1,27 +1,32 @@
 //! The command line: flags to checks, verdicts to exit codes.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{
-    DONE, EXIT_CODES, Exit, ExitLine, LOSSY, STOPPED, UNKNOWN, UNREACHABLE, USAGE, exit_codes,
+    DONE, EXIT_CODES, Exit, ExitLine, LOSSY, MACHINE, STOPPED, UNKNOWN, UNREACHABLE, USAGE,
+    exit_codes,
 };
 use harness::jetstream::{AuditStream, NatsArgs};
-use harness::plan::DeliveryPath;
+use harness::output::{self, show, show_json};
+use harness::plan::{DeliveryPath, Targets};
 use harness::quantity::{parse_bytes, parse_wait};
-use harness::shutdown::Shutdown;
+use harness::run_dir::RunDir;
+use harness::shutdown::{Shutdown, Stop};
 
 use crate::changes::Changes;
+use crate::earlier::Earlier;
 use crate::error::VerifyError;
 use crate::mark::{MarkArgs, mark};
 use crate::patience::Patience;
 use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
-use crate::recorded::Recorded;
-use crate::render::Files;
+use crate::recorded::{Recorded, Unread};
+use crate::records::RunRecords;
 use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
@@ -44,46 +49,49 @@ enum Command {
     #[command(after_help = exit_codes(&RECONCILE_CODES))]
     Reconcile(Box<Reconcile>),
     /// Watches the pipeline while a run goes on, and writes observations.jsonl.
-    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, STOPPED]))]
+    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
     Watch(Box<WatchArgs>),
     /// Writes down what happens while a run goes on, in marks.jsonl.
-    #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE])))]
+    #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE, MACHINE])))]
     Mark(MarkArgs),
     /// Says what stands against a run, before it is one.
     #[command(after_help = exit_codes(&PREFLIGHT_CODES))]
     // There is no run yet whose table it could be.
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
     Preflight(Box<PreflightArgs>),
-    #[command(after_help = exit_codes(&[DONE, USAGE]))]
+    #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
     Report(render::ReportArgs),
     #[command(after_help = exit_codes(&COMPARE_CODES))]
     Compare(versus::CompareArgs),
-    #[command(after_help = exit_codes(&[DONE, USAGE]))]
+    #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
     Trend(trend::TrendArgs),
 }
 
-const RECONCILE_CODES: [ExitLine; 7] = [
+const RECONCILE_CODES: [ExitLine; 8] = [
     (Exit::Done, "whole"),
     LOSSY,
     USAGE,
     UNREACHABLE,
     UNKNOWN,
     (Exit::Threshold, "whole, but a threshold failed"),
+    (Exit::Machine, "this machine failed: no verdict, or it is whole and was not written down"),
     STOPPED,
 ];
 
-const PREFLIGHT_CODES: [ExitLine; 4] = [
+const PREFLIGHT_CODES: [ExitLine; 5] = [
     (Exit::Done, "nothing stands against the run"),
     USAGE,
     UNREACHABLE,
     (Exit::Threshold, "there is a blocker"),
+    MACHINE,
 ];
 
-const COMPARE_CODES: [ExitLine; 4] = [
+const COMPARE_CODES: [ExitLine; 5] = [
     (Exit::Done, "not worse"),
     (Exit::Usage, "wrong usage or input, or runs that cannot be compared"),
     (Exit::Unknown, "a change beyond what is allowed could not be judged"),
     (Exit::Threshold, "worse: a regression"),
+    MACHINE,
 ];
 
 const PREFLIGHT_TABLE: &str = "Table of audit logs [default: audit.audit_logs]";
@@ -146,7 +154,6 @@ struct Reconcile {
 }
 
 /// Reads the command line and does what it says.
-#[expect(clippy::print_stderr, reason = "the one place that tells why the program cannot go on")]
 pub fn main() -> Exit {
     let done = match Cli::parse().command {
         Command::Reconcile(args) => run(&args),
@@ -159,10 +166,12 @@ pub fn main() -> Exit {
         }
         Command::Mark(args) => on_runtime(async { mark(&args, &Clock::system()) }),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("auditstorm-verifier: {}", harness::exit::chain(&error));
+    let exit = done.unwrap_or_else(|error| {
+        tell(&harness::exit::chain(&error));
         error.exit()
-    })
+    });
+    output::finish();
+    exit
 }
 
 fn on_runtime(work: impl Future<Output = Result<Exit, VerifyError>>) -> Result<Exit, VerifyError> {
@@ -171,38 +180,146 @@ fn on_runtime(work: impl Future<Output = Result<Exit, VerifyError>>) -> Result<E
 }
 
 fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
-    let runs = Recorded::open_all(&args.dirs)?;
+    let earlier: Vec<Earlier> =
+        args.dirs.iter().filter(|dir| RunDir::is_one(dir)).map(|dir| set_aside(dir)).collect();
     let changes =
         args.changes.as_deref().map_or_else(|| Ok(Changes::of_vector()), Changes::read)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
-    let recorded = runs.first().map(|run| run.plan.spec.targets.clone()).unwrap_or_default();
     runtime.block_on(async {
-        let table = limited(ClickHouse::connect(&args.clickhouse, &recorded).await?, args);
-        let stream = connect_stream(args, &runs).await?;
-        let clock = Clock::system();
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
-        let mut patience = Patience { clock, shutdown, limit: args.patience, story: tell };
-        let files = if args.report { Files::All } else { Files::ThoseThere };
+        let clock = Clock::system();
+        let patience = Patience { clock, shutdown, limit: args.patience, story: tell };
+        let tables = Vec::new();
+        let mut checks = Checks { args, changes, earlier, patience, tables, stream: None };
+        let (runs, unread) = Recorded::open_each(&args.dirs);
         let mut worst = Exit::Done;
+        for Unread { dir, error } in unread {
+            worst = worse(worst, checks.fail(&dir, &error));
+        }
         for run in &runs {
-            let stream = stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
-            let stores = Stores { table: &table, stream };
-            let options = options(args, changes.clone(), run);
-            if !run.is_answered_in_full() {
-                tell("waiting until stream and table are still, or all is stored");
+            let ended = match checks.check(run).await {
+                Ok(exit) => exit,
+                Err(error) => checks.fail(run.dirs[0].path(), &error),
+            };
+            worst = worse(worst, ended);
+            if ended == Exit::Stopped {
+                break;
             }
-            let (report, records) = reconcile(run, stores, &options, &mut patience).await?;
-            for dir in &run.dirs {
-                dir.write_json("report.json", &report)?;
-                render::write(dir.path(), files, &report, &records, &run.plan)?;
-            }
-            remove_progress(&options)?;
-            print(&report, args.json);
-            worst = worse(worst, exit(&report));
         }
         Ok(worst)
     })
 }
+
+/// Checks of runs, one after another: what becomes of one does not keep others from theirs.
+struct Checks<'a> {
+    args: &'a Reconcile,
+    changes: Changes,
+    /// What earlier checks have left in the directories.
+    earlier: Vec<Earlier>,
+    patience: Patience,
+    /// The tables of runs, by what they have recorded of them.
+    tables: Vec<(Targets, ClickHouse)>,
+    stream: Option<AuditStream>,
+}
+
+impl Checks<'_> {
+    /// Tells that there is no verdict, and why.
+    fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
+        let why = harness::exit::chain(error);
+        if self.args.dirs.len() > 1 {
+            tell(&format!("no verdict of {}: {why}", dir.display()));
+        } else {
+            tell(&why);
+        }
+        error.exit()
+    }
+
+    /// Checks a run and tells its verdict.
+    async fn check(&mut self, run: &Recorded) -> Result<Exit, VerifyError> {
+        let mut asked = self.patience.shutdown.clone();
+        let table = tokio::select! {
+            stores = self.connect(run) => stores?,
+            () = asked.asked(Stop::Drain) => return Err(VerifyError::Stopped),
+        };
+        let stream = self.stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
+        let stores = Stores { table: &table, stream };
+        let options = options(self.args, self.changes.clone(), run);
+        if !run.is_answered_in_full() {
+            tell("waiting until stream and table are still, or all is stored");
+        }
+        let (report, records) = reconcile(run, stores, &options, &mut self.patience).await?;
+        let exit = self.publish(run, &report, &records);
+        remove_progress(&options);
+        Ok(exit)
+    }
+
+    /// Connects to what the run needs, unless that is done. Returns its table.
+    async fn connect(&mut self, run: &Recorded) -> Result<ClickHouse, VerifyError> {
+        if run.plan.path() != DeliveryPath::Bulk && self.stream.is_none() {
+            let nats = &self.args.nats;
+            let url = nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
+            self.stream = Some(AuditStream::connect(url, nats).await?);
+        }
+        let Targets { table, columns, .. } = run.plan.spec.targets.clone();
+        let place = Targets { table, columns, ..Targets::default() };
+        if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == place) {
+            return Ok(table.clone());
+        }
+        let connected = ClickHouse::connect(&self.args.clickhouse, &place).await?;
+        let table = limited(connected, self.args);
+        self.tables.push((place, table.clone()));
+        Ok(table)
+    }
+
+    /// Tells a verdict, and writes it down wherever that can be. Returns how the check ends: as the
+    /// verdict says; but what is whole and not well told is no success.
+    fn publish(&self, run: &Recorded, report: &Report, records: &RunRecords) -> Exit {
+        // Each goes on, though a terminal is stopped or a disk does not answer.
+        let (shown, unwritten) = std::thread::scope(|scope| {
+            let showing = scope.spawn(|| {
+                if self.args.json { show_json(report) } else { show(format_args!("{report}\n")) }
+            });
+            let unwritten = self.write(run, report, records);
+            (showing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unwritten)
+        });
+        for error in &unwritten {
+            tell(&harness::exit::chain(error));
+        }
+        let exit = told(shown, exit(report));
+        if unwritten.is_empty() { exit } else { exit.untold() }
+    }
+
+    /// Writes the files of a report. Returns why some could not be.
+    fn write(&self, run: &Recorded, report: &Report, records: &RunRecords) -> Vec<VerifyError> {
+        let mut unwritten = Vec::new();
+        for dir in &run.dirs {
+            let earlier = self.earlier.iter().find(|earlier| earlier.dir() == dir.path());
+            let forget = |name| earlier.iter().for_each(|earlier| earlier.forget(name));
+            match dir.write_json(REPORT, report) {
+                Ok(()) => forget(REPORT),
+                Err(error) => unwritten.push(error.into()),
+            }
+            let had = |name: &&str| earlier.is_some_and(|it| it.names().contains(name));
+            let wanted = |name: &&'static str| self.args.report || had(name);
+            let names: Vec<_> = render::FILES.into_iter().filter(wanted).collect();
+            for (name, written) in render::write(dir.path(), &names, report, records, &run.plan) {
+                match written {
+                    Ok(_) => forget(name),
+                    Err(error) => unwritten.push(error),
+                }
+            }
+        }
+        unwritten
+    }
+}
+
+/// Sets aside what an earlier check has left: whatever becomes of this one, it is not of it.
+fn set_aside(dir: &Path) -> Earlier {
+    let names = [&[REPORT][..], &render::FILES].concat();
+    Earlier::set_aside(dir, &names)
+}
+
+const REPORT: &str = "report.json";
 
 /// Lets no query take more memory than the user allows.
 fn limited(mut server: ClickHouse, args: &Reconcile) -> ClickHouse {
@@ -240,41 +357,29 @@ const ROWS_AT_ONCE: u64 = 50_000_000;
 const BYTES_OF_A_ROW: u64 = 20;
 
 /// What was kept of a check that has ended is of no use any more.
-fn remove_progress(options: &CheckOptions) -> Result<(), VerifyError> {
-    let Some(path) = &options.scan.progress_file else { return Ok(()) };
+fn remove_progress(options: &CheckOptions) {
+    let Some(path) = &options.scan.progress_file else { return };
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(VerifyError::Progress { path: path.clone(), source })
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            tell(&format!("{} stays, and is of no use: {source}", path.display()));
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 
-#[expect(clippy::print_stderr, reason = "what a person should know beside the result")]
+/// Tells what a person should know beside the result.
 pub(crate) fn tell(line: &str) {
-    eprintln!("auditstorm-verifier: {line}");
+    output::tell(format_args!("auditstorm-verifier: {line}"));
 }
 
-/// Connects to NATS if a run needs it.
-async fn connect_stream(
-    args: &Reconcile,
-    runs: &[Recorded],
-) -> Result<Option<AuditStream>, VerifyError> {
-    if runs.iter().all(|run| run.plan.path() == DeliveryPath::Bulk) {
-        return Ok(None);
-    }
-    let Some(url) = &args.nats.url else {
-        return Err(VerifyError::NoNatsUrl);
-    };
-    Ok(Some(AuditStream::connect(url, &args.nats).await?))
-}
-
-#[expect(clippy::print_stdout, reason = "the report is the result")]
-fn print(report: &Report, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report).expect("it has string keys"));
-    } else {
-        println!("{report}");
+/// How a program ends whose result was shown, or could not be, which is told.
+pub(crate) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
+    match shown {
+        Ok(()) => exit,
+        Err(source) => {
+            tell(&harness::exit::chain(&VerifyError::Output { source }));
+            exit.untold()
+        }
     }
 }
 

@@ -93,7 +93,7 @@ pub async fn read_differences(
     held: &Holdings,
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
-    let digests = tokio::task::block_in_place(|| expected.digests(&held.by_tenant))?;
+    let digests = tokio::task::block_in_place(|| expected.digests(&held.by_tenant));
     let mut differences = Differences::default();
     for (stretch, digest) in &held.digests {
         if digests.get(stretch) != Some(digest) {

@@ -85,26 +85,26 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::Http(HttpError::Address { .. })
-            | Self::RunDir(_)
-            | Self::Profile(_)
-            | Self::NoNatsUrl
-            | Self::TooLong
-            | Self::Metrics { .. }
-            | Self::NoSandbox { .. }
+            Self::RunDir(error) => error.exit(),
+            Self::Metrics { .. }
             | Self::Output { .. }
-            | Self::Changes(_)
             | Self::Progress { .. }
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
+            | Self::Start { .. } => Exit::Machine,
+            Self::Http(HttpError::Address { .. })
+            | Self::Profile(_)
+            | Self::NoNatsUrl
+            | Self::TooLong
+            | Self::NoSandbox { .. }
+            | Self::Changes(_)
             | Self::NoRecord { .. }
             | Self::Damaged { .. }
             | Self::NotReconciled { .. }
             | Self::OneOutput { .. }
             | Self::NotAReport { .. }
             | Self::OtherReportFormat { .. }
-            | Self::Unlike { .. }
-            | Self::Start { .. } => Exit::Usage,
+            | Self::Unlike { .. } => Exit::Usage,
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_) | Self::Http(_) | Self::StreamSilent { .. } => Exit::Unreachable,

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod compare;
 pub mod content;
 pub mod deep;
+mod earlier;
 pub mod engine;
 pub mod error;
 pub mod eviction;

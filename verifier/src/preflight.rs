@@ -6,13 +6,14 @@ mod facts;
 mod load;
 mod read;
 
-use std::io::{self, Write as _, stdout};
+use std::io;
 
 use clap::Args;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::Exit;
 use harness::jetstream::{AuditStream, NatsArgs};
+use harness::output::{show_by, show_json};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::scale::ScaleArgs;
@@ -23,6 +24,7 @@ use self::advice::{Advice, Rank, advise};
 use self::facts::Facts;
 use self::load::Load;
 use self::read::{read_clocks, read_stream, read_table, read_vectors};
+use crate::cli::told;
 use crate::error::VerifyError;
 use crate::vectors::VectorArgs;
 
@@ -81,9 +83,9 @@ pub(crate) async fn preflight(args: &PreflightArgs, clock: Clock) -> Result<Exit
         history_days: args.days,
     };
     let advice = advise(&facts);
-    print(&load, &advice, args.json).map_err(|source| VerifyError::Output { source })?;
     let is_blocked = advice.iter().any(|advice| advice.rank == Rank::Blocker);
-    Ok(if is_blocked { Exit::Threshold } else { Exit::Done })
+    let exit = if is_blocked { Exit::Threshold } else { Exit::Done };
+    Ok(told(print(&load, &advice, args.json), exit))
 }
 
 fn load(args: &PreflightArgs, clock: &Clock) -> Result<Load, VerifyError> {
@@ -112,23 +114,15 @@ struct Findings<'a> {
 
 fn print(load: &Load, advice: &[Advice], is_json: bool) -> io::Result<()> {
     let blockers = advice.iter().filter(|advice| advice.rank == Rank::Blocker).count();
-    let mut out = stdout().lock();
-    let written = if is_json {
-        let findings = Findings { load, blockers, advice };
-        let text = serde_json::to_string_pretty(&findings).expect("it has string keys");
-        writeln!(out, "{text}")
+    if is_json {
+        show_json(&Findings { load, blockers, advice })
     } else {
-        write_text(&mut out, load, advice, blockers)
-    };
-    match written {
-        // A reader that has gone away, as `head` does, ends it quietly.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        show_by(|out| write_text(out, load, advice, blockers))
     }
 }
 
 fn write_text(
-    out: &mut impl io::Write,
+    out: &mut dyn io::Write,
     load: &Load,
     advice: &[Advice],
     blockers: usize,

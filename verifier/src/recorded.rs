@@ -20,6 +20,13 @@ pub struct Recorded {
     pub shards_missing: Vec<u32>,
 }
 
+/// A directory whose run cannot be read, and why.
+#[derive(Debug)]
+pub struct Unread {
+    pub dir: PathBuf,
+    pub error: VerifyError,
+}
+
 impl Recorded {
     /// Reads the run of a directory.
     ///
@@ -38,16 +45,38 @@ impl Recorded {
     /// Returns [`VerifyError::RunDir`] if one has no run, or is damaged, or two have the same
     /// shard.
     pub fn open_all(paths: &[PathBuf]) -> Result<Vec<Self>, VerifyError> {
-        let mut runs: Vec<(Vec<RunDir>, Plan)> = Vec::new();
+        let (runs, unread) = Self::open_each(paths);
+        unread.into_iter().next().map_or(Ok(runs), |unread| Err(unread.error))
+    }
+
+    /// Reads the runs of several directories, as [`Self::open_all`] does, and goes on where one
+    /// cannot be read.
+    pub fn open_each(paths: &[PathBuf]) -> (Vec<Self>, Vec<Unread>) {
+        let mut found: Vec<(Vec<RunDir>, Plan)> = Vec::new();
+        let mut unread = Vec::new();
         for path in paths {
-            let (dir, plan) = RunDir::open(path)?;
-            match runs.iter_mut().find(|(_, known)| is_same_run(&known.spec, &plan.spec)) {
+            let (dir, plan) = match RunDir::open(path) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    unread.push(Unread { dir: path.clone(), error: error.into() });
+                    continue;
+                }
+            };
+            match found.iter_mut().find(|(_, known)| is_same_run(&known.spec, &plan.spec)) {
                 Some((dirs, _)) if dirs.contains(&dir) => {}
                 Some((dirs, _)) => dirs.push(dir),
-                None => runs.push((vec![dir], plan)),
+                None => found.push((vec![dir], plan)),
             }
         }
-        runs.into_iter().map(|(dirs, plan)| Self::of(dirs, plan)).collect()
+        let mut runs = Vec::new();
+        for (dirs, plan) in found {
+            let dir = dirs[0].path().to_owned();
+            match Self::of(dirs, plan) {
+                Ok(run) => runs.push(run),
+                Err(error) => unread.push(Unread { dir, error }),
+            }
+        }
+        (runs, unread)
     }
 
     fn of(dirs: Vec<RunDir>, plan: Plan) -> Result<Self, VerifyError> {

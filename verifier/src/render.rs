@@ -1,15 +1,17 @@
 //! Reports as files: a page for people, Markdown for comments, JUnit for CI.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use harness::exit::Exit;
+use harness::output::show;
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
+use harness::staged::write_whole;
 
-use crate::cli::tell;
+use crate::cli::{tell, told};
+use crate::earlier::Earlier;
 use crate::error::VerifyError;
 use crate::recorded::Recorded;
 use crate::records::{self, RunRecords};
@@ -38,15 +40,19 @@ pub(crate) struct ReportArgs {
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if the run was not reconciled by this version, or a file cannot be read
-/// or written.
-#[expect(clippy::print_stdout, reason = "the files' paths are the result")]
+/// Returns [`VerifyError`] if the run was not reconciled by this version, or a file cannot be
+/// read.
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
     let runs = Recorded::open_all(&args.dirs)?;
     if args.out.is_some() && runs.len() > 1 {
         return Err(VerifyError::OneOutput { runs: runs.len() });
     }
+    let mut exit = Exit::Done;
     for run in &runs {
+        let own = || run.dirs.iter().map(RunDir::path).collect();
+        let places = args.out.as_deref().map_or_else(own, |out| vec![out]);
+        let earlier: Vec<_> =
+            places.iter().map(|place| Earlier::set_aside(place, &FILES)).collect();
         let mut report = read_report(run.dirs[0].path())?;
         let mut records = RunRecords::read(&run.dirs, &run.plan)?;
         records.find_awaited(&run.plan, &report);
@@ -58,14 +64,22 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
         }
         // What watched the run may have ended after it was reconciled.
         report.thresholds = thresholds::evaluate(&run.plan.thresholds, &records, &report.totals);
-        let own = || run.dirs.iter().map(RunDir::path).collect();
-        for out in args.out.as_deref().map_or_else(own, |out| vec![out]) {
-            for path in write(out, Files::All, &report, &records, &run.plan)? {
-                println!("{}", path.display());
+        for (place, earlier) in places.into_iter().zip(&earlier) {
+            for (name, written) in write(place, &FILES, &report, &records, &run.plan) {
+                match written {
+                    Ok(path) => {
+                        earlier.forget(name);
+                        exit = told(show(format_args!("{}\n", path.display())), exit);
+                    }
+                    Err(error) => {
+                        tell(&harness::exit::chain(&error));
+                        exit = exit.untold();
+                    }
+                }
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// What a report of any version begins with.
@@ -92,30 +106,20 @@ pub(crate) fn read_report(dir: &Path) -> Result<Report, VerifyError> {
     serde_json::from_str(&text).map_err(not_a_report)
 }
 
-/// Which files of a report are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Files {
-    All,
-    /// Those that an earlier report has left: they must not contradict this one.
-    ThoseThere,
-}
+/// What became of a file: its path, or why it could not be written.
+pub(crate) type Written = (&'static str, Result<PathBuf, VerifyError>);
 
-/// Writes files of a report, each whole, and returns their paths.
-///
-/// # Errors
-///
-/// Returns [`VerifyError::Unwritable`] if the file system refuses.
+/// Writes files of a report by their names, each whole. One that cannot be written does not keep
+/// the others from it.
 pub(crate) fn write(
     dir: &Path,
-    files: Files,
+    names: &[&'static str],
     report: &Report,
     records: &RunRecords,
     plan: &Plan,
-) -> Result<Vec<PathBuf>, VerifyError> {
-    let is_wanted = |name: &&str| files == Files::All || dir.join(name).exists();
-    let names: Vec<&str> = FILES.into_iter().filter(is_wanted).collect();
+) -> Vec<Written> {
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let view = view::View::new(report, records, plan);
     let text = |name| match name {
@@ -123,29 +127,23 @@ pub(crate) fn write(
         MARKDOWN => page::markdown(&view),
         _ => junit::junit(report),
     };
-    names.into_iter().map(|name| write_whole(dir, name, &text(name))).collect()
+    let write = |name: &'static str| {
+        let path = dir.join(name);
+        let written =
+            fs::create_dir_all(dir).and_then(|()| write_whole(&path, text(name).as_bytes()));
+        match written {
+            Ok(()) => (name, Ok(path)),
+            Err(source) => (name, Err(VerifyError::Unwritable { path, source })),
+        }
+    };
+    names.iter().copied().map(write).collect()
 }
 
 const PAGE: &str = "report.html";
 const MARKDOWN: &str = "report.md";
-const FILES: [&str; 3] = [PAGE, MARKDOWN, "junit.xml"];
 
-/// Writes a file beside its place and moves it there: a crash leaves the old one or the new one.
-fn write_whole(dir: &Path, name: &str, text: &str) -> Result<PathBuf, VerifyError> {
-    let path = dir.join(name);
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let staged = dir.join(format!(".{name}.{}", std::process::id()));
-        let mut file = fs::File::create(&staged)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&staged, &path)
-    };
-    match write() {
-        Ok(()) => Ok(path),
-        Err(source) => Err(VerifyError::Unwritable { path, source }),
-    }
-}
+/// The names of all.
+pub(crate) const FILES: [&str; 3] = [PAGE, MARKDOWN, "junit.xml"];
 
 #[cfg(test)]
 mod tests {
@@ -153,20 +151,18 @@ mod tests {
     use crate::versus::tests::side;
 
     #[test]
-    fn what_an_earlier_report_has_left_is_written_anew_and_nothing_else() {
+    fn a_file_that_cannot_be_written_does_not_keep_others_from_it() {
         let place = tempfile::tempdir().unwrap();
         let side = side(|_| (100, 20.0));
-        let write = |files| {
-            let paths = write(place.path(), files, &side.report, &side.records, &side.plan);
-            paths.unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect()
-        };
-        let none: Vec<std::ffi::OsString> = write(Files::ThoseThere);
-        assert!(none.is_empty() && fs::read_dir(place.path()).unwrap().next().is_none());
+        let write = || write(place.path(), &FILES, &side.report, &side.records, &side.plan);
+        assert!(write().iter().all(|(_, written)| written.is_ok()));
+        fs::remove_file(place.path().join(MARKDOWN)).unwrap();
+        fs::create_dir_all(place.path().join("report.md/full")).unwrap();
         fs::write(place.path().join("junit.xml"), "of before").unwrap();
-        assert_eq!(write(Files::ThoseThere), ["junit.xml"]);
+        let failed: Vec<_> = write().into_iter().filter(|(_, it)| it.is_err()).collect();
+        assert_eq!(failed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [MARKDOWN]);
         let junit = fs::read_to_string(place.path().join("junit.xml")).unwrap();
         assert!(junit.contains("<testsuite"), "{junit}");
-        assert_eq!(write(Files::All), FILES);
-        assert_eq!(write(Files::ThoseThere), FILES);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3, "nothing else is left");
     }
 }

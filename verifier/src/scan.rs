@@ -10,9 +10,11 @@ use clickhouse::Row;
 use events::identity::TenantIndex;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
+use harness::exit::chain;
 use harness::stored::{Arrivals, Rows, Stretch, Sums, read_stored};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::tell;
 use crate::content::read_digested;
 use crate::error::VerifyError;
 use crate::patience::Patience;
@@ -66,7 +68,7 @@ pub async fn scan_ids(
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if the server does not answer, or what is read cannot be kept.
+/// Returns [`VerifyError`] if the server does not answer.
 pub async fn scan(
     server: &ClickHouse,
     script: &Script,
@@ -151,12 +153,15 @@ async fn read_chunk(
 ) -> Result<(), VerifyError> {
     let rows = rows_of(chunk);
     match patience.ask(async || read_part(server, script, &rows).await).await {
-        Ok(part) => progress.add(chunk, part),
+        Ok(part) => {
+            progress.add(chunk, part);
+            Ok(())
+        }
         Err(error) if is_out_of_memory(&error) && chunk.len() > 1 => {
             for single in chunk.chunks(1) {
                 let rows = rows_of(single);
                 let part = patience.ask(async || read_part(server, script, &rows).await).await?;
-                progress.add(single, part)?;
+                progress.add(single, part);
             }
             Ok(())
         }
@@ -255,7 +260,9 @@ impl Progress {
         used
     }
 
-    fn add(&mut self, partitions: &[Partition], part: Part) -> Result<(), VerifyError> {
+    /// Takes what was read, and keeps it. Where nothing can be kept, the check goes on all the
+    /// same.
+    fn add(&mut self, partitions: &[Partition], part: Part) {
         let finished = Finished { partitions: partitions.to_vec(), part };
         if let Some(path) = &self.file {
             let line = serde_json::to_string(&finished).expect("it has string keys");
@@ -265,10 +272,12 @@ impl Progress {
                 file.write_all(line.as_bytes())?;
                 file.sync_data()
             });
-            write.map_err(|source| VerifyError::Progress { path: path.clone(), source })?;
+            if let Err(source) = write {
+                tell(&chain(&VerifyError::Progress { path: path.clone(), source }));
+                self.file = None;
+            }
         }
         self.finished.push(finished);
-        Ok(())
     }
 
     fn holdings(&self, wanted: &[Partition], is_steady: bool) -> Holdings {
@@ -317,8 +326,8 @@ mod tests {
         let path = dir.path().join("progress");
         let (one, two) = (partition("1", 10), partition("2", 10));
         let mut progress = Progress::open(Some(path.clone()));
-        progress.add(std::slice::from_ref(&one), part(0..10)).unwrap();
-        progress.add(std::slice::from_ref(&two), part(8..20)).unwrap();
+        progress.add(std::slice::from_ref(&one), part(0..10));
+        progress.add(std::slice::from_ref(&two), part(8..20));
         let text = fs::read_to_string(&path).unwrap();
         let check = |text: &str, wanted: &[Partition], expected: usize| {
             fs::write(&path, text).unwrap();
@@ -329,6 +338,12 @@ mod tests {
         check(&text, &[one.clone(), partition("2", 11)], 1);
         check(&text[..text.len() - 5], &[one.clone(), two.clone()], 1);
         check(&text.replace("[8,20]", "[8,19]"), &[one.clone(), two.clone()], 1);
+
+        // Nothing can be written there: it is still read.
+        let full = Some(PathBuf::from("/dev/full"));
+        let mut unkept = Progress { file: full, finished: Vec::new() };
+        unkept.add(std::slice::from_ref(&one), part(0..10));
+        assert_eq!(unkept.known(std::slice::from_ref(&one)).len(), 1);
 
         let holdings = progress.holdings(&[one, two], true);
         let arrivals = &holdings.by_tenant[&TenantIndex(3)];

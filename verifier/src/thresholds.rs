@@ -71,13 +71,18 @@ pub fn exit(report: &Report) -> Exit {
     }
 }
 
-/// Which of two ends of runs is worse: proven loss, then what was not checked, then a threshold.
+/// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
+/// (stopped, a store that is away, what was given, this machine, or all else); then a threshold.
 pub fn worse(one: Exit, other: Exit) -> Exit {
     let weight = |exit: &Exit| match exit {
         Exit::Done => 0,
         Exit::Threshold => 1,
         Exit::Unknown => 2,
-        _ => 3,
+        Exit::Machine => 3,
+        Exit::Usage => 4,
+        Exit::Unreachable => 5,
+        Exit::Stopped => 6,
+        Exit::Lossy => 7,
     };
     [one, other].into_iter().max_by_key(weight).unwrap_or(one)
 }
@@ -332,5 +337,9 @@ mod tests {
         assert_eq!(worse(Exit::Done, Exit::Threshold), Exit::Threshold);
         assert_eq!(worse(Exit::Unknown, Exit::Threshold), Exit::Unknown);
         assert_eq!(worse(Exit::Unknown, Exit::Lossy), Exit::Lossy);
+        for other in [Exit::Unreachable, Exit::Usage, Exit::Machine, Exit::Stopped] {
+            assert_eq!(worse(Exit::Lossy, other), Exit::Lossy, "what is proven stays so");
+            assert_eq!(worse(other, Exit::Unknown), other);
+        }
     }
 }

@@ -7,11 +7,13 @@ use events::event::MicroTime;
 use harness::clock::seconds;
 use harness::exit::Exit;
 use harness::latency::percentiles;
+use harness::output::{show, show_json};
 use harness::plan::{Plan, Span};
 use harness::run_dir::RunDir;
 use harness::threshold::Aggregation;
 use serde::Serialize;
 
+use crate::cli::told;
 use crate::error::VerifyError;
 use crate::records::RunRecords;
 use crate::render::figures::{self, as_f64, grouped, milliseconds};
@@ -53,17 +55,12 @@ struct Row {
 /// # Errors
 ///
 /// Returns [`VerifyError`] if a directory holds no run, or its files cannot be read.
-#[expect(clippy::print_stdout, reason = "the table is the result")]
 pub(crate) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
     let mut rows: Vec<Row> =
         args.dirs.iter().map(|dir| Row::read(dir)).collect::<Result<_, _>>()?;
     rows.sort_by(|one, other| (one.start, &one.dir).cmp(&(other.start, &other.dir)));
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows).expect("it has string keys"));
-    } else {
-        print!("{}", table(&rows));
-    }
-    Ok(Exit::Done)
+    let shown = if args.json { show_json(&rows) } else { show(table(&rows)) };
+    Ok(told(shown, Exit::Done))
 }
 
 impl Row {

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use events::event::MicroTime;
 use harness::exit::Exit;
+use harness::output::{show, show_json};
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::cli::told;
 use crate::error::VerifyError;
 use crate::records::RunRecords;
 use crate::render::{figures, read_report};
@@ -86,7 +88,6 @@ struct Identity {
 /// # Errors
 ///
 /// Returns [`VerifyError::Unlike`] if the runs cannot be compared, with all reasons.
-#[expect(clippy::print_stdout, reason = "the comparison is the result")]
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
     let (base, run) = (Side::open(&args.base)?, Side::open(&args.run)?);
     let reasons = differences(&base, &run);
@@ -98,12 +99,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
         let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
         return Err(VerifyError::Unlike { reasons: vec![reason] });
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&comparison).expect("it has string keys"));
-    } else {
-        print!("{comparison}");
-    }
-    Ok(comparison.exit())
+    let shown = if args.json { show_json(&comparison) } else { show(&comparison) };
+    Ok(told(shown, comparison.exit()))
 }
 
 impl Side {

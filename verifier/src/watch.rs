@@ -17,7 +17,6 @@ mod table;
 mod tracker;
 mod view;
 
-use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +32,7 @@ use harness::jetstream::NatsArgs;
 use harness::json_lines::Tail;
 use harness::metrics::{MetricsServer, parse_address};
 use harness::observation::Observation;
+use harness::output;
 use harness::plan::Plan;
 use harness::quantity::parse_wait;
 use harness::record::Second;
@@ -374,8 +374,7 @@ impl Teller {
             Progress::Screen(screen) => screen.show(view),
             Progress::Lines(lines) => {
                 if let Some(line) = lines.line(&view) {
-                    // Whoever has closed standard error does not want to be told.
-                    writeln!(stderr(), "{line}").ok();
+                    output::tell(line);
                 }
             }
             Progress::Nothing => {}
@@ -389,7 +388,7 @@ impl Teller {
         if missed > 0 && !is_quiet {
             let text = "sampled events were not visible when the watch ended";
             let hint = format!("`auditstorm-verifier reconcile {}` says why", dir.display());
-            writeln!(stderr(), "{missed} {text}; {hint}").ok();
+            output::tell(format_args!("{missed} {text}; {hint}"));
         }
     }
 }
@@ -403,7 +402,7 @@ async fn serve(
         .await
         .map_err(|source| VerifyError::Metrics { address, source })?;
     if !is_quiet {
-        writeln!(stderr(), "metrics on http://{}/metrics", server.address()).ok();
+        output::tell(format_args!("metrics on http://{}/metrics", server.address()));
     }
     Ok((metrics, server))
 }

@@ -1,0 +1,80 @@
+//! The results of an earlier check, which must not be taken for those of this one.
+//!
+//! They are set aside when a check begins, under a name of their own: a check that fails leaves
+//! nothing that a CI job would collect as new. They go when the new ones are there.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::cli::tell;
+
+/// What an earlier check has left in a directory.
+#[derive(Debug)]
+pub(crate) struct Earlier {
+    dir: PathBuf,
+    names: Vec<&'static str>,
+}
+
+impl Earlier {
+    /// Sets results aside: `junit.xml` becomes `junit.xml.earlier`. Tells of those that cannot be.
+    pub(crate) fn set_aside(dir: &Path, names: &[&'static str]) -> Self {
+        let is_there = |name: &&'static str| {
+            let (path, aside) = (dir.join(name), dir.join(aside(name)));
+            match fs::rename(&path, &aside) {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => aside.exists(),
+                Err(error) => {
+                    let path = path.display();
+                    tell(&format!("{path} is of an earlier check, and stays: {error}"));
+                    true
+                }
+            }
+        };
+        let names = names.iter().copied().filter(is_there).collect();
+        Self { dir: dir.to_owned(), names }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Those of the results that were there.
+    pub(crate) fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Removes what was set aside of a result that is written anew.
+    pub(crate) fn forget(&self, name: &str) {
+        // What stays has a name that tells what it is.
+        fs::remove_file(self.dir.join(aside(name))).ok();
+    }
+}
+
+fn aside(name: &str) -> String {
+    format!("{name}.earlier")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_check_has_left_has_a_name_of_its_own_until_there_is_another() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        fs::write(path("junit.xml"), "of before").unwrap();
+        fs::create_dir_all(path("report.html.earlier/full")).unwrap();
+        fs::write(path("report.html"), "cannot be set aside").unwrap();
+        let names = ["junit.xml", "report.html", "report.md"];
+        // Also if the check that came between has failed.
+        for _ in 0..2 {
+            let earlier = Earlier::set_aside(place.path(), &names);
+            assert_eq!(earlier.names(), ["junit.xml", "report.html"]);
+            assert!(!path("junit.xml").exists() && path("report.html").exists());
+            assert_eq!(fs::read_to_string(path("junit.xml.earlier")).unwrap(), "of before");
+        }
+        Earlier::set_aside(place.path(), &names).forget("junit.xml");
+        assert!(!path("junit.xml.earlier").exists());
+    }
+}
