@@ -24,4 +24,5 @@ mod stack;
 mod stream;
 mod synthetic;
 mod tidy;
+mod told;
 mod whole;
