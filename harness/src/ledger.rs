@@ -343,7 +343,7 @@ impl Log {
             return Err(io::Error::other("the last record of the ledger was cut short"));
         }
         let length = u32::try_from(entries.len()).map_err(io::Error::other)?.to_le_bytes();
-        let frame = [&MARKER[..], &length, &checksum(&length, entries), entries].concat();
+        let frame = [&MARKER[..], &length, &checksum(length, entries), entries].concat();
         self.bytes_written += frame.len() as u64;
         let end = self.file.metadata()?.len();
         if let Err(error) = self.file.write_all(&frame) {
@@ -608,7 +608,7 @@ fn frame_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let (length, rest) = frame.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
     let entries = rest.get(..u32::from_le_bytes(*length) as usize)?;
-    (!entries.is_empty() && checksum(length, entries) == *crc).then_some(entries)
+    (!entries.is_empty() && checksum(*length, entries) == *crc).then_some(entries)
 }
 
 /// Whether there is a whole frame anywhere.
@@ -617,9 +617,9 @@ fn has_frame(bytes: &[u8]) -> bool {
     places.any(|(at, window)| window == MARKER && frame_at(bytes, at).is_some())
 }
 
-fn checksum(length: &[u8; 4], entries: &[u8]) -> [u8; 4] {
+fn checksum(length: [u8; 4], entries: &[u8]) -> [u8; 4] {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(length);
+    crc.update(&length);
     crc.update(entries);
     crc.finalize().to_le_bytes()
 }
@@ -724,7 +724,7 @@ mod tests {
                 let offset = match error {
                     LedgerError::Damaged { at, .. } => at,
                     LedgerError::OtherRun { .. } => 0,
-                    other => panic!("{other}"),
+                    other @ LedgerError::Unreadable { .. } => panic!("{other}"),
                 };
                 assert!(offset <= at, "byte {at}: {offset}");
                 assert_eq!(

@@ -120,13 +120,12 @@ impl Story {
         let waited = self.changed.wait_while(state, nothing);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_writing = true;
-        let mut line = state.lines.pop_front().unwrap_or_default();
-        line.push('\n');
+        let line = state.lines.pop_front().unwrap_or_default();
         if state.lines.is_empty() && state.dropped > 0 {
             let dropped = std::mem::take(&mut state.dropped);
-            line.push_str(&format!("({dropped} lines are left out: nobody took them)\n"));
+            return format!("{line}\n({dropped} lines are left out: nobody took them)\n");
         }
-        line
+        line + "\n"
     }
 
     fn finish(&self, limit: Duration) {
@@ -204,7 +203,7 @@ mod tests {
         assert_eq!(lines[1], "line 1\n");
         let left_out = format!("({} lines are left out", 1_000 - lines.len());
         assert!(lines.last().unwrap().contains(&left_out), "{lines:?}");
-        story.finish(Duration::from_secs(60));
+        story.finish(Duration::from_mins(1));
     }
 
     #[test]

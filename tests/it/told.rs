@@ -136,7 +136,7 @@ fn what_is_lost_stays_lost_on_a_full_disk(stack: &Stack, full: &str) {
 /// Its story goes into a pipe that is full, its summary to a disk that is.
 fn a_generator_goes_on_where_nobody_reads(stack: &Stack) {
     let (reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&[b'.'; 65_536]).unwrap();
+    writer.write_all(&vec![b'.'; 65_536]).unwrap();
     let profile = stack.profile(20, 1, 10);
     let mut generator = stack.command("auditstorm-generator", &["run", &profile, "--out", "live"]);
     generator.args(["--durability", "power", "--metrics", "127.0.0.1:0"]);
