@@ -32,7 +32,7 @@ check: ## Check form, lints and documentation
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
-       bench-backfill-insert bench-reconcile-10m bench-scan-stream ## Run all benches; each prints a line `bench NAME …`
+       bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m bench-scan-stream ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -59,6 +59,10 @@ bench-backfill-insert: release ## Loading 10 million rows, against the server's 
 	$(RELEASE)/auditstorm-sandbox setup
 	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-backfill --bench insert
 
+.PHONY: bench-accounts-1e9
+bench-accounts-1e9: ## From a ledger to accounts: a billion events of 65,000 tenants, in time and memory
+	cargo bench --quiet -p auditstorm-verifier --bench accounts_1e9
+
 .PHONY: bench-reconcile-10m
 bench-reconcile-10m: release ## Loading and reconciling 10 million rows
 	$(RELEASE)/auditstorm-sandbox setup
@@ -73,6 +77,8 @@ bench-scan-stream: release ## Reading the IDs of a stream's messages, against a 
 bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
 	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
 	AUDITSTORM_BENCH_EVENTS=20000 cargo bench --quiet --profile dev -p events --bench distances
+	AUDITSTORM_BENCH_EVENTS=1000000 cargo bench --quiet --profile dev -p auditstorm-verifier \
+	  --bench accounts_1e9
 	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
 	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
 	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m" \

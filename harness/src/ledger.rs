@@ -21,6 +21,8 @@
 //! one megabyte per million events whether ten tenants send batches or thousands send single
 //! events; what a crash finds waiting there counts as unknown.
 
+mod slices;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -34,6 +36,7 @@ use events::timeline::UnixMicros;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
+use self::slices::{Place, Slices};
 use crate::ranges::{RangeSet, TenantRanges};
 
 /// How an attempt to send ended.
@@ -384,13 +387,18 @@ impl Account {
         settled.difference(&self.spoiled)
     }
 
+    /// Forgets how events ended that were not taken.
+    fn reopen(&mut self, seqs: &Range<u64>) {
+        for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
+            set.remove(seqs.clone());
+        }
+    }
+
     /// Takes an entry. Says whether its kind is known.
     fn take(&mut self, kind: u8, seqs: Range<u64>) -> bool {
         match kind {
             RESERVED | 1 => {
-                for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
-                    set.remove(seqs.clone());
-                }
+                self.reopen(&seqs);
                 let set = if kind == 1 { &mut self.acknowledged } else { &mut self.reserved };
                 set.insert(seqs);
             }
@@ -462,10 +470,16 @@ impl Ledger {
         let bytes = std::fs::read(path)
             .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
         let mut closed = false;
+        let mut waiting = Waiting::new(script, head);
         let each = |entries: &[u8], at| {
-            self.read_entries(entries, script, head, &mut closed).map_err(|fact| (at, fact))
+            self.read_entries(entries, &mut waiting, &mut closed).map_err(|fact| (at, fact))
         };
         let whole = whole_frames(path, &bytes, head, each)?;
+        self.take_slices(&mut waiting).map_err(|fact| LedgerError::Damaged {
+            path: path.to_owned(),
+            at: whole,
+            fact,
+        })?;
         // What was torn may have said anything.
         self.closed &= closed && whole == bytes.len();
         Ok(())
@@ -474,8 +488,7 @@ impl Ledger {
     fn read_entries(
         &mut self,
         mut entries: &[u8],
-        script: &Script,
-        head: &LedgerHead,
+        waiting: &mut Waiting<'_>,
         closed: &mut bool,
     ) -> Result<(), &'static str> {
         while let Some((&kind, rest)) = entries.split_first() {
@@ -490,27 +503,39 @@ impl Ledger {
             let mut number = || take_number(&mut entries).ok_or("an entry ends too early");
             if kind & SLICE == 0 {
                 let (tenant, start, count) = (number()?, number()?, number()?);
-                self.take(tenant, kind, start..start + count)?;
+                self.take(waiting, tenant, kind, start..start + count)?;
                 continue;
             }
             let from = i64::try_from(number()?).map_err(|_| "a slice is outside of time")?;
             let until = from.checked_add_unsigned(number()?).ok_or("a slice is outside of time")?;
-            for tenant in script.tenants().filter(|tenant| head.has(*tenant)) {
-                let timeline = script.timeline(tenant);
-                let seqs = timeline.count_before(from)..timeline.count_before(until);
-                self.take(tenant.0.into(), kind & !SLICE, seqs)?;
+            if kind & !SLICE > REPAIRED {
+                return Err(NO_KIND);
             }
+            waiting.slices.push(kind & !SLICE, from..until);
         }
         Ok(())
     }
 
-    fn take(&mut self, tenant: u64, kind: u8, seqs: Range<u64>) -> Result<(), &'static str> {
-        let account = usize::try_from(tenant)
-            .ok()
-            .and_then(|index| self.accounts.get_mut(index))
-            .ok_or("an entry is of a tenant that the plan does not have")?;
-        let is_known = account.take(kind, seqs);
-        is_known.then_some(()).ok_or("an entry has a kind that this version does not know")
+    /// Takes an entry of one tenant, after the slices that came before it.
+    fn take(
+        &mut self,
+        waiting: &mut Waiting<'_>,
+        tenant: u64,
+        kind: u8,
+        seqs: Range<u64>,
+    ) -> Result<(), &'static str> {
+        let tenant = u16::try_from(tenant).map(TenantIndex).map_err(|_| NO_TENANT)?;
+        let account = self.accounts.get_mut(usize::from(tenant.0)).ok_or(NO_TENANT)?;
+        let is_known = waiting.bring(tenant, account) && account.take(kind, seqs);
+        is_known.then_some(()).ok_or(NO_KIND)
+    }
+
+    /// Takes all slices that wait, for every tenant of the shard.
+    fn take_slices(&mut self, waiting: &mut Waiting<'_>) -> Result<(), &'static str> {
+        let (script, head) = (waiting.script, *waiting.head);
+        let own = script.tenants().zip(&mut self.accounts).filter(|(it, _)| head.has(*it));
+        let mut all = own.map(|(tenant, account)| waiting.bring(tenant, account));
+        all.all(|is_known| is_known).then_some(()).ok_or(NO_KIND)
     }
 
     /// Which of the first events of a tenant, up to `planned`, were never begun.
@@ -519,6 +544,33 @@ impl Ledger {
         all.difference(&self.accounts[usize::from(tenant.0)].attempted())
     }
 }
+
+/// Slices of a ledger of one shard that not every tenant's account has taken.
+struct Waiting<'r> {
+    script: &'r Script,
+    head: &'r LedgerHead,
+    slices: Slices,
+    /// How far each tenant's account is.
+    places: Vec<Place>,
+}
+
+impl<'r> Waiting<'r> {
+    fn new(script: &'r Script, head: &'r LedgerHead) -> Self {
+        let places = script.tenants().map(|_| Place::default()).collect();
+        Self { script, head, slices: Slices::default(), places }
+    }
+
+    fn bring(&mut self, tenant: TenantIndex, account: &mut Account) -> bool {
+        if !self.head.has(tenant) {
+            return true;
+        }
+        let place = &mut self.places[usize::from(tenant.0)];
+        self.slices.bring(account, place, self.script.timeline(tenant))
+    }
+}
+
+const NO_TENANT: &str = "an entry is of a tenant that the plan does not have";
+const NO_KIND: &str = "an entry has a kind that this version does not know";
 
 const MAGIC: &[u8; 8] = b"ASLEDGR3";
 

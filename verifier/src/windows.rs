@@ -28,11 +28,17 @@ pub fn loss_windows(script: &Script, fates: &[Fates], marks: &[Mark]) -> Vec<Los
                 let events = range.end - range.start;
                 spans.entry(*cause).or_default().push(Span { from, until, events });
             }
+            // Ranges of all tenants may be many; windows of a time are few.
+            if let Some(spans) = spans.get_mut(cause).filter(|it| it.len() >= SPANS_MAX) {
+                *spans = join(std::mem::take(spans), SPANS_MAX / 2);
+            }
         }
     }
     let mut windows: Vec<_> = spans
         .into_iter()
-        .flat_map(|(cause, spans)| join(spans).into_iter().map(move |span| (cause, span)))
+        .flat_map(|(cause, spans)| {
+            join(spans, WINDOWS_MAX).into_iter().map(move |span| (cause, span))
+        })
         .map(|(cause, span)| window(cause, span, marks))
         .collect();
     windows.sort_by_key(|window| (window.from.0, window.cause));
@@ -49,6 +55,9 @@ pub const WINDOWS_MAX: usize = 200;
 /// a buffer drains, and who dies takes along what came before.
 const MARK_NEAR_US: i64 = 30_000_000;
 
+/// So many are joined before more are found.
+const SPANS_MAX: usize = 1 << 20;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Span {
     from: UnixMicros,
@@ -56,26 +65,31 @@ struct Span {
     events: u64,
 }
 
-fn join(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_unstable();
+/// Joins those that are close to each other, until there are few enough.
+fn join(spans: Vec<Span>, spans_max: usize) -> Vec<Span> {
     let mut gap = GAP_US;
-    loop {
-        let mut joined: Vec<Span> = Vec::new();
-        for span in &spans {
-            match joined.last_mut() {
-                Some(last) if span.from - last.until < gap => {
-                    last.until = last.until.max(span.until);
-                    last.events += span.events;
-                }
-                _ => joined.push(*span),
-            }
-        }
-        if joined.len() <= WINDOWS_MAX {
-            return joined;
-        }
-        spans = joined;
+    let mut spans = joined(spans, gap);
+    while spans.len() > spans_max {
         gap = gap.saturating_mul(2);
+        spans = joined(spans, gap);
     }
+    spans
+}
+
+/// Joins those with less than a gap between them.
+fn joined(mut spans: Vec<Span>, gap: i64) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if span.from - last.until < gap => {
+                last.until = last.until.max(span.until);
+                last.events += span.events;
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined
 }
 
 fn window(cause: Cause, Span { from, until, events }: Span, marks: &[Mark]) -> LossWindow {
@@ -102,16 +116,33 @@ mod tests {
     fn losses_close_to_each_other_are_of_one_window() {
         let spans =
             vec![span(5_000_000, 5_000_000, 1), span(0, 10, 3), span(1_900_000, 1_900_000, 1)];
-        assert_eq!(join(spans), [span(0, 1_900_000, 4), span(5_000_000, 5_000_000, 1)]);
+        assert_eq!(
+            join(spans, WINDOWS_MAX),
+            [span(0, 1_900_000, 4), span(5_000_000, 5_000_000, 1)]
+        );
     }
 
     #[test]
     fn many_windows_are_joined_to_few_without_losing_an_event() {
         let spans =
             (0..10_000).map(|index| span(index * 3_000_000, index * 3_000_000, 2)).collect();
-        let joined = join(spans);
+        let joined = join(spans, WINDOWS_MAX);
         assert!(joined.len() <= WINDOWS_MAX, "{}", joined.len());
         assert_eq!(joined.iter().map(|span| span.events).sum::<u64>(), 20_000);
+    }
+
+    #[test]
+    fn what_is_joined_early_is_joined_alike() {
+        let spans: Vec<_> = (0..4_000)
+            .map(|index| (index * 7_919 % 4_001) * 1_500_000)
+            .map(|at| if at % 5 == 0 { span(at, at + 40, 3) } else { span(at * 3, at * 3, 1) })
+            .collect();
+        let (first, rest) = spans.split_at(1_700);
+        let early = [join(first.to_vec(), 1_000_000), rest.to_vec()].concat();
+        assert_eq!(joined(early, GAP_US), joined(spans.clone(), GAP_US));
+        let early = [join(first.to_vec(), 500), rest.to_vec()].concat();
+        let windows = join(early, WINDOWS_MAX);
+        assert_eq!(windows, join(spans, WINDOWS_MAX));
     }
 
     #[test]
