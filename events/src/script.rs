@@ -42,6 +42,11 @@ impl Script {
         &self.world
     }
 
+    /// Whether requests keep to the day on which they are due.
+    pub fn days(&self) -> Days {
+        self.days
+    }
+
     pub fn timeline(&self, tenant: TenantIndex) -> &Timeline {
         &self.timelines[usize::from(tenant.0)]
     }

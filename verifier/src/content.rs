@@ -2,18 +2,24 @@
 //!
 //! Server and verifier each compute a digest of all columns for every tenant and stretch of
 //! sequence numbers, the one from the rows, the other from the plan. Only where two digests
-//! differ are rows fetched and compared one by one.
+//! differ are rows looked at one by one: their digests first, then, of some of those that differ,
+//! their columns. Many stretches share a question, and a question keeps to the time of its rows.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use clickhouse::Row;
 use events::event::MicroTime;
 use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
 use events::row::Columns;
-use events::script::Script;
+use events::script::{DAY_US, Script};
+use events::timeline::UnixMicros;
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
 use harness::ranges::TenantRanges;
-use harness::stored::{Arrivals, Rows, STRETCH_BITS, Stretch, Sums, read_stored_and_sum};
+use harness::stored::{
+    Arrivals, Rows, STRETCH_BITS, Stretch, Sums, read_stored_and_sum, received_sql,
+};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,6 +27,7 @@ use crate::error::VerifyError;
 use crate::expected::Expected;
 use crate::patience::Patience;
 use crate::scan::Holdings;
+use crate::suspects::{Bounds, Suspect, groups, stretch_of, suspects, time_of, within};
 
 /// A stored row that differs from what was sent, in one column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,10 +48,21 @@ pub struct Differences {
     pub corrupted: TenantRanges,
     /// All events whose timestamp is of another day: they are in another partition.
     pub misplaced: TenantRanges,
+    /// Stored events that were not looked at one by one, though some in their stretches differ:
+    /// there are more than [`LOOKED_AT_MAX`].
+    pub not_looked_at: u64,
 }
 
 /// Most differences that are listed.
 pub const DIFFERENCES_MAX: usize = 100_000;
+
+/// Most rows that are looked at one by one.
+pub const LOOKED_AT_MAX: u64 = 20_000_000;
+
+/// At most twenty questions of a million rows each, or of 4,096 stretches, and some more where
+/// suspects are far apart; and as many again for rows that are not where they belong.
+const BOUNDS: Bounds =
+    Bounds { rows: LOOKED_AT_MAX, rows_a_query: 1_000_000, stretches_a_query: 4_096, queries: 64 };
 
 impl Differences {
     /// Adds what was found.
@@ -61,6 +79,15 @@ impl Differences {
                 self.listed.push(difference);
             }
         }
+    }
+
+    /// Adds what was found elsewhere.
+    pub fn join(&mut self, other: Self) {
+        self.corrupted.add(&other.corrupted);
+        self.misplaced.add(&other.misplaced);
+        self.not_looked_at += other.not_looked_at;
+        let room = DIFFERENCES_MAX - self.listed.len();
+        self.listed.extend(other.listed.into_iter().take(room));
     }
 
     /// Puts them into order, and leaves out those of some events.
@@ -93,16 +120,44 @@ pub async fn read_differences(
     held: &Holdings,
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
-    let digests = tokio::task::block_in_place(|| expected.digests(&held.by_tenant));
-    let mut differences = Differences::default();
-    for (stretch, digest) in &held.digests {
-        if digests.get(stretch) != Some(digest) {
-            let read = async || read_rows(server, expected.script(), *stretch).await;
+    let script = expected.script();
+    let (suspects, not_looked_at) = tokio::task::block_in_place(|| {
+        let digests = expected.digests(&held.by_tenant);
+        within(suspects(script, &digests, held), BOUNDS)
+    });
+    let mut found = Found::default();
+    let mut astray = Vec::new();
+    for group in groups(suspects, BOUNDS) {
+        let received = Some(time_of(&group));
+        let rows = async || read_row_digests(server, script, &group, received.as_ref()).await;
+        let rows = patience.ask(rows).await?;
+        let sums = tokio::task::block_in_place(|| found.compare(script, &rows));
+        astray.extend(group.into_iter().filter(|it| sums.get(&it.stretch) != Some(&it.digest)));
+    }
+    // Not all of their rows are of the time that they should be of.
+    let anywhere = |it: Suspect| Suspect { received: 0..0, ..it };
+    for group in groups(astray.into_iter().map(anywhere).collect(), BOUNDS) {
+        let rows = async || read_row_digests(server, script, &group, None).await;
+        let rows = patience.ask(rows).await?;
+        tokio::task::block_in_place(|| found.compare(script, &rows));
+    }
+    let Found { corrupted, misplaced, mut rows } = found;
+    let mut differences = Differences { corrupted, misplaced, not_looked_at, listed: Vec::new() };
+    rows.sort_by_key(|it| (it.timestamp_ms, it.tenant, it.seq));
+    rows.dedup();
+    for some in rows.chunks(IDS_A_QUERY) {
+        if differences.listed.len() < DIFFERENCES_MAX {
+            let read = async || read_columns(server, script, some).await;
             differences.add(patience.ask(read).await?);
         }
     }
     Ok(differences)
 }
+
+/// A query's text may have 256 KiB, and an ID takes 39 bytes of it.
+///
+/// Source: ClickHouse, `max_query_size`.
+const IDS_A_QUERY: usize = 4_000;
 
 /// Reads what some rows hold of a run, and the digest of each stretch of them.
 ///
@@ -174,42 +229,144 @@ pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
     ]
 }
 
+/// A row without its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
+struct DigestRow {
+    tenant: u16,
+    seq: u64,
+    timestamp_ms: i64,
+    digest: u64,
+}
+
+/// Reads the digest of each row of some stretches; if that is asked, of those alone that are of
+/// some time.
+async fn read_row_digests(
+    server: &ClickHouse,
+    script: &Script,
+    group: &[Suspect],
+    received: Option<&Range<UnixMicros>>,
+) -> Result<Vec<DigestRow>, ClickHouseError> {
+    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let place = |(tenant, stretch): Stretch| u64::from(tenant) << TENANT_SHIFT | stretch;
+    let places: Vec<_> = group.iter().map(|it| place(it.stretch).to_string()).collect();
+    let time = received.map(|it| format!(" AND {}", received_sql(it))).unwrap_or_default();
+    let sql = format!(
+        "WITH {with} SELECT {tenant} AS tenant, {seq} AS seq, \
+         toUnixTimestamp64Milli(timestamp) AS timestamp_ms, {} AS digest FROM {} \
+         WHERE {is_ours} AND bitOr(bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}), \
+         bitShiftRight({seq}, {STRETCH_BITS})) IN ({}){time}",
+        digest_sql(tenant, seq),
+        server.source(),
+        places.join(", ")
+    );
+    server.answer(SCAN_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await
+}
+
+/// As the place of a stretch: the tenant above its number.
+const TENANT_SHIFT: u32 = 32;
+
+/// Rows that differ from what was sent, by their digests.
+#[derive(Debug, Default)]
+struct Found {
+    corrupted: TenantRanges,
+    misplaced: TenantRanges,
+    /// Some of them, up to [`DIFFERENCES_MAX`].
+    rows: Vec<DigestRow>,
+}
+
+impl Found {
+    /// Compares rows with the plan, and adds those that differ. Returns the sums of the digests of
+    /// all, by stretch.
+    fn compare(&mut self, script: &Script, rows: &[DigestRow]) -> Sums {
+        let looks = |columns: &mut Columns, row: &DigestRow| Look::at(script, row, columns);
+        let looks: Vec<Look> = rows.par_iter().map_init(Columns::default, looks).collect();
+        let mut sums = Sums::new();
+        for (row, look) in rows.iter().zip(looks) {
+            let sum = sums.entry(stretch_of(row.tenant, row.seq)).or_default();
+            *sum = sum.wrapping_add(row.digest);
+            let (tenant, seqs) = (TenantIndex(row.tenant), row.seq..row.seq + 1);
+            if look.is_misplaced {
+                self.misplaced.insert(tenant, seqs.clone());
+            }
+            if look.is_corrupted {
+                self.corrupted.insert(tenant, seqs);
+            }
+            let differs = look.is_misplaced || look.is_corrupted;
+            if differs && self.rows.len() < DIFFERENCES_MAX {
+                self.rows.push(*row);
+            }
+        }
+        sums
+    }
+}
+
+/// How a row differs from what was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Look {
+    is_misplaced: bool,
+    is_corrupted: bool,
+}
+
+impl Look {
+    fn at(script: &Script, row: &DigestRow, columns: &mut Columns) -> Self {
+        let (tenant, seq) = (TenantIndex(row.tenant), Seq(row.seq));
+        // An event that the plan does not have is unexpected, not corrupted.
+        let Some(Ok(facts)) = has_tenant(script, tenant).then(|| script.facts(tenant, seq)) else {
+            return Self::default();
+        };
+        columns.fill(&facts);
+        if digest(tenant, seq, columns) == row.digest {
+            return Self::default();
+        }
+        let day = |milli: i64| milli.div_euclid(DAY_US / 1_000);
+        let is_misplaced = day(columns.timestamp_ms) != day(row.timestamp_ms);
+        if is_misplaced {
+            // Whether it is that alone.
+            columns.timestamp_ms = row.timestamp_ms;
+        }
+        let is_corrupted = !is_misplaced || digest(tenant, seq, columns) != row.digest;
+        Self { is_misplaced, is_corrupted }
+    }
+}
+
 #[derive(Debug, Row, Deserialize)]
 struct StoredRow {
+    tenant: u16,
     seq: u64,
     timestamp_ms: i64,
     status_code: u16,
     texts: Vec<String>,
 }
 
-/// Fetches the rows of a stretch and compares each with the plan.
-async fn read_rows(
+/// Fetches some rows, which are in the order of their time, and compares each with the plan.
+async fn read_columns(
     server: &ClickHouse,
     script: &Script,
-    (tenant_index, stretch): Stretch,
+    rows: &[DigestRow],
 ) -> Result<Vec<Difference>, ClickHouseError> {
-    let tenant_index = TenantIndex(tenant_index);
-    if !has_tenant(script, tenant_index) {
-        return Ok(Vec::new());
-    }
-    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+    let micros = |milli: i64| milli.saturating_mul(1_000);
+    let received = micros(first.timestamp_ms)..micros(last.timestamp_ms).saturating_add(1);
+    let id = |row: &DigestRow| script.audit_id(TenantIndex(row.tenant), Seq(row.seq));
+    let ids: Vec<_> = rows.iter().map(|row| format!("'{}'", id(row))).collect();
+    let LocationSql { with, tenant, seq, .. } = script.mark().location_sql("audit_id");
     let sql = format!(
-        "WITH {with} SELECT {seq} AS seq, toUnixTimestamp64Milli(timestamp) AS timestamp_ms, \
-         status_code, [{}] AS texts FROM {} \
-         WHERE {is_ours} AND {tenant} = {} AND bitShiftRight({seq}, {STRETCH_BITS}) = {stretch}",
+        "WITH {with} SELECT {tenant} AS tenant, {seq} AS seq, \
+         toUnixTimestamp64Milli(timestamp) AS timestamp_ms, status_code, [{}] AS texts FROM {} \
+         WHERE audit_id IN ({}) AND {}",
         TEXTS.map(|column| format!("toString({column})")).join(", "),
         server.source(),
-        tenant_index.0
+        ids.join(", "),
+        received_sql(&received)
     );
     let stored = server.client.query_raw(&sql).fetch_all();
     let rows: Vec<StoredRow> = server.answer(SCAN_TIMEOUT, stored).await?;
     let mut columns = Columns::default();
     let mut differences = Vec::new();
     for row in rows {
-        // An event that the plan does not have is unexpected, not corrupted.
-        let Ok(facts) = script.facts(tenant_index, Seq(row.seq)) else { continue };
+        let Ok(facts) = script.facts(TenantIndex(row.tenant), Seq(row.seq)) else { continue };
         columns.fill(&facts);
-        differences.extend(differing(tenant_index, &columns, &row));
+        differences.extend(differing(TenantIndex(row.tenant), &columns, &row));
     }
     Ok(differences)
 }
@@ -244,4 +401,38 @@ fn differing(tenant: TenantIndex, columns: &Columns, row: &StoredRow) -> Vec<Dif
 
 pub(crate) fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
     usize::from(tenant.0) < script.world().tenants().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::plan::{Plan, RunOptions, Span};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_known_by_its_digest_to_be_corrupted_or_of_another_day_or_both() {
+        let text = "name: x\nstages: [{duration: 10s, rate: 10/s, tenants: 2}]\n";
+        let options = RunOptions::new(Uuid::from_u128(7), 1_760_000_000_000_000, Span::Live);
+        let script = Plan::parse(text, "x", options).unwrap().script;
+        let (tenant, day_ms) = (TenantIndex(1), 86_400_000);
+        let row = |seq: u64, later_ms: i64, code: u16| {
+            let mut columns = Columns::default();
+            columns.fill(&script.facts(tenant, Seq(seq)).unwrap());
+            columns.timestamp_ms += later_ms;
+            columns.status_code += code;
+            let digest = digest(tenant, Seq(seq), &columns);
+            DigestRow { tenant: 1, seq, timestamp_ms: columns.timestamp_ms, digest }
+        };
+        let unplanned = DigestRow { seq: 5_000_000, ..row(0, 0, 0) };
+        let foreign = DigestRow { tenant: 9, ..row(0, 0, 0) };
+        let own = [row(0, 0, 0), row(1, 1, 0), row(2, 0, 1), row(3, day_ms, 0), row(4, day_ms, 1)];
+        let mut found = Found::default();
+        let sums = found.compare(&script, &[&own[..], &[unplanned, foreign]].concat());
+        let set = |seqs: &[u64]| seqs.iter().copied().collect::<harness::ranges::RangeSet>();
+        assert_eq!(found.corrupted.get(tenant), Some(&set(&[1, 2, 4])));
+        assert_eq!(found.misplaced.get(tenant), Some(&set(&[3, 4])));
+        assert_eq!(found.rows, own[1..]);
+        assert_eq!(sums[&(1, 0)], own.iter().fold(0, |sum, it| it.digest.wrapping_add(sum)));
+    }
 }

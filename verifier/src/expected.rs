@@ -135,12 +135,17 @@ fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
 }
 
 /// All events of a stretch that the run has.
-fn all_of(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
+pub(crate) fn all_of(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
     let all = (stretch << STRETCH_BITS)..(stretch + 1) << STRETCH_BITS;
     RangeSet::of(all).intersection(&RangeSet::of(planned(script, TenantIndex(tenant))))
 }
 
-fn sum(script: &Script, (stretch, seqs): (&Stretch, &RangeSet), columns: &mut Columns) -> u64 {
+/// The sum of the digests that some events of a stretch have, as they were sent.
+pub(crate) fn sum(
+    script: &Script,
+    (stretch, seqs): (&Stretch, &RangeSet),
+    columns: &mut Columns,
+) -> u64 {
     let tenant = TenantIndex(stretch.0);
     let mut walk = script.timeline(tenant).walk();
     let digests = seqs.iter().map(Seq).map(|seq| {

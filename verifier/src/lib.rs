@@ -30,6 +30,7 @@ mod render;
 pub mod report;
 pub mod scan;
 pub mod settle;
+mod suspects;
 pub mod thresholds;
 pub mod trace;
 mod trend;

@@ -401,6 +401,7 @@ fn report(
         saturated: records.saturated(&plan.spec.span),
         counted: seen.counted,
         accounts_add_up: fates.iter().all(Fates::add_up),
+        not_looked_at: seen.differences.not_looked_at,
     };
     let Judgement { verdict, mut reasons, notes } = judge(&totals, &evidence);
     if totals.acknowledged > 0 {

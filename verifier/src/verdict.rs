@@ -4,6 +4,7 @@ use harness::exit::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Totals;
+use crate::content::LOOKED_AT_MAX;
 use crate::evidence::Doubt;
 use crate::settle::Stillness;
 
@@ -64,6 +65,8 @@ pub struct Evidence {
     pub counted: CountedRows,
     /// Every tenant's account adds up.
     pub accounts_add_up: bool,
+    /// Stored events of stretches that differ from what was sent, but were not looked at.
+    pub not_looked_at: u64,
 }
 
 /// What is said of a run.
@@ -144,6 +147,12 @@ fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
         "the generator's summary is missing: whether it kept its schedule is not known",
     );
     doubt(!evidence.accounts_add_up, "the accounts do not add up: the ledger contradicts itself");
+    let not_looked_at = evidence.not_looked_at;
+    let text = format!(
+        "{not_looked_at} stored events are of stretches that differ from what was sent, and were \
+         not looked at one by one: {LOOKED_AT_MAX} are the limit"
+    );
+    doubt(not_looked_at > 0, &text);
     doubt(totals.acknowledged == 0, "nothing was acknowledged: there is nothing to check");
     doubts
 }
@@ -180,6 +189,7 @@ mod tests {
         saturated: Some(false),
         counted: CountedRows::Physical,
         accounts_add_up: true,
+        not_looked_at: 0,
     };
 
     #[track_caller]
@@ -211,6 +221,7 @@ mod tests {
         check(clear(), &Evidence { saturated: Some(true), ..CLEAR }, Verdict::Unknown);
         check(clear(), &Evidence { saturated: None, ..CLEAR }, Verdict::Unknown);
         check(clear(), &Evidence { accounts_add_up: false, ..CLEAR }, Verdict::Unknown);
+        check(clear(), &Evidence { not_looked_at: 1, ..CLEAR }, Verdict::Unknown);
         let judgement = judge(&clear(), &CLEAR);
         assert_eq!(judgement.verdict, Verdict::Unknown, "nothing was acknowledged");
     }
