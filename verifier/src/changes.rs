@@ -92,6 +92,14 @@ impl Changes {
         })
     }
 
+    /// Whether every event that a plan makes is stored: all of them are of one stage.
+    pub fn keep_all_planned(&self) -> bool {
+        let is_met = |kept: &Kept| {
+            kept.field == "/stage" && kept.values.iter().any(|value| value == "ResponseComplete")
+        };
+        self.keeps.iter().all(is_met)
+    }
+
     /// Does to a sent event what the pipeline does to it, but for what it adds.
     pub fn change(&self, sent: &mut Value) {
         self.removes.iter().chain(&self.adds).for_each(|pointer| remove(sent, pointer));

@@ -39,4 +39,5 @@ mod vectors;
 pub mod verdict;
 mod versus;
 mod watch;
+pub mod ways;
 pub mod windows;

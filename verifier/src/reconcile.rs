@@ -10,12 +10,12 @@ use harness::jetstream::AuditStream;
 use harness::observation::Observation;
 use harness::plan::DeliveryPath;
 use harness::ranges::{RangeSet, TenantRanges};
-use harness::stored::{Arrivals, Rows};
+use harness::stored::Arrivals;
 
 use crate::cause::Cause;
 use crate::changes::Changes;
 use crate::compare::{Fates, Forgotten, Held, StreamMemory, Totals, compare};
-use crate::content::{DIFFERENCES_MAX, Differences, read_differences};
+use crate::content::{Differences, read_differences};
 use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
@@ -35,6 +35,7 @@ use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::thresholds::evaluate;
 use crate::trace::{Tracks, trace};
 use crate::verdict::{CountedRows, Evidence, Judgement, judge};
+use crate::ways::Ways;
 use crate::windows::loss_windows;
 
 /// Where a run's events can be looked for.
@@ -108,6 +109,7 @@ pub async fn reconcile(
         |stream: &&StreamArrivals| stream.memory != StreamMemory::Partial(Forgotten::Read);
     let tracks = Tracks {
         script,
+        ways: &Ways::of(&run.plan, &run.ledger),
         table: stores.table,
         engine: &engine,
         stream: stream.as_ref().filter(is_read).and(stores.stream).map(|stream| (stream, from)),
@@ -276,16 +278,9 @@ async fn look_into(
     let mut expected = Expected::open(&run.dirs[0], &run.plan);
     let mut differences = read_differences(server, &mut expected, table, patience).await?;
     if options.depth == Depth::Json {
-        let deep = async || {
-            let mut found = Differences::default();
-            let add = |some| found.add(some);
-            read_json_differences(server, script, &options.changes, &Rows::All, add).await?;
-            Ok::<_, VerifyError>(found)
-        };
-        let deep = patience.ask(deep).await?;
-        differences.corrupted.add(&deep.corrupted);
-        let room = DIFFERENCES_MAX - differences.listed.len();
-        differences.listed.extend(deep.listed.into_iter().take(room));
+        let ways = Ways::of(&run.plan, &run.ledger);
+        let deep = read_json_differences(server, &ways, &options.changes, patience).await?;
+        differences.join(deep);
     }
     let spoiled: TenantRanges = script
         .tenants()

@@ -107,15 +107,17 @@ const ROUNDS_MAX: u32 = 4;
 
 /// A partition, in the state in which it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Row, Serialize, Deserialize)]
-struct Partition {
-    id: String,
+pub(crate) struct Partition {
+    pub(crate) id: String,
     rows: u64,
     /// Merges change none of these; inserts, mutations and dropped parts do.
     block_max: i64,
     data_version: u64,
 }
 
-async fn read_partitions(server: &ClickHouse) -> Result<Vec<Partition>, ClickHouseError> {
+pub(crate) async fn read_partitions(
+    server: &ClickHouse,
+) -> Result<Vec<Partition>, ClickHouseError> {
     let sql = format!(
         "SELECT partition_id AS id, sum(rows) AS rows, max(max_block_number) AS block_max, \
          max(data_version) AS data_version FROM system.parts WHERE active \

@@ -1,0 +1,81 @@
+//! By which way an event came to the table: what a pipeline does on purpose, it does to what went
+//! through it alone. Pure.
+
+use events::identity::TenantIndex;
+use events::script::Script;
+use harness::ledger::Ledger;
+use harness::plan::Plan;
+use harness::ranges::RangeSet;
+
+/// The way of an event to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Straight into the table, as it is.
+    Straight,
+    /// Through the pipeline, which changes it.
+    Piped,
+    /// Through the pipeline, which lost it, and then straight into the table: its row may be of
+    /// either form, since what was late may have come all the same.
+    Either,
+}
+
+/// The ways of all events of a run.
+#[derive(Debug, Clone)]
+pub struct Ways<'r> {
+    pub script: &'r Script,
+    /// Of each tenant: the first event that went through the pipeline, and those that a repair
+    /// has brought.
+    tenants: Vec<(u64, &'r RangeSet)>,
+}
+
+impl<'r> Ways<'r> {
+    pub fn of(plan: &'r Plan, ledger: &'r Ledger) -> Self {
+        let script = &plan.script;
+        let of = |(tenant, account): (_, &'r harness::ledger::Account)| {
+            (script.timeline(tenant).count_before(plan.piped_from), &account.repaired)
+        };
+        Self { script, tenants: script.tenants().zip(&ledger.accounts).map(of).collect() }
+    }
+
+    /// Returns the way of an event, of a tenant that the run has.
+    pub fn of_event(&self, tenant: TenantIndex, seq: u64) -> Way {
+        let (piped_from, repaired) = self.tenants[usize::from(tenant.0)];
+        if seq < piped_from {
+            Way::Straight
+        } else if repaired.contains(seq) {
+            Way::Either
+        } else {
+            Way::Piped
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::script::DAY_US;
+    use harness::plan::{RunOptions, Span};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_was_replayed_went_through_the_pipeline_and_what_was_repaired_past_it() {
+        let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 2}]\n";
+        let now = 1_760_000_000_000_000;
+        let planned_at = events::event::MicroTime(now);
+        let span = Span::History { days: 4, events: 2_000, replay_days: 1, planned_at };
+        let plan = Plan::parse(text, "x", RunOptions::new(Uuid::from_u128(7), now, span)).unwrap();
+        let mut ledger = Ledger::empty(&plan.script);
+        ledger.accounts[1].repaired = RangeSet::of(10..2_000);
+        let ways = Ways::of(&plan, &ledger);
+        let (one, other) = (TenantIndex(0), TenantIndex(1));
+        let timeline = plan.script.timeline(other);
+        let first = timeline.count_before(plan.end - DAY_US);
+        assert!(first > 500, "most of four days is before the last");
+        assert_eq!(ways.of_event(other, first - 1), Way::Straight, "repaired or not");
+        assert_eq!(ways.of_event(other, first), Way::Either);
+        let last = plan.script.timeline(one).count() - 1;
+        assert_eq!(ways.of_event(one, last), Way::Piped);
+        assert_eq!(ways.of_event(one, 0), Way::Straight);
+    }
+}
