@@ -134,6 +134,22 @@ fn events_that_share_a_sorting_key_are_folded() {
     assert!(folded.len() > 100, "{}", folded.len());
     expect(&report, &[("folded", &folded)]);
     assert_eq!(report["table"]["duplicates"], "none_visible");
+    // Of a key that has a column of its own, nobody knows which events share it.
+    stack.ask(
+        "CREATE TABLE audit.own (event_json String, cluster String DEFAULT 'a', \
+         timestamp DateTime64(3) MATERIALIZED parseDateTime64BestEffort(\
+         JSONExtractString(event_json, 'requestReceivedTimestamp')), \
+         user String MATERIALIZED JSONExtractString(event_json, 'user', 'username'), \
+         audit_id UUID MATERIALIZED toUUIDOrZero(JSONExtractString(event_json, 'auditID'))) \
+         ENGINE ReplacingMergeTree ORDER BY (cluster, toStartOfSecond(timestamp), user)",
+    );
+    stack.ask("INSERT INTO audit.own (event_json) SELECT event_json FROM audit.folding");
+    stack.ask("DROP TABLE audit.folding SYNC");
+    let (code, report) = stack.reconcile_with("run", &["--table", "audit.own"]);
+    assert_eq!(code, 1, "{}", report["reasons"]);
+    expect(&report, &[("consumed_not_stored", &folded)]);
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("its sorting key (cluster, toStartOfSecond(timestamp), user)"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::report::{
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::thresholds::evaluate;
-use crate::trace::{Tracks, trace};
+use crate::trace::{Traced, Tracks, trace};
 use crate::verdict::{CountedRows, Evidence, Judgement, judge};
 use crate::ways::Ways;
 use crate::windows::loss_windows;
@@ -115,7 +115,7 @@ pub async fn reconcile(
         stream: stream.as_ref().filter(is_read).and(stores.stream).map(|stream| (stream, from)),
         changes: &options.changes,
     };
-    let elsewhere = trace(tracks, &mut fates, patience).await?;
+    let Traced { elsewhere, doubts: hints } = trace(tracks, &mut fates, patience).await?;
     let no_consumer = stream.as_ref().and_then(|stream| stream.no_consumer.clone());
     let seen = evidence::Seen { no_consumer, is_steady: table.is_steady, ..seen };
     let grounds = Grounds::of(&seen);
@@ -138,6 +138,7 @@ pub async fn reconcile(
         stream: stream.as_ref().map(StreamReport::of),
         no_consumer: stream.and_then(|stream| stream.no_consumer),
         table: TableReport { elsewhere, ..described },
+        hints,
         differences,
         environment: Environment::new(engine.server_version, stores.stream),
         durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
@@ -374,6 +375,8 @@ struct Seen {
     stream: Option<StreamReport>,
     no_consumer: Option<NoConsumer>,
     table: TableReport,
+    /// What could not be found out of lost events.
+    hints: Vec<String>,
     differences: Differences,
     environment: Environment,
     durations: Durations,
@@ -402,6 +405,7 @@ fn report(
     if totals.acknowledged > 0 {
         reasons.extend(strangers(&seen));
     }
+    reasons.extend(seen.hints.iter().cloned());
     let (findings, findings_left_out) = findings(&plan.script, &fates);
     Report {
         format: REPORT_FORMAT,

@@ -7,7 +7,7 @@ use events::event::Event;
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
+use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT, server_code};
 use harness::jetstream::AuditStream;
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::stored::{Rows, read_stored};
@@ -40,8 +40,16 @@ pub struct Tracks<'t> {
     pub changes: &'t Changes,
 }
 
-/// Follows up the events that are lost, and moves those that it finds to their cause. Returns the
-/// other tables that have some.
+/// What following lost events up has told, beside their causes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traced {
+    /// The other tables that have some.
+    pub elsewhere: Vec<String>,
+    /// What could not be found out, for people.
+    pub doubts: Vec<String>,
+}
+
+/// Follows up the events that are lost, and moves those that it finds to their cause.
 ///
 /// # Errors
 ///
@@ -50,19 +58,20 @@ pub async fn trace(
     tracks: Tracks<'_>,
     fates: &mut [Fates],
     patience: &mut Patience,
-) -> Result<Vec<String>, VerifyError> {
+) -> Result<Traced, VerifyError> {
     if fates.iter().all(|fates| fates.lost.is_empty()) {
-        return Ok(Vec::new());
+        return Ok(Traced::default());
     }
     tokio::task::block_in_place(|| trace_filtered(tracks, fates));
     trace_messages(tracks, fates, patience).await?;
     let elsewhere = trace_tables(tracks, fates, patience).await?;
+    let mut doubts = Vec::new();
     if tracks.engine.folds()
         && !tracks.engine.tells_events_apart(tracks.table.column_of("audit_id"))
     {
-        trace_folded(tracks, fates, patience).await?;
+        doubts.extend(trace_folded(tracks, fates, patience).await?);
     }
-    Ok(elsewhere)
+    Ok(Traced { elsewhere, doubts })
 }
 
 impl Fates {
@@ -218,12 +227,13 @@ async fn read_other_tables(server: &ClickHouse) -> Result<Vec<Table>, ClickHouse
 
 const OTHER_TABLES_MAX: u32 = 16;
 
-/// Events with whose sorting key the table has another row.
+/// Events with whose sorting key the table has another row. Returns why it cannot be told, if it
+/// cannot: the key may be of columns of which an event says nothing.
 async fn trace_folded(
     tracks: Tracks<'_>,
     fates: &mut [Fates],
     patience: &mut Patience,
-) -> Result<(), VerifyError> {
+) -> Result<Option<String>, VerifyError> {
     let wanted = lost_events(tracks, fates, |cause| cause.hop() != Hop::BeforeStream);
     let events: Vec<(TenantIndex, Seq)> = each(&wanted).collect();
     for some in events.chunks(KEYS_AT_ONCE) {
@@ -232,14 +242,28 @@ async fn trace_folded(
             let found = tracks.table.client.query_raw(&sql).fetch_all::<u32>();
             tracks.table.answer(SCAN_TIMEOUT, found).await
         };
-        let folded: BTreeSet<u32> = patience.ask(question).await?.into_iter().collect();
-        for index in folded {
+        let folded = match patience.ask(question).await {
+            Ok(folded) => folded,
+            Err(VerifyError::ClickHouse(ClickHouseError::Query { url, source })) => {
+                let Some(code) = server_code(&source) else {
+                    return Err(ClickHouseError::Query { url, source }.into());
+                };
+                let key = &tracks.engine.sort_key;
+                return Ok(Some(format!(
+                    "whether the table folded lost events into other rows is not known: its \
+                     sorting key ({key}) cannot be computed from an event alone (ClickHouse's \
+                     error {code})"
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        for index in folded.into_iter().collect::<BTreeSet<u32>>() {
             let (tenant, seq) = some[index as usize];
             let one = RangeSet::of(seq.0..seq.0 + 1);
             of(fates, tenant).move_lost(&one, Some(Cause::Folded));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 const KEYS_AT_ONCE: usize = 500;
@@ -265,10 +289,12 @@ fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
         crate::content::TEXTS.iter().map(|it| format!("{} String", names[it])).collect();
     let key = &tracks.engine.sort_key;
     let table = &tracks.table.table;
+    // Of the table, no more keys are kept than there are lost events.
     format!(
-        "SELECT DISTINCT number FROM (SELECT number, ({key}) AS key FROM \
+        "WITH lost AS (SELECT number, ({key}) AS lost_key FROM \
          values('number UInt32, {} DateTime64(3), {} UInt16, {} UUID, {}', {})) \
-         WHERE key IN (SELECT ({key}) FROM {table})",
+         SELECT DISTINCT number FROM lost WHERE lost_key IN (SELECT ({key}) FROM {table} \
+         WHERE ({key}) IN (SELECT lost_key FROM lost))",
         name("timestamp"),
         name("status_code"),
         name("audit_id"),
