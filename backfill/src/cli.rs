@@ -13,7 +13,7 @@ use harness::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, UNREACHABLE, USAGE, exit_codes,
 };
 use harness::jetstream::AuditStream;
-use harness::ledger::Durability;
+use harness::ledger::{Durability, Ledger};
 use harness::metrics::parse_address;
 use harness::output::{self, show, show_json, tell};
 use harness::plan::{DeliveryPath, Plan, Targets};
@@ -23,10 +23,11 @@ use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
 use serde::Serialize;
 
+use crate::absent::{read_ttl_objections, refuse_detached_of_load, refuse_detached_of_repair};
 use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
 use crate::forecast::{BulkLoad, Objection, forecast};
-use crate::history::HistoryArgs;
+use crate::history::{HistoryArgs, Recorded};
 use crate::insert::Compress;
 use crate::piece::{Piece, pieces_left};
 use crate::probe::{ProbeError, left_behind, probe};
@@ -214,7 +215,7 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let recorded = args.history.record(plan, args.out.as_deref(), &clock, options.durability)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
-    refuse_what_cannot_work(&recorded.plan, &pieces, &to, clock, args.load.quiet)?;
+    refuse_what_cannot_work(&recorded, &pieces, &to, clock, args.load.quiet).await?;
     let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
     let summary = Box::pin(loading).await?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
@@ -291,6 +292,8 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
     let load = BulkLoad { events: chunks.iter().map(|it| it.rows).sum(), inserts: chunks.len() };
     let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured, clock.now());
+    let nothing = Ledger::empty(&plan.script);
+    forecast.objections.extend(read_ttl_objections(&to.servers, &plan, &nothing).await?);
     for server in &to.servers {
         forecast.objections.extend(left_behind(server).await?);
     }
@@ -312,14 +315,15 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan, &ledger)?;
     let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
     let to = Surveyed::ask(servers).await?;
+    refuse_detached_of_repair(&to.servers, &plan, &lost).await?;
     let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
     Ok(print(&summary, args.json, exit))
 }
 
 /// Refuses a load that cannot work, before anything is sent. Tells what else stands against it.
-fn refuse_what_cannot_work(
-    plan: &Plan,
+async fn refuse_what_cannot_work(
+    recorded: &Recorded,
     pieces: &[Piece],
     to: &Surveyed,
     clock: Clock,
@@ -328,8 +332,11 @@ fn refuse_what_cannot_work(
     // What is loaded already needs no room.
     let events = pieces.iter().map(|piece| piece.rows).sum();
     let left = BulkLoad { events, inserts: pieces.len() };
+    let Recorded { plan, before, .. } = recorded;
     let forecast = forecast(plan, left, to.forecasts(), &to.columns(), None, clock.now());
-    for Objection { is_refusal, url, text } in forecast.objections {
+    let of_ttl = read_ttl_objections(&to.servers, plan, before).await?;
+    refuse_detached_of_load(&to.servers, plan, before, pieces).await?;
+    for Objection { is_refusal, url, text } in forecast.objections.into_iter().chain(of_ttl) {
         if is_refusal {
             return Err(BackfillError::CannotWork { url, text });
         }

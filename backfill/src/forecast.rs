@@ -258,9 +258,6 @@ pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<
         let zone = &survey.timezone;
         object(false, format!("the server cuts days in {zone}: a day is in two partitions"));
     }
-    if survey.engine_full.contains(" TTL ") {
-        object(false, "the table has a TTL: rows older than it vanish with merges".to_owned());
-    }
     if !unfilled.is_empty() {
         let columns = unfilled.join(", ");
         object(false, format!("nothing fills {columns}; name the event's columns with --columns"));

@@ -6,6 +6,7 @@
 //! it. What a crash or a lost answer leaves in doubt is looked up in the table before anything of
 //! it is sent again.
 
+pub mod absent;
 pub mod bulk;
 pub mod chunk;
 pub mod cli;

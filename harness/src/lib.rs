@@ -1,6 +1,7 @@
 //! Edges that the programs share: profiles and plans, run directories and ledgers, the clock,
 //! the stores and the webhook, and the sending of batches to it.
 
+pub mod absent;
 pub mod bitmap;
 pub mod clickhouse;
 pub mod clock;

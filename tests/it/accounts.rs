@@ -183,6 +183,7 @@ const USERS: &str = "<clickhouse>
                 <query>GRANT SELECT ON system.columns</query>
                 <query>GRANT SELECT ON system.tables</query>
                 <query>GRANT SELECT ON system.parts</query>
+                <query>GRANT SELECT ON system.detached_parts</query>
             </grants>
         </reader>
         <loader>

@@ -137,3 +137,64 @@ fn a_plan_says_what_a_load_then_brings_and_leaves_nothing_behind() {
     assert!(events > 0.0 && replayed["bulk_seconds"].is_null(), "{replayed}");
     assert_eq!(replayed["replay"]["seconds"], events / 100.0);
 }
+
+#[test]
+fn what_the_table_deletes_by_its_age_or_has_put_away_is_neither_sent_nor_called_lost() {
+    let stack = Stack::up(&[]);
+    let profile = stack.profile(1, 1, 1);
+    let ttl = |days: u32| {
+        stack.ask(&format!(
+            "ALTER TABLE audit.audit_logs MODIFY TTL toDateTime(timestamp) + INTERVAL {days} DAY \
+             SETTINGS mutations_sync = 2"
+        ));
+    };
+    ttl(30);
+    let history = |command: &str, days: &str, more: &[&str]| {
+        let args = [command, &profile, "--events", "20000", "--days", days];
+        let output = stack.run("auditstorm-backfill", &[&args[..], more].concat());
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(told).unwrap())
+    };
+    for (command, more) in [("plan", &["--no-probe"][..]), ("run", &["--out", "long"])] {
+        let (code, told) = history(command, "90", more);
+        assert_eq!(code, 2, "{told}");
+        assert!(told.contains("TTL (toDateTime(timestamp) + toIntervalDay(30)) deletes"), "{told}");
+        assert!(told.contains("give --days 29 at most, or lengthen it"), "{told}");
+    }
+    let (code, told) = history("run", "20", &["--out", "history"]);
+    assert_eq!((code, told.contains("has a TTL")), (0, true), "{told}");
+    assert_eq!(stack.ask("SELECT count() FROM audit.audit_logs"), "20000");
+
+    // Rows that were stored, and are too old now.
+    ttl(10);
+    stack.ask("OPTIMIZE TABLE audit.audit_logs FINAL");
+    let days = "SELECT DISTINCT _partition_id FROM audit.audit_logs ORDER BY 1 DESC LIMIT 2";
+    let days = stack.ask(days);
+    let (_, detached) = days.split_once('\n').unwrap();
+    let left: u64 = stack.ask("SELECT count() FROM audit.audit_logs").parse().unwrap();
+    let (code, report) = stack.reconcile("history");
+    assert_eq!((code, &report["verdict"]), (4, &"unknown".into()), "{}", report["reasons"]);
+    let expired = serde_json::json!({"expired": 20_000 - left});
+    assert_eq!(report["totals"]["lost_by_cause"], expired, "{}", report["reasons"]);
+
+    // A day that is put away, and comes back.
+    let day = |what: &str| {
+        stack.ask(&format!("ALTER TABLE audit.audit_logs {what} PARTITION ID '{detached}'"));
+    };
+    day("DETACH");
+    let (_, report) = stack.reconcile("history");
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains(&format!("partitions {detached}")), "{reasons}");
+    let repair = || {
+        let output = stack.run("auditstorm-backfill", &["repair", "history", "--json", "--quiet"]);
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, told) = repair();
+    assert_eq!((code, told.contains(&format!("partitions {detached}"))), (Some(2), true), "{told}");
+    day("ATTACH");
+    let (code, told) = repair();
+    let summary: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &summary["sent"]), (Some(0), &0.into()), "{told}");
+    assert!(summary["found"].as_u64() > Some(100), "those that are expired were not sent: {told}");
+    assert_eq!(stack.ask("SELECT count() FROM audit.audit_logs"), left.to_string());
+}

@@ -22,6 +22,8 @@ pub enum Cause {
     Elsewhere,
     /// The table folded it into another row with the same sorting key.
     Folded,
+    /// It is older than the table's TTL keeps rows: if it was stored, the table has deleted it.
+    Expired,
     /// Past the stream, or in a time that the stream has forgotten.
     Somewhere,
 }
@@ -43,7 +45,7 @@ pub enum Hop {
 }
 
 impl Cause {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NeverInStream,
         Self::Swallowed,
         Self::Evicted,
@@ -51,6 +53,7 @@ impl Cause {
         Self::ConsumedNotStored,
         Self::Elsewhere,
         Self::Folded,
+        Self::Expired,
         Self::Somewhere,
     ];
 
@@ -59,7 +62,7 @@ impl Cause {
             Self::NeverInStream => Hop::BeforeStream,
             Self::Swallowed | Self::Evicted | Self::NotConsumed => Hop::InStream,
             Self::ConsumedNotStored => Hop::AfterStream,
-            Self::Elsewhere | Self::Folded => Hop::InTable,
+            Self::Elsewhere | Self::Folded | Self::Expired => Hop::InTable,
             Self::Somewhere => Hop::Unknown,
         }
     }
@@ -74,6 +77,7 @@ impl Cause {
             Self::ConsumedNotStored => "consumed, not stored yet",
             Self::Elsewhere => "stored in another table",
             Self::Folded => "folded into another row",
+            Self::Expired => "older than the table keeps rows",
             Self::Somewhere => "on its way, or hidden",
         }
     }
@@ -88,6 +92,7 @@ impl Cause {
             Self::ConsumedNotStored => "consumed and not stored",
             Self::Elsewhere => "stored in another table",
             Self::Folded => "folded into another row",
+            Self::Expired => "older than the table's TTL",
             Self::Somewhere => "lost somewhere",
         }
     }

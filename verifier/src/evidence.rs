@@ -49,6 +49,7 @@ pub struct Doubt {
 /// | swallowed | the stream has another stage of it | in a sidecar, or passed already |
 /// | evicted | by counting: the consumer never was given it | nowhere but in the table |
 /// | not consumed | the stream has it | where it is: it is not lost |
+/// | expired | the table deletes what is as old | gone, lost or not: that proves no loss |
 /// | consumed, not stored | the consumer has acknowledged it | behind the stream |
 /// | elsewhere | another table has it | on its way to this one too |
 /// | folded | the table keeps one row of its key | nowhere but in the table |
@@ -56,11 +57,11 @@ pub struct Doubt {
 pub const fn places_of(cause: Cause, path: DeliveryPath) -> Option<&'static [Place]> {
     use Place::{Aggregator, Consumer, Sidecar, Table};
     match (path, cause) {
+        (_, Cause::NotConsumed | Cause::Expired) => None,
         // It went straight into the table.
         (DeliveryPath::Bulk, _) => Some(&[Table]),
         (_, Cause::NeverInStream) => Some(&[Sidecar, Table]),
         (_, Cause::Evicted | Cause::Folded) => Some(&[Table]),
-        (_, Cause::NotConsumed) => None,
         (_, Cause::ConsumedNotStored | Cause::Elsewhere) => Some(&[Consumer, Aggregator, Table]),
         (_, Cause::Swallowed | Cause::Somewhere) => Some(&[Sidecar, Consumer, Aggregator, Table]),
     }
@@ -154,7 +155,8 @@ impl Grounds {
 
     /// What stands against calling missing events of that cause lost.
     pub fn against(&self, cause: Cause, path: DeliveryPath) -> impl Iterator<Item = &Doubt> {
-        let places = places_of(cause, path).unwrap_or(&[Place::Consumer]);
+        let waits: &[Place] = if cause == Cause::NotConsumed { &[Place::Consumer] } else { &[] };
+        let places = places_of(cause, path).unwrap_or(waits);
         places.iter().filter_map(|place| self.open.get(place)).flatten()
     }
 

@@ -5,6 +5,7 @@
 //! and says of each loss at which hop it happened. What could not be checked is never called
 //! whole.
 
+pub mod absent;
 pub mod awaited;
 pub mod cause;
 pub mod changes;

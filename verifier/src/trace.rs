@@ -16,11 +16,13 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::absent::trace_absent;
 use crate::cause::{Cause, Hop};
 use crate::changes::Changes;
 use crate::compare::Fates;
 use crate::engine::Engine;
 use crate::error::VerifyError;
+use crate::evidence::Hidden;
 use crate::jetstream::read_bodies_of;
 use crate::patience::Patience;
 use crate::ways::{Way, Ways};
@@ -45,8 +47,10 @@ pub struct Tracks<'t> {
 pub struct Traced {
     /// The other tables that have some.
     pub elsewhere: Vec<String>,
+    /// Ways in which the table may have lost events that it does not show.
+    pub hidden: Vec<Hidden>,
     /// What could not be found out, for people.
-    pub doubts: Vec<String>,
+    pub hints: Vec<String>,
 }
 
 /// Follows up the events that are lost, and moves those that it finds to their cause.
@@ -65,18 +69,20 @@ pub async fn trace(
     tokio::task::block_in_place(|| trace_filtered(tracks, fates));
     trace_messages(tracks, fates, patience).await?;
     let elsewhere = trace_tables(tracks, fates, patience).await?;
-    let mut doubts = Vec::new();
+    let place = (tracks.table, tracks.script);
+    let (detached, expired) = trace_absent(place, fates, patience).await?;
+    let mut hints: Vec<String> = expired.into_iter().collect();
     if tracks.engine.folds()
         && !tracks.engine.tells_events_apart(tracks.table.column_of("audit_id"))
     {
-        doubts.extend(trace_folded(tracks, fates, patience).await?);
+        hints.extend(trace_folded(tracks, fates, patience).await?);
     }
-    Ok(Traced { elsewhere, doubts })
+    Ok(Traced { elsewhere, hidden: detached.into_iter().collect(), hints })
 }
 
 impl Fates {
     /// Moves lost events to another cause, or with `None` to those filtered by design.
-    fn move_lost(&mut self, seqs: &RangeSet, to: Option<Cause>) {
+    pub(crate) fn move_lost(&mut self, seqs: &RangeSet, to: Option<Cause>) {
         let moved = self.lost().intersection(seqs);
         if moved.is_empty() {
             return;
