@@ -1,5 +1,5 @@
-//! Lost events that the table may have had, or may have again: those that its TTL deletes, and those
-//! of detached parts.
+//! Lost events that the table may have had, or may have again: those that its TTL deletes, and
+//! those of detached parts.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
