@@ -254,7 +254,7 @@ pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<
         let limit = survey.max_parts_in_total;
         object(true, format!("the table would have {parts} parts or more, and may have {limit}"));
     }
-    if survey.timezone != "UTC" {
+    if !survey.is_in_utc() {
         let zone = &survey.timezone;
         object(false, format!("the server cuts days in {zone}: a day is in two partitions"));
     }

@@ -80,6 +80,11 @@ pub fn setting(engine_full: &str, name: &str) -> Option<u64> {
 }
 
 impl Survey {
+    /// Whether days are cut in UTC, by whatever name.
+    pub fn is_in_utc(&self) -> bool {
+        is_utc(&self.timezone)
+    }
+
     /// Whether the table itself keeps the rows, so that a copy of it can be made and taken away.
     pub fn is_merge_tree(&self) -> bool {
         self.engine.ends_with("MergeTree")
@@ -165,9 +170,28 @@ SELECT
 FROM system.tables
 WHERE database = {database:String} AND name = {table:String}";
 
+/// Whether a time zone is UTC by another name.
+///
+/// Source: the files `etcetera` and `backward` of the time zone database.
+fn is_utc(zone: &str) -> bool {
+    let zone = zone.strip_prefix("Etc/").unwrap_or(zone);
+    let names = ["UTC", "UCT", "Universal", "Zulu", "GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich"];
+    names.iter().any(|name| name.eq_ignore_ascii_case(zone))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn utc_has_many_names() {
+        for zone in ["UTC", "Etc/UTC", "UCT", "Etc/UCT", "Zulu", "Etc/GMT", "GMT-0", "Universal"] {
+            assert!(is_utc(zone), "{zone}");
+        }
+        for zone in ["Etc/GMT+1", "Europe/London", "Asia/Tokyo", "GMT+1", "", "Etc/"] {
+            assert!(!is_utc(zone), "{zone}");
+        }
+    }
 
     #[test]
     fn what_a_table_sets_is_found_in_its_definition() {

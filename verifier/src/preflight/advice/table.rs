@@ -29,7 +29,7 @@ pub(super) fn layout(facts: &Facts, found: &mut Findings) {
         let reason = format!("{name} has a TTL: rows older than it vanish, and look lost");
         found.warn("table", reason, "reconcile before, or remove the TTL for the test");
     }
-    if survey.timezone != "UTC" {
+    if !survey.is_in_utc() {
         let reason = format!("the server cuts days in {}: partitions do too", survey.timezone);
         found.note("table", reason, "let it run in UTC");
     }
