@@ -7,16 +7,16 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 
-use crate::trust::{machine_roots, trusting};
+use crate::trust::{Trusted, trusting};
 
 /// Returns a client of servers whose certificates this machine trusts, or of those that the file
 /// trusts that the environment's `SSL_CERT_FILE` names; `None` if there are no such certificates.
 pub(super) fn secure_client() -> Option<Client> {
-    let roots = machine_roots();
-    if roots.is_empty() {
+    let trusted = Trusted::of_machine();
+    if trusted.is_empty() {
         return None;
     }
-    let config = trusting(roots).with_no_client_auth();
+    let config = trusting(trusted).with_no_client_auth();
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
     let mut builder = legacy::Client::builder(TokioExecutor::new());

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::args::{HttpVersion, WebhookArgs};
 use super::error::WebhookError;
-use crate::trust::{machine_roots, trusting};
+use crate::trust::{Trusted, trusting};
 
 /// What all TLS connections share. Its `Debug` shows none of it.
 #[derive(Clone)]
@@ -39,8 +39,8 @@ impl Tls {
                 None => Ok(None),
             };
         }
-        let roots = roots(args.ca_file.as_deref())?;
-        let mut config = with_client_certificate(trusting(roots), args)?;
+        let trusted = trusted(args.ca_file.as_deref())?;
+        let mut config = with_client_certificate(trusting(trusted), args)?;
         config.alpn_protocols = match args.http {
             HttpVersion::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
             HttpVersion::One => vec![ALPN_HTTP1.to_vec()],
@@ -84,18 +84,13 @@ fn unused_flag(args: &WebhookArgs) -> Option<&'static str> {
 }
 
 /// Returns the certificates of a file, or else those that this machine trusts.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, WebhookError> {
+fn trusted(file: Option<&Path>) -> Result<Trusted, WebhookError> {
     let Some(path) = file else {
-        let roots = machine_roots();
-        return if roots.is_empty() { Err(WebhookError::NoAuthorities) } else { Ok(roots) };
+        let trusted = Trusted::of_machine();
+        return if trusted.is_empty() { Err(WebhookError::NoAuthorities) } else { Ok(trusted) };
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates("--ca-file", path)? {
-        roots
-            .add(certificate)
-            .map_err(|source| WebhookError::Authority { path: path.to_owned(), source })?;
-    }
-    Ok(roots)
+    Trusted::these(read_certificates("--ca-file", path)?)
+        .map_err(|source| WebhookError::Authority { path: path.to_owned(), source })
 }
 
 fn with_client_certificate(

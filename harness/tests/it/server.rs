@@ -173,6 +173,7 @@ impl Peer {
 pub(crate) struct Authority {
     /// Its own certificate, in PEM.
     pub(crate) pem: String,
+    key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -184,11 +185,20 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        Self::of(Vec::new())
+    }
+
+    /// One that is a server of that name itself, as `openssl req -x509` makes them.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::of(vec![name.to_owned()])
+    }
+
+    fn of(names: Vec<String>) -> Self {
+        let mut params = CertificateParams::new(names).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) }
     }
 
     pub(crate) fn sign(&self, name: &str) -> Identity {
@@ -200,26 +210,34 @@ impl Authority {
 
     /// Returns what a server on 127.0.0.1 needs to be trusted by those who trust this authority.
     pub(crate) fn server(&self, alpn: &[&str], clients: Option<&Authority>) -> Wire {
-        let identity = self.sign("127.0.0.1");
-        let provider = Arc::new(default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(der(&authority.pem)).unwrap();
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let mut config = builder.with_single_cert(vec![der(&identity.certificate)], key).unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Wire::Tls(Arc::new(config))
+        serve_as(&self.sign("127.0.0.1"), alpn, clients)
     }
+
+    /// Returns what a server needs that shows this authority's own certificate.
+    pub(crate) fn itself(&self) -> Wire {
+        let identity = Identity { certificate: self.pem.clone(), key: self.key.clone() };
+        serve_as(&identity, &[], None)
+    }
+}
+
+fn serve_as(identity: &Identity, alpn: &[&str], clients: Option<&Authority>) -> Wire {
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(der(&authority.pem)).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let mut config = builder.with_single_cert(vec![der(&identity.certificate)], key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Wire::Tls(Arc::new(config))
 }
 
 fn der(pem: &str) -> CertificateDer<'static> {
