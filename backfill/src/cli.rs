@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use harness::address::read_listen;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, UNREACHABLE, USAGE, exit_codes,
 };
+use harness::files::raise_files;
 use harness::jetstream::AuditStream;
 use harness::ledger::{Durability, Ledger};
-use harness::metrics::parse_address;
 use harness::output::{self, show, show_json, tell};
 use harness::plan::{DeliveryPath, Plan, Targets};
 use harness::quantity::parse_wait;
@@ -157,7 +158,7 @@ struct LoadArgs {
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = read_listen)]
     metrics: Option<SocketAddr>,
     /// Shows no progress.
     #[arg(long)]
@@ -267,6 +268,7 @@ async fn open(args: &ReplayArgs, plan: &Plan) -> Result<Pipeline, BackfillError>
     let missing = |what| BackfillError::NoPipeline { what };
     let webhook = args.webhook().ok_or(missing("webhook with --webhook or VECTOR_WEBHOOK_URL"))?;
     let nats = args.nats.url.as_ref().ok_or(missing("NATS with --nats or NATS_URL"))?;
+    raise_files(plan.send.connections)?;
     let webhook = Webhook::from_args(webhook, plan.send.timeout)?;
     webhook.reach().await?;
     let stream = AuditStream::connect(nats, &args.nats).await?;

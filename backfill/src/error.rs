@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use harness::clickhouse::{ClickHouseError, is_denial};
 use harness::exit::Exit;
+use harness::files::TooFewFiles;
 use harness::jetstream::JetStreamError;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
@@ -95,6 +96,8 @@ pub enum BackfillError {
     StillDoubtful { events: u64 },
     #[error("the last days go through the pipeline: name its {what}")]
     NoPipeline { what: &'static str },
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
     #[error("cannot serve metrics at {address}; give --metrics a free address")]
@@ -140,9 +143,12 @@ impl BackfillError {
             | Self::ClockJumped { .. }
             | Self::OtherHistory { .. }
             | Self::CannotWork { .. }
-            | Self::Report { .. } => Exit::Usage,
-            Self::RunDir(error) => error.exit(),
-            Self::Metrics { .. } | Self::Ledger { .. } | Self::Start { .. } => Exit::Machine,
+            | Self::Report { .. }
+            | Self::RunDir(_)
+            | Self::Metrics { .. }
+            | Self::Ledger { .. }
+            | Self::Files(_)
+            | Self::Start { .. } => Exit::of_cause(self),
             Self::Stopped => Exit::Stopped,
             Self::Webhook(error) => error.exit(),
             Self::JetStream(error) => error.exit(),

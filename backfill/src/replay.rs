@@ -263,17 +263,25 @@ impl<W: StreamWatch> Replay<W> {
         course: &mut Course<'_>,
     ) -> Result<Went, BackfillError> {
         let mut patience = Patience::new(self.clock.now());
-        let mut given_up = Settlement::Unsent;
+        // What the webhook has refused before.
+        let mut refused = TenantRanges::new();
         loop {
             course.tell(Doing::Sending, self.pacer.fill());
             let end =
                 self.sender.send(batches, course.shutdown).await.map_err(BackfillError::ledger)?;
             self.pacer.acknowledge(end.acknowledged.count());
-            self.sender.ledger().settle_all(&end.not_begun, given_up);
+            let mut unasked = end.not_begun.clone();
+            unasked.subtract(&refused);
+            let mut asked = end.not_begun.clone();
+            asked.subtract(&unasked);
+            self.sender.ledger().settle_all(&unasked, Settlement::Unsent);
+            self.sender.ledger().settle_all(&asked, Settlement::Refused);
             self.sender.ledger().flush().map_err(BackfillError::ledger)?;
             course.count(&end);
-            let refused = &end.refused;
-            if refused.is_empty() && end.not_begun.is_empty() {
+            refused.add(&end.refused);
+            let mut again = end.refused.clone();
+            again.add(&end.unsent);
+            if again.is_empty() && end.not_begun.is_empty() {
                 return Ok(Went::Through);
             }
             if course.shutdown.stop() != Stop::No {
@@ -286,11 +294,10 @@ impl<W: StreamWatch> Replay<W> {
                 return Ok(Went::Stopped);
             }
             // From here on it may be taken: a crash must not find it refused.
-            let again = self.sender.ledger().reserve_again(refused.iter(), IsRepair::No);
-            again.map_err(BackfillError::ledger)?;
-            given_up = Settlement::Refused;
+            let reserved = self.sender.ledger().reserve_again(again.iter(), IsRepair::No);
+            reserved.map_err(BackfillError::ledger)?;
             let Plan { script, send, .. } = self.sender.plan();
-            batches = slice::batches(script, refused, send.batch_events.into());
+            batches = slice::batches(script, &again, send.batch_events.into());
             let from = self.next_at.max(self.clock.now());
             self.next_at = slice::spread(&mut batches, from, self.options.events_per_second);
         }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use events::timeline::UnixMicros;
 use harness::clock::Clock;
 use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, USAGE, exit_codes};
+use harness::files::raise_files;
 use harness::ledger::Durability;
 use harness::output::{self, show, show_by, show_json, tell};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
@@ -140,6 +141,7 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let clock = Clock::system();
         // What comes before the first event may take its time, so it comes before the plan.
         let first = plan(args, &text, &profile, clock)?;
+        raise_files(first.send.connections)?;
         let webhook = open_webhook(&args.webhook, &first).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
         self_test(args, &first, &profile).await?;
@@ -155,6 +157,7 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let exit = match &summary {
             Summary { stopped: true, .. } => Exit::Stopped,
             Summary { aborted: Some(_), .. } => Exit::Threshold,
+            Summary { not_tried: 1.., .. } => Exit::Machine,
             summary if summary.is_all_in_vain() => Exit::Unreachable,
             _ => Exit::Done,
         };

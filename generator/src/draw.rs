@@ -67,8 +67,12 @@ fn head(view: &View, width: u16) -> Vec<Line<'static>> {
 fn state(view: &View) -> Line<'static> {
     let (late, allowed) = (view.lateness_max_ms, view.lateness_allowed_ms);
     if view.saturated {
-        let text =
-            format!("SATURATED: the generator was up to {late:.0} ms late; this is its own limit");
+        let text = match view.events.unsent {
+            0 => format!(
+                "SATURATED: the generator was up to {late:.0} ms late; this is its own limit"
+            ),
+            unsent => format!("SATURATED: this machine could not begin to send {unsent} events"),
+        };
         return Line::styled(text, Style::new().fg(Color::White).bg(Color::Red).bold());
     }
     let text =
@@ -84,7 +88,7 @@ fn counts(view: &View) -> Vec<Line<'static>> {
     };
     vec![
         row("planned", view.planned, second.planned, Color::Reset),
-        row("attempted", events.sent, second.sent, Color::Reset),
+        row("attempted", events.attempted(), second.sent, Color::Reset),
         row("acknowledged", events.acknowledged, second.acknowledged, Color::Green),
         row("refused", events.refused, second.refused, Color::Red),
         row("unknown", events.unknown, second.unknown, Color::Yellow),

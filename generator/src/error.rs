@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use harness::exit::Exit;
+use harness::files::TooFewFiles;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
 use harness::webhook::WebhookError;
@@ -23,6 +24,8 @@ pub enum GeneratorError {
          raise `send.connections`"
     )]
     TooFewConnections { addresses: usize, connections: u32 },
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     #[error("the start is {late_s} s in the past; name a time that is still to come")]
     StartIsPast { late_s: i64 },
     #[error("the stages take more than ten years; lower --time-scale or --duration")]
@@ -49,6 +52,7 @@ impl GeneratorError {
             Self::Profile(_)
             | Self::RunDir(_)
             | Self::TooFewConnections { .. }
+            | Self::Files(_)
             | Self::StartIsPast { .. }
             | Self::TooLong
             | Self::TooFewEvents { .. }
@@ -56,7 +60,7 @@ impl GeneratorError {
             | Self::Start { .. }
             | Self::Metrics { .. }
             | Self::SummaryExport { .. }
-            | Self::Output { .. } => Exit::Usage,
+            | Self::Output { .. } => Exit::of_cause(self),
         }
     }
 }

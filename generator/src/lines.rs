@@ -51,7 +51,7 @@ impl Lines {
              refused={refused} unknown={unknown} in_flight={in_flight} p99_ms={:.1} \
              lateness_max_ms={:.1} blocked_max_ms={:.1} saturated={saturated} \
              planned_total={} sent_total={} acknowledged_total={} refused_total={} \
-             unknown_total={}",
+             unknown_total={}{}",
             at.trim_matches('"'),
             milliseconds(moment.now - self.about.start) / 1_000.0,
             part.due_to_acknowledged.p99_ms,
@@ -62,6 +62,11 @@ impl Lines {
             total.acknowledged,
             total.refused,
             total.unknown,
+            if total.unsent > 0 {
+                format!(" unsent_total={}", total.unsent)
+            } else {
+                String::new()
+            },
         )
     }
 }

@@ -98,8 +98,9 @@ impl Metrics {
         let help = "The longest that a batch of the last second waited for a free connection: \
                     for the target's answers";
         add.seconds("blocked", help, &self.blocked);
-        let help = "1 if the generator itself was later than its profile allows: what the run \
-                    says about the pipeline's capacity is void";
+        let help = "1 if the generator itself was later than its profile allows, or had no file, \
+                    port, memory or name to send with: what the run says about the pipeline's \
+                    capacity is void";
         add.metric("saturated", help, &self.saturated);
         let help = "From when an event was due until it was acknowledged";
         add.seconds("due_to_acknowledged", help, &self.due_to_acknowledged);
@@ -137,7 +138,7 @@ impl Metrics {
         let tally = moment.tally;
         self.planned.inc_by(moment.second.planned);
         self.events.add(&tally.events);
-        self.unsent.inc_by(tally.dropped);
+        self.unsent.inc_by(tally.dropped + tally.events.unsent);
         self.requests.inc_by(tally.requests);
         self.request_bytes.inc_by(tally.bytes);
         self.requests_in_flight.set(i64::try_from(tally.in_flight).unwrap_or(i64::MAX));
@@ -160,7 +161,7 @@ impl Metrics {
 
     /// Tells what was never begun, once the run is over.
     pub(crate) fn finish(&self, unsent: u64) {
-        self.unsent.inc_by(unsent - self.unsent.get());
+        self.unsent.inc_by(unsent.saturating_sub(self.unsent.get()));
     }
 
     fn add_latencies(&self, class: &ClassLabel, latencies: &Latencies) {
@@ -172,7 +173,7 @@ impl Metrics {
 
 impl EventCounters {
     fn add(&self, counts: &EventCounts) {
-        self.attempted.inc_by(counts.sent);
+        self.attempted.inc_by(counts.attempted());
         self.acknowledged.inc_by(counts.acknowledged);
         self.refused.inc_by(counts.refused);
         self.unknown.inc_by(counts.unknown);
@@ -188,7 +189,7 @@ impl TenantCounters {
             _ => "others".to_owned(),
         };
         let label = TenantLabel { tenant };
-        self.attempted.get_or_create(&label).inc_by(counts.sent);
+        self.attempted.get_or_create(&label).inc_by(counts.attempted());
         self.acknowledged.get_or_create(&label).inc_by(counts.acknowledged);
         self.refused.get_or_create(&label).inc_by(counts.refused);
         self.unknown.get_or_create(&label).inc_by(counts.unknown);

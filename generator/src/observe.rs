@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::metrics::{MetricsServer, parse_address};
+use harness::address::read_listen;
+use harness::metrics::MetricsServer;
 use harness::output::tell;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
@@ -28,7 +29,7 @@ pub(crate) struct Observe {
     #[arg(long)]
     quiet: bool,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDR", value_parser = read_listen)]
     metrics: Option<SocketAddr>,
     /// Gives each of the first thousand tenants metrics of its own.
     #[arg(long, requires = "metrics")]

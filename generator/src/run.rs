@@ -162,7 +162,7 @@ impl Reporter<'_> {
         let second = Second::new(now, planned - self.planned, &tally);
         self.planned = planned;
         let total = &self.total;
-        let saturated = total.lateness_max_us > plan.send.lateness_max_us;
+        let saturated = total.is_saturated(plan.send.lateness_max_us);
         let moment =
             Moment { now, second: &second, tally: &tally, total, planned, saturated, classes };
         self.observers.tell(&moment);

@@ -12,6 +12,7 @@ use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
 
 use self::secure::secure_client;
+use crate::address::{Address, AddressError, CLICKHOUSE};
 use crate::plan::Targets;
 use crate::table::{
     ColumnNames, ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
@@ -44,10 +45,8 @@ pub struct ClickHouseArgs {
 /// Why a server is not to be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClickHouseError {
-    #[error(
-        "{url:?} is no ClickHouse address: write it like http://127.0.0.1:8123, without a user"
-    )]
-    Url { url: String },
+    #[error(transparent)]
+    Url(#[from] AddressError),
     #[error("this machine has no trusted certificates for {url}: name a file with SSL_CERT_FILE")]
     NoAuthorities { url: String },
     #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
@@ -308,15 +307,10 @@ pub fn is_denial(error: &clickhouse::error::Error) -> bool {
 }
 
 fn client_for(url: &str) -> Result<Client, ClickHouseError> {
-    let is_place = |place: &str| !place.is_empty() && !place.contains('@');
-    let url = url.to_owned();
-    if url.strip_prefix("http://").is_some_and(is_place) {
+    if !Address::read(url, &CLICKHOUSE)?.is_tls() {
         return Ok(Client::default());
     }
-    if url.strip_prefix("https://").is_some_and(is_place) {
-        return secure_client().ok_or(ClickHouseError::NoAuthorities { url });
-    }
-    Err(ClickHouseError::Url { url })
+    secure_client().ok_or(ClickHouseError::NoAuthorities { url: url.to_owned() })
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

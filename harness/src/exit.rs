@@ -1,6 +1,9 @@
 //! Exit codes: one list for all binaries, part of the documented interface.
 
+use std::io;
 use std::process::ExitCode;
+
+use crate::plain::said;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +23,7 @@ pub enum Exit {
     /// threshold of a whole run failed, a run is worse than the one it was compared with, or
     /// something stands against a run before it is one.
     Threshold = 5,
-    /// This machine failed: a disk, a file, a port.
+    /// This machine failed: a full disk, no more files, a busy port.
     Machine = 6,
     /// Stopped by the user.
     Stopped = 130,
@@ -41,6 +44,34 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Exit {
+    /// What an error of the operating system's means to whoever started a program: a file that is
+    /// not there, or is not what it should be, is for them to name right; a disk that is full, or a
+    /// port that is taken, is this machine's.
+    pub fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof => Self::Usage,
+            _ => Self::Machine,
+        }
+    }
+
+    /// The same of an error that has one of the operating system's among its causes; of others,
+    /// that what was given is wrong.
+    pub fn of_cause(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map_or(Self::Usage, Self::of_io)
+    }
+}
+
 /// An exit code, and what `--help` says of it.
 pub type ExitLine = (Exit, &'static str);
 
@@ -54,7 +85,7 @@ pub const UNKNOWN: ExitLine = (
     "unknown: it could not be checked, or a threshold of the profile's could not be judged",
 );
 pub const MACHINE: ExitLine =
-    (Exit::Machine, "this machine failed: a disk, a file or a port; or a result could not be told");
+    (Exit::Machine, "this machine failed: disk, files, ports, memory, names; or a result was not told");
 pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
 
 /// All that a program can end with, for its own `--help`.
@@ -83,12 +114,13 @@ pub fn exit_codes(lines: &[ExitLine]) -> String {
     std::iter::once("Exit codes:".to_owned()).chain(lines.iter().map(line)).collect()
 }
 
-/// Returns an error and its causes as one line: `cannot do this: because of that`.
+/// Returns an error and its causes as one line: `cannot do this: because of that`. What is in it of
+/// a server's words, or of names, is fit for a terminal.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = said(&error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
-        let fact = error.to_string();
+        let fact = said(&error.to_string());
         // Some libraries repeat their cause in their own message.
         if !text.ends_with(&fact) {
             text = format!("{text}: {fact}");
@@ -100,7 +132,35 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
+
+    #[test]
+    fn what_this_machine_does_is_told_from_what_is_named_wrong() {
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::NOTDIR, Errno::ISDIR, Errno::EXIST] {
+            assert_eq!(Exit::of_io(&errno.into()), Exit::Usage, "{errno}");
+        }
+        for errno in [
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::ROFS,
+            Errno::IO,
+            Errno::MFILE,
+            Errno::ADDRINUSE,
+            Errno::NOMEM,
+        ] {
+            assert_eq!(Exit::of_io(&errno.into()), Exit::Machine, "{errno}");
+        }
+    }
+
+    #[test]
+    fn causes_follow_and_hold_nothing_that_a_terminal_obeys() {
+        let inner = io::Error::other("<html><body>\u{1b}[2JLog in</body></html>");
+        let outer = io::Error::other(inner);
+        let text = chain(&outer);
+        assert!(text.ends_with(r#"a page that says "\u{1b}[2JLog in""#), "{text}");
+    }
 
     #[test]
     fn codes_are_listed_a_line_each() {

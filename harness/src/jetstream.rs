@@ -17,7 +17,8 @@ use clap::Args;
 use serde::Deserialize;
 
 pub use self::login::NatsLogin;
-use self::login::{Complaint, connect};
+use self::login::{Complaint, connect, read_domain};
+use crate::address::AddressError;
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::observation::ClockOffset;
@@ -35,6 +36,10 @@ pub struct NatsArgs {
     /// Consumer of the aggregator.
     #[arg(long, default_value = "clickhouse-ingest")]
     pub consumer: String,
+    /// `JetStream` domain that the stream is in, as of a leaf node or a hub.
+    #[arg(id = "nats_domain", long = "nats-domain", env = "NATS_DOMAIN", value_name = "DOMAIN")]
+    #[arg(hide_env_values = true, value_parser = read_domain)]
+    pub domain: Option<String>,
     #[command(flatten)]
     pub login: NatsLogin,
 }
@@ -45,8 +50,8 @@ pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
 /// Why a stream cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum JetStreamError {
-    #[error("{url:?} is no NATS address: write nats://HOST:PORT or tls://HOST:PORT")]
-    Address { url: String, source: io::Error },
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("cannot use {}", path.display())]
     LoginFile { path: PathBuf, source: io::Error },
     #[error("NATS at {url} does not answer; is it up?")]
@@ -73,7 +78,7 @@ impl JetStreamError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Address { .. }
+            Self::Address(_)
             | Self::LoginFile { .. }
             | Self::Denied { .. }
             | Self::Forbidden { .. }
@@ -155,7 +160,10 @@ impl AuditStream {
     pub async fn connect(url: &str, args: &NatsArgs) -> Result<Self, JetStreamError> {
         let (client, complaint) = connect(url, &args.login).await?;
         let server_version = client.server_info().version;
-        let context = jetstream::new(client);
+        let context = match &args.domain {
+            Some(domain) => jetstream::with_domain(client, domain),
+            None => jetstream::new(client),
+        };
         let (name, consumer) = (args.stream.clone(), args.consumer.clone());
         let stream = context.get_stream(&name).await.map_err(|error| match error.kind() {
             GetStreamErrorKind::JetStream(told)

@@ -2,10 +2,12 @@
 //! the stores and the webhook, and the sending of batches to it.
 
 pub mod absent;
+pub mod address;
 pub mod bitmap;
 pub mod clickhouse;
 pub mod clock;
 pub mod exit;
+pub mod files;
 pub mod jetstream;
 pub mod json_lines;
 pub mod latency;
@@ -13,6 +15,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod observation;
 pub mod output;
+pub mod plain;
 pub mod plan;
 pub mod profile;
 pub mod quantity;

@@ -31,15 +31,6 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Reads the address to serve at, for the command line.
-///
-/// # Errors
-///
-/// Returns how to write it.
-pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "write it like 127.0.0.1:9464".to_owned())
-}
-
 /// Serves a registry until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {

@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Tells a line of the story on standard error: soon, or not at all, if nobody takes it.
+use crate::plain::plain_lines;
+
+/// Tells a line of the story on standard error: soon, or not at all, if nobody takes it. What a
+/// terminal obeys is escaped.
 pub fn tell(line: impl Display) {
-    STORY.tell(line.to_string());
+    STORY.tell(plain_lines(&line.to_string()));
     TELLER.call_once(|| {
         let teller = std::thread::Builder::new().name("story".to_owned());
         // Without a thread there is no story, and the program goes on.
@@ -37,7 +40,7 @@ pub fn finish() {
 ///
 /// Returns the operating system's error if it cannot be written.
 pub fn show(text: impl Display) -> io::Result<()> {
-    show_by(|out| write!(out, "{text}"))
+    show_by(|out| write!(out, "{}", plain_lines(&text.to_string())))
 }
 
 /// Writes a result as JSON, as [`show`] writes text.

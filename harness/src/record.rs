@@ -25,6 +25,9 @@ pub struct Second {
     pub refused: u64,
     pub unknown: u64,
     pub spoiled: u64,
+    /// Those of `sent` for which no request could be begun after all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsent: u64,
     pub dropped: u64,
     pub requests: u64,
     pub bytes: u64,
@@ -45,8 +48,8 @@ pub struct Second {
 pub struct Summary {
     pub run_id: Uuid,
     pub profile: String,
-    /// The generator was late by more than the profile allows: what this run says about the
-    /// pipeline's capacity is void.
+    /// The generator was late by more than the profile allows, or had no file, port, memory or
+    /// name to send with: what this run says about the pipeline's capacity is void.
     pub saturated: bool,
     /// The user stopped the run before its end.
     pub stopped: bool,
@@ -64,6 +67,12 @@ pub struct Summary {
     pub unknown: u64,
     /// Acknowledged, but sent on purpose in a way in which they cannot be stored as they are.
     pub spoiled: u64,
+    /// Requests that could not be begun, for want of something of this machine's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_tried: u64,
+    /// Where the webhook last said to go instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     pub requests: u64,
     /// Requests for batches that were acknowledged before.
     pub resent: u64,
@@ -113,6 +122,7 @@ impl Second {
             refused: events.refused,
             unknown: events.unknown,
             spoiled: events.spoiled,
+            unsent: events.unsent,
             dropped: tally.dropped,
             requests: tally.requests,
             bytes: tally.bytes,
@@ -155,18 +165,20 @@ impl Summary {
         Self {
             run_id: plan.spec.run_id,
             profile: plan.profile_name.clone(),
-            saturated: total.lateness_max_us > plan.send.lateness_max_us,
+            saturated: total.is_saturated(plan.send.lateness_max_us),
             stopped: ending.stopped,
             aborted: ending.aborted,
             planned,
-            unsent: planned - events.sent,
+            unsent: planned - events.attempted(),
             dropped: total.dropped,
-            attempted: events.sent,
+            attempted: events.attempted(),
             acknowledged: events.acknowledged,
             refused: events.refused,
             // What is still in flight when the user leaves at once has no answer.
-            unknown: events.sent - events.acknowledged - events.refused - events.spoiled,
+            unknown: events.attempted() - events.acknowledged - events.refused - events.spoiled,
             spoiled: events.spoiled,
+            not_tried: total.not_tried,
+            location: total.location.clone(),
             requests: total.requests,
             resent: total.resent,
             bytes: total.bytes,
@@ -225,7 +237,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.saturated {
+        if self.not_tried > 0 {
+            writeln!(
+                f,
+                "SATURATED: this machine could not begin {} requests, see below; this run says \
+                 nothing about the pipeline's capacity\n",
+                self.not_tried
+            )?;
+        } else if self.saturated {
             writeln!(
                 f,
                 "SATURATED: the generator itself was up to {:.0} ms late; this run says nothing \
@@ -236,10 +255,9 @@ impl fmt::Display for Summary {
         if self.is_all_in_vain() {
             let most = self.outcomes.iter().max_by_key(|(_, events)| **events);
             let most = most.map_or("nothing", |(name, _)| name);
-            writeln!(
-                f,
-                "NOTHING WAS ACKNOWLEDGED: what came most was {most}; is the path right?\n"
-            )?;
+            let hint = Outcome::named(most).and_then(|it| it.hint(self.location.as_deref()));
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            writeln!(f, "NOTHING WAS ACKNOWLEDGED: what came most was {most}{hint}\n")?;
         }
         if self.stopped {
             writeln!(f, "stopped by the user before its end\n")?;
@@ -261,7 +279,9 @@ impl fmt::Display for Summary {
             writeln!(f, "  spoiled       {:>12}", self.spoiled)?;
         }
         for (name, events) in self.outcomes.iter().filter(|(name, _)| !name.starts_with('2')) {
-            writeln!(f, "    {name}: {events}")?;
+            let hint = Outcome::named(name).and_then(|it| it.hint(self.location.as_deref()));
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            writeln!(f, "    {name}: {events}{hint}")?;
         }
         let requests = self.requests;
         writeln!(f, "{requests} requests, {} bytes, {:.1} s", self.bytes, self.duration_s)?;
@@ -292,6 +312,12 @@ impl fmt::Display for ClassLatencies {
         }
         Ok(())
     }
+}
+
+/// Whether a number is left out of a record, as older ones have none.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]

@@ -77,7 +77,7 @@ impl RunDirError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Io { .. } | Self::Ledger(LedgerError::Unreadable { .. }) => Exit::Machine,
+            Self::Io { .. } | Self::Ledger(LedgerError::Unreadable { .. }) => Exit::of_cause(self),
             _ => Exit::Usage,
         }
     }

@@ -25,7 +25,7 @@ pub use connection::Connection;
 pub use encoding::{Encoder, Encoding};
 pub use error::WebhookError;
 pub use header::HeaderText;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, Want, status_hint};
 
 use crate::clock::Clock;
 use target::{Options, Target};

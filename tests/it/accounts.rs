@@ -29,7 +29,7 @@ impl Nats {
         fs::create_dir_all(&place).unwrap();
         let config = format!(
             "host: 127.0.0.1, port: -1, ports_file_dir: \"{0}\"\n\
-             jetstream {{ store_dir: \"{0}\" }}\n\
+             jetstream {{ store_dir: \"{0}\", domain: hub }}\n\
              authorization {{ users: [\n\
              {{user: reader, password: \"p@ss\"}},\n\
              {{user: weak, password: w, permissions: {{publish: {{deny: \"$JS.API.>\"}}}}}}\n\
@@ -95,15 +95,23 @@ fn a_user_is_named_in_the_address_or_by_flags_and_told_what_is_not_allowed() {
         &["--nats", &nats.url("weak:w@")],
         "this user read the stream AUDIT_EVENTS, who must publish to $JS.API.>",
     );
+    // What is not allowed is so for one name of the API; in a domain, it has another.
+    check(&stack, &["--nats", &nats.url("weak:w@"), "--nats-domain", "hub"], ADMITTED);
+    check(&stack, &["--nats", &plain, "--nats-domain", "a.b"], "a domain is one word");
+    let elsewhere = ["preflight", "profile.yaml", "--nats-domain", "leaf", "--nats"];
+    let url = nats.url("reader:p%40ss@");
+    let output = stack.run("auditstorm-verifier", &[&elsewhere[..], &[&url]].concat());
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
     check(&stack, &["--nats", &plain, "--nats-creds", "none.creds"], "cannot use none.creds");
     check(&stack, &["--nats", "http://127.0.0.1:1"], "is no NATS address");
+    check(&stack, &["--nats", "nats://127.0.0.1:99999"], "its port is no number from 1 to 65535");
 }
 
 #[test]
 fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
     let stack = Stack::up(&[]);
     stack.profile(1, 1, 1);
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let made = made_as_openssl_does();
     let (ca, key) = (stack.path("ca.pem"), stack.path("key.pem"));
     fs::write(&ca, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -114,6 +122,14 @@ fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("is not to be trusted; check --nats-ca-file"), "{message}");
     assert_eq!(output.status.code(), Some(3), "{message}");
+}
+
+/// A certificate that signs itself and is marked as an authority's: `openssl req -x509`.
+fn made_as_openssl_does() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
 }
 
 /// Talks TLS on a free port in front of a server, until the runtime is dropped.
@@ -147,7 +163,7 @@ fn behind_tls(server: SocketAddr, made: &rcgen::CertifiedKey<rcgen::KeyPair>) ->
 fn a_history_is_loaded_and_checked_through_tls() {
     let stack = Stack::up(&[]);
     stack.profile(1, 1, 1);
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let made = made_as_openssl_does();
     fs::write(stack.path("ca.pem"), made.cert.pem()).unwrap();
     let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
     let (_runtime, port) = behind_tls(server.parse().unwrap(), &made);

@@ -21,6 +21,7 @@ fn the_state_of_stream_and_consumer_is_read() {
     let reasons: Vec<&str> = report["reasons"][0].as_str().into_iter().collect();
     assert!(reasons.len() == 1 && reasons[0].starts_with(told), "{}", report["reasons"]);
     let args = |stream: &str, consumer: &str| NatsArgs {
+        domain: None,
         url: None,
         stream: stream.to_owned(),
         consumer: consumer.to_owned(),

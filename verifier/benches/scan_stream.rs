@@ -36,6 +36,7 @@ fn main() {
         let context = jetstream::new(async_nats::connect(&url).await.unwrap());
         let published = publish(&context, &plan).await;
         let args = NatsArgs {
+            domain: None,
             url: None,
             stream: STREAM.to_owned(),
             consumer: "none".to_owned(),

@@ -116,11 +116,8 @@ struct Reconcile {
     /// What is not proven after as long is judged as it is: unknown.
     #[arg(long, default_value = "8m", value_parser = parse_wait)]
     wait: Duration,
-    /// Where the pipeline's Vectors show their metrics, like `http://host:9598/metrics`; several
-    /// with commas between them. All of them: what one holds back is not lost.
-    #[arg(long, env = "VECTOR_METRICS_URL", value_name = "URL", value_delimiter = ',')]
-    #[arg(hide_env_values = true)]
-    vector_metrics: Vec<String>,
+    #[command(flatten)]
+    vectors: VectorArgs,
     /// Longest time for which a part of the pipeline may hold an event while all parts are up and
     /// nothing moves; what is missing without metrics is proven lost only after it. The default is
     /// of Vector: back-off 300 s, batch 10 s, request 60 s.
@@ -341,7 +338,7 @@ fn options(args: &Reconcile, changes: Changes, run: &Recorded) -> CheckOptions {
             quiet: args.quiet,
             wait_max: args.wait,
             delay_max: args.pipeline_delay,
-            metrics: args.vector_metrics.clone(),
+            metrics: args.vectors.urls(),
         },
         scan: ScanOptions { rows_at_once, progress_file },
         changes,

@@ -85,14 +85,13 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::RunDir(error) => error.exit(),
-            Self::Metrics { .. }
+            Self::Http(HttpError::Address(_))
+            | Self::RunDir(_)
+            | Self::Metrics { .. }
             | Self::Output { .. }
             | Self::Progress { .. }
             | Self::Unreadable { .. }
             | Self::Unwritable { .. }
-            | Self::Start { .. } => Exit::Machine,
-            Self::Http(HttpError::Address { .. })
             | Self::Profile(_)
             | Self::NoNatsUrl
             | Self::TooLong
@@ -104,7 +103,8 @@ impl VerifyError {
             | Self::OneOutput { .. }
             | Self::NotAReport { .. }
             | Self::OtherReportFormat { .. }
-            | Self::Unlike { .. } => Exit::Usage,
+            | Self::Unlike { .. }
+            | Self::Start { .. } => Exit::of_cause(self),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_) | Self::Http(_) | Self::StreamSilent { .. } => Exit::Unreachable,

@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::DateTime;
 use events::timeline::UnixMicros;
+use harness::address::{Address, AddressError, PAGE};
 use harness::clock::Clock;
 use harness::observation::ClockOffset;
+use harness::webhook::status_hint;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{DATE, HOST, HeaderMap};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::header::{DATE, HOST, HeaderMap, HeaderValue, LOCATION};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -25,14 +27,14 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    #[error("{url:?} is no address to read from: write it like http://127.0.0.1:9598/metrics")]
-    Address { url: String },
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("{url} does not answer")]
     Unreachable { url: String, source: BoxError },
     #[error("{url} does not answer within {} s", limit.as_secs())]
     Silent { url: String, limit: Duration },
-    #[error("{url} answered {status}")]
-    Refused { url: String, status: StatusCode },
+    #[error("{url} answered {status}{}", hint(*status, location.as_deref()))]
+    Refused { url: String, status: StatusCode, location: Option<String> },
     #[error("{url} answered what cannot be read: {fact}")]
     Answer { url: String, fact: String },
 }
@@ -45,16 +47,13 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// Returns [`HttpError`] if the address is none, or the server does not answer in time.
 pub(crate) async fn ask(method: Method, url: &str, limit: Duration) -> Result<Answer, HttpError> {
-    let no_address = || HttpError::Address { url: url.to_owned() };
-    let uri: Uri = url.parse().map_err(|_| no_address())?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(no_address());
-    };
-    let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::builder().method(method).uri(path).header(HOST, &authority);
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| no_address())?;
-    match tokio::time::timeout(limit, exchange(&authority, request)).await {
+    let address = Address::read(url, &PAGE)?;
+    let request =
+        Request::builder().method(method).uri(address.target()).header(HOST, address.authority());
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| HttpError::Unreachable { url: url.to_owned(), source: error.into() })?;
+    match tokio::time::timeout(limit, exchange(&address.place(), request)).await {
         Ok(answer) => {
             answer.map_err(|source| HttpError::Unreachable { url: url.to_owned(), source })
         }
@@ -81,6 +80,10 @@ async fn exchange(authority: &str, request: Request<Empty<Bytes>>) -> Result<Ans
     }
 }
 
+fn hint(status: StatusCode, location: Option<&str>) -> String {
+    status_hint(status, location).map(|hint| format!("; {hint}")).unwrap_or_default()
+}
+
 /// Reads a page as text.
 ///
 /// # Errors
@@ -92,7 +95,12 @@ pub(crate) async fn get_text(url: &str, limit: Duration) -> Result<String, HttpE
 
 fn text_of(answer: &Answer, url: &str) -> Result<String, HttpError> {
     if !answer.status.is_success() {
-        return Err(HttpError::Refused { url: url.to_owned(), status: answer.status });
+        let location = answer.headers.get(LOCATION).map(HeaderValue::as_bytes);
+        return Err(HttpError::Refused {
+            url: url.to_owned(),
+            status: answer.status,
+            location: location.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+        });
     }
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
@@ -212,14 +220,19 @@ mod tests {
         }
         let busy = server("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
         let error = get_text(&busy, LIMIT).await.unwrap_err();
-        assert!(matches!(error, HttpError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains("503 Service Unavailable; it has more load"), "{error}");
+        let moved = "HTTP/1.1 301 Moved\r\nlocation: https://v/\t[2J\r\ncontent-length: 0\r\n\r\n";
+        let error = get_text(&server(moved).await, LIMIT).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.ends_with(r"go to https://v/\t[2J: name that address"), "{error}");
     }
 
     #[tokio::test]
     async fn what_is_no_address_is_refused_and_silence_has_a_limit() {
-        for wrong in ["127.0.0.1:80", "https://host/", "http://", "x y"] {
+        for wrong in ["127.0.0.1:80", "https://host/", "http://", "x y", "http://127.0.0.1:99999/"]
+        {
             let error = get_text(wrong, LIMIT).await.unwrap_err();
-            assert!(matches!(error, HttpError::Address { .. }), "{wrong}: {error}");
+            assert!(matches!(error, HttpError::Address(_)), "{wrong}: {error}");
         }
         let error = get_text(&server("").await, LIMIT).await.unwrap_err();
         assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");

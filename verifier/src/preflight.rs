@@ -9,6 +9,7 @@ mod read;
 use std::io;
 
 use clap::Args;
+use harness::address::read_page;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::Exit;
@@ -139,7 +140,8 @@ fn write_text(
             Rank::Warning => "warning",
             Rank::Note => "note",
         };
-        writeln!(out, "\n{rank:<8} {about}: {reason}\n         fix: {fix}")?;
+        let text = format!("\n{rank:<8} {about}: {reason}\n         fix: {fix}");
+        writeln!(out, "{}", plain_lines(&text))?;
     }
     match blockers {
         0 => writeln!(out, "\nnothing stands against the run"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use harness::address::read_page;
 use harness::clock::Clock;
 use harness::observation::ClockOffset;
 use hyper::Uri;
@@ -14,16 +15,16 @@ use crate::vector::VectorState;
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct VectorArgs {
     /// Address of a Vector's metrics, its path included; can be given several times, or with
-    /// commas between them.
+    /// commas between them. Name all Vectors of the pipeline: what one holds back is not lost.
     #[arg(long, env = "VECTOR_METRICS_URL", value_delimiter = ',', value_name = "URL")]
+    #[arg(hide_env_values = true, value_parser = read_page)]
     vector_metrics: Vec<String>,
 }
 
 impl VectorArgs {
     /// The addresses that are given.
     pub(crate) fn urls(&self) -> Vec<String> {
-        let given = self.vector_metrics.iter().map(|url| url.trim());
-        given.filter(|url| !url.is_empty()).map(str::to_owned).collect()
+        self.vector_metrics.clone()
     }
 }
 

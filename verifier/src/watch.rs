@@ -25,12 +25,13 @@ use std::time::Duration;
 use clap::Args;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
+use harness::address::read_listen;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::{Clock, micros};
 use harness::exit::Exit;
 use harness::jetstream::NatsArgs;
 use harness::json_lines::Tail;
-use harness::metrics::{MetricsServer, parse_address};
+use harness::metrics::MetricsServer;
 use harness::observation::Observation;
 use harness::output;
 use harness::plan::Plan;
@@ -79,7 +80,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
     /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDR", value_parser = read_listen)]
     metrics: Option<SocketAddr>,
     #[command(flatten)]
     vectors: VectorArgs,

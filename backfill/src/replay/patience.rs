@@ -33,12 +33,15 @@ impl Patience {
             *self = Self::new(now);
         }
         if now - self.since >= micros(REFUSED_MAX) {
-            let is_refusal = |it: &Outcome| it.settlement() == Settlement::Refused;
+            let is_refusal =
+                |it: &Outcome| matches!(it.settlement(), Settlement::Refused | Settlement::Unsent);
             let outcome = end.tally.outcomes.keys().copied().find(is_refusal);
+            let hint = outcome.and_then(|it| it.hint(end.tally.location.as_deref()));
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             return Err(BackfillError::Refused {
-                events: end.refused.count(),
+                events: end.refused.count() + end.unsent.count(),
                 minutes: REFUSED_MAX.as_secs() / 60,
-                outcome: outcome.map(Outcome::name).unwrap_or_default(),
+                outcome: outcome.map(Outcome::name).unwrap_or_default() + &hint,
             });
         }
         let wait = self.wait;
@@ -73,6 +76,7 @@ mod tests {
             tally,
             acknowledged: set(acknowledged),
             refused: set(7),
+            unsent: set(0),
             unknown: set(0),
             not_begun: set(0),
         }
@@ -96,6 +100,6 @@ mod tests {
         assert!(patience.after(&end(1), 301 * SECOND).is_ok());
         assert!(patience.after(&end(0), 600 * SECOND).is_ok());
         let error = patience.after(&end(0), 601 * SECOND).unwrap_err().to_string();
-        assert!(error.contains("refuses 7 events (not connected)"), "{error}");
+        assert!(error.contains("refuses 7 events (not connected; is the target up?)"), "{error}");
     }
 }

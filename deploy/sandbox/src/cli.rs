@@ -27,6 +27,7 @@ Exit codes:
     0  done, or stopped by `down` or SIGTERM
     2  bad usage or input
     3  a part cannot be fetched, started or reached, or ended by itself
+    6  this machine failed: disk, files, ports
   130  stopped by the user (Ctrl-C)
 With `up … -- COMMAND`, COMMAND's own exit code, or 128 + N if signal N ended it.";
 

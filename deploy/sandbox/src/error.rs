@@ -1,5 +1,6 @@
 //! What can go wrong, and which exit code says so.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::fault::FaultError;
@@ -259,7 +260,8 @@ impl SandboxError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// The documented exit code: 2 for what the person must correct, 3 for what a part did.
+    /// The documented exit code: 2 for what the person must correct, 3 for what a part did, 6 for
+    /// what this machine did.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Fault(_)
@@ -269,6 +271,14 @@ impl SandboxError {
             | Self::StreamFile { .. }
             | Self::Live { .. }
             | Self::NotThere { .. } => 2,
+            Self::Io { source, .. } => match source.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::AlreadyExists
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory => 3,
+                _ => 6,
+            },
             _ => 3,
         }
     }

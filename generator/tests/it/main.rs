@@ -3,6 +3,7 @@
 
 mod command;
 mod emitted;
+mod limits;
 mod observed;
 mod sending;
 mod targets;

@@ -62,6 +62,11 @@ impl Server {
         Self { address, heads, task }
     }
 
+    /// How many requests it has read.
+    pub(crate) fn requests(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
     fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }

@@ -11,8 +11,13 @@ use async_nats::{
 };
 use clap::Args;
 use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::{ANSWER_TIMEOUT, JetStreamError};
+use crate::address::{Address, AddressError, NATS, without_secrets};
+use crate::trust::{Trusted, trusting};
 
 /// Flags that say who asks NATS. What they leave open may stand in the address.
 #[derive(Debug, Clone, Default, Args)]
@@ -64,12 +69,9 @@ pub(super) async fn connect(
     urls: &str,
     login: &NatsLogin,
 ) -> Result<(Client, Complaint), JetStreamError> {
-    let shown = || shown(urls);
-    let addresses: Vec<ServerAddr> = urls
-        .split(',')
-        .map(str::parse)
-        .collect::<io::Result<_>>()
-        .map_err(|source| JetStreamError::Address { url: shown(), source })?;
+    let shown = || urls.split(',').map(without_secrets).collect::<Vec<_>>().join(",");
+    let addresses: Vec<ServerAddr> =
+        urls.split(',').map(read_address).collect::<Result<_, AddressError>>()?;
     let complaint = Complaint::default();
     let hears = complaint.clone();
     let options = login
@@ -121,10 +123,7 @@ impl NatsLogin {
             (None, None) => of_addresses(addresses),
         };
         Ok(match &self.ca_file {
-            Some(path) => {
-                read(path)?;
-                options.add_root_certificates(path.clone())
-            }
+            Some(path) => options.tls_client_config(trusting_file(path)?),
             None => options,
         })
     }
@@ -145,19 +144,40 @@ fn of_addresses(addresses: &[ServerAddr]) -> ConnectOptions {
     }
 }
 
+/// Trusts the certificates of a file alone.
+fn trusting_file(path: &Path) -> Result<ClientConfig, JetStreamError> {
+    let wrong = |source| JetStreamError::LoginFile { path: path.to_owned(), source };
+    let text = read(path)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    if certificates.is_empty() {
+        let fact = "it has no certificate in it";
+        return Err(wrong(io::Error::new(io::ErrorKind::InvalidData, fact)));
+    }
+    let trusted = Trusted::these(certificates)
+        .map_err(|error| wrong(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    Ok(trusting(trusted).with_no_client_auth())
+}
+
 fn read(path: &Path) -> Result<String, JetStreamError> {
     let unread = |source| JetStreamError::LoginFile { path: path.to_owned(), source };
     std::fs::read_to_string(path).map_err(unread)
 }
 
-/// Returns addresses without users and passwords.
-fn shown(urls: &str) -> String {
-    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => url.to_owned(),
-    };
-    urls.split(',').map(one).collect::<Vec<_>>().join(",")
+/// Reads one address, strictly, and as the client has it.
+fn read_address(text: &str) -> Result<ServerAddr, AddressError> {
+    Address::read(text, &NATS)?;
+    text.parse().map_err(|_| NATS.error(text, "its user or password is not written as it must be"))
+}
+
+/// Reads a domain, which is one word of a subject.
+pub(super) fn read_domain(text: &str) -> Result<String, String> {
+    let ends_word = |c: char| c.is_whitespace() || c.is_control() || ".*>$".contains(c);
+    if text.is_empty() || text.contains(ends_word) {
+        return Err("a domain is one word, without dots, * and >".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -165,11 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_of_an_address_holds_no_secret() {
-        let check = |url, expected| assert_eq!(shown(url), expected, "{url}");
-        check("nats://127.0.0.1:4222", "nats://127.0.0.1:4222");
-        check("nats://me:secret@host:4222", "nats://host:4222");
-        check("secret@host", "host");
-        check("nats://a:b@one:1,nats://a:b@two:2", "nats://one:1,nats://two:2");
+    fn addresses_are_those_that_are_written() {
+        let check = |text, host, port| {
+            let address = read_address(text).unwrap();
+            assert_eq!((address.host(), address.port()), (host, port), "{text}");
+        };
+        check("nats://me:secret@10.0.0.1:4223", "10.0.0.1", 4223);
+        check("token@host", "host", 4222);
+        check("tls://[::1]", "::1", 4222);
+        for text in ["nats://host:99999", "nats://me:secret@host:0", "http://host", "nats://127.1"]
+        {
+            let error = read_address(text).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }

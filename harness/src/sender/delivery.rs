@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     pub(crate) requests: u64,
     /// A request of it has ended without an answer that settles it.
     is_unknown: bool,
+    /// The target has refused one.
+    is_refused: bool,
     /// Attempts that are over.
     attempts: u32,
     /// When the present attempt must be over, with all requests and waits in it.
@@ -51,7 +53,8 @@ pub(crate) enum Next {
 pub struct Fate {
     /// How the last request ended.
     pub outcome: Outcome,
-    /// What all requests together say: refused only if each of them was.
+    /// What all requests together say: refused only if none of them may have been taken, and
+    /// unsent only if none was begun.
     pub settlement: Settlement,
     pub requests: u64,
     /// When the first request was begun.
@@ -65,7 +68,15 @@ pub struct Fate {
 impl Progress {
     pub(crate) fn new(begun: UnixMicros, timeout: Duration) -> Self {
         let attempt_ends = begun + micros(timeout);
-        Self { begun, requests: 0, is_unknown: false, attempts: 0, attempt_ends, sent_away: 0 }
+        Self {
+            begun,
+            requests: 0,
+            is_unknown: false,
+            is_refused: false,
+            attempts: 0,
+            attempt_ends,
+            sent_away: 0,
+        }
     }
 
     /// When the next request must be over, if it is begun now.
@@ -82,6 +93,7 @@ impl Progress {
         self.requests += 1;
         let settlement = request.outcome.settlement();
         self.is_unknown |= settlement == Settlement::Unknown;
+        self.is_refused |= settlement == Settlement::Refused;
         if let Some(rules) = rules.filter(|_| settlement != Settlement::Acknowledged) {
             // A server that says when to come again is obeyed within the attempt.
             let again = request.ended + request.retry_after.map_or(0, micros);
@@ -103,7 +115,9 @@ impl Progress {
     /// What became of the batch, if nothing more is done.
     pub(crate) fn fate(&self, last: Request) -> Fate {
         let settlement = match last.outcome.settlement() {
-            Settlement::Refused if self.is_unknown => Settlement::Unknown,
+            // An earlier one may have arrived, whatever became of the last.
+            Settlement::Refused | Settlement::Unsent if self.is_unknown => Settlement::Unknown,
+            Settlement::Unsent if self.is_refused => Settlement::Refused,
             settlement => settlement,
         };
         Fate {
@@ -148,6 +162,7 @@ mod tests {
     use hyper::StatusCode;
 
     use super::*;
+    use crate::webhook::Want;
 
     const RULES: Backend = Backend {
         buffer_events: 1,
@@ -196,6 +211,32 @@ mod tests {
         let mut direct = Progress::new(0, TIMEOUT);
         let next = direct.after(request(StatusCode::NOT_FOUND, 0, None), None, 1);
         assert!(matches!(next, Next::Over(Fate { settlement: Settlement::Refused, .. })));
+    }
+
+    #[test]
+    fn what_all_requests_of_a_batch_say_together() {
+        const UNSENT: Outcome = Outcome::NotTried(Want::Files);
+        const REFUSED: Outcome = Outcome::NotConnected;
+        const UNKNOWN: Outcome = Outcome::TimedOut;
+        const TAKEN: Outcome = Outcome::Answered(StatusCode::OK);
+        let check = |outcomes: &[Outcome], expected| {
+            let mut progress = Progress::new(0, TIMEOUT);
+            let mut last = request(StatusCode::OK, 0, None);
+            for outcome in outcomes {
+                last.outcome = *outcome;
+                progress.after(last, None, 1);
+            }
+            assert_eq!(progress.fate(last).settlement, expected, "{outcomes:?}");
+        };
+        check(&[UNSENT], Settlement::Unsent);
+        check(&[UNSENT, UNSENT], Settlement::Unsent);
+        check(&[UNSENT, REFUSED], Settlement::Refused);
+        check(&[REFUSED, UNSENT], Settlement::Refused);
+        check(&[UNKNOWN, UNSENT], Settlement::Unknown);
+        check(&[UNKNOWN, REFUSED], Settlement::Unknown);
+        check(&[UNSENT, UNKNOWN], Settlement::Unknown);
+        check(&[REFUSED, UNKNOWN, UNSENT], Settlement::Unknown);
+        check(&[UNSENT, REFUSED, UNKNOWN, TAKEN], Settlement::Acknowledged);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::plan::Plan;
 use crate::ranges::TenantRanges;
 use crate::samples::{AcknowledgedSample, Unacknowledged};
 use crate::shutdown::{Shutdown, Stop};
-use crate::webhook::Connection;
+use crate::webhook::{Connection, Outcome};
 
 /// How a lane ended.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct LaneEnd {
 pub(crate) struct Settled {
     pub(crate) acknowledged: TenantRanges,
     pub(crate) refused: TenantRanges,
+    /// Those for which no request could be begun.
+    pub(crate) unsent: TenantRanges,
 }
 
 /// Sends all batches of a feed. Ends when they are sent and settled, or when asked to stop.
@@ -135,6 +137,8 @@ struct Sent {
     traveller: Traveller,
     spoils: Spoils,
     request: Request,
+    /// Where the target said to go instead.
+    location: Option<String>,
     /// It was acknowledged, and sent once more.
     is_resent: bool,
 }
@@ -228,6 +232,7 @@ impl<'s> Lane<'s> {
             let outcome = idle.connection.post(body.clone(), deadline).await;
             let ended = clock.now();
             let retry_after = idle.connection.retry_after();
+            let location = idle.connection.location().map(str::to_owned);
             let is_resent = spoils.of_batch == Some(BatchFault::Resent)
                 && outcome.settlement() == Settlement::Acknowledged;
             if is_resent {
@@ -237,7 +242,7 @@ impl<'s> Lane<'s> {
             idle.body = buffer_of(body);
             idle.free_since = clock.now();
             let request = Request { outcome, retry_after, begun, ended };
-            Sent { idle, traveller, spoils, request, is_resent }
+            Sent { idle, traveller, spoils, request, location, is_resent }
         })
     }
 
@@ -270,8 +275,13 @@ impl<'s> Lane<'s> {
 
     /// Decides what follows from a request, and records it if the batch's journey is over.
     fn settle(&mut self, sent: Sent) -> Idle {
-        let Sent { idle, mut traveller, spoils, request, is_resent } = sent;
+        let Sent { idle, mut traveller, spoils, request, location, is_resent } = sent;
         let rules = self.sender.plan.send.backend;
+        if location.is_some() || matches!(request.outcome, Outcome::NotTried(_)) {
+            let mut tally = lock(&self.tally);
+            tally.not_tried += u64::from(location.is_none());
+            tally.location = location.or(tally.location.take());
+        }
         match traveller.progress.after(request, rules, key_of(&traveller.batch)) {
             Next::Again { at } => self.parked.park(traveller, request, at),
             Next::Over(fate) => {
@@ -353,6 +363,7 @@ impl<'s> Lane<'s> {
         let set = match fate.settlement {
             Settlement::Acknowledged => &mut settled.acknowledged,
             Settlement::Refused => &mut settled.refused,
+            Settlement::Unsent => &mut settled.unsent,
             // All else is unknown.
             _ => return,
         };

@@ -33,6 +33,8 @@ pub struct ListEnd {
     pub tally: Tally,
     pub acknowledged: TenantRanges,
     pub refused: TenantRanges,
+    /// No request could be begun for it, for want of something of this machine's.
+    pub unsent: TenantRanges,
     /// Begun, and not settled: also what was in flight when the user wanted to leave at once.
     pub unknown: TenantRanges,
     /// No byte of it was sent, because the user asked to stop. It is for the caller to settle.
@@ -79,6 +81,7 @@ impl ListSender {
         let (mut lanes, tallies) = spawn(&self.sender, work, shutdown);
         let mut not_begun = TenantRanges::new();
         let (mut acknowledged, mut refused) = (TenantRanges::new(), TenantRanges::new());
+        let mut unsent = TenantRanges::new();
         while let Some(lane) = lanes.join_next().await {
             let LaneEnd { connections, not_begun: left, settled } =
                 lane.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -90,15 +93,16 @@ impl ListSender {
             }
             acknowledged.add(&settled.acknowledged);
             refused.add(&settled.refused);
+            unsent.add(&settled.unsent);
         }
-        for settled in [&acknowledged, &refused, &not_begun] {
+        for settled in [&acknowledged, &refused, &unsent, &not_begun] {
             open.subtract(settled);
         }
         let mut tally = Tally::new(self.plan().classes.names.len());
         for lane in &tallies {
             tally.add(&lane.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        Ok(ListEnd { tally, acknowledged, refused, unknown: open, not_begun })
+        Ok(ListEnd { tally, acknowledged, refused, unsent, unknown: open, not_begun })
     }
 
     /// Takes the connections, and makes those anew that were lost with their lane.

@@ -35,6 +35,10 @@ pub struct Tally {
     pub dropped: u64,
     /// Batches that a bad client sent again after they were acknowledged.
     pub resent: u64,
+    /// Requests that could not be begun, for want of something of this machine's.
+    pub not_tried: u64,
+    /// Where the webhook last said to go instead.
+    pub location: Option<String>,
     /// Samples that were acknowledged. Sums have none: they would grow with the run.
     pub acknowledged_samples: Vec<AcknowledgedSample>,
 }
@@ -42,12 +46,15 @@ pub struct Tally {
 /// Events by how far they came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
+    /// Those that were to be sent; see `unsent`.
     pub sent: u64,
     pub acknowledged: u64,
     pub refused: u64,
     pub unknown: u64,
     /// Acknowledged, but sent in a way in which the pipeline cannot be expected to store them.
     pub spoiled: u64,
+    /// Those of them for which no request could be begun after all.
+    pub unsent: u64,
 }
 
 impl EventCounts {
@@ -58,8 +65,15 @@ impl EventCounts {
                 self.spoiled += spoiled;
             }
             Settlement::Refused => self.refused += events,
-            Settlement::Unknown | Settlement::Unsent => self.unknown += events,
+            Settlement::Unknown => self.unknown += events,
+            Settlement::Unsent => self.unsent += events,
         }
+    }
+
+    /// Those that a request was begun for. Exact once nothing is in flight: what could not be begun
+    /// may have been counted as sent a second earlier.
+    pub fn attempted(&self) -> u64 {
+        self.sent.saturating_sub(self.unsent)
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -68,6 +82,7 @@ impl EventCounts {
         self.refused += other.refused;
         self.unknown += other.unknown;
         self.spoiled += other.spoiled;
+        self.unsent += other.unsent;
     }
 }
 
@@ -115,6 +130,16 @@ impl Tally {
         self.in_flight += other.in_flight;
         self.dropped += other.dropped;
         self.resent += other.resent;
+        self.not_tried += other.not_tried;
+        if other.location.is_some() {
+            self.location.clone_from(&other.location);
+        }
+    }
+
+    /// Whether it was the generator itself that fell short: it was later than that, or it had no
+    /// file, port, memory or name to send with.
+    pub fn is_saturated(&self, lateness_max_us: i64) -> bool {
+        self.lateness_max_us > lateness_max_us || self.not_tried > 0
     }
 
     /// The latencies of all classes together.
@@ -145,6 +170,8 @@ impl Tally {
             in_flight: 0,
             dropped: 0,
             resent: 0,
+            not_tried: 0,
+            location: None,
             acknowledged_samples: Vec::new(),
         }
     }
@@ -156,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::latency::record;
+    use crate::webhook::Want;
 
     const OK: Outcome = Outcome::Answered(StatusCode::OK);
     const BUSY: Outcome = Outcome::Answered(StatusCode::SERVICE_UNAVAILABLE);
@@ -175,6 +203,7 @@ mod tests {
             refused,
             unknown,
             spoiled: 0,
+            unsent: 0,
         };
         assert_eq!(tally.events, counts(24, 10, 7, 5));
         assert_eq!(tally.tenants[&TenantIndex(1)], counts(7, 0, 0, 5));
@@ -189,6 +218,20 @@ mod tests {
         total.add(&tally);
         assert_eq!((total.events, total.in_flight), (counts(24, 12, 7, 5), 0));
         assert_eq!(total.tenants[&TenantIndex(1)], counts(7, 2, 0, 5));
+    }
+
+    #[test]
+    fn what_could_not_be_begun_is_unsent_and_saturates() {
+        let mut tally = Tally::new(1);
+        assert!(!tally.is_saturated(0));
+        tally.begin(TenantIndex(3), 10, 100);
+        tally.not_tried += 1;
+        tally.end(TenantIndex(3), 10, 0, &Fate::at_once(Outcome::NotTried(Want::Files)));
+        assert_eq!((tally.events.attempted(), tally.events.unsent), (0, 10));
+        assert_eq!((tally.events.refused, tally.events.unknown), (0, 0));
+        let mut total = Tally::new(1);
+        total.add(&tally);
+        assert!(total.is_saturated(1_000_000));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::encoding::Encoding;
 use super::header::HeaderText;
+use crate::address::without_secrets;
 use crate::quantity::parse_wait;
 
 /// Flags that say where the webhook is and how it is spoken to.
@@ -73,30 +74,6 @@ pub enum HttpVersion {
     Two,
 }
 
-/// Returns an address without user, password, query and fragment.
-pub(super) fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
-}
-
 fn parse_lifetime(text: &str) -> Result<Duration, String> {
     parse_wait(text).map_err(|_| "write it like 500ms, 30s or 10m, above zero".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_recorded_of_an_address_holds_no_secret() {
-        let check = |url, expected| assert_eq!(without_secrets(url), expected, "{url}");
-        check("http://127.0.0.1:8080/events", "http://127.0.0.1:8080/events");
-        check("https://[::1]:8443/e?key=secret", "https://[::1]:8443/e");
-        check("https://me:secret@host/e#x", "https://host/e");
-        check("me:secret@host", "host");
-    }
 }

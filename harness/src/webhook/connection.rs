@@ -9,14 +9,15 @@ use events::timeline::UnixMicros;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
-use super::target::{Head, Stream, Target, Version};
+use super::outcome::{Outcome, Want};
+use super::target::{Head, Stage, Stream, Target, Version};
 use crate::clock::{Clock, micros};
+use crate::plain::plain;
 
 /// A connection, open or to be opened when it is needed.
 #[derive(Debug)]
@@ -24,12 +25,16 @@ pub struct Connection {
     target: Arc<Target>,
     clock: Clock,
     open: Option<Open>,
+    /// How far the present request is.
+    stage: Stage,
     retry_after: Option<Duration>,
+    location: Option<String>,
 }
 
 impl Connection {
     pub(super) fn new(target: Arc<Target>, clock: Clock) -> Self {
-        Self { target, clock, open: None, retry_after: None }
+        let stage = Stage::Connecting;
+        Self { target, clock, open: None, stage, retry_after: None, location: None }
     }
 
     /// Returns how long the server wants one to wait before the last request is sent again, if it
@@ -40,15 +45,25 @@ impl Connection {
         self.retry_after
     }
 
+    /// Where the last answer said to go instead, fit for a terminal.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
     /// Posts a body and waits for the whole answer, at most until `deadline`.
     pub async fn post(&mut self, body: Bytes, deadline: Instant) -> Outcome {
         self.close_if_old();
-        self.retry_after = None;
+        (self.retry_after, self.location) = (None, None);
+        self.stage = Stage::Connecting;
         let exchange = tokio::time::timeout_at(deadline, self.exchange(body));
         let Ok(outcome) = exchange.await else {
             // The answer may still come: this connection must not be asked again.
-            let was_open = self.open.take().is_some();
-            return if was_open { Outcome::TimedOut } else { Outcome::NotConnected };
+            self.open = None;
+            return match self.stage {
+                Stage::Naming => Outcome::NotTried(Want::Name),
+                Stage::Connecting => Outcome::NotConnected,
+                Stage::Begun => Outcome::TimedOut,
+            };
         };
         if outcome == Outcome::Broken {
             self.open = None;
@@ -62,16 +77,20 @@ impl Connection {
             let is_kept = self.is_ready().await;
             let open = match &mut self.open {
                 Some(open) if is_kept => open,
-                closed => match Open::new(&self.target, self.clock).await {
-                    Some(open) => closed.insert(open),
-                    None => return Outcome::NotConnected,
+                closed => match Open::new(&self.target, self.clock, &mut self.stage).await {
+                    Ok(open) => closed.insert(open),
+                    Err(outcome) => return outcome,
                 },
             };
+            self.stage = Stage::Begun;
             let fate = match open.sender.send(open.head.request(body.clone())).await {
                 Ok(response) => return self.settle(response).await,
                 Err(fate) => fate,
             };
             self.open = None;
+            if fate != Fate::Begun {
+                self.stage = Stage::Connecting;
+            }
             match fate {
                 // The server has closed a kept connection meanwhile and did nothing with the
                 // request, so another connection may be tried: once, for that one is new.
@@ -96,6 +115,9 @@ impl Connection {
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             self.retry_after = retry_after(response.headers());
+        }
+        if status.is_redirection() {
+            self.location = location(response.headers());
         }
         match drain(response.into_body()).await {
             Ok(Drained::Whole) => Outcome::Answered(status),
@@ -127,12 +149,13 @@ struct Open {
 }
 
 impl Open {
-    /// Opens a connection. Why that fails is told before a run, by [`super::Webhook::reach`].
-    async fn new(target: &Target, clock: Clock) -> Option<Self> {
-        let (stream, version) = target.dial().await.ok()?;
-        let head = target.head(version).await.ok()?;
-        let sender = Sender::new(stream, version).await.ok()?;
-        Some(Self { sender, head, since: clock.now() })
+    /// Opens a connection, or says what that makes of the request. Why it fails is told before a
+    /// run, by [`super::Webhook::reach`].
+    async fn new(target: &Target, clock: Clock, stage: &mut Stage) -> Result<Self, Outcome> {
+        let (stream, version) = target.dial(stage).await.map_err(|error| error.outcome())?;
+        let head = target.head(version).await.map_err(|error| error.outcome())?;
+        let sender = Sender::new(stream, version).await.map_err(|_| Outcome::NotConnected)?;
+        Ok(Self { sender, head, since: clock.now() })
     }
 }
 
@@ -215,6 +238,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds.min(3_600)))
 }
+
+fn location(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(LOCATION)?.as_bytes()).into_owned();
+    Some(plain(&text).chars().take(LOCATION_CHARS_MAX).collect())
+}
+
+const LOCATION_CHARS_MAX: usize = 200;
 
 /// How much of an answer's body was read.
 enum Drained {

@@ -5,17 +5,19 @@ use std::path::PathBuf;
 
 use rustls::pki_types::pem;
 
+use super::outcome::{Outcome, Want};
 use super::token::TOKEN_VARIABLE;
+use crate::address::AddressError;
 use crate::exit::Exit;
 
 /// Why a webhook is not to be used. What becomes of a request is no error: it is an
-/// [`Outcome`](super::Outcome).
+/// [`Outcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     #[error("no webhook is named; name its address with --webhook or VECTOR_WEBHOOK_URL")]
     NoUrl,
-    #[error("{url:?} is no webhook address: {fact}")]
-    Address { url: String, fact: &'static str },
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("{flag} is of use only with addresses that begin with https://")]
     NotTls { flag: &'static str },
     #[error("{given} is of use only together with {missing}")]
@@ -47,6 +49,8 @@ pub enum WebhookError {
     HeaderForm { position: usize },
     #[error("--header {name:?} {fact}")]
     Header { name: String, fact: &'static str },
+    #[error("the webhook {webhook} cannot be connected to from here: {}", want.name())]
+    NotTried { webhook: String, want: Want, source: io::Error },
     #[error("the webhook {webhook} does not answer; is the pipeline up?")]
     Unreachable { webhook: String, source: io::Error },
     #[error(
@@ -61,11 +65,13 @@ impl WebhookError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } | Self::Handshake { .. } | Self::NoHttp2 { .. } => {
-                Exit::Unreachable
-            }
+            Self::NotTried { want: Want::Files | Want::Ports | Want::Memory, .. } => Exit::Machine,
+            Self::NotTried { .. }
+            | Self::Unreachable { .. }
+            | Self::Handshake { .. }
+            | Self::NoHttp2 { .. } => Exit::Unreachable,
             Self::NoUrl
-            | Self::Address { .. }
+            | Self::Address(_)
             | Self::NotTls { .. }
             | Self::Alone { .. }
             | Self::Read { .. }
@@ -78,6 +84,20 @@ impl WebhookError {
             | Self::TokenVariable { .. }
             | Self::HeaderForm { .. }
             | Self::Header { .. } => Exit::Usage,
+        }
+    }
+
+    /// What becomes of a request for which no connection could be had.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotTried { want, .. } => Outcome::NotTried(*want),
+            Self::Read { source, .. } => Outcome::NotTried(Want::of(source).unwrap_or(Want::Token)),
+            Self::TokenFile { .. } | Self::TokenVariable { .. } => Outcome::NotTried(Want::Token),
+            Self::Unreachable { source, .. } | Self::Handshake { source, .. } => {
+                Want::of(source).map_or(Outcome::NotConnected, Outcome::NotTried)
+            }
+            // All else is said before a run.
+            _ => Outcome::NotConnected,
         }
     }
 }

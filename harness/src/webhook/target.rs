@@ -1,6 +1,7 @@
 //! One address of the webhook: where to connect to, and what every request to it says.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,12 +11,14 @@ use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{HeaderMap, Method, Request, Uri};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
-use super::args::{HttpVersion, without_secrets};
+use super::args::HttpVersion;
 use super::error::WebhookError;
+use super::outcome::Want;
 use super::tls::{ALPN_HTTP2, Tls};
 use super::token::Token;
+use crate::address::{Address, Host, WEBHOOK};
 
 /// What all addresses share.
 #[derive(Debug, Clone)]
@@ -32,8 +35,8 @@ pub(super) struct Options {
 /// One address of the webhook.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// Host and port to connect to.
-    authority: String,
+    host: Host,
+    port: u16,
     /// TLS and the name that the server must prove, with `https://`.
     tls: Option<(Tls, ServerName<'static>)>,
     http: HttpVersion,
@@ -51,6 +54,17 @@ pub(super) enum Version {
     Http2,
 }
 
+/// How far one is on the way to a request's first byte, for whoever stops waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The address of the target's name is asked for.
+    Naming,
+    /// A connection is made, or a kept one is not ready: nothing of the request has left.
+    Connecting,
+    /// The request may have left.
+    Begun,
+}
+
 /// An open stream of bytes, encrypted or not.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -63,37 +77,36 @@ impl Target {
     ///
     /// Returns [`WebhookError::Address`] with what is wrong.
     pub(super) fn parse(url: &str, options: &Options) -> Result<Self, WebhookError> {
-        Self::build(url, options)
-            .map_err(|fact| WebhookError::Address { url: without_secrets(url), fact })
+        let address = Address::read(url, &WEBHOOK)?;
+        Self::build(&address, options).map_err(|fact| WEBHOOK.error(url, fact).into())
     }
 
-    fn build(url: &str, options: &Options) -> Result<Self, &'static str> {
-        let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
-        let is_tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err("it must begin with http:// or https://"),
-        };
-        let authority = uri.authority().ok_or("it names no host")?;
-        if authority.as_str().contains('@') {
-            return Err("it must not hold a user or password");
-        }
-        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    fn build(address: &Address, options: &Options) -> Result<Self, &'static str> {
+        let is_tls = address.is_tls();
         let tls = match &options.tls {
-            Some(tls) if is_tls => Some((tls.clone(), server_name(authority.host())?)),
-            None if is_tls => return Err("it must begin with http:// or https://"),
+            Some(tls) if is_tls => Some((tls.clone(), server_name(&address.host)?)),
+            None if is_tls => return Err("its TLS is not made ready"),
             _ => None,
         };
-        let path = with_timeout(&uri, options.timeout)?;
+        let path = with_timeout(address, options.timeout)?;
+        let authority: Authority =
+            address.authority().parse().map_err(|_| "its host is no name of one")?;
+        let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
         Ok(Self {
-            authority: format!("{}:{port}", authority.host()),
+            host: address.host.clone(),
+            port: address.port,
             tls,
             http: options.http,
             token: options.token.clone(),
-            http1: Head::http1(authority, path.clone(), &options.headers)?,
-            http2: Head::http2(uri.scheme(), authority, path, &options.headers),
+            http1: Head::http1(&authority, path.clone(), &options.headers)?,
+            http2: Head::http2(scheme, authority, path, &options.headers),
             lifetime: options.lifetime,
         })
+    }
+
+    /// Host and port, for whoever reads of it.
+    fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// Makes sure that it can be connected to and that there is a token, if there must be.
@@ -103,7 +116,7 @@ impl Target {
     /// Returns [`WebhookError`] if not.
     pub(super) async fn reach(&self) -> Result<(), WebhookError> {
         self.head(Version::Http1).await?;
-        let (mut stream, _) = self.dial().await?;
+        let (mut stream, _) = self.dial(&mut Stage::Connecting).await?;
         if self.tls.is_none() {
             return Ok(());
         }
@@ -112,28 +125,74 @@ impl Target {
         let first = tokio::time::timeout(REFUSAL_WAIT, stream.read_u8()).await;
         match first {
             Err(_) | Ok(Ok(_)) => Ok(()),
-            Ok(Err(source)) => {
-                Err(WebhookError::Handshake { webhook: self.authority.clone(), source })
-            }
+            Ok(Err(source)) => Err(WebhookError::Handshake { webhook: self.place(), source }),
         }
     }
 
-    /// Connects, within a time limit, and agrees on a version of HTTP.
+    /// Connects, within a time limit, and agrees on a version of HTTP. Says how far it is.
     ///
     /// # Errors
     ///
     /// Returns [`WebhookError`] if that is not possible.
-    pub(super) async fn dial(&self) -> Result<(Box<dyn Stream>, Version), WebhookError> {
-        tokio::time::timeout(CONNECT_TIMEOUT, self.dial_unlimited()).await.unwrap_or_else(|_| {
+    pub(super) async fn dial(
+        &self,
+        stage: &mut Stage,
+    ) -> Result<(Box<dyn Stream>, Version), WebhookError> {
+        *stage = Stage::Naming;
+        let places = self.resolve().await?;
+        *stage = Stage::Connecting;
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.dial_unlimited(&places));
+        dialled.await.unwrap_or_else(|_| {
             let source = io::ErrorKind::TimedOut.into();
-            Err(WebhookError::Unreachable { webhook: self.authority.clone(), source })
+            Err(WebhookError::Unreachable { webhook: self.place(), source })
         })
     }
 
-    async fn dial_unlimited(&self) -> Result<(Box<dyn Stream>, Version), WebhookError> {
-        let webhook = || self.authority.clone();
+    /// Finds the addresses of the host, within a time limit.
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, WebhookError> {
+        let name = match &self.host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, self.port)]),
+            Host::Name(name) => name.as_str(),
+        };
+        let asked = tokio::time::timeout(CONNECT_TIMEOUT, lookup_host((name, self.port)));
+        let found = match asked.await {
+            Ok(Ok(places)) => Ok(places.collect::<Vec<_>>()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let error = match found {
+            Ok(places) if !places.is_empty() => return Ok(places),
+            Ok(_) => io::ErrorKind::NotFound.into(),
+            Err(error) => error,
+        };
+        let want = Want::of(&error).unwrap_or(Want::Name);
+        Err(WebhookError::NotTried { webhook: self.place(), want, source: error })
+    }
+
+    /// Connects to the first address that lets one.
+    async fn connect(&self, places: &[SocketAddr]) -> Result<TcpStream, WebhookError> {
+        let mut errors = Vec::new();
+        for place in places {
+            match TcpStream::connect(place).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => errors.push(error),
+            }
+        }
+        let (webhook, want) = (self.place(), Want::of_all(&errors));
+        let source = errors.pop().unwrap_or_else(|| io::ErrorKind::NotFound.into());
+        Err(match want {
+            Some(want) => WebhookError::NotTried { webhook, want, source },
+            None => WebhookError::Unreachable { webhook, source },
+        })
+    }
+
+    async fn dial_unlimited(
+        &self,
+        places: &[SocketAddr],
+    ) -> Result<(Box<dyn Stream>, Version), WebhookError> {
+        let webhook = || self.place();
         let unreachable = |source| WebhookError::Unreachable { webhook: webhook(), source };
-        let stream = TcpStream::connect(&self.authority).await.map_err(unreachable)?;
+        let stream = self.connect(places).await?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let Some((tls, name)) = &self.tls else {
             let version = match self.http {
@@ -193,15 +252,10 @@ impl Head {
     }
 
     /// The host is part of the address here (RFC 9113, section 8.3.1).
-    fn http2(
-        scheme: Option<&Scheme>,
-        authority: &Authority,
-        path: PathAndQuery,
-        extra: &HeaderMap,
-    ) -> Self {
+    fn http2(scheme: Scheme, authority: Authority, path: PathAndQuery, extra: &HeaderMap) -> Self {
         let uri = Uri::builder()
-            .scheme(scheme.cloned().unwrap_or(Scheme::HTTP))
-            .authority(authority.clone())
+            .scheme(scheme)
+            .authority(authority)
             .path_and_query(path)
             .build()
             .expect("all parts of the address are valid");
@@ -230,17 +284,20 @@ fn headers(user_agent: &'static str, extra: &HeaderMap) -> HeaderMap {
 }
 
 /// Returns path and query, with the timeout that API servers add to it.
-fn with_timeout(uri: &Uri, timeout: Duration) -> Result<PathAndQuery, &'static str> {
-    let query = uri.query().map(|query| format!("{query}&")).unwrap_or_default();
-    format!("{}?{query}timeout={}s", uri.path(), timeout.as_secs())
-        .parse()
-        .map_err(|_| "its path is wrong")
+fn with_timeout(address: &Address, timeout: Duration) -> Result<PathAndQuery, &'static str> {
+    let query = address.query.as_ref().map(|query| format!("{query}&")).unwrap_or_default();
+    let path = if address.path.is_empty() { "/" } else { &address.path };
+    format!("{path}?{query}timeout={}s", timeout.as_secs()).parse().map_err(|_| "its path is wrong")
 }
 
 /// Returns the name, or the address, that a server's certificate must be of.
-fn server_name(host: &str) -> Result<ServerName<'static>, &'static str> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(bare.to_owned()).map_err(|_| "no certificate can be of its host")
+fn server_name(host: &Host) -> Result<ServerName<'static>, &'static str> {
+    match host {
+        Host::Ip(ip) => Ok(ServerName::IpAddress((*ip).into())),
+        Host::Name(name) => {
+            ServerName::try_from(name.clone()).map_err(|_| "no certificate can be of its host")
+        }
+    }
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -251,6 +308,7 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::without_secrets;
     use crate::webhook::args::WebhookArgs;
     use crate::webhook::encoding::Encoding;
 
@@ -279,14 +337,16 @@ mod tests {
 
     #[test]
     fn addresses_are_posted_to_as_api_servers_do() {
-        let check = |url, authority, http1, http2| {
+        let check = |url, place, host: &str, http1, http2| {
             let target = parse(url).unwrap();
-            assert_eq!(target.authority, authority);
+            assert_eq!(target.place(), place);
+            assert_eq!(target.http1.headers[HOST], host);
             assert_eq!(target.http1.uri, http1);
             assert_eq!(target.http2.uri, http2);
         };
         check(
             "http://vector:8080/events",
+            "vector:8080",
             "vector:8080",
             "/events?timeout=30s",
             "http://vector:8080/events?timeout=30s",
@@ -294,27 +354,30 @@ mod tests {
         check(
             "https://[::1]?a=b",
             "[::1]:443",
+            "[::1]",
             "/?a=b&timeout=30s",
             "https://[::1]/?a=b&timeout=30s",
         );
-        assert_eq!(parse("http://vector").unwrap().authority, "vector:80");
+        assert_eq!(parse("http://vector").unwrap().place(), "vector:80");
         // A scheme is the same in capitals, and never spoken in the clear for that.
         assert!(parse("HTTPS://vector").unwrap().tls.is_some());
     }
 
     #[test]
     fn servers_prove_a_name_or_an_address() {
-        for host in ["vector.example", "127.0.0.1", "[::1]"] {
-            assert!(server_name(host).is_ok(), "{host}");
-        }
-        assert_eq!(server_name("[::1]"), server_name("::1"));
-        assert!(server_name("a_b?").is_err());
+        let is_ok = |host| server_name(&host).is_ok();
+        assert!(is_ok(Host::Name("vector.example".to_owned())));
+        assert!(is_ok(Host::Ip([127, 0, 0, 1].into())));
+        assert!(!is_ok(Host::Name("a_b?".to_owned())));
     }
 
     #[test]
     fn what_is_no_address_is_refused_without_its_password() {
-        for url in ["", "vector:8080", "ftp://vector/events", "http://me:secret@vector/"] {
-            let error = parse(url).unwrap_err().to_string();
+        for url in ["", "vector:8080", "http://me:secret@vector/", "http://127.0.0.1:99999"] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.exit(), crate::exit::Exit::Usage);
+            let error = crate::exit::chain(&error);
+            assert!(error.contains(&format!("{:?}", without_secrets(url))), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
     }

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use clap::Parser;
 use harness::clock::Clock;
 use harness::exit::{Exit, chain};
-use harness::webhook::{Connection, Outcome, Webhook, WebhookArgs, WebhookError};
+use harness::webhook::{Connection, Outcome, Want, Webhook, WebhookArgs, WebhookError};
 use hyper::{StatusCode, Version};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Authority, Behaviour, Server, Wire};
 
@@ -206,8 +207,73 @@ async fn a_token_is_read_for_every_new_connection_and_never_shown() {
 
     place.put("token", "");
     let mut late = webhook.connection(2, Clock::system());
-    assert_eq!(post(&mut late).await, Outcome::NotConnected);
+    assert_eq!(post(&mut late).await, Outcome::NotTried(Want::Token));
     assert!(webhook.reach().await.unwrap_err().to_string().contains("is empty"));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_not_the_target_s_refusal() {
+    let webhook = open(&["http://webhook.invalid:8080/events".to_owned()], &[]).unwrap();
+    let error = webhook.reach().await.unwrap_err();
+    assert!(chain(&error).contains("from here: name not resolved"), "{}", chain(&error));
+    assert_eq!(error.exit(), Exit::Unreachable);
+    let outcome = post(&mut webhook.connection(0, Clock::system())).await;
+    assert_eq!(outcome, Outcome::NotTried(Want::Name));
+}
+
+/// Reads a request on a connection, and answers it.
+async fn answer_once(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let mut request = Vec::new();
+    while !request.ends_with(BODY) {
+        request.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_cut_off_while_it_connects_again_was_not_sent() {
+    let (place, authority) = (Place::new(), Authority::new());
+    let ca = place.put("ca.pem", &authority.pem);
+    let Wire::Tls(config) = authority.server(&[], None) else { panic!("no TLS") };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (closed, is_closed) = tokio::sync::oneshot::channel();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(config).accept(stream).await.unwrap();
+        answer_once(&mut stream).await;
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        closed.send(()).unwrap();
+        // From now on it takes connections, and shakes no hands.
+        let _silent = listener.accept().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let webhook = open(&[url], &["--ca-file", &ca]).unwrap();
+    let mut connection = webhook.connection(0, Clock::system());
+    assert_eq!(post(&mut connection).await, OK);
+    is_closed.await.unwrap();
+    let outcome = post_within(&mut connection, Duration::from_millis(500)).await;
+    assert_eq!(outcome, Outcome::NotConnected);
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_signs_itself_as_openssl_does_is_trusted_if_it_is_named() {
+    let place = Place::new();
+    let authority = Authority::named("127.0.0.1");
+    let ca = place.put("ca.pem", &authority.pem);
+    let server = Server::start(authority.itself(), TAKES_ALL).await;
+    let webhook = webhook_of(&server, "https", &["--ca-file", &ca]);
+    webhook.reach().await.unwrap();
+    assert_eq!(post(&mut webhook.connection(0, Clock::system())).await, OK);
+    let other = place.put("other.pem", &Authority::named("127.0.0.1").pem);
+    let error = webhook_of(&server, "https", &["--ca-file", &other]).reach().await.unwrap_err();
+    assert!(chain(&error).contains("CaUsedAsEndEntity"), "{}", chain(&error));
+    let elsewhere = Authority::named("127.0.0.2");
+    let ca = place.put("elsewhere.pem", &elsewhere.pem);
+    let server = Server::start(elsewhere.itself(), TAKES_ALL).await;
+    check_refused(&server, &["--ca-file", &ca], "not valid for name").await;
 }
 
 #[tokio::test]
@@ -388,7 +454,8 @@ fn what_is_wrong_is_named_with_its_flag() {
         }
     };
     let (http, https) = ("http://x", "https://x");
-    check("x:80", &[], &["x:80", "must begin with http:// or https://"]);
+    check("x:80", &[], &["x:80", "its scheme is missing"]);
+    check("http://x:99999", &[], &["\"http://x:99999\" is no webhook address", "1 to 65535"]);
     check(https, &["--ca-file", &absent], &["--ca-file", &absent, "No such file"]);
     check(https, &["--ca-file", &text], &["--ca-file", &text, "no CERTIFICATE"]);
     check(http, &["--ca-file", &certificate], &["--ca-file", "https://"]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use events::timeline::UnixMicros;
+use harness::address::read_page;
 use harness::observation::ResourceUse;
 use hyper::Uri;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::http::{HttpError, get_text};
 #[command(next_help_heading = "Resources")]
 pub(crate) struct ResourceArgs {
     /// Address of a Prometheus that knows what the parts of the pipeline use.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = read_page)]
     prometheus: Option<String>,
     /// `PromQL` for the cores that each part keeps busy; the values of its labels name the part.
     #[arg(long, value_name = "PROMQL", requires = "prometheus", default_value = CPU_QUERY)]
