@@ -171,6 +171,10 @@ fn a_history_is_loaded_and_checked_through_tls() {
     let run = |name: &str, args: &[&str], trusted: &str| {
         let mut command = stack.command(name, args);
         command.env("CLICKHOUSE_URL", &url).env("SSL_CERT_FILE", stack.path(trusted));
+        // Proxies of the environment are for others: nothing listens there.
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, "http://127.0.0.1:9");
+        }
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
