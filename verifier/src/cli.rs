@@ -31,6 +31,7 @@ use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
 use crate::thresholds::{exit, worse};
+use crate::vectors::VectorArgs;
 use crate::verdict::CountedRows;
 use crate::watch::{WatchArgs, watch};
 use crate::{render, trend, versus};

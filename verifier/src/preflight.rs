@@ -9,7 +9,7 @@ mod read;
 use std::io;
 
 use clap::Args;
-use harness::address::read_page;
+use harness::plain::plain_lines;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::clock::Clock;
 use harness::exit::Exit;

@@ -17,15 +17,21 @@ pub(crate) struct VectorArgs {
     /// Address of a Vector's metrics, its path included; can be given several times, or with
     /// commas between them. Name all Vectors of the pipeline: what one holds back is not lost.
     #[arg(long, env = "VECTOR_METRICS_URL", value_delimiter = ',', value_name = "URL")]
-    #[arg(hide_env_values = true, value_parser = read_page)]
+    #[arg(hide_env_values = true, value_parser = read_or_none)]
     vector_metrics: Vec<String>,
 }
 
 impl VectorArgs {
     /// The addresses that are given.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.vector_metrics.clone()
+        let given = self.vector_metrics.iter().map(|url| url.trim());
+        given.filter(|url| !url.is_empty()).map(str::to_owned).collect()
     }
+}
+
+/// A variable of the environment may be there and empty.
+fn read_or_none(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Ok(String::new()) } else { read_page(text.trim()) }
 }
 
 /// What one Vector told.
