@@ -2,7 +2,8 @@
 //!
 //! A piece is reserved in the ledger, inserted, and settled when the server has answered. If an
 //! insert fails, whatever the reason, the table is asked which events of the piece it has before
-//! anything of it is sent again, and only what it lacks is sent.
+//! anything of it is sent again, and only what it lacks is sent: and only if the account sees all
+//! that the table has.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use harness::shutdown::{Shutdown, Stop};
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};
 use crate::insert::{Compress, Failure, InsertOptions, insert};
-use crate::lookup::{Inserts, Stores, await_silence, missing, received};
+use crate::lookup::{Inserts, Stores, await_silence, missing, prove_sight, received};
 use crate::native::BlockColumns;
 use crate::piece::Piece;
 use crate::pulse::{Pulse, PulseWatch};
@@ -88,7 +89,8 @@ impl Bulk<'_> {
         let hand = Hand { plan, to, clock };
         if pieces.iter().any(|piece| piece.is_doubtful) {
             tokio::select! {
-                silence = hand.await_silence(Inserts::OfRun) => silence?,
+                // Nothing is sent, not even what is new, by an account that sees only some.
+                seen = hand.begin_with_doubts() => seen?,
                 () = shutdown.asked(Stop::Drain) => return Ok(()),
             }
         }
@@ -171,7 +173,19 @@ impl Hand<'_> {
         Ok(Arrival { inserted })
     }
 
-    async fn missing(self, piece: &Piece) -> Result<TenantRanges, ClickHouseError> {
+    /// Waits for what another process has begun, and proves that what it brought can be seen.
+    async fn begin_with_doubts(self) -> Result<(), Trouble> {
+        self.await_silence(Inserts::OfRun).await?;
+        for _ in 1..PROOFS_MAX {
+            match prove_sight(self.to.stores).await {
+                Err(BackfillError::Moving { .. }) => {}
+                proven => return Ok(proven?),
+            }
+        }
+        Ok(prove_sight(self.to.stores).await?)
+    }
+
+    async fn missing(self, piece: &Piece) -> Result<TenantRanges, BackfillError> {
         let Self { plan, to, .. } = self;
         missing(plan, piece.events(&plan.script), &received(plan, &piece.due), to.stores).await
     }
@@ -212,6 +226,17 @@ impl From<ClickHouseError> for Trouble {
             _ => Failure::Final,
         };
         Self { failure, error: error.into() }
+    }
+}
+
+impl From<BackfillError> for Trouble {
+    fn from(error: BackfillError) -> Self {
+        match error {
+            BackfillError::ClickHouse(error) => error.into(),
+            // Others write to the table: it may stand still another time.
+            error @ BackfillError::Moving { .. } => Self { failure: Failure::Passing, error },
+            error => Self { failure: Failure::Final, error },
+        }
     }
 }
 
@@ -408,6 +433,9 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
 fn backoff(attempts: u32) -> Duration {
     (BACKOFF_FIRST * 2u32.saturating_pow(attempts.saturating_sub(1).min(10))).min(BACKOFF_MAX)
 }
+
+/// How often it is tried to count a table that others write to, before anything is sent.
+const PROOFS_MAX: u32 = 4;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);

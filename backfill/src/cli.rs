@@ -57,7 +57,7 @@ enum Command {
     Plan(PlanArgs),
     /// Sends exactly the events again that a verifier's report calls lost, straight into the
     /// table, and says so in the run's ledger.
-    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
+    #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, UNSEEN, MACHINE, STOPPED]))]
     Repair(RepairArgs),
 }
 
@@ -69,7 +69,12 @@ const PLAN_USAGE: &str = "auditstorm-backfill plan [OPTIONS] --events <EVENTS> <
 const IMPOSSIBLE: ExitLine =
     (Exit::Usage, "wrong usage or input, or what stands against the load makes it impossible");
 
-const RUN_CODES: [ExitLine; 5] = [DONE, IMPOSSIBLE, UNREACHABLE, MACHINE, STOPPED];
+const UNSEEN: ExitLine = (
+    Exit::Unknown,
+    "unknown: this account may not see all rows of the table, so nothing was sent again",
+);
+
+const RUN_CODES: [ExitLine; 6] = [DONE, IMPOSSIBLE, UNREACHABLE, UNSEEN, MACHINE, STOPPED];
 
 const PLAN_CODES: [ExitLine; 5] =
     [(Exit::Done, "the load can work"), IMPOSSIBLE, UNREACHABLE, MACHINE, STOPPED];

@@ -60,6 +60,22 @@ pub enum BackfillError {
          repetition of others"
     )]
     Swallowed { rows: u64 },
+    /// Rows that are not seen may be those in doubt.
+    #[error(
+        "the server at {url} took {taken} rows, this account ({user}) sees {seen}: what it does \
+         not see is not to be sent again, and nothing was sent; {what}; {remedy}"
+    )]
+    Unseen { url: String, user: String, taken: u64, seen: u64, what: String, remedy: String },
+    #[error(
+        "whether this account sees all rows of the table at {url} is not known, so nothing was \
+         sent again: {what}; {remedy}"
+    )]
+    Hidden { url: String, what: String, remedy: String },
+    #[error(
+        "the table at {url} changes faster than its rows can be counted: whether this account \
+         sees them all is not known, so nothing was sent again; run again when fewer write to it"
+    )]
+    Moving { url: String },
     #[error(
         "the server still works on an insert that was begun before; run again when \
          system.processes has no query named auditstorm-… any more"
@@ -150,6 +166,7 @@ impl BackfillError {
             | Self::Files(_)
             | Self::Start { .. } => Exit::of_cause(self),
             Self::Stopped => Exit::Stopped,
+            Self::Unseen { .. } | Self::Hidden { .. } | Self::Moving { .. } => Exit::Unknown,
             Self::Webhook(error) => error.exit(),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(_)

@@ -7,7 +7,8 @@ use clickhouse::Compression;
 use clickhouse::error::Error;
 use clickhouse::insert_formatted::CompressedData;
 use events::script::Script;
-use harness::clickhouse::{ClickHouse, server_code};
+use harness::clickhouse::ClickHouse;
+use harness::clickhouse::fault::{Fault, fault_of};
 use rayon::prelude::*;
 
 use crate::native::{BlockColumns, BlockMaker};
@@ -70,29 +71,14 @@ impl Failure {
     }
 
     /// Tells what an error asks for.
-    ///
-    /// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
     pub fn of(error: &Error) -> Self {
-        match server_code(error) {
-            // The same code as that of too many parts, but no wait helps.
-            Some(252) if error.to_string().contains("INSERT block") => Self::Final,
-            Some(252) => Self::TooManyParts,
-            Some(241) => Self::Memory,
-            // NOT_ENOUGH_SPACE, and a write that failed for it.
-            Some(243) => Self::NoSpace,
-            Some(_) if error.to_string().contains("No space left on device") => Self::NoSpace,
-            // TIMEOUT_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES, SOCKET_TIMEOUT, NETWORK_ERROR,
-            // NO_ZOOKEEPER, ABORTED, TABLE_IS_READ_ONLY, TOO_FEW_LIVE_REPLICAS,
-            // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE, ALL_CONNECTION_TRIES_FAILED,
-            // UNKNOWN_STATUS_OF_INSERT, QUERY_WAS_CANCELLED, KEEPER_EXCEPTION.
-            Some(159 | 202 | 209 | 210 | 225 | 236 | 242 | 285 | 286 | 279 | 319 | 394 | 999) => {
-                Self::Passing
-            }
-            Some(_) => Self::Final,
-            None => match error {
-                Error::Network(_) | Error::TimedOut | Error::BadResponse(_) => Self::Passing,
-                _ => Self::Final,
-            },
+        match fault_of(error) {
+            Fault::Passing => Self::Passing,
+            Fault::TooManyParts => Self::TooManyParts,
+            // A limit of the account's asks for the same as one of the server's memory.
+            Fault::Memory | Fault::TooMuch => Self::Memory,
+            Fault::NoSpace => Self::NoSpace,
+            Fault::Denied | Fault::Final => Self::Final,
         }
     }
 }
@@ -183,33 +169,3 @@ const ROWS_AT_ONCE: usize = 8 * BLOCK_ROWS;
 
 /// The longest that the server may take no byte, or think about an insert that it has in full.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: Failure) {
-        assert_eq!(Failure::of(&Error::BadResponse(text.to_owned())), expected, "{text}");
-    }
-
-    #[test]
-    fn an_error_says_whether_it_is_worth_another_try() {
-        check("Code: 252. DB::Exception: Too many parts (3000).", Failure::TooManyParts);
-        check(
-            "Code: 252. DB::Exception: Too many partitions for single INSERT block",
-            Failure::Final,
-        );
-        check("Code: 241. DB::Exception: (total) memory limit exceeded", Failure::Memory);
-        check("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", Failure::NoSpace);
-        check(
-            "Code: 75. DB::Exception: …, errno: 28, strerror: No space left on device",
-            Failure::NoSpace,
-        );
-        check("Code: 60. DB::Exception: Table audit.x does not exist.", Failure::Final);
-        check("Code: 516. DB::Exception: default: Authentication failed", Failure::Final);
-        check("502 Bad Gateway", Failure::Passing);
-        assert_eq!(Failure::of(&Error::TimedOut), Failure::Passing);
-        assert_eq!(Failure::of(&Error::NotEnoughData), Failure::Final);
-    }
-}

@@ -9,8 +9,11 @@ use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
 use harness::ranges::TenantRanges;
+use harness::sight::Hidden;
+use harness::sight::read::{Seen, Unseen, prove};
 use harness::stored::{Rows, read_stored};
 
+use crate::error::BackfillError;
 use crate::piece::query_prefix;
 
 /// The servers that rows are in.
@@ -22,18 +25,19 @@ pub struct Stores<'s> {
     pub are_replicated: bool,
 }
 
-/// Returns which of some events none of the servers has. Their requests were received at the times
-/// given.
+/// Returns which of some events none of the servers has: proven, not just not seen. Their requests
+/// were received at the times given.
 ///
 /// # Errors
 ///
-/// Returns [`ClickHouseError`] of the first server that does not answer: then it cannot be said.
+/// Returns [`BackfillError`] if a server does not answer, or the account may not see all that it
+/// has: then it cannot be said.
 pub async fn missing(
     plan: &Plan,
     mut missing: TenantRanges,
     received: &Range<UnixMicros>,
     stores: Stores<'_>,
-) -> Result<TenantRanges, ClickHouseError> {
+) -> Result<TenantRanges, BackfillError> {
     for server in stores.servers {
         if stores.are_replicated {
             // What another replica has taken may not have come to this one yet.
@@ -44,10 +48,35 @@ pub async fn missing(
         let seqs = arrivals.into_iter().map(|(tenant, arrivals)| (tenant, arrivals.seqs));
         missing.subtract(&seqs.collect());
         if missing.is_empty() {
-            break;
+            return Ok(missing);
         }
     }
+    // Only now: what was found needs no proof.
+    prove_sight(stores).await?;
     Ok(missing)
+}
+
+/// Proves that the account sees all rows that the servers have of the table.
+///
+/// # Errors
+///
+/// Returns [`BackfillError`] if it does not, or a server does not answer.
+pub async fn prove_sight(stores: Stores<'_>) -> Result<(), BackfillError> {
+    for server in stores.servers {
+        let (url, user) = (server.url.clone(), server.user.clone());
+        match prove(server).await? {
+            Seen::All => {}
+            Seen::Some(Unseen { counts, hidden: Hidden { what, remedy } }) => {
+                let (taken, seen) = (counts.expected(), counts.seen);
+                return Err(BackfillError::Unseen { url, user, taken, seen, what, remedy });
+            }
+            Seen::Unknown(Hidden { what, remedy }) => {
+                return Err(BackfillError::Hidden { url, what, remedy });
+            }
+            Seen::Moving => return Err(BackfillError::Moving { url }),
+        }
+    }
+    Ok(())
 }
 
 /// When the requests of events were received that are due in a slice of one day: before they are

@@ -71,7 +71,12 @@ pub fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8], BitmapEr
     Ok(taken)
 }
 
-fn take_number(bytes: &mut &[u8]) -> Result<u64, BitmapError> {
+/// Takes a LEB128 number from the front of `bytes`.
+///
+/// # Errors
+///
+/// Returns [`BitmapError`] if it ends too early or is too long.
+pub fn take_number(bytes: &mut &[u8]) -> Result<u64, BitmapError> {
     let mut number = 0;
     for shift in (0..63).step_by(7) {
         let byte = take(bytes, 1)?[0];

@@ -1,5 +1,6 @@
 //! ClickHouse, as all programs reach it: addresses, account, table.
 
+pub mod fault;
 mod secure;
 
 use std::fmt;
@@ -11,9 +12,12 @@ use clap::Args;
 use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
 
+use self::fault::{Fault, fault_of};
 use self::secure::secure_client;
 use crate::address::{Address, AddressError, CLICKHOUSE};
 use crate::plan::Targets;
+use crate::sight::limit_of;
+use crate::sight::read::with_harmless_settings;
 use crate::table::{
     ColumnNames, ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
@@ -183,6 +187,8 @@ impl ClickHouse {
         }
         let (user, columns) = (args.user.clone(), TableColumns::default());
         let server = Self { client, url, user, table, names, columns };
+        let client = with_harmless_settings(server.client.clone());
+        let server = Self { client: server.answer(ANSWER_TIMEOUT, client).await?, ..server };
         let columns = find_columns(&server.client, &server.table);
         let found = server.answer(ANSWER_TIMEOUT, columns).await?;
         if found.is_empty() {
@@ -246,27 +252,32 @@ impl ClickHouse {
 const TABLE: &str = "audit.audit_logs";
 
 #[derive(Debug, Row, Deserialize)]
-struct ColumnRow {
-    name: String,
-    kind: String,
-    default_kind: String,
+struct ColumnsRow {
+    names: Vec<String>,
+    kinds: Vec<String>,
+    default_kinds: Vec<String>,
 }
 
+/// Reads one row, which no limit on rows can cut.
 async fn find_columns(
     client: &Client,
     table: &Table,
 ) -> Result<Vec<FoundColumn>, clickhouse::error::Error> {
-    let rows: Vec<ColumnRow> = client
+    let row: Option<ColumnsRow> = client
         .query(
-            "SELECT name, type AS kind, default_kind FROM system.columns \
-             WHERE database = ? AND table = ? ORDER BY position",
+            "SELECT groupArray(name) AS names, groupArray(type) AS kinds, \
+             groupArray(default_kind) AS default_kinds FROM (\
+                SELECT name, type, default_kind FROM system.columns \
+                WHERE database = ? AND table = ? ORDER BY position)",
         )
         .bind(table.database())
         .bind(table.name())
-        .fetch_all()
+        .fetch_optional()
         .await?;
-    let column = |ColumnRow { name, kind, default_kind }| FoundColumn { name, kind, default_kind };
-    Ok(rows.into_iter().map(column).collect())
+    let Some(ColumnsRow { names, kinds, default_kinds }) = row else { return Ok(Vec::new()) };
+    let columns = names.into_iter().zip(kinds).zip(default_kinds);
+    let column = |((name, kind), default_kind)| FoundColumn { name, kind, default_kind };
+    Ok(columns.map(column).collect())
 }
 
 /// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
@@ -286,7 +297,12 @@ fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
         clickhouse::error::Error::BadResponse(_) if server_code(error).is_none() => {
             format!("cannot query ClickHouse at {url}; is it ClickHouse?")
         }
-        _ => format!("cannot query ClickHouse at {url}"),
+        _ => match server_code(error).and_then(limit_of) {
+            Some(limit) => {
+                format!("cannot query ClickHouse at {url}: {limit} of this account is in the way")
+            }
+            None => format!("cannot query ClickHouse at {url}"),
+        },
     }
 }
 
@@ -299,11 +315,8 @@ fn is_down(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Whether the server does not let the account do what was asked.
-///
-/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`: `READONLY`, `UNKNOWN_USER`, `WRONG_PASSWORD`,
-/// `REQUIRED_PASSWORD`, `IP_ADDRESS_NOT_ALLOWED`, `ACCESS_DENIED`, `AUTHENTICATION_FAILED`.
 pub fn is_denial(error: &clickhouse::error::Error) -> bool {
-    matches!(server_code(error), Some(164 | 192 | 193 | 194 | 195 | 497 | 516))
+    fault_of(error) == Fault::Denied
 }
 
 fn client_for(url: &str) -> Result<Client, ClickHouseError> {

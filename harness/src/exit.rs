@@ -84,8 +84,10 @@ pub const UNKNOWN: ExitLine = (
     Exit::Unknown,
     "unknown: it could not be checked, or a threshold of the profile's could not be judged",
 );
-pub const MACHINE: ExitLine =
-    (Exit::Machine, "this machine failed: disk, files, ports, memory, names; or a result was not told");
+pub const MACHINE: ExitLine = (
+    Exit::Machine,
+    "this machine failed: disk, files, ports, memory, names; or a result was not told",
+);
 pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
 
 /// All that a program can end with, for its own `--help`.

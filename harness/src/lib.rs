@@ -27,6 +27,7 @@ pub mod scale;
 pub mod screen;
 pub mod sender;
 pub mod shutdown;
+pub mod sight;
 pub mod staged;
 pub mod stored;
 pub mod survey;

@@ -1,6 +1,6 @@
 //! What the table holds of a run: sets of sequence numbers, decoded by the server itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use events::identity::{LocationSql, TenantIndex};
@@ -8,9 +8,10 @@ use events::script::Script;
 use events::timeline::UnixMicros;
 use serde::{Deserialize, Serialize};
 
-use crate::bitmap::{BitmapError, take, take_set};
+use crate::bitmap::{BitmapError, take, take_number, take_set};
 use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 use crate::ranges::RangeSet;
+use crate::sight::read::SERVER_SQL;
 
 /// What one store holds of a tenant's events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,18 @@ pub type Stretch = (u16, u64);
 /// A sum for each stretch, modulo 2^64.
 pub type Sums = BTreeMap<Stretch, u64>;
 
+/// What was read of some rows of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// What they hold of the run, by tenant. Tenants without any have none.
+    pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
+    pub sums: Sums,
+    /// All rows that were looked at, of the run or not.
+    pub rows: u64,
+    /// The servers that answered.
+    pub servers: BTreeSet<String>,
+}
+
 /// Events of a stretch, as a power of two: few enough to fetch, enough to make sums few.
 pub const STRETCH_BITS: u32 = 14;
 
@@ -79,7 +92,7 @@ pub async fn read_stored(
     script: &Script,
     rows: &Rows,
 ) -> Result<BTreeMap<TenantIndex, Arrivals>, ClickHouseError> {
-    Ok(read_stored_and_sum(server, script, rows, "toUInt64(0)").await?.0)
+    Ok(read_stored_and_sum(server, script, rows, "toUInt64(0)").await?.by_tenant)
 }
 
 /// Reads the same, and for each stretch the sum of a `UInt64` over the table's rows, modulo 2^64.
@@ -93,7 +106,7 @@ pub async fn read_stored_and_sum(
     script: &Script,
     rows: &Rows,
     summand: &str,
-) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), ClickHouseError> {
+) -> Result<Stored, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let source = rows.source(server);
     // One number is grouped by much faster than two. Foreign rows get a group of their own:
@@ -102,20 +115,21 @@ pub async fn read_stored_and_sum(
         "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
          bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
          SELECT if({is_ours}, own, {FOREIGN}) AS place, count(), sumWithOverflow({summand}), \
-         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))) FROM {source} GROUP BY place"
+         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))), assumeNotNull((SELECT {SERVER_SQL})) \
+         FROM {source} GROUP BY place"
     );
     let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
     let bytes = server.answer(SCAN_TIMEOUT, bytes).await?;
     let parsed = parse(&bytes);
-    let (mut by_tenant, sums) = parsed
+    let mut stored = parsed
         .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
-    for (tenant, arrivals) in &mut by_tenant {
+    for (tenant, arrivals) in &mut stored.by_tenant {
         let is_asked = !matches!(rows, Rows::Received(_));
         if is_asked && arrivals.count > arrivals.seqs.count() {
             arrivals.repeated = read_repeated(server, script, *tenant, &source).await?;
         }
     }
-    Ok((by_tenant, sums))
+    Ok(stored)
 }
 
 /// A place is the tenant above the number of the stretch, or [`FOREIGN`].
@@ -131,28 +145,39 @@ pub fn received_sql(received: &Range<UnixMicros>) -> String {
     format!("timestamp >= {from} AND timestamp < {until}")
 }
 
-fn parse(bytes: &[u8]) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), BitmapError> {
+fn parse(bytes: &[u8]) -> Result<Stored, BitmapError> {
     let mut rest = bytes;
     let number =
         |rest: &mut &[u8]| Ok(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes")));
+    let mut stored = Stored::default();
+    // A place may come more than once, where servers of a cluster answer each for itself.
     let mut by_place: BTreeMap<u64, (Arrivals, u64)> = BTreeMap::new();
     while !rest.is_empty() {
         let (place, count, sum) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
         let mut seqs = RangeSet::new();
         let first = (place & ((1 << TENANT_SHIFT) - 1)) << STRETCH_BITS;
         take_set(&mut rest, first, &mut seqs)?;
-        by_place.insert(place, (Arrivals { seqs, repeated: RangeSet::new(), count }, sum));
+        stored.servers.insert(take_text(&mut rest)?);
+        stored.rows += count;
+        let (arrivals, all) = by_place.entry(place).or_default();
+        arrivals.add(&Arrivals { seqs, repeated: RangeSet::new(), count });
+        *all = all.wrapping_add(sum);
     }
-    let (mut by_tenant, mut sums) = (BTreeMap::<_, Arrivals>::new(), BTreeMap::new());
     for (place, (part, sum)) in by_place {
         // A foreign row's place has no tenant.
         let Ok(tenant) = u16::try_from(place >> TENANT_SHIFT) else { continue };
-        let all = by_tenant.entry(TenantIndex(tenant)).or_default();
+        let all = stored.by_tenant.entry(TenantIndex(tenant)).or_default();
         all.count += part.count;
         part.seqs.ranges().iter().cloned().for_each(|range| all.seqs.insert(range));
-        sums.insert((tenant, place & ((1 << TENANT_SHIFT) - 1)), sum);
+        stored.sums.insert((tenant, place & ((1 << TENANT_SHIFT) - 1)), sum);
     }
-    Ok((by_tenant, sums))
+    Ok(stored)
+}
+
+/// Takes a text with its length before it.
+fn take_text(rest: &mut &[u8]) -> Result<String, BitmapError> {
+    let length = usize::try_from(take_number(rest)?).map_err(|_| BitmapError("it is too long"))?;
+    Ok(String::from_utf8_lossy(take(rest, length)?).into_owned())
 }
 
 /// Reads which events of a tenant the table has more than once.

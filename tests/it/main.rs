@@ -9,6 +9,7 @@ mod exactly_once;
 mod export;
 mod faults;
 mod harmless;
+mod hidden;
 mod history;
 mod identity;
 mod metrics;

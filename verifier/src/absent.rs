@@ -11,11 +11,11 @@ use events::timeline::UnixMicros;
 use harness::absent::{AbsentRows, Ttl, read_absent, read_expired_until};
 use harness::clickhouse::{ClickHouse, ClickHouseError, server_code};
 use harness::ranges::RangeSet;
+use harness::sight::Hidden;
 
 use crate::cause::{Cause, Hop};
 use crate::compare::Fates;
 use crate::error::VerifyError;
-use crate::evidence::Hidden;
 use crate::patience::Patience;
 
 /// Says of lost events that the table's TTL deletes them, and which detached parts may have some.

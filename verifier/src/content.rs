@@ -17,7 +17,7 @@ use events::timeline::UnixMicros;
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
 use harness::ranges::TenantRanges;
 use harness::stored::{
-    Arrivals, Rows, STRETCH_BITS, Stretch, Sums, read_stored_and_sum, received_sql,
+    Rows, STRETCH_BITS, Stored, Stretch, Sums, read_stored_and_sum, received_sql,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -168,7 +168,7 @@ pub async fn read_digested(
     server: &ClickHouse,
     script: &Script,
     rows: &Rows,
-) -> Result<(BTreeMap<TenantIndex, Arrivals>, Sums), ClickHouseError> {
+) -> Result<Stored, ClickHouseError> {
     let LocationSql { tenant, seq, .. } = script.mark().location_sql("audit_id");
     read_stored_and_sum(server, script, rows, &digest_sql(tenant, seq)).await
 }

@@ -4,6 +4,7 @@ use clickhouse::Row;
 use events::event::Event;
 use events::identity::{LocationSql, Seq, TenantIndex};
 use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
+use harness::sight::read::Sight;
 use harness::stored::Rows;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -39,7 +40,7 @@ pub async fn read_json_differences(
     changes: &Changes,
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
-    let partitions = patience.ask(async || read_partitions(server).await).await?;
+    let partitions = read_partitions(server, patience, &mut Sight::default()).await?;
     let mut parts: Vec<Rows> =
         partitions.into_iter().map(|it| Rows::Partitions(vec![it.id])).collect();
     if parts.is_empty() {

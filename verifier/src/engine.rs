@@ -4,6 +4,7 @@ use clickhouse::Row;
 use events::identity::LocationSql;
 use events::script::Script;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
+use harness::sight::keeps_every_row;
 use serde::Deserialize;
 
 use crate::report::{Duplicates, TableReport};
@@ -48,6 +49,16 @@ impl Engine {
         self.sort_key.split(',').any(|part| part.trim() == id_column)
     }
 
+    /// What can be said of duplicates: that there never were any, of a table alone that is known
+    /// to keep every row that it is sent.
+    fn duplicates(&self, are_visible: bool) -> Duplicates {
+        match (are_visible, keeps_every_row(&self.engine_name)) {
+            (true, _) => Duplicates::Visible,
+            (false, true) => Duplicates::None,
+            (false, false) => Duplicates::NoneVisible,
+        }
+    }
+
     /// Says what is in the table, beside the events.
     ///
     /// # Errors
@@ -66,11 +77,7 @@ impl Engine {
             true if rows == distinct && self.tells_events_apart(id_column) => Some(rows),
             true => Some(read_folded(server, script).await?),
         };
-        let duplicates = match (rows > distinct, self.folds() || self.engine_name.is_empty()) {
-            (true, _) => Duplicates::Visible,
-            (false, true) => Duplicates::NoneVisible,
-            (false, false) => Duplicates::None,
-        };
+        let duplicates = self.duplicates(rows > distinct);
         let name = server.table.to_string();
         let (engine, elsewhere) = (self.engine_name.clone(), Vec::new());
         Ok(TableReport { name, engine, elsewhere, rows, distinct, folded, duplicates })
@@ -80,9 +87,47 @@ impl Engine {
 /// Counts the rows of a run that are left once rows with equal sorting keys are folded.
 async fn read_folded(server: &ClickHouse, script: &Script) -> Result<u64, ClickHouseError> {
     let LocationSql { with, is_ours, .. } = script.mark().location_sql("audit_id");
-    let sql = format!(
-        "WITH {with} SELECT count() FROM {} WHERE {is_ours} SETTINGS final = 1",
-        server.source()
-    );
+    let sql = format!("WITH {with} SELECT count() FROM {} WHERE {is_ours}", folded_source(server));
     server.answer(SCAN_TIMEOUT, server.client.query_raw(&sql).fetch_one::<u64>()).await
+}
+
+/// As a clause, which an account may use that may not change a setting.
+fn folded_source(server: &ClickHouse) -> String {
+    let (source, table) = (server.source(), server.table.to_string());
+    if source == table {
+        return format!("{table} FINAL");
+    }
+    source.replace(&format!(" FROM {table} WHERE "), &format!(" FROM {table} FINAL WHERE "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_table_that_keeps_every_row_is_said_never_to_have_had_duplicates() {
+        let check = |engine: &str, expected: Duplicates| {
+            let (engine_name, nothing) = (engine.to_owned(), String::new());
+            let engine = Engine { engine_name, sort_key: nothing.clone(), server_version: nothing };
+            assert_eq!(engine.duplicates(false), expected, "{engine:?}");
+            assert_eq!(engine.duplicates(true), Duplicates::Visible, "{engine:?}");
+        };
+        for plain in ["MergeTree", "ReplicatedMergeTree", "SharedMergeTree"] {
+            check(plain, Duplicates::None);
+        }
+        for other in [
+            "ReplacingMergeTree",
+            "ReplicatedReplacingMergeTree",
+            "SummingMergeTree",
+            "Distributed",
+            "View",
+            "MaterializedView",
+            "Buffer",
+            "Merge",
+            "Null",
+            "",
+        ] {
+            check(other, Duplicates::NoneVisible);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::jetstream::StreamState;
 use harness::plan::DeliveryPath;
+use harness::sight::Hidden;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
@@ -115,13 +116,6 @@ impl Default for Seen {
             hidden: Vec::new(),
         }
     }
-}
-
-/// A way in which rows may be hidden that was not excluded, and what would exclude it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hidden {
-    pub what: String,
-    pub remedy: String,
 }
 
 /// Which places are excluded, and which are not.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use clickhouse::error::Error as ClientError;
-use harness::clickhouse::{ClickHouseError, server_code};
+use harness::clickhouse::ClickHouseError;
+use harness::clickhouse::fault::{Fault, fault_of};
 use harness::clock::{Clock, micros};
 use harness::jetstream::JetStreamError;
 use harness::shutdown::{Shutdown, Stop};
@@ -68,22 +68,17 @@ fn is_passing(error: &VerifyError) -> bool {
             JetStreamError::Read { .. } | JetStreamError::Unreachable { .. },
         )
         | VerifyError::StreamSilent { .. } => true,
-        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => match source {
-            ClientError::Network(_) | ClientError::TimedOut => true,
-            source => server_code(source).is_some_and(|code| PASSING.contains(&code)),
-        },
+        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => {
+            fault_of(source) == Fault::Passing
+        }
         _ => false,
     }
 }
 
-/// `TIMEOUT_EXCEEDED`, `TOO_MANY_SIMULTANEOUS_QUERIES`, `SOCKET_TIMEOUT`, `NETWORK_ERROR`,
-/// `ABORTED`, `QUERY_WAS_CANCELLED`, `SERVER_OVERLOADED`.
-///
-/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
-const PASSING: [u32; 7] = [159, 202, 209, 210, 236, 394, 745];
-
 #[cfg(test)]
 mod tests {
+    use clickhouse::error::Error as ClientError;
+
     use super::*;
 
     fn query(source: ClientError) -> VerifyError {

@@ -115,8 +115,9 @@ pub async fn reconcile(
         stream: stream.as_ref().filter(is_read).and(stores.stream).map(|stream| (stream, from)),
         changes: &options.changes,
     };
-    let Traced { elsewhere, hidden, hints } = trace(tracks, &mut fates, patience).await?;
+    let Traced { elsewhere, hidden: detached, hints } = trace(tracks, &mut fates, patience).await?;
     let no_consumer = stream.as_ref().and_then(|stream| stream.no_consumer.clone());
+    let hidden = [table.hidden.clone(), detached].concat();
     let seen = evidence::Seen { no_consumer, is_steady: table.is_steady, hidden, ..seen };
     let grounds = Grounds::of(&seen);
     let doubts = keep_proven(run, &grounds, &mut fates);

@@ -101,10 +101,10 @@ pub struct TableReport {
 pub enum Duplicates {
     /// There are some.
     Visible,
-    /// There are none now, but the table folds equal rows, at inserts and at merges: there may
-    /// have been some.
+    /// There are none now, but the table may fold equal rows, at inserts and at merges, or shows
+    /// those of other tables: there may have been some.
     NoneVisible,
-    /// There never were any: the table folds nothing.
+    /// There never were any: the table is known to keep every row that it is sent.
     None,
 }
 

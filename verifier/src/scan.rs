@@ -9,9 +9,15 @@ use std::path::PathBuf;
 use clickhouse::Row;
 use events::identity::TenantIndex;
 use events::script::Script;
+use harness::clickhouse::fault::{Fault, fault_of};
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
 use harness::exit::chain;
-use harness::stored::{Arrivals, Rows, Stretch, Sums, read_stored};
+use harness::sight::read::{
+    ROWS_SQL, SERVER_SQL, Seen, Sight, TableEngine, count_elsewhere, read_engine, read_sight,
+    read_unseen,
+};
+use harness::sight::{EngineKind, Hidden, Whereabouts};
+use harness::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::tell;
@@ -27,6 +33,9 @@ pub struct Holdings {
     pub digests: Sums,
     /// The table did not change while it was read.
     pub is_steady: bool,
+    /// Ways in which rows may be hidden from the account that were not excluded: what it did not
+    /// see may be there.
+    pub hidden: Vec<Hidden>,
 }
 
 /// How a table is read.
@@ -49,7 +58,7 @@ pub async fn scan_ids(
     rows_at_once: u64,
     patience: &mut Patience,
 ) -> Result<BTreeMap<TenantIndex, Arrivals>, VerifyError> {
-    let partitions = patience.ask(async || read_partitions(server).await).await?;
+    let partitions = read_partitions(server, patience, &mut Sight::default()).await?;
     let mut parts: Vec<Rows> = chunks(&partitions, rows_at_once).into_iter().map(rows_of).collect();
     if parts.is_empty() {
         parts.push(Rows::All);
@@ -75,16 +84,16 @@ pub async fn scan(
     options: &ScanOptions,
     patience: &mut Patience,
 ) -> Result<Holdings, VerifyError> {
-    let partitions = patience.ask(async || read_partitions(server).await).await?;
+    let engine = patience.ask(async || read_engine(server).await).await?;
+    let mut sight = patience.ask(async || read_sight(server, &engine).await).await?;
+    let partitions = read_partitions(server, patience, &mut sight).await?;
     if partitions.is_empty() {
-        // A Distributed table or a view has no partitions of its own.
-        let part = patience.ask(async || read_part(server, script, &Rows::All).await).await?;
-        let mut holdings = Holdings { is_steady: true, ..Holdings::default() };
-        holdings.add(&part);
-        return Ok(holdings);
+        return scan_whole(server, script, &engine, sight, patience).await;
     }
-    let mut progress = Progress::open(options.progress_file.clone());
+    let origin = Origin::new(server, &engine, script);
+    let mut progress = Progress::open(options.progress_file.clone(), origin);
     let mut wanted = partitions;
+    let mut is_steady = false;
     for _ in 0..ROUNDS_MAX {
         let known = progress.known(&wanted);
         let open: Vec<Partition> =
@@ -92,21 +101,68 @@ pub async fn scan(
         for chunk in chunks(&open, options.rows_at_once) {
             read_chunk(server, script, chunk, patience, &mut progress).await?;
         }
-        let now = patience.ask(async || read_partitions(server).await).await?;
-        let is_steady = now == wanted;
+        let now = read_partitions(server, patience, &mut sight).await?;
+        is_steady = now == wanted;
         wanted = now;
         if is_steady {
-            return Ok(progress.holdings(&wanted, true));
+            break;
         }
     }
-    Ok(progress.holdings(&wanted, false))
+    let mut holdings = progress.holdings(&wanted, is_steady);
+    let used = progress.used(&wanted);
+    sight.servers.extend(used.iter().flat_map(|done| done.part.servers.clone()));
+    if is_steady {
+        let has = wanted.iter().map(|partition| partition.rows).sum();
+        let seen = used.iter().map(|done| done.part.rows).sum();
+        let unseen = patience.ask(async || read_unseen(server, has, seen).await).await?;
+        sight.hidden.extend(unseen.map(|unseen| unseen.hidden));
+    }
+    holdings.see(sight);
+    Ok(holdings)
+}
+
+/// Reads a table that has no partitions: it is empty, or its rows are in other places.
+async fn scan_whole(
+    server: &ClickHouse,
+    script: &Script,
+    engine: &TableEngine,
+    mut sight: Sight,
+    patience: &mut Patience,
+) -> Result<Holdings, VerifyError> {
+    let kind = EngineKind::of(&engine.engine_name);
+    let before = patience.ask(async || read_rows(server).await).await?;
+    let part = patience.ask(async || read_part(server, script, &Rows::All).await).await?;
+    let after = patience.ask(async || read_rows(server).await).await?;
+    let mut holdings = Holdings { is_steady: before == after, ..Holdings::default() };
+    holdings.add(&part);
+    sight.servers.extend(part.servers);
+    match kind.rows() {
+        // Rows without parts that they are in: there are some by now.
+        Whereabouts::Here => {
+            let now = read_partitions(server, patience, &mut sight).await?;
+            holdings.is_steady &= now.is_empty() && part.rows == 0;
+        }
+        Whereabouts::Elsewhere => {
+            holdings.is_steady &= part.rows == before;
+            let counted =
+                patience.ask(async || count_elsewhere(server, kind, engine).await).await?;
+            match counted {
+                Seen::All => {}
+                Seen::Some(unseen) => sight.hidden.push(unseen.hidden),
+                Seen::Unknown(hidden) => sight.hidden.push(hidden),
+                Seen::Moving => holdings.is_steady = false,
+            }
+        }
+    }
+    holdings.see(sight);
+    Ok(holdings)
 }
 
 /// How often partitions that changed meanwhile are read again.
 const ROUNDS_MAX: u32 = 4;
 
 /// A partition, in the state in which it was seen.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Row, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Partition {
     pub(crate) id: String,
     rows: u64,
@@ -115,17 +171,37 @@ pub(crate) struct Partition {
     data_version: u64,
 }
 
+#[derive(Debug, Row, Deserialize)]
+struct PartitionRow {
+    id: String,
+    rows: u64,
+    block_max: i64,
+    data_version: u64,
+    server: String,
+}
+
 pub(crate) async fn read_partitions(
     server: &ClickHouse,
-) -> Result<Vec<Partition>, ClickHouseError> {
+    patience: &mut Patience,
+    sight: &mut Sight,
+) -> Result<Vec<Partition>, VerifyError> {
     let sql = format!(
-        "SELECT partition_id AS id, sum(rows) AS rows, max(max_block_number) AS block_max, \
-         max(data_version) AS data_version FROM system.parts WHERE active \
+        "SELECT partition_id AS id, {ROWS_SQL} AS rows, max(max_block_number) AS block_max, \
+         max(data_version) AS data_version, {SERVER_SQL} AS server \
+         FROM system.parts WHERE active \
          AND database = '{}' AND table = '{}' GROUP BY partition_id ORDER BY partition_id",
         server.table.database(),
         server.table.name()
     );
-    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await
+    let rows = patience
+        .ask(async || server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await)
+        .await?;
+    let mut partitions = Vec::new();
+    for PartitionRow { id, rows, block_max, data_version, server } in rows {
+        sight.servers.insert(server);
+        partitions.push(Partition { id, rows, block_max, data_version });
+    }
+    Ok(partitions)
 }
 
 /// Puts consecutive partitions together until they have as many rows.
@@ -145,7 +221,8 @@ fn chunks(partitions: &[Partition], rows_max: u64) -> Vec<&[Partition]> {
     chunks
 }
 
-/// Reads some partitions together; one by one, if they are too much for the server's memory.
+/// Reads some partitions together; one by one, if they are too much for the server's memory or
+/// for a limit of the account's.
 async fn read_chunk(
     server: &ClickHouse,
     script: &Script,
@@ -154,44 +231,46 @@ async fn read_chunk(
     progress: &mut Progress,
 ) -> Result<(), VerifyError> {
     let rows = rows_of(chunk);
-    match patience.ask(async || read_part(server, script, &rows).await).await {
-        Ok(part) => {
-            progress.add(chunk, part);
-            Ok(())
-        }
-        Err(error) if is_out_of_memory(&error) && chunk.len() > 1 => {
-            for single in chunk.chunks(1) {
-                let rows = rows_of(single);
-                let part = patience.ask(async || read_part(server, script, &rows).await).await?;
-                progress.add(single, part);
-            }
-            Ok(())
-        }
-        Err(error) => Err(error),
+    let whole = patience.ask(async || match read_part(server, script, &rows).await {
+        // It would take as long again.
+        Err(error) if is_too_much(&error) && chunk.len() > 1 => Ok(None),
+        part => part.map(Some),
+    });
+    if let Some(part) = whole.await? {
+        progress.add(chunk, part);
+        return Ok(());
     }
+    for single in chunk.chunks(1) {
+        let rows = rows_of(single);
+        let part = patience.ask(async || read_part(server, script, &rows).await).await?;
+        progress.add(single, part);
+    }
+    Ok(())
 }
 
 fn rows_of(some: &[Partition]) -> Rows {
     Rows::Partitions(some.iter().map(|it| it.id.clone()).collect())
 }
 
-fn is_out_of_memory(error: &VerifyError) -> bool {
-    match error {
-        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => {
-            server_code(source) == Some(MEMORY_LIMIT_EXCEEDED)
-        }
-        _ => false,
-    }
+/// Whether less may be had where so much was not: also in less time.
+fn is_too_much(error: &ClickHouseError) -> bool {
+    let ClickHouseError::Query { source, .. } = error else { return false };
+    matches!(fault_of(source), Fault::Memory | Fault::TooMuch)
+        || server_code(source) == Some(TIMEOUT_EXCEEDED)
 }
 
-/// Source: ClickHouse, `src/Common/ErrorCodes.cpp`.
-const MEMORY_LIMIT_EXCEEDED: u32 = 241;
+/// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`.
+const TIMEOUT_EXCEEDED: u32 = 159;
 
 /// What some partitions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Part {
     tenants: Vec<(u16, Arrivals)>,
     digests: Vec<(Stretch, u64)>,
+    /// All rows that were looked at, of the run or not.
+    rows: u64,
+    /// The servers that answered.
+    servers: Vec<String>,
 }
 
 async fn read_part(
@@ -199,14 +278,22 @@ async fn read_part(
     script: &Script,
     rows: &Rows,
 ) -> Result<Part, ClickHouseError> {
-    let (tenants, digests) = read_digested(server, script, rows).await?;
+    let Stored { by_tenant, sums, rows, servers } = read_digested(server, script, rows).await?;
     Ok(Part {
-        tenants: tenants.into_iter().map(|(tenant, arrivals)| (tenant.0, arrivals)).collect(),
-        digests: digests.into_iter().collect(),
+        tenants: by_tenant.into_iter().map(|(tenant, arrivals)| (tenant.0, arrivals)).collect(),
+        digests: sums.into_iter().collect(),
+        rows,
+        servers: servers.into_iter().collect(),
     })
 }
 
 impl Holdings {
+    /// Takes what may hide rows. What several servers answered is of no one moment.
+    fn see(&mut self, sight: Sight) {
+        self.is_steady &= sight.servers.len() <= 1;
+        self.hidden = sight.hidden();
+    }
+
     fn add(&mut self, part: &Part) {
         for (tenant, arrivals) in &part.tenants {
             self.by_tenant.entry(TenantIndex(*tenant)).or_default().add(arrivals);
@@ -218,9 +305,37 @@ impl Holdings {
     }
 }
 
+/// What a check is of: of anything else, nothing may be used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    format: u32,
+    server: String,
+    /// Its name, and its own ID: a table that was made anew has another.
+    table: String,
+    /// Another account may see other rows.
+    user: String,
+    run: String,
+}
+
+/// Of the lines of the progress file.
+const PROGRESS_FORMAT: u32 = 2;
+
+impl Origin {
+    fn new(server: &ClickHouse, engine: &TableEngine, script: &Script) -> Self {
+        Self {
+            format: PROGRESS_FORMAT,
+            server: format!("{} {}", server.url, engine.server),
+            table: format!("{} {} {:?}", server.table, engine.uuid, server.names),
+            user: server.user.clone(),
+            run: format!("{:?}", script.mark()),
+        }
+    }
+}
+
 /// A line of the progress file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Finished {
+    origin: Origin,
     partitions: Vec<Partition>,
     part: Part,
 }
@@ -228,18 +343,22 @@ struct Finished {
 /// The parts of a check that are finished.
 struct Progress {
     file: Option<PathBuf>,
+    origin: Origin,
     finished: Vec<Finished>,
 }
 
 impl Progress {
-    /// Takes up what a check that was stopped has left. A line that was cut counts for nothing.
-    fn open(file: Option<PathBuf>) -> Self {
+    /// Takes up what a check of the same has left that was stopped. A line that was cut, or is of
+    /// another check, counts for nothing.
+    fn open(file: Option<PathBuf>, origin: Origin) -> Self {
         let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         let finished = text.lines().filter_map(|line| {
             let (sum, line) = line.split_once(' ')?;
             (sum == checksum(line)).then(|| serde_json::from_str(line).ok()).flatten()
         });
-        Self { finished: finished.collect(), file }
+        let is_same = |done: &Finished| done.origin == origin;
+        let finished = finished.filter(is_same).collect();
+        Self { file, origin, finished }
     }
 
     /// Those of some partitions whose present state was read.
@@ -265,7 +384,8 @@ impl Progress {
     /// Takes what was read, and keeps it. Where nothing can be kept, the check goes on all the
     /// same.
     fn add(&mut self, partitions: &[Partition], part: Part) {
-        let finished = Finished { partitions: partitions.to_vec(), part };
+        let (origin, partitions) = (self.origin.clone(), partitions.to_vec());
+        let finished = Finished { origin, partitions, part };
         if let Some(path) = &self.file {
             let line = serde_json::to_string(&finished).expect("it has string keys");
             let line = format!("{} {line}\n", checksum(&line));
@@ -306,7 +426,13 @@ mod tests {
     fn part(seqs: std::ops::Range<u64>) -> Part {
         let count = seqs.end - seqs.start;
         let arrivals = Arrivals { seqs: RangeSet::of(seqs), repeated: RangeSet::new(), count };
-        Part { tenants: vec![(3, arrivals)], digests: vec![((3, 0), u64::MAX)] }
+        let (tenants, digests) = (vec![(3, arrivals)], vec![((3, 0), u64::MAX)]);
+        Part { tenants, digests, rows: count, servers: Vec::new() }
+    }
+
+    fn origin() -> Origin {
+        let [server, table, user, run] = ["s", "t", "u", "r"].map(str::to_owned);
+        Origin { format: PROGRESS_FORMAT, server, table, user, run }
     }
 
     #[test]
@@ -327,13 +453,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
         let (one, two) = (partition("1", 10), partition("2", 10));
-        let mut progress = Progress::open(Some(path.clone()));
+        let mut progress = Progress::open(Some(path.clone()), origin());
         progress.add(std::slice::from_ref(&one), part(0..10));
         progress.add(std::slice::from_ref(&two), part(8..20));
         let text = fs::read_to_string(&path).unwrap();
         let check = |text: &str, wanted: &[Partition], expected: usize| {
             fs::write(&path, text).unwrap();
-            let known = Progress::open(Some(path.clone()));
+            let known = Progress::open(Some(path.clone()), origin());
             assert_eq!(known.known(wanted).len(), expected, "{text}");
         };
         check(&text, &[one.clone(), two.clone()], 2);
@@ -352,5 +478,25 @@ mod tests {
         assert_eq!(arrivals.seqs, RangeSet::of(0..20));
         assert_eq!(arrivals.repeated, RangeSet::of(8..10), "in two partitions");
         assert_eq!((arrivals.count, holdings.digests[&(3, 0)]), (22, u64::MAX - 1));
+    }
+
+    #[test]
+    fn a_check_of_another_server_table_account_or_run_starts_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let one = partition("1", 10);
+        let mut progress = Progress::open(Some(path.clone()), origin());
+        progress.add(std::slice::from_ref(&one), part(0..10));
+        let check = |origin: Origin, expected: usize| {
+            let known = Progress::open(Some(path.clone()), origin);
+            assert_eq!(known.known(std::slice::from_ref(&one)).len(), expected);
+        };
+        let other = || "other".to_owned();
+        check(origin(), 1);
+        check(Origin { format: PROGRESS_FORMAT + 1, ..origin() }, 0);
+        check(Origin { server: other(), ..origin() }, 0);
+        check(Origin { table: other(), ..origin() }, 0);
+        check(Origin { user: other(), ..origin() }, 0);
+        check(Origin { run: other(), ..origin() }, 0);
     }
 }

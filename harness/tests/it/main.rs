@@ -3,4 +3,5 @@
 
 mod lists;
 mod server;
+mod sight;
 mod webhook;

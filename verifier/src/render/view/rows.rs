@@ -114,8 +114,8 @@ pub(super) fn duplicates(duplicates: Duplicates) -> &'static str {
     match duplicates {
         Duplicates::Visible => "The table has rows for the same event more than once.",
         Duplicates::NoneVisible => {
-            "The table folds equal rows at inserts and merges: duplicates that it has folded \
-             already do not show."
+            "The table may fold equal rows, or shows those of other tables: duplicates that were \
+             folded already do not show."
         }
         Duplicates::None => "The table folds nothing: there never were duplicates in it.",
     }

@@ -1,0 +1,134 @@
+//! What an error of `ClickHouse` asks for: the one list of errors that may pass by themselves.
+
+use clickhouse::error::Error;
+
+use super::server_code;
+
+/// What an error asks for. Whatever it is of an insert, the rows may be in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It may work another time: the server is away or busy, a replica is behind.
+    Passing,
+    /// The partition has more parts than the server likes: let it merge.
+    TooManyParts,
+    /// The server is short of memory, or lets a query have no more: ask for less at once.
+    Memory,
+    /// A limit of the account's on rows, bytes or speed: ask for less at once.
+    TooMuch,
+    /// The server has no room for more.
+    NoSpace,
+    /// The account may not do it.
+    Denied,
+    /// It will not work another time.
+    Final,
+}
+
+/// Tells what an error asks for.
+pub fn fault_of(error: &Error) -> Fault {
+    let Some(code) = server_code(error) else {
+        return match error {
+            Error::Network(_) | Error::TimedOut | Error::BadResponse(_) => Fault::Passing,
+            _ => Fault::Final,
+        };
+    };
+    if error.to_string().contains("No space left on device") {
+        return Fault::NoSpace;
+    }
+    // The same code as that of too many parts, but no wait helps.
+    if code == 252 && error.to_string().contains("INSERT block") {
+        return Fault::Final;
+    }
+    FAULTS.iter().find(|(known, ..)| *known == code).map_or(Fault::Final, |(_, _, fault)| *fault)
+}
+
+/// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`.
+const FAULTS: [(u32, &str, Fault); 46] = [
+    (95, "CANNOT_READ_FROM_SOCKET", Fault::Passing),
+    (96, "CANNOT_WRITE_TO_SOCKET", Fault::Passing),
+    (158, "TOO_MANY_ROWS", Fault::TooMuch),
+    // A limit of the account's, or a server that is busy: time may help.
+    (159, "TIMEOUT_EXCEEDED", Fault::Passing),
+    (160, "TOO_SLOW", Fault::TooMuch),
+    (164, "READONLY", Fault::Denied),
+    (173, "CANNOT_ALLOCATE_MEMORY", Fault::Memory),
+    (191, "SET_SIZE_LIMIT_EXCEEDED", Fault::TooMuch),
+    (192, "UNKNOWN_USER", Fault::Denied),
+    (193, "WRONG_PASSWORD", Fault::Denied),
+    (194, "REQUIRED_PASSWORD", Fault::Denied),
+    (195, "IP_ADDRESS_NOT_ALLOWED", Fault::Denied),
+    (198, "DNS_ERROR", Fault::Passing),
+    (201, "QUOTA_EXCEEDED", Fault::Passing),
+    (202, "TOO_MANY_SIMULTANEOUS_QUERIES", Fault::Passing),
+    (203, "NO_FREE_CONNECTION", Fault::Passing),
+    (209, "SOCKET_TIMEOUT", Fault::Passing),
+    (210, "NETWORK_ERROR", Fault::Passing),
+    (225, "NO_ZOOKEEPER", Fault::Passing),
+    (236, "ABORTED", Fault::Passing),
+    (241, "MEMORY_LIMIT_EXCEEDED", Fault::Memory),
+    (242, "TABLE_IS_READ_ONLY", Fault::Passing),
+    (243, "NOT_ENOUGH_SPACE", Fault::NoSpace),
+    (252, "TOO_MANY_PARTS", Fault::TooManyParts),
+    (265, "NO_AVAILABLE_REPLICA", Fault::Passing),
+    (279, "ALL_CONNECTION_TRIES_FAILED", Fault::Passing),
+    (285, "TOO_FEW_LIVE_REPLICAS", Fault::Passing),
+    (286, "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", Fault::Passing),
+    (289, "REPLICA_IS_NOT_IN_QUORUM", Fault::Passing),
+    (307, "TOO_MANY_BYTES", Fault::TooMuch),
+    (319, "UNKNOWN_STATUS_OF_INSERT", Fault::Passing),
+    (364, "RECEIVED_ERROR_TOO_MANY_REQUESTS", Fault::Passing),
+    (369, "ALL_REPLICAS_ARE_STALE", Fault::Passing),
+    (394, "QUERY_WAS_CANCELLED", Fault::Passing),
+    (396, "TOO_MANY_ROWS_OR_BYTES", Fault::TooMuch),
+    (416, "REPLICA_STATUS_CHANGED", Fault::Passing),
+    (439, "CANNOT_SCHEDULE_TASK", Fault::Passing),
+    (473, "DEADLOCK_AVOIDED", Fault::Passing),
+    (497, "ACCESS_DENIED", Fault::Denied),
+    (499, "S3_ERROR", Fault::Passing),
+    (516, "AUTHENTICATION_FAILED", Fault::Denied),
+    (519, "NO_REMOTE_SHARD_AVAILABLE", Fault::Passing),
+    (565, "TOO_MANY_PARTITIONS", Fault::TooMuch),
+    (659, "UNKNOWN_STATUS_OF_TRANSACTION", Fault::Passing),
+    (745, "SERVER_OVERLOADED", Fault::Passing),
+    (999, "KEEPER_EXCEPTION", Fault::Passing),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Fault) {
+        assert_eq!(fault_of(&Error::BadResponse(text.to_owned())), expected, "{text}");
+    }
+
+    #[test]
+    fn codes_are_in_order_and_each_is_told_by_itself() {
+        assert!(FAULTS.is_sorted_by(|one, other| one.0 < other.0));
+        for (code, name, fault) in FAULTS {
+            check(&format!("Code: {code}. DB::Exception: It is so. ({name})"), fault);
+        }
+    }
+
+    #[test]
+    fn an_error_says_whether_it_is_worth_another_try() {
+        for code in [159, 202, 209, 210, 225, 236, 242, 279, 285, 286, 319, 394, 745, 999] {
+            check(&format!("Code: {code}. DB::Exception: not now"), Fault::Passing);
+        }
+        for code in [158, 160, 307, 396] {
+            check(&format!("Code: {code}. DB::Exception: too much"), Fault::TooMuch);
+        }
+        check("Code: 252. DB::Exception: Too many parts (3000).", Fault::TooManyParts);
+        check(
+            "Code: 252. DB::Exception: Too many partitions for single INSERT block",
+            Fault::Final,
+        );
+        check("Code: 241. DB::Exception: (total) memory limit exceeded", Fault::Memory);
+        check("Code: 243. DB::Exception: Cannot reserve 1.00 MiB", Fault::NoSpace);
+        check("Code: 75. DB::Exception: errno: 28, No space left on device", Fault::NoSpace);
+        check("Code: 60. DB::Exception: Table audit.x does not exist.", Fault::Final);
+        check("Code: 516. DB::Exception: default: Authentication failed", Fault::Denied);
+        check("502 Bad Gateway", Fault::Passing);
+        assert_eq!(fault_of(&Error::TimedOut), Fault::Passing);
+        assert_eq!(fault_of(&Error::NotEnoughData), Fault::Final);
+    }
+}

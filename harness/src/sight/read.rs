@@ -1,0 +1,552 @@
+//! Reads what may hide rows, and has settings of the account not do it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clickhouse::error::Error;
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+
+use super::{
+    ALWAYS, EngineKind, Hidden, ReplicaState, RowCounts, SETTINGS, Setting, Values, in_force,
+    several_servers, to_send,
+};
+use crate::clickhouse::fault::{Fault, fault_of};
+use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT, server_code};
+
+/// Returns a client that sends harmless values of all settings that its account may set.
+///
+/// # Errors
+///
+/// Returns the client's error if the server does not answer.
+pub async fn with_harmless_settings(client: Client) -> Result<Client, Error> {
+    let always = SETTINGS.into_iter().filter(|it| ALWAYS.contains(&it.name)).collect();
+    let client = with_all(client, always).await?;
+    let values = read_values(&client).await?;
+    let needed = to_send(&values).into_iter().filter(|it| !ALWAYS.contains(&it.name)).collect();
+    with_all(client, needed).await
+}
+
+/// Sends some settings with every query from now on, but for those that the server does not take.
+async fn with_all(client: Client, settings: Vec<Setting>) -> Result<Client, Error> {
+    if settings.is_empty() {
+        return Ok(client);
+    }
+    let all = |client: Client, some: &[Setting]| {
+        some.iter().fold(client, |client, it| client.with_setting(it.name, it.harmless))
+    };
+    let together = all(client.clone(), &settings);
+    match probe(&together).await {
+        Err(error) if is_refusal(&error) => {}
+        answer => return answer.map(|()| together),
+    }
+    let mut taken = client;
+    for setting in settings {
+        let with_it = all(taken.clone(), &[setting]);
+        match probe(&with_it).await {
+            Ok(()) => taken = with_it,
+            Err(error) if is_refusal(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+async fn probe(client: &Client) -> Result<(), Error> {
+    client.query_raw("SELECT 1").fetch_one::<u8>().await.map(drop)
+}
+
+/// Whether the server does not take a setting.
+///
+/// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`: `UNKNOWN_SETTING`, `READONLY`,
+/// `SETTING_CONSTRAINT_VIOLATION`.
+fn is_refusal(error: &Error) -> bool {
+    matches!(server_code(error), Some(UNKNOWN_SETTING | 164 | 452))
+}
+
+const UNKNOWN_SETTING: u32 = 115;
+
+#[derive(Debug, Row, Deserialize)]
+struct ValuesRow {
+    names: Vec<String>,
+    texts: Vec<String>,
+}
+
+/// One row: a limit on rows cannot cut it.
+async fn read_values(client: &Client) -> Result<Values, Error> {
+    let names: Vec<_> = SETTINGS.iter().map(|it| format!("'{}'", it.name)).collect();
+    let sql = format!(
+        "SELECT groupArray(name) AS names, groupArray(value) AS texts FROM system.settings \
+         WHERE name IN ({})",
+        names.join(", ")
+    );
+    let row: Option<ValuesRow> = client.query_raw(&sql).fetch_optional().await?;
+    let ValuesRow { names, texts } = row.unwrap_or(ValuesRow { names: vec![], texts: vec![] });
+    Ok(names.into_iter().zip(texts).collect())
+}
+
+/// Which server an answer is of, as an expression.
+pub const SERVER_SQL: &str = "concat(hostName(), ':', toString(tcpPort()), ' ', \
+     toString(serverUUID()))";
+
+/// What may hide rows of a table, and who was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    pub hidden: Vec<Hidden>,
+    /// The servers that answered.
+    pub servers: BTreeSet<String>,
+}
+
+impl Sight {
+    /// All that was not excluded; also that several servers answered.
+    pub fn hidden(mut self) -> Vec<Hidden> {
+        self.hidden.extend(several_servers(&self.servers));
+        self.hidden
+    }
+}
+
+/// What a server tells of a table's engine.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct TableEngine {
+    /// Like `MergeTree`.
+    pub engine_name: String,
+    /// With all that the table's definition says after it.
+    pub definition: String,
+    /// The table's own ID, which no other table ever has.
+    pub uuid: String,
+    /// `None` where the rows are elsewhere.
+    pub rows: Option<u64>,
+    /// Who told it.
+    pub server: String,
+}
+
+/// Reads what engine a table has. Of one that the account is not told of, all is empty.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_engine(server: &ClickHouse) -> Result<TableEngine, ClickHouseError> {
+    let sql = format!(
+        "SELECT any(engine) AS engine_name, any(engine_full) AS definition, any(toString(uuid)) AS uuid, \
+         any(total_rows) AS rows, {SERVER_SQL} AS server FROM system.tables \
+         WHERE database = '{}' AND name = '{}'",
+        server.table.database(),
+        server.table.name()
+    );
+    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
+}
+
+/// Has a replica catch up, where there is one and the account may, and tells what may hide rows
+/// of the table, beside what only counting shows.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_sight(
+    server: &ClickHouse,
+    engine: &TableEngine,
+) -> Result<Sight, ClickHouseError> {
+    let kind = EngineKind::of(&engine.engine_name);
+    let mut sight = Sight::default();
+    sight.servers.insert(engine.server.clone());
+    let values = read_in_force(server).await?;
+    sight.hidden.extend(in_force(&values, kind.rows()));
+    if !values.contains_key(TOLD) {
+        let what = "the server does not tell which settings are in force for this account";
+        sight.hidden.push(Hidden::new(what, "let it read system.settings"));
+    }
+    if kind == EngineKind::Replicated {
+        catch_up(server, &engine.engine_name, &mut sight).await?;
+    }
+    sight.hidden.extend(read_waiting(server).await?);
+    Ok(sight)
+}
+
+/// A setting that every server has.
+const TOLD: &str = "read_overflow_mode";
+
+/// Reads the settings that are in force for the account's queries.
+async fn read_in_force(server: &ClickHouse) -> Result<Values, ClickHouseError> {
+    let values = read_values(&server.client);
+    let mut values = server.answer(QUERY_TIMEOUT, values).await?;
+    // What the server does not tell of: it takes the harmless value, or another is in force.
+    let untold = SETTINGS.into_iter().filter(|it| ALWAYS[..3].contains(&it.name));
+    for Setting { name, harmless, .. } in untold {
+        let client = server.client.clone().with_setting(name, harmless);
+        match probe(&client).await {
+            Err(error) if server_code(&error) == Some(UNKNOWN_SETTING) => {
+                values.remove(name);
+            }
+            Err(error) if is_refusal(&error) => {
+                values.insert(name.to_owned(), "(locked)".to_owned());
+            }
+            answer => answer.map_err(|source| server.failed(source))?,
+        }
+    }
+    Ok(values)
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct ReplicaRow {
+    is_cut_off: bool,
+    inserts_in_queue: u64,
+    delay_s: u64,
+    log_behind: u64,
+    server: String,
+}
+
+async fn catch_up(
+    server: &ClickHouse,
+    engine: &str,
+    sight: &mut Sight,
+) -> Result<(), ClickHouseError> {
+    let sync = format!("SYSTEM SYNC REPLICA {} LIGHTWEIGHT", server.table);
+    let sync = server.client.query_raw(&sync).execute();
+    let sync = server.answer(SYNC_TIMEOUT, sync).await;
+    // One that may not, or does not in time, says itself how far it is.
+    let is_synced = match sync {
+        Ok(()) => true,
+        Err(ClickHouseError::Silent { .. } | ClickHouseError::Denied { .. }) => false,
+        Err(ClickHouseError::Query { source, .. }) if server_code(&source).is_some() => false,
+        Err(error) => return Err(error),
+    };
+    let sql = format!(
+        "SELECT max(is_readonly OR is_session_expired) > 0 AS is_cut_off, \
+         sum(toUInt64(inserts_in_queue)) AS inserts_in_queue, max(absolute_delay) AS delay_s, \
+         sum(toUInt64(if(log_max_index >= log_pointer, log_max_index - log_pointer + 1, 0))) \
+         AS log_behind, {SERVER_SQL} AS server FROM system.replicas \
+         WHERE database = '{}' AND table = '{}'",
+        server.table.database(),
+        server.table.name()
+    );
+    let state = server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await;
+    if let Some(row) = told::<ReplicaRow>(state)? {
+        let ReplicaRow { is_cut_off, inserts_in_queue, delay_s, log_behind, server } = row;
+        let state = ReplicaState { is_cut_off, inserts_in_queue, delay_s, log_behind };
+        sight.hidden.extend(state.hidden(&server));
+        sight.servers.insert(server);
+    } else if !is_synced {
+        let what = format!("whether this replica of the {engine} has caught up is not known");
+        let remedy = format!(
+            "let this account do SYSTEM SYNC REPLICA on {}, or read system.replicas",
+            server.table
+        );
+        sight.hidden.push(Hidden::new(what, remedy));
+    }
+    Ok(())
+}
+
+/// The longest that a replica may take to catch up, before it is read as it is.
+const SYNC_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Reads which inserts a server has taken whose rows are in no part yet: nobody sees them. Where
+/// the account may not ask, they are left to the quiet time before a check.
+async fn read_waiting(server: &ClickHouse) -> Result<Vec<Hidden>, ClickHouseError> {
+    let (database, name) = (server.table.database(), server.table.name());
+    let is_target = format!(
+        "(position(engine_full, '\\'{database}\\', \\'{name}\\'') > 0 \
+          OR (database = '{database}' AND name = '{name}'))"
+    );
+    let asked = [
+        (
+            "inserts wait in the server to be flushed",
+            "do SYSTEM FLUSH ASYNC INSERT QUEUE, or wait for it",
+            format!(
+                "SELECT count() FROM system.asynchronous_inserts \
+                 WHERE database = '{database}' AND table = '{name}'"
+            ),
+        ),
+        (
+            "files of a Distributed table wait to be sent to its shards",
+            "do SYSTEM FLUSH DISTRIBUTED, or wait for it",
+            format!(
+                "SELECT sum(data_files) FROM system.distribution_queue WHERE (database, table) IN \
+                 (SELECT database, name FROM system.tables \
+                  WHERE engine = 'Distributed' AND {is_target})"
+            ),
+        ),
+        (
+            "bytes wait in Buffer tables",
+            "do OPTIMIZE TABLE on each, which flushes it",
+            format!(
+                "SELECT toUInt64(sum(ifNull(total_bytes, 0))) FROM system.tables \
+                 WHERE engine = 'Buffer' AND {is_target}"
+            ),
+        ),
+    ];
+    let mut hidden = Vec::new();
+    for (what, remedy, sql) in asked {
+        let count = server.client.query_raw(&sql).fetch_one::<u64>();
+        match told(server.answer(QUERY_TIMEOUT, count).await)? {
+            None | Some(0) => {}
+            Some(count) => {
+                hidden.push(Hidden::new(
+                    format!("{count} {what}"),
+                    format!("{remedy}, and check again"),
+                ));
+            }
+        }
+    }
+    Ok(hidden)
+}
+
+/// An answer; `None` where the server has none for this account.
+fn told<T>(answer: Result<T, ClickHouseError>) -> Result<Option<T>, ClickHouseError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(ClickHouseError::Denied { .. }) => Ok(None),
+        Err(ClickHouseError::Query { source, .. })
+            if server_code(&source).is_some() && fault_of(&source) != Fault::Passing =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the condition of a row policy that applies to the account, as a plan of a query tells it.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_policy(server: &ClickHouse) -> Result<Option<String>, ClickHouseError> {
+    let sql = format!("EXPLAIN SELECT count() FROM {}", server.table);
+    let plan = async { server.client.query_raw(&sql).fetch_bytes("TSVRaw")?.collect().await };
+    let plan = told(server.answer(QUERY_TIMEOUT, plan).await)?;
+    Ok(plan.as_deref().and_then(|plan| policy_of(&String::from_utf8_lossy(plan))))
+}
+
+fn policy_of(plan: &str) -> Option<String> {
+    let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+    let told = lines.iter().find_map(|line| line.strip_prefix("Row level filter column:"));
+    let condition = told.map(|told| told.trim().to_owned());
+    // Older servers have it as a step of its own.
+    let is_step = |line: &&str| line.to_ascii_lowercase().contains("row-level security");
+    condition.or_else(|| lines.iter().any(|line| is_step(&line)).then(|| "a condition".to_owned()))
+}
+
+/// Counts the rows that a lightweight DELETE has masked; none, where the account may not ask.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_masked(server: &ClickHouse) -> Result<u64, ClickHouseError> {
+    let sql = format!("SELECT count() FROM {} WHERE _row_exists = 0", server.table);
+    let client = server.client.clone().with_setting("apply_deleted_mask", "0");
+    let masked = client.query_raw(&sql).fetch_one::<u64>();
+    Ok(told(server.answer(SCAN_TIMEOUT, masked).await)?.unwrap_or(0))
+}
+
+/// Compares the rows that parts have with those that were seen, where the table did not change
+/// between: tells of what is hidden.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_unseen(
+    server: &ClickHouse,
+    has: u64,
+    seen: u64,
+) -> Result<Option<Unseen>, ClickHouseError> {
+    let mut counts = RowCounts { has, masked: 0, seen };
+    if counts.hide() {
+        counts.masked = read_masked(server).await?;
+    }
+    if !counts.hide() {
+        return Ok(None);
+    }
+    let hidden = counts.hidden(read_policy(server).await?.as_deref());
+    Ok(hidden.map(|hidden| Unseen { counts, hidden }))
+}
+
+/// Rows that a server has and an account does not see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    pub counts: RowCounts,
+    pub hidden: Hidden,
+}
+
+/// What an account sees of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// All rows: what it does not see is not there.
+    All,
+    /// Not all, as counted.
+    Some(Unseen),
+    /// It cannot be said.
+    Unknown(Hidden),
+    /// The table changed whenever it was counted.
+    Moving,
+}
+
+/// Proves that an account sees all rows of a table, or tells why that cannot be said.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn prove(server: &ClickHouse) -> Result<Seen, ClickHouseError> {
+    let engine = read_engine(server).await?;
+    let mut sight = read_sight(server, &engine).await?;
+    let counted = match EngineKind::of(&engine.engine_name) {
+        EngineKind::MergeTree | EngineKind::Replicated => {
+            count_parts(server, &mut sight.servers).await?
+        }
+        kind => count_elsewhere(server, kind, &engine).await?,
+    };
+    // A setting is told before what it does.
+    let hidden = sight.hidden().into_iter().next();
+    Ok(match (counted, hidden) {
+        (Seen::Some(unseen), hidden) => {
+            Seen::Some(Unseen { hidden: hidden.unwrap_or(unseen.hidden), ..unseen })
+        }
+        (_, Some(hidden)) => Seen::Unknown(hidden),
+        (counted, None) => counted,
+    })
+}
+
+/// The state of a table's parts: merges change none of it, but for the rows that they fold.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+struct PartsState {
+    rows: u64,
+    block_max: i64,
+    data_version: u64,
+    server: String,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct CountRow {
+    seen: u64,
+    server: String,
+}
+
+async fn count_parts(
+    server: &ClickHouse,
+    servers: &mut BTreeSet<String>,
+) -> Result<Seen, ClickHouseError> {
+    let mut before = read_parts_state(server).await?;
+    for _ in 0..COUNTS_MAX {
+        let sql = format!(
+            "SELECT assumeNotNull((SELECT count() FROM {})) AS seen, {SERVER_SQL} AS server",
+            server.table
+        );
+        let count = server.client.query_raw(&sql).fetch_one();
+        let CountRow { seen, server: name } = server.answer(SCAN_TIMEOUT, count).await?;
+        let after = read_parts_state(server).await?;
+        servers.extend([before.server.clone(), name, after.server.clone()]);
+        if before == after {
+            let unseen = read_unseen(server, before.rows, seen).await?;
+            return Ok(unseen.map_or(Seen::All, Seen::Some));
+        }
+        before = after;
+        tokio::time::sleep(COUNTS_PAUSE).await;
+    }
+    Ok(Seen::Moving)
+}
+
+/// Looks at a table that others write to, until one of them does not come between.
+const COUNTS_MAX: u32 = 50;
+const COUNTS_PAUSE: Duration = Duration::from_millis(50);
+
+async fn read_parts_state(server: &ClickHouse) -> Result<PartsState, ClickHouseError> {
+    let sql = format!(
+        "SELECT {ROWS_SQL} AS rows, max(max_block_number) AS block_max, \
+         max(data_version) AS data_version, {SERVER_SQL} AS server FROM system.parts WHERE active \
+         AND database = '{}' AND table = '{}'",
+        server.table.database(),
+        server.table.name()
+    );
+    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
+}
+
+/// The rows of parts, without those that only say what a lightweight UPDATE has changed in others.
+pub const ROWS_SQL: &str = "sumIf(rows, NOT startsWith(partition_id, 'patch-'))";
+
+/// Counts the rows of a table that has none of its own.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn count_elsewhere(
+    server: &ClickHouse,
+    kind: EngineKind,
+    engine: &TableEngine,
+) -> Result<Seen, ClickHouseError> {
+    let has = match (kind, shards_of(&engine.definition)) {
+        (EngineKind::Distributed, Some(shards)) => read_rows_of_shards(server, &shards).await?,
+        // As engines tell that keep rows in other ways.
+        _ if engine.engine_name != "Buffer" => engine.rows,
+        _ => None,
+    };
+    let Some(has) = has else { return Ok(Seen::Unknown(uncounted(kind, &engine.engine_name))) };
+    let sql = format!("SELECT count() FROM {}", server.table);
+    let seen = server.client.query_raw(&sql).fetch_one::<u64>();
+    let seen = server.answer(SCAN_TIMEOUT, seen).await?;
+    Ok(read_unseen(server, has, seen).await?.map_or(Seen::All, Seen::Some))
+}
+
+fn uncounted(kind: EngineKind, engine: &str) -> Hidden {
+    match kind {
+        EngineKind::Distributed => Hidden::new(
+            "what the shards have could not be counted: they may hide rows from it",
+            "let this account read system.parts of all shards (GRANT REMOTE ON *.*, and SELECT on \
+             system.parts), or check each shard's own table",
+        ),
+        _ => Hidden::new(
+            format!("the engine {engine:?} shows rows of other tables, which were not counted"),
+            "name the table that has the rows with --table",
+        ),
+    }
+}
+
+async fn read_rows_of_shards(
+    server: &ClickHouse,
+    [cluster, database, table]: &[String; 3],
+) -> Result<Option<u64>, ClickHouseError> {
+    let sql = format!(
+        "SELECT {ROWS_SQL} FROM cluster('{cluster}', system.parts) WHERE active \
+         AND database = '{database}' AND table = '{table}'"
+    );
+    let rows = server.client.query_raw(&sql).fetch_one::<u64>();
+    told(server.answer(QUERY_TIMEOUT, rows).await)
+}
+
+/// Cluster, database and table of `Distributed('cluster', 'database', 'table'…)`.
+fn shards_of(engine_full: &str) -> Option<[String; 3]> {
+    let args = engine_full.strip_prefix("Distributed(")?;
+    let args = args.split_once(')').map_or(args, |(args, _)| args);
+    let mut words = args.split(',').map(|word| word.trim().trim_matches('\''));
+    let is_plain = |word: &&str| {
+        !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "_-.{}".contains(c))
+    };
+    let mut next = || words.next().filter(is_plain).map(str::to_owned);
+    Some([next()?, next()?, next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_policy_is_told_by_the_plan_of_a_query() {
+        let check = |plan: &str, expected: Option<&str>| {
+            assert_eq!(policy_of(plan).as_deref(), expected, "{plan}");
+        };
+        check("ReadFromMergeTree (audit.audit_logs)\n   Read type: Default\n", None);
+        let new =
+            "ReadFromMergeTree (a.b)\n   Row level filter\n   Row level filter column:  x = 1\n";
+        check(new, Some("x = 1"));
+        check("Expression\n  Filter (Row-level security filter)\n", Some("a condition"));
+    }
+
+    #[test]
+    fn a_distributed_table_tells_where_its_rows_are() {
+        let check = |full: &str, expected: Option<[&str; 3]>| {
+            let expected = expected.map(|it| it.map(str::to_owned));
+            assert_eq!(shards_of(full), expected, "{full}");
+        };
+        check("Distributed('c-1', 'audit', 'logs')", Some(["c-1", "audit", "logs"]));
+        check("Distributed(c, audit, logs, rand())", Some(["c", "audit", "logs"]));
+        check("Distributed('c', currentDatabase(), 'logs')", None);
+        check("MergeTree ORDER BY a", None);
+    }
+}
