@@ -470,12 +470,12 @@ impl Ledger {
         let bytes = std::fs::read(path)
             .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
         let mut closed = false;
-        let mut waiting = Waiting::new(script, head);
+        let mut reading = Reading::new(script, head);
         let each = |entries: &[u8], at| {
-            self.read_entries(entries, &mut waiting, &mut closed).map_err(|fact| (at, fact))
+            self.read_entries(entries, &mut reading, &mut closed).map_err(|fact| (at, fact))
         };
         let whole = whole_frames(path, &bytes, head, each)?;
-        self.take_slices(&mut waiting).map_err(|fact| LedgerError::Damaged {
+        self.take_slices(&mut reading).map_err(|fact| LedgerError::Damaged {
             path: path.to_owned(),
             at: whole,
             fact,
@@ -488,7 +488,7 @@ impl Ledger {
     fn read_entries(
         &mut self,
         mut entries: &[u8],
-        waiting: &mut Waiting<'_>,
+        reading: &mut Reading<'_>,
         closed: &mut bool,
     ) -> Result<(), &'static str> {
         while let Some((&kind, rest)) = entries.split_first() {
@@ -503,7 +503,7 @@ impl Ledger {
             let mut number = || take_number(&mut entries).ok_or("an entry ends too early");
             if kind & SLICE == 0 {
                 let (tenant, start, count) = (number()?, number()?, number()?);
-                self.take(waiting, tenant, kind, start..start + count)?;
+                self.take(reading, tenant, kind, start..start + count)?;
                 continue;
             }
             let from = i64::try_from(number()?).map_err(|_| "a slice is outside of time")?;
@@ -511,7 +511,7 @@ impl Ledger {
             if kind & !SLICE > REPAIRED {
                 return Err(NO_KIND);
             }
-            waiting.slices.push(kind & !SLICE, from..until);
+            reading.slices.push(kind & !SLICE, from..until);
         }
         Ok(())
     }
@@ -519,22 +519,22 @@ impl Ledger {
     /// Takes an entry of one tenant, after the slices that came before it.
     fn take(
         &mut self,
-        waiting: &mut Waiting<'_>,
+        reading: &mut Reading<'_>,
         tenant: u64,
         kind: u8,
         seqs: Range<u64>,
     ) -> Result<(), &'static str> {
         let tenant = u16::try_from(tenant).map(TenantIndex).map_err(|_| NO_TENANT)?;
         let account = self.accounts.get_mut(usize::from(tenant.0)).ok_or(NO_TENANT)?;
-        let is_known = waiting.bring(tenant, account) && account.take(kind, seqs);
+        let is_known = reading.bring(tenant, account) && account.take(kind, seqs);
         is_known.then_some(()).ok_or(NO_KIND)
     }
 
     /// Takes all slices that wait, for every tenant of the shard.
-    fn take_slices(&mut self, waiting: &mut Waiting<'_>) -> Result<(), &'static str> {
-        let (script, head) = (waiting.script, *waiting.head);
+    fn take_slices(&mut self, reading: &mut Reading<'_>) -> Result<(), &'static str> {
+        let (script, head) = (reading.script, *reading.head);
         let own = script.tenants().zip(&mut self.accounts).filter(|(it, _)| head.has(*it));
-        let mut all = own.map(|(tenant, account)| waiting.bring(tenant, account));
+        let mut all = own.map(|(tenant, account)| reading.bring(tenant, account));
         all.all(|is_known| is_known).then_some(()).ok_or(NO_KIND)
     }
 
@@ -546,7 +546,7 @@ impl Ledger {
 }
 
 /// Slices of a ledger of one shard that not every tenant's account has taken.
-struct Waiting<'r> {
+struct Reading<'r> {
     script: &'r Script,
     head: &'r LedgerHead,
     slices: Slices,
@@ -554,7 +554,7 @@ struct Waiting<'r> {
     places: Vec<Place>,
 }
 
-impl<'r> Waiting<'r> {
+impl<'r> Reading<'r> {
     fn new(script: &'r Script, head: &'r LedgerHead) -> Self {
         let places = script.tenants().map(|_| Place::default()).collect();
         Self { script, head, slices: Slices::default(), places }

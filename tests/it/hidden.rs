@@ -84,7 +84,8 @@ fn load_and_kill(stack: &Stack, load: &[&str]) -> String {
     stack.profile(1, 1, 1);
     let proxy = Proxy::before_clickhouse(stack);
     proxy.set(Mode::DelayAnswers { by: Duration::from_millis(300) });
-    let through = [load, &["--clickhouse", &proxy.url()]].concat();
+    let url = proxy.url();
+    let through = [load, &["--clickhouse", url.as_str()]].concat();
     let mut loader = stack.command("auditstorm-backfill", &through);
     let mut loader = loader.stdout(Stdio::null()).spawn().unwrap();
     let rows = || stack.ask("SELECT count() FROM audit.plain");

@@ -5,7 +5,6 @@
 //! differ are rows looked at one by one: their digests first, then, of some of those that differ,
 //! their columns. Many stretches share a question, and a question keeps to the time of its rows.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use clickhouse::Row;

@@ -469,7 +469,7 @@ mod tests {
 
         // Nothing can be written there: it is still read.
         let full = Some(PathBuf::from("/dev/full"));
-        let mut unkept = Progress { file: full, finished: Vec::new() };
+        let mut unkept = Progress { file: full, origin: origin(), finished: Vec::new() };
         unkept.add(std::slice::from_ref(&one), part(0..10));
         assert_eq!(unkept.known(std::slice::from_ref(&one)).len(), 1);
 

@@ -1,7 +1,6 @@
 //! The judgement: whole, lossy or unknown. Pure.
 
 use harness::exit::Exit;
-use harness::sight::Hidden;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Totals;
