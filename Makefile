@@ -32,7 +32,8 @@ check: ## Check form, lints and documentation
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
-       bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m bench-scan-stream ## Run all benches; each prints a line `bench NAME …`
+       bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m bench-scan-stream \
+       bench-verdicts ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -73,6 +74,12 @@ bench-scan-stream: release ## Reading the IDs of a stream's messages, against a 
 	$(RELEASE)/auditstorm-sandbox setup
 	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-verifier --bench scan_stream
 
+# Some seeds take minutes, in which they mostly wait. It goes on where it was stopped.
+.PHONY: bench-verdicts
+bench-verdicts: release ## Verdicts on 1,000 random runs in random storms, against the truth; resumable
+	$(RELEASE)/auditstorm-sandbox setup
+	cargo bench --quiet -p tests --bench verdicts
+
 .PHONY: bench-smoke
 bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
 	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
@@ -81,6 +88,7 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	  --bench accounts_1e9
 	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
 	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
+	cargo bench --quiet --profile dev -p tests --bench verdicts -- --gate --seed 0 >/dev/null
 	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m" \
 	  "verifier --bench scan_stream"; do \
 	  ( $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \

@@ -21,9 +21,10 @@ mod refusals;
 mod replay;
 mod report;
 mod restarted;
-mod stack;
 mod stream;
 mod synthetic;
 mod tidy;
 mod told;
 mod whole;
+
+use tests::stack;

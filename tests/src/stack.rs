@@ -10,11 +10,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The columns of the table.
-pub(crate) const COLUMNS: &str = "event_json, timestamp, scope_type, scope_name, user, user_uid, \
+pub const COLUMNS: &str = "event_json, timestamp, scope_type, scope_name, user, user_uid, \
      audit_id, verb, api_group, resource, namespace, resource_name, status_code";
 
 /// A running pipeline in a temporary directory. It stops, and goes, with the test.
-pub(crate) struct Stack {
+pub struct Stack {
     dir: TempDir,
     sandbox: Child,
     env: Vec<(String, String)>,
@@ -22,15 +22,22 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Starts a pipeline that stores within a second, with the flags given.
-    pub(crate) fn up(flags: &[&str]) -> Self {
+    pub fn up(flags: &[&str]) -> Self {
+        Self::up_prepared(flags, |_| {})
+    }
+
+    /// As [`Self::up`], with something put into the sandbox's directory before.
+    pub fn up_prepared(flags: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        prepare(&dir.path().join("sandbox"));
         let parts = root().join(".sandbox");
         assert!(parts.exists(), "no servers in {}: run `make setup`", parts.display());
         let mut sandbox = Command::new(program("auditstorm-sandbox"))
-            .args(["up", "--batch-wait", "1s", "--dir"])
+            .args(["up", "--dir"])
             .arg(dir.path().join("sandbox"))
             .arg("--parts")
             .arg(parts)
+            .args(if flags.contains(&"--batch-wait") { &[][..] } else { &STORED_SOON })
             .args(flags)
             .stdout(Stdio::null())
             .spawn()
@@ -48,17 +55,22 @@ impl Stack {
         Self { sandbox, env: text.lines().map(pair).collect(), dir }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Value of an address that the sandbox gave.
-    pub(crate) fn address(&self, name: &str) -> &str {
-        &self.env.iter().find(|(known, _)| known == name).unwrap().1
+    pub fn address(&self, name: &str) -> &str {
+        self.find_address(name).unwrap()
+    }
+
+    /// As [`Self::address`], of one that it may not have given.
+    pub fn find_address(&self, name: &str) -> Option<&str> {
+        self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A profile of ten tenants for some seconds, written to a file.
-    pub(crate) fn profile(&self, rate: u32, seconds: u32, batch_events: u32) -> String {
+    pub fn profile(&self, rate: u32, seconds: u32, batch_events: u32) -> String {
         let path = self.path("profile.yaml");
         let text = format!(
             "name: test\nstages: [{{duration: {seconds}s, rate: {rate}/s, tenants: 10}}]\n\
@@ -70,25 +82,25 @@ impl Stack {
     }
 
     /// A program, ready to run against this pipeline.
-    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
+    pub fn command(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program(name));
         command.args(args).envs(self.env.iter().cloned()).current_dir(self.dir.path());
         command
     }
 
     /// Runs a program to its end.
-    pub(crate) fn run(&self, name: &str, args: &[&str]) -> Output {
+    pub fn run(&self, name: &str, args: &[&str]) -> Output {
         self.command(name, args).output().unwrap()
     }
 
     /// Sends a profile into run directory `out`, and expects it to end in order.
-    pub(crate) fn generate(&self, profile: &str, out: &str) {
+    pub fn generate(&self, profile: &str, out: &str) {
         let output = self.run("auditstorm-generator", &["run", profile, "--out", out]);
         assert!(output.status.success(), "{output:?}");
     }
 
     /// Begins to send a profile into run directory `run`, and returns when some events are stored.
-    pub(crate) fn begin_to_generate(&self, profile: &str, stored_min: u64) -> Child {
+    pub fn begin_to_generate(&self, profile: &str, stored_min: u64) -> Child {
         let generator = self
             .command("auditstorm-generator", &["run", profile, "--out", "run"])
             .stdout(Stdio::null())
@@ -101,12 +113,12 @@ impl Stack {
     }
 
     /// Reconciles a run directory. Returns exit code and report.
-    pub(crate) fn reconcile(&self, out: &str) -> (i32, Value) {
+    pub fn reconcile(&self, out: &str) -> (i32, Value) {
         self.reconcile_with(out, &[])
     }
 
     /// As [`Self::reconcile`], with some flags or further directories.
-    pub(crate) fn reconcile_with(&self, out: &str, args: &[&str]) -> (i32, Value) {
+    pub fn reconcile_with(&self, out: &str, args: &[&str]) -> (i32, Value) {
         let defaults = ["--quiet", "8s", "--wait", "90s"];
         let defaults = if args.contains(&"--quiet") { &[][..] } else { &defaults };
         let args = [&["reconcile", out], args, defaults].concat();
@@ -119,7 +131,7 @@ impl Stack {
 
     /// Kills a part (`clickhouse`, `nats` or `relay`), leaves it down for a time as the flag takes
     /// it, and starts it again where it was. Returns when it answers.
-    pub(crate) fn restart(&self, part: &str, down_for: &str) {
+    pub fn restart(&self, part: &str, down_for: &str) {
         let done = Command::new(program("auditstorm-sandbox"))
             .args(["restart", part, "--down-for", down_for, "--dir"])
             .arg(self.path("sandbox"))
@@ -129,7 +141,7 @@ impl Stack {
     }
 
     /// Audit IDs of the victims of a kind of fault at a place.
-    pub(crate) fn victims(&self, kind: &str, at: &str) -> BTreeSet<String> {
+    pub fn victims(&self, kind: &str, at: &str) -> BTreeSet<String> {
         let text = std::fs::read_to_string(self.path("sandbox/faults.jsonl")).unwrap();
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
@@ -138,8 +150,15 @@ impl Stack {
             .collect()
     }
 
+    /// Whether ClickHouse answers.
+    pub fn answers(&self) -> bool {
+        let client = clickhouse::Client::default().with_url(self.address("CLICKHOUSE_URL"));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(client.query("SELECT 1").execute()).is_ok()
+    }
+
     /// Asks ClickHouse and returns the answer's text.
-    pub(crate) fn ask(&self, sql: &str) -> String {
+    pub fn ask(&self, sql: &str) -> String {
         let client = clickhouse::Client::default().with_url(self.address("CLICKHOUSE_URL"));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let bytes = runtime.block_on(async {
@@ -148,6 +167,9 @@ impl Stack {
         String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned()
     }
 }
+
+/// Has the aggregator store what it has within a second.
+const STORED_SOON: [&str; 2] = ["--batch-wait", "1s"];
 
 impl Drop for Stack {
     fn drop(&mut self) {
@@ -164,7 +186,7 @@ impl Drop for Stack {
 }
 
 /// A process that is killed, by its ID, when the test ends.
-pub(crate) struct Running(pub(crate) Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -174,7 +196,7 @@ impl Drop for Running {
 }
 
 /// Audit IDs of the findings of a kind in a report: a fault, or the cause of a loss.
-pub(crate) fn found(report: &Value, kind: &str) -> BTreeSet<String> {
+pub fn found(report: &Value, kind: &str) -> BTreeSet<String> {
     let findings = report["findings"].as_array().unwrap();
     let of_kind =
         findings.iter().filter(|finding| finding["fault"] == kind || finding["cause"] == kind);
@@ -182,7 +204,7 @@ pub(crate) fn found(report: &Value, kind: &str) -> BTreeSet<String> {
 }
 
 /// Awaits a condition, for a minute at most.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..600 {
         if is_so() {
             return;
@@ -193,12 +215,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// The root of the repository.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// A program of the workspace, built beside this test.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join(name);
     assert!(path.exists(), "no {}: run `cargo build --workspace`", path.display());

@@ -1,0 +1,226 @@
+//! Runs of which a seed alone decides what they are, what happens to them and who checks them; and
+//! whether what the verifier tells of them is so.
+//!
+//! The truth is known past the verifier: from the records of ordered faults, from the ledgers, from
+//! a tap on the stream, and from the bare rows when all parts are back and nothing moves any more.
+
+pub mod accounts;
+pub mod disturbance;
+pub mod draw;
+pub mod load;
+pub mod oracle;
+pub mod rest;
+pub mod results;
+pub mod tap;
+pub mod told;
+pub mod truth;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread::{scope, sleep};
+
+pub use self::draw::{BENCH, GATE, Scale};
+
+use self::accounts::{Account, users_xml};
+use self::disturbance::{Act, At};
+use self::draw::{Run, Storm};
+use self::oracle::{Check, Moment, Told, Truth, Violation, violations};
+use self::rest::{await_rest, is_anything_held, tells_what_it_holds};
+use self::results::{Outcome, RunOutcome};
+use self::truth::{Seen, Sent};
+use crate::stack::{Stack, wait_until};
+
+/// Lets a storm happen, and judges what is told of its runs.
+pub fn storm(seed: u64, scale: &Scale) -> Outcome {
+    let storm = Storm::draw(seed, scale);
+    let stack = begin(&storm);
+    let early = send_and_check(&stack, &storm, scale);
+    await_rest(&stack, &storm, &early.sent);
+    let taken = tap::taken(&stack);
+    let at_rest = Seen::read(&stack);
+    let runs = storm.runs.iter().zip(&early.sent).zip(&early.told);
+    let judged = runs.filter_map(|((run, sent), told)| {
+        let sent = sent.as_ref()?;
+        let truth = sent.truth(run, &at_rest, &taken);
+        let mut check = early_check(run, sent, told.clone(), &early, &at_rest);
+        check.excuses.extend(lasting_excuses(&stack, sent, &truth));
+        if check.excuses.is_empty() {
+            check.moment = Moment::Final;
+        }
+        Some(judge(&stack, run, &truth, &check, scale))
+    });
+    let outcome = Outcome { seed, runs: judged.collect() };
+    outcome.keep_evidence(&stack, &format!("{storm:#?}"));
+    outcome
+}
+
+/// Starts the sandbox, with its accounts, its stream and its tables.
+fn begin(storm: &Storm) -> Stack {
+    let batch_wait = format!("{}ms", storm.batch_wait.as_millis());
+    let seed = storm.seed.to_string();
+    let mut flags = vec!["--batch-wait", &batch_wait, "--seed", &seed];
+    flags.extend(storm.faults.iter().flat_map(|fault| ["--fault", fault]));
+    let stack = Stack::up_prepared(&flags, |dir| {
+        let data = dir.join("clickhouse");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("users.xml"), users_xml()).unwrap();
+    });
+    tap::make(&stack, &storm.stream);
+    for table in load::tables().filter(|table| table != "audit_logs") {
+        stack.ask(&format!(
+            "CREATE TABLE audit.{table} AS audit.audit_logs ENGINE = MergeTree PARTITION BY \
+             toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)"
+        ));
+    }
+    stack
+}
+
+/// What was told while disturbances lasted, and what was so.
+struct Early {
+    sent: Vec<Option<Sent>>,
+    /// What each run's check told.
+    told: Vec<Told>,
+    /// What there was when they had ended.
+    seen: Seen,
+    /// What lasted when they began, or began while they went on.
+    excuses: BTreeSet<&'static str>,
+}
+
+/// Sends all runs and checks them, while the acts are played. Returns when all that is over.
+fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
+    let playing = Mutex::new(Vec::new());
+    let play = |act: &Act| {
+        playing.lock().unwrap().push(act.what);
+        act.what.play(stack, act.lasts);
+        playing.lock().unwrap().retain(|it| *it != act.what);
+    };
+    let play = &play;
+    scope(|threads| {
+        for act in &storm.acts {
+            if let At::Load(after) = act.at {
+                threads.spawn(move || {
+                    sleep(after);
+                    play(act);
+                });
+            }
+        }
+        send(stack, storm);
+        let sent = storm.runs.iter().map(|run| Sent::read(stack, storm, run)).collect();
+        let mut excuses = BTreeSet::new();
+        for act in &storm.acts {
+            if let At::Check { before, after } = act.at {
+                threads.spawn(move || {
+                    sleep(after);
+                    play(act);
+                });
+                sleep(before);
+                excuses.insert(act.what.excuse());
+            }
+        }
+        excuses.extend(playing.lock().unwrap().iter().map(|it| it.excuse()));
+        wait_until("ClickHouse answers", || stack.answers() || !excuses.is_empty());
+        let rows = stack.answers().then(|| Seen::read(stack).count());
+        let told = check(stack, storm, scale);
+        if is_anything_held(stack) {
+            excuses.insert(ON_THEIR_WAY);
+        }
+        wait_until("ClickHouse answers again", || stack.answers());
+        let seen = Seen::read(stack);
+        let is_late = |told: &Told| told.reasons.iter().any(|it| it.contains("at the deadline"));
+        if rows != Some(seen.count()) && told.iter().any(is_late) {
+            excuses.insert(ON_THEIR_WAY);
+        }
+        Early { sent, told, seen, excuses }
+    })
+}
+
+fn send(stack: &Stack, storm: &Storm) {
+    scope(|threads| {
+        for run in &storm.runs {
+            threads.spawn(|| run.send(stack));
+        }
+    });
+}
+
+fn check(stack: &Stack, storm: &Storm, scale: &Scale) -> Vec<Told> {
+    scope(|threads| {
+        let check = |run| move || told::check(stack, run, run.account, scale);
+        let checks: Vec<_> = storm.runs.iter().map(|run| threads.spawn(check(run))).collect();
+        checks.into_iter().map(|check| check.join().unwrap()).collect()
+    })
+}
+
+/// Puts together what an early check told and what bears on it.
+fn early_check(run: &Run, sent: &Sent, told: Told, early: &Early, at_rest: &Seen) -> Check {
+    let stored = early.seen.rows(run, sent.mark);
+    let mut excuses: Vec<&str> = early.excuses.iter().copied().collect();
+    if run.account != Account::Full {
+        excuses.push("the account does not see all");
+    }
+    if stored != at_rest.rows(run, sent.mark) && !excuses.contains(&ON_THEIR_WAY) {
+        excuses.push(ON_THEIR_WAY);
+    }
+    Check {
+        moment: Moment::Early,
+        counted: run.counted,
+        excuses,
+        struck: early.seen.dropped(sent.mark),
+        was_doubled: stored.values().any(|count| *count > 1),
+        stored: stored.into_keys().collect(),
+        told,
+    }
+}
+
+/// What leaves a run unknown for good.
+fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static str> {
+    let is_proven = tells_what_it_holds(stack);
+    let reasons = [
+        (!truth.is_closed, "the ledger was not closed"),
+        (truth.is_saturated, "the generator was saturated"),
+        (!sent.has_summary, "the sender's summary is missing"),
+        (truth.acknowledged.is_empty(), "nothing was acknowledged"),
+        (!truth.lost().is_empty() && !is_proven, "buffers were not proven empty"),
+    ];
+    reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, excuse)| excuse).collect()
+}
+
+/// What passes: whoever sees all, later, is not held back by it.
+const PASSING: [&str; 6] = [
+    "ClickHouse was away",
+    "NATS was away",
+    "the relay was away",
+    "the consumer was paused",
+    "the account does not see all",
+    ON_THEIR_WAY,
+];
+
+const ON_THEIR_WAY: &str = "events were still on their way";
+
+/// Judges the early check, and where it was not the last word, has a last one made by an account
+/// that sees all.
+fn judge(stack: &Stack, run: &Run, truth: &Truth, early: &Check, scale: &Scale) -> RunOutcome {
+    let mut found: Vec<(Moment, Violation)> =
+        violations(truth, early).into_iter().map(|it| (early.moment, it)).collect();
+    let mut last = None;
+    if early.moment == Moment::Early {
+        let lasting = early.excuses.iter().filter(|it| !PASSING.contains(it));
+        let check = Check {
+            moment: Moment::Final,
+            counted: run.counted,
+            told: told::check(stack, run, Account::Full, scale),
+            excuses: lasting.copied().collect(),
+            struck: &truth.dropped_before_stream | &truth.dropped_after_stream,
+            stored: truth.rows.keys().copied().collect(),
+            was_doubled: truth.rows.values().any(|count| *count > 1),
+        };
+        found.extend(violations(truth, &check).into_iter().map(|it| (Moment::Final, it)));
+        last = Some(check);
+    }
+    RunOutcome::new(run.index, truth, early, last.as_ref(), &found)
+}
+
+/// The command that makes a seed again.
+pub fn rerun(seed: u64, scale: &Scale) -> String {
+    let gate = if *scale == GATE { " --gate" } else { "" };
+    format!("cargo bench --profile dev -p tests --bench verdicts --{gate} --seed {seed}")
+}

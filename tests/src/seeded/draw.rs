@@ -1,0 +1,292 @@
+//! What happens in a storm: follows from its seed alone. Pure.
+//!
+//! A storm is a sandbox with faults and disturbances, through which a run goes, or two at once.
+
+use std::time::Duration;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::accounts::Account;
+use super::disturbance::{Act, At, Disturbance, Part};
+use super::oracle::Counted;
+use super::tap::{Retention, StreamForm};
+
+/// Runs that go through one sandbox at most.
+pub const RUNS_MAX: usize = 2;
+
+/// How much a storm may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// Some part is away for as long at most.
+    pub outage_max: Duration,
+    /// The aggregator holds batches back for as long at most.
+    pub delay_max: Duration,
+    /// Runs send for as long at most.
+    pub load_max: Duration,
+    pub history_events_max: u64,
+    /// The consumer's messages come again after as long at most.
+    pub ack_wait_max: Duration,
+    /// What a check is told of its time: `--quiet` and `--wait`, the defaults if `None`.
+    pub quiet: Option<(&'static str, &'static str)>,
+}
+
+/// What the gate can afford.
+pub const GATE: Scale = Scale {
+    outage_max: Duration::from_secs(4),
+    delay_max: Duration::from_secs(3),
+    load_max: Duration::from_secs(4),
+    history_events_max: 12_000,
+    ack_wait_max: Duration::from_secs(3),
+    quiet: Some(("4s", "20s")),
+};
+
+/// What the bench does.
+pub const BENCH: Scale = Scale {
+    outage_max: Duration::from_mins(2),
+    delay_max: Duration::from_secs(40),
+    load_max: Duration::from_secs(30),
+    history_events_max: 100_000,
+    ack_wait_max: Duration::from_mins(1),
+    quiet: None,
+};
+
+/// A sandbox, what happens to it, and the runs that go through it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Storm {
+    pub seed: u64,
+    /// As after `--fault`.
+    pub faults: Vec<String>,
+    pub batch_wait: Duration,
+    pub delay: Duration,
+    pub stream: StreamForm,
+    pub acts: Vec<Act>,
+    pub runs: Vec<Run>,
+}
+
+/// One run, and how it is checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Counted from 0, among the storm's.
+    pub index: usize,
+    pub load: Load,
+    /// Who makes the early check.
+    pub account: Account,
+    pub counted: Counted,
+    pub is_deep: bool,
+}
+
+/// How events are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Load {
+    /// By the generator. It may be killed.
+    Live { profile: String, killed_after: Option<Duration> },
+    /// By the loader, which is taken up again after each kill.
+    History {
+        profile: String,
+        events: u64,
+        days: u64,
+        /// The last days that go through the pipeline.
+        replayed_days: u64,
+        rows_per_insert: u64,
+        /// When it is killed, each time counted from its start.
+        kills: Vec<Duration>,
+        /// Who loads until the last kill.
+        account: Account,
+    },
+}
+
+impl Storm {
+    /// Draws a storm.
+    pub fn draw(seed: u64, scale: &Scale) -> Self {
+        let mut draw = ChaCha8Rng::seed_from_u64(seed);
+        let delay = if draw.random_bool(0.5) {
+            millis(&mut draw, Duration::from_millis(100), scale.delay_max)
+        } else {
+            Duration::ZERO
+        };
+        let stream = draw_stream(&mut draw, scale);
+        let faults = draw_faults(&mut draw, delay);
+        let acts = draw_acts(&mut draw, scale, &stream);
+        let batch_wait =
+            millis(&mut draw, Duration::from_millis(300), Duration::from_millis(1_500));
+        let count = [1, 1, RUNS_MAX][draw.random_range(0..3)];
+        let runs = (0..count).map(|index| Run::draw(index, &mut draw, scale)).collect();
+        Self { seed, faults, batch_wait, delay, stream, acts, runs }
+    }
+}
+
+impl Run {
+    fn draw(index: usize, draw: &mut ChaCha8Rng, scale: &Scale) -> Self {
+        let account = if draw.random_bool(0.4) {
+            Account::LIMITED[draw.random_range(0..Account::LIMITED.len())]
+        } else {
+            Account::Full
+        };
+        let counted = if draw.random_bool(0.3) { Counted::Physical } else { Counted::Logical };
+        let is_deep = draw.random_bool(0.3);
+        let load =
+            if draw.random_bool(0.7) { draw_live(draw, scale) } else { draw_history(draw, scale) };
+        Self { index, load, account, counted, is_deep }
+    }
+}
+
+fn millis(draw: &mut ChaCha8Rng, min: Duration, max: Duration) -> Duration {
+    let number = |limit: Duration| u64::try_from(limit.as_millis()).unwrap();
+    Duration::from_millis(draw.random_range(number(min)..=number(max)))
+}
+
+fn draw_stream(draw: &mut ChaCha8Rng, scale: &Scale) -> StreamForm {
+    let retention = match draw.random_range(0..10) {
+        0..6 => Retention::Limits,
+        6..8 => Retention::Interest,
+        _ => Retention::WorkQueue,
+    };
+    StreamForm { retention, ack_wait: millis(draw, Duration::from_secs(2), scale.ack_wait_max) }
+}
+
+fn draw_faults(draw: &mut ChaCha8Rng, delay: Duration) -> Vec<String> {
+    const KINDS: [&str; 5] = [
+        "drop:sidecar",
+        "drop:aggregator",
+        "duplicate:sidecar",
+        "duplicate:aggregator",
+        "corrupt:aggregator",
+    ];
+    let count = [0, 0, 1, 1, 2][draw.random_range(0..5)];
+    let first = draw.random_range(0..KINDS.len());
+    let step = draw.random_range(1..KINDS.len());
+    let mut faults: Vec<String> = (0..count)
+        .map(|index| {
+            let share: f64 = draw.random_range(0.002..0.03);
+            format!("{}:{share:.4}", KINDS[(first + index * step) % KINDS.len()])
+        })
+        .collect();
+    if !delay.is_zero() {
+        faults.push(format!("delay:aggregator:{}ms", delay.as_millis()));
+    }
+    faults
+}
+
+fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, stream: &StreamForm) -> Vec<Act> {
+    let count = [0, 1, 1, 2][draw.random_range(0..4)];
+    let mut acts: Vec<Act> = (0..count)
+        .map(|_| {
+            let lasts = millis(draw, Duration::from_secs(1), scale.outage_max);
+            let during = millis(draw, Duration::ZERO, scale.load_max);
+            let at = match draw.random_range(0..4) {
+                0 => {
+                    let [before, after] =
+                        [[500, 0], [0, 1_000], [0, 4_000]][draw.random_range(0..3)];
+                    At::Check {
+                        before: Duration::from_millis(before),
+                        after: Duration::from_millis(after),
+                    }
+                }
+                _ => At::Load(during),
+            };
+            let what = match draw.random_range(0..7) {
+                0 | 1 => Disturbance::Away(Part::ClickHouse),
+                2 | 3 => Disturbance::Away(Part::Nats),
+                4 | 5 => Disturbance::Away(Part::Relay),
+                _ => Disturbance::Paused,
+            };
+            Act { what, at, lasts }
+        })
+        .collect();
+    // Nobody reads, and the stream keeps a few messages only.
+    if draw.random_bool(0.15) && stream.retention != Retention::WorkQueue {
+        let messages = draw.random_range(50..2_000);
+        let (what, at) = (Disturbance::Shrunk { messages }, At::Load(Duration::ZERO));
+        acts.push(Act { what, at, lasts: scale.load_max + Duration::from_secs(1) });
+    }
+    acts
+}
+
+fn draw_live(draw: &mut ChaCha8Rng, scale: &Scale) -> Load {
+    let sender = ["direct", "apiserver"][draw.random_range(0..2)];
+    let lasts = millis(draw, Duration::from_secs(2), scale.load_max);
+    let profile = format!(
+        "name: seeded\nseed: {}\nskew: {:.2}\n\
+         stages: [{{duration: {}ms, rate: {}/s -> {}/s, tenants: {}}}]\n\
+         send: {{sender: {sender}, batch_events: {}, batch_age: {}ms, connections: {}, \
+         timeout: 5s, lateness_max: 300s}}\n\
+         apiserver: {{batch_wait: 300ms, initial_backoff: 500ms}}\n\
+         faults: {{resent: {:.2}}}\nthresholds: {{}}\n",
+        draw.random_range(0..1_000_000),
+        draw.random_range(0.0..1.5),
+        lasts.as_millis(),
+        draw.random_range(1..40),
+        draw.random_range(1..40),
+        draw.random_range(1..30),
+        draw.random_range(1..300),
+        draw.random_range(50..800),
+        draw.random_range(1..8),
+        [0.0, draw.random_range(0.0..0.5)][draw.random_range(0..2)],
+    );
+    let is_killed = draw.random_bool(0.1);
+    let killed_after = is_killed.then(|| millis(draw, Duration::from_millis(500), lasts));
+    Load::Live { profile, killed_after }
+}
+
+fn draw_history(draw: &mut ChaCha8Rng, scale: &Scale) -> Load {
+    let tenants = draw.random_range(1..40);
+    let profile = format!(
+        "name: seeded\nseed: {}\nskew: {:.2}\n\
+         stages: [{{duration: 1s, rate: 1/s, tenants: {tenants}}}]\n\
+         send: {{batch_events: {}, lateness_max: 300s}}\nthresholds: {{}}\n",
+        draw.random_range(0..1_000_000),
+        draw.random_range(0.0..1.5),
+        draw.random_range(20..400),
+    );
+    let days = draw.random_range(2..12);
+    let account = if draw.random_bool(0.4) {
+        Account::LIMITED[draw.random_range(0..Account::LIMITED.len())]
+    } else {
+        Account::Full
+    };
+    let kills = draw.random_range(0..4);
+    let soon = [Duration::from_millis(100), Duration::from_millis(1_500)];
+    Load::History {
+        profile,
+        events: draw.random_range(2_000..scale.history_events_max),
+        days,
+        replayed_days: [0, draw.random_range(1..days)][draw.random_range(0..2)],
+        rows_per_insert: draw.random_range(200..3_000),
+        kills: (0..kills).map(|_| millis(draw, soon[0], soon[1])).collect(),
+        account,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_follows_from_its_seed_alone() {
+        for seed in 0..50 {
+            assert_eq!(Storm::draw(seed, &GATE), Storm::draw(seed, &GATE));
+        }
+        assert_ne!(Storm::draw(1, &GATE).runs[0].load, Storm::draw(2, &GATE).runs[0].load);
+    }
+
+    #[test]
+    fn a_thousand_seeds_have_everything_in_them() {
+        let storms: Vec<Storm> = (0..1_000).map(|seed| Storm::draw(seed, &BENCH)).collect();
+        let runs: Vec<&Run> = storms.iter().flat_map(|storm| &storm.runs).collect();
+        let acts: Vec<&Act> = storms.iter().flat_map(|storm| &storm.acts).collect();
+        for part in Part::ALL {
+            let of_part = acts.iter().filter(|act| act.what == Disturbance::Away(part));
+            assert!(of_part.clone().any(|act| matches!(act.at, At::Check { .. })), "{part:?}");
+            assert!(of_part.clone().any(|act| act.lasts > Duration::from_mins(1)), "{part:?}");
+        }
+        for account in Account::LIMITED {
+            assert!(runs.iter().any(|run| run.account == account), "{account:?}");
+        }
+        for retention in [Retention::Limits, Retention::Interest, Retention::WorkQueue] {
+            assert!(storms.iter().any(|it| it.stream.retention == retention), "{retention:?}");
+        }
+        let is_calm = |it: &&Storm| it.acts.is_empty() && it.faults.is_empty();
+        assert!(storms.iter().filter(is_calm).count() > 30, "some have nothing to be found");
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads what is true of a run, past the verifier: ledger, records of faults, tap, and bare rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::identity::{RunMark, Seq, TenantIndex};
+use harness::ranges::RangeSet;
+use harness::run_dir::RunDir;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::disturbance::{Disturbance, Part};
+use super::draw::{Run, Storm};
+use super::oracle::{Event, Events, Truth};
+use super::{load, tap};
+use crate::stack::Stack;
+
+/// What all runs of a sandbox share, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Rows of each auditID, by table, as the account that sees all counts them.
+    rows: BTreeMap<String, BTreeMap<Uuid, u64>>,
+    /// Victims, by kind and place of fault.
+    victims: BTreeMap<(String, String), BTreeSet<Uuid>>,
+}
+
+impl Seen {
+    /// Reads tables and the record of faults.
+    pub fn read(stack: &Stack) -> Self {
+        let rows = load::tables()
+            .map(|name| {
+                let table = format!("audit.{name}");
+                let told =
+                    stack.ask(&format!("SELECT audit_id, count() FROM {table} GROUP BY audit_id"));
+                let rows = told.lines().map(|line| {
+                    let (id, count) = line.split_once('\t').unwrap();
+                    (id.parse().unwrap(), count.parse().unwrap())
+                });
+                (table, rows.collect())
+            })
+            .collect();
+        Self { rows, victims: victims(stack) }
+    }
+
+    /// All rows of all tables.
+    pub fn count(&self) -> u64 {
+        self.rows.values().flat_map(BTreeMap::values).sum()
+    }
+
+    /// Rows of each event of a run.
+    pub fn rows(&self, run: &Run, mark: RunMark) -> BTreeMap<Event, u64> {
+        let rows = self.rows[&run.table()].iter();
+        rows.filter_map(|(id, count)| Some((locate(mark, *id)?, *count))).collect()
+    }
+
+    /// Events of a run that a fault was done to by now.
+    pub fn struck(&self, mark: RunMark, kind: &str, at: &str) -> Events {
+        let ids = self.victims.get(&(kind.to_owned(), at.to_owned()));
+        ids.into_iter().flatten().filter_map(|id| locate(mark, *id)).collect()
+    }
+
+    /// Events of a run that were dropped by now.
+    pub fn dropped(&self, mark: RunMark) -> Events {
+        &self.struck(mark, "drop", "sidecar") | &self.struck(mark, "drop", "aggregator")
+    }
+}
+
+fn victims(stack: &Stack) -> BTreeMap<(String, String), BTreeSet<Uuid>> {
+    let mut victims: BTreeMap<_, BTreeSet<Uuid>> = BTreeMap::new();
+    let text = std::fs::read_to_string(stack.path("sandbox/faults.jsonl")).unwrap_or_default();
+    // A line that is being written is no victim yet.
+    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let word = |key: &str| line[key].as_str().unwrap().to_owned();
+        let id = word("auditID").parse().unwrap();
+        victims.entry((word("fault"), word("at"))).or_default().insert(id);
+    }
+    victims
+}
+
+fn locate(mark: RunMark, id: Uuid) -> Option<Event> {
+    mark.locate(id).map(|(TenantIndex(tenant), Seq(seq))| (tenant, seq))
+}
+
+/// What the record of a run says, which no longer changes once it was sent.
+#[derive(Debug)]
+pub struct Sent {
+    pub mark: RunMark,
+    /// The part of the truth that does not depend on the stores.
+    truth: Truth,
+    /// Acknowledged, and nobody was told to drop it.
+    pub has_summary: bool,
+}
+
+impl Sent {
+    /// Reads a run's directory; `None` if its sender died before it made one.
+    pub fn read(stack: &Stack, storm: &Storm, run: &Run) -> Option<Self> {
+        let (dir, plan) = RunDir::open(&run.path(stack)).ok()?;
+        let ledger = dir.read_ledger(&plan).ok()?;
+        let summary = std::fs::read_to_string(dir.summary(0)).ok();
+        let summary: Option<Value> = summary.and_then(|text| serde_json::from_str(&text).ok());
+        let mut truth = Truth {
+            is_closed: ledger.closed,
+            is_saturated: summary.as_ref().is_some_and(|it| it["saturated"] == true),
+            folds: run.table() == "audit.audit_logs",
+            remembers: storm.stream.retention == tap::Retention::Limits && !evicts(storm),
+            lost_its_memory: storm.acts.iter().any(|act| act.what == RELAY_AWAY),
+            has_evicted: evicts(storm),
+            ..Truth::default()
+        };
+        for (TenantIndex(tenant), account) in plan.script.tenants().zip(&ledger.accounts) {
+            let add = |to: &mut Events, seqs: &RangeSet| {
+                to.extend(seqs.iter().map(|seq| (tenant, seq)));
+            };
+            add(&mut truth.acknowledged, &account.acknowledged);
+            add(&mut truth.unknown, &account.unknown());
+            add(&mut truth.refused, &account.refused);
+            add(&mut truth.spoiled, &account.spoiled);
+            let timeline = plan.script.timeline(TenantIndex(tenant));
+            add(&mut truth.bulk, &RangeSet::of(0..timeline.count_before(plan.piped_from)));
+        }
+        let mark = RunMark::of(plan.spec.run_id);
+        Some(Self { mark, truth, has_summary: summary.is_some() })
+    }
+
+    /// Events that are acknowledged, and must be stored if nothing but ordered faults happened.
+    pub fn is_all_there(&self, run: &Run, seen: &Seen) -> bool {
+        let (rows, dropped) = (seen.rows(run, self.mark), seen.dropped(self.mark));
+        self.truth.acknowledged.iter().all(|it| rows.contains_key(it) || dropped.contains(it))
+    }
+
+    /// The whole truth.
+    pub fn truth(&self, run: &Run, seen: &Seen, taken: &[Uuid]) -> Truth {
+        let mut in_stream: BTreeMap<Event, u64> = BTreeMap::new();
+        for event in taken.iter().filter_map(|id| locate(self.mark, *id)) {
+            *in_stream.entry(event).or_default() += 1;
+        }
+        let rows = seen.rows(run, self.mark);
+        // A NATS that was killed may have stored a message and not yet told the tap.
+        for event in rows.keys().filter(|event| !self.truth.bulk.contains(event)) {
+            in_stream.entry(*event).or_insert(1);
+        }
+        Truth {
+            rows,
+            in_stream,
+            dropped_before_stream: seen.struck(self.mark, "drop", "sidecar"),
+            dropped_after_stream: seen.struck(self.mark, "drop", "aggregator"),
+            corrupted: seen.struck(self.mark, "corrupt", "aggregator"),
+            ..self.truth.clone()
+        }
+    }
+}
+
+const RELAY_AWAY: Disturbance = Disturbance::Away(Part::Relay);
+
+fn evicts(storm: &Storm) -> bool {
+    storm.acts.iter().any(|act| matches!(act.what, Disturbance::Shrunk { .. }))
+}
