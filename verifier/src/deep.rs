@@ -247,8 +247,8 @@ mod tests {
             found.map(|it| it.column).collect::<Vec<_>>()
         };
         assert_eq!(columns(straight, false, None), [""; 0]);
-        let changed = ["event_json/sourceIPs", "event_json/end_to_end_latency_seconds"];
-        assert_eq!(columns(straight, true, None), changed);
+        let as_piped = ["event_json/sourceIPs", "event_json/end_to_end_latency_seconds"];
+        assert_eq!(columns(straight, true, None), as_piped);
         assert_eq!(columns(piped, true, None), [""; 0]);
         assert_eq!(columns(piped, false, None), ["event_json/sourceIPs"]);
         for is_changed in [true, false] {

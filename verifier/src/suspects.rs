@@ -104,13 +104,12 @@ pub(crate) fn groups(mut suspects: Vec<Suspect>, bounds: Bounds) -> Vec<Vec<Susp
             let last = groups.last_mut();
             let has_room = last.as_ref().is_some_and(|it| it.len() < bounds.stretches_a_query)
                 && rows + suspect.rows <= bounds.rows_a_query;
-            match last.filter(|_| is_near && has_room) {
-                Some(group) => group.push(suspect.clone()),
-                None => {
-                    cut_by_size += usize::from(is_near && !groups.is_empty());
-                    groups.push(vec![suspect.clone()]);
-                    rows = 0;
-                }
+            if let Some(group) = last.filter(|_| is_near && has_room) {
+                group.push(suspect.clone());
+            } else {
+                cut_by_size += usize::from(is_near && !groups.is_empty());
+                groups.push(vec![suspect.clone()]);
+                rows = 0;
             }
             rows += suspect.rows;
             until = until.max(suspect.received.end);

@@ -95,8 +95,8 @@ impl Sum {
         }
         let Account { reserved, acknowledged, refused, unknown, unsent, spoiled, repaired } =
             &self.account;
-        let sets = [reserved, acknowledged, refused, unknown, unsent, spoiled, repaired];
-        for (kind, set) in (RESERVED..).zip(sets) {
+        let by_kind = [reserved, acknowledged, refused, unknown, unsent, spoiled, repaired];
+        for (kind, set) in (RESERVED..).zip(by_kind) {
             for span in set.ranges() {
                 account.take(kind, seqs(span));
             }
