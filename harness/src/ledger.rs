@@ -387,18 +387,13 @@ impl Account {
         settled.difference(&self.spoiled)
     }
 
-    /// Forgets how events ended that were not taken.
-    fn reopen(&mut self, seqs: &Range<u64>) {
-        for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
-            set.remove(seqs.clone());
-        }
-    }
-
     /// Takes an entry. Says whether its kind is known.
     fn take(&mut self, kind: u8, seqs: Range<u64>) -> bool {
         match kind {
             RESERVED | 1 => {
-                self.reopen(&seqs);
+                for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
+                    set.remove(seqs.clone());
+                }
                 let set = if kind == 1 { &mut self.acknowledged } else { &mut self.reserved };
                 set.insert(seqs);
             }

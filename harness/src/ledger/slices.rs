@@ -6,7 +6,6 @@ use std::ops::Range;
 use events::timeline::{Timeline, UnixMicros};
 
 use super::{Account, RESERVED};
-use crate::ranges::RangeSet;
 
 /// The slices of a ledger, in its order. Those of a kind that follow each other are one.
 #[derive(Debug, Default)]
@@ -25,12 +24,10 @@ pub(super) struct Place {
     until: Option<UnixMicros>,
 }
 
-/// What some slices come to: sets of µs since the epoch.
+/// What some slices come to: an account of µs since the epoch, as if they were events.
 #[derive(Debug, Default)]
 struct Sum {
     account: Account,
-    /// Times of which one of them said how events ended, or that they are open again.
-    spoken_of: RangeSet,
 }
 
 impl Slices {
@@ -73,11 +70,7 @@ impl Sum {
         for (index, (kind, due)) in runs.iter().enumerate() {
             let start = if index == 0 { from.unwrap_or(due.start) } else { due.start };
             let positive = |at: UnixMicros| u64::try_from(at).unwrap_or(0);
-            let span = positive(start)..positive(due.end);
-            if *kind <= LAST_OF_STATES {
-                sum.spoken_of.insert(span.clone());
-            }
-            if !sum.account.take(*kind, span) {
+            if !sum.account.take(*kind, positive(start)..positive(due.end)) {
                 return None;
             }
         }
@@ -90,9 +83,7 @@ impl Sum {
             let before = |at: u64| timeline.count_before(i64::try_from(at).unwrap_or(i64::MAX));
             before(span.start)..before(span.end)
         };
-        for span in self.spoken_of.ranges() {
-            account.reopen(&seqs(span));
-        }
+        // In the order in which the kinds take from each other.
         let Account { reserved, acknowledged, refused, unknown, unsent, spoiled, repaired } =
             &self.account;
         let by_kind = [reserved, acknowledged, refused, unknown, unsent, spoiled, repaired];
@@ -104,15 +95,13 @@ impl Sum {
     }
 }
 
-/// The kinds up to this one say how events stand; those above add a mark to them.
-const LAST_OF_STATES: u8 = 4;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::plan::tests::live_plan;
+    use crate::ranges::RangeSet;
 
     proptest! {
         #[test]
