@@ -14,10 +14,14 @@ const USERS: &str = "<clickhouse>
         <limited><limit>5</limit></limited>
         <only_five><limit>5</limit><constraints><limit><const/></limit></constraints></only_five>
         <filtered>
-            <additional_table_filters>{'audit.plain':'status_code != 200'}</additional_table_filters>
+            <additional_table_filters>
+                {'audit.plain':'status_code != 200'}
+            </additional_table_filters>
         </filtered>
         <only_failed>
-            <additional_table_filters>{'audit.plain':'status_code != 200'}</additional_table_filters>
+            <additional_table_filters>
+                {'audit.plain':'status_code != 200'}
+            </additional_table_filters>
             <constraints><additional_table_filters><const/></additional_table_filters></constraints>
         </only_failed>
         <breaking>

@@ -59,10 +59,9 @@ pub const fn places_of(cause: Cause, path: DeliveryPath) -> Option<&'static [Pla
     use Place::{Aggregator, Consumer, Sidecar, Table};
     match (path, cause) {
         (_, Cause::NotConsumed | Cause::Expired) => None,
-        // It went straight into the table.
-        (DeliveryPath::Bulk, _) => Some(&[Table]),
+        // A bulk run's went straight into the table.
+        (DeliveryPath::Bulk, _) | (_, Cause::Evicted | Cause::Folded) => Some(&[Table]),
         (_, Cause::NeverInStream) => Some(&[Sidecar, Table]),
-        (_, Cause::Evicted | Cause::Folded) => Some(&[Table]),
         (_, Cause::ConsumedNotStored | Cause::Elsewhere) => Some(&[Consumer, Aggregator, Table]),
         (_, Cause::Swallowed | Cause::Somewhere) => Some(&[Sidecar, Consumer, Aggregator, Table]),
     }

@@ -493,7 +493,9 @@ mod tests {
         let check = |sequences: &[u64], expected| {
             let mut walk = Walk::until(10);
             let (last, before) = sequences.split_last().unwrap();
-            before.iter().for_each(|sequence| walk.pass(*sequence, false));
+            for sequence in before {
+                walk.pass(*sequence, false);
+            }
             walk.pass(*last, true);
             assert_eq!(walk.is_holed, expected, "{sequences:?}");
         };

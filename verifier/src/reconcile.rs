@@ -10,6 +10,7 @@ use harness::jetstream::AuditStream;
 use harness::observation::Observation;
 use harness::plan::DeliveryPath;
 use harness::ranges::{RangeSet, TenantRanges};
+use harness::sight::Hidden;
 use harness::stored::Arrivals;
 
 use crate::cause::Cause;
@@ -116,9 +117,7 @@ pub async fn reconcile(
         changes: &options.changes,
     };
     let Traced { elsewhere, hidden: detached, hints } = trace(tracks, &mut fates, patience).await?;
-    let no_consumer = stream.as_ref().and_then(|stream| stream.no_consumer.clone());
-    let hidden = [table.hidden.clone(), detached].concat();
-    let seen = evidence::Seen { no_consumer, is_steady: table.is_steady, hidden, ..seen };
+    let seen = seen_of(seen, stream.as_ref(), &table, detached);
     let grounds = Grounds::of(&seen);
     let doubts = keep_proven(run, &grounds, &mut fates);
     let totals = totals(&fates, &table.by_tenant);
@@ -180,6 +179,18 @@ fn remember(
     let memory =
         if is_forgotten { StreamMemory::Partial(Forgotten::Stored) } else { StreamMemory::Whole };
     StreamArrivals { memory, ..stream }
+}
+
+/// Adds to what was seen of the pipeline what was seen of its stores.
+fn seen_of(
+    seen: evidence::Seen,
+    stream: Option<&StreamArrivals>,
+    table: &Holdings,
+    detached: Vec<Hidden>,
+) -> evidence::Seen {
+    let no_consumer = stream.and_then(|stream| stream.no_consumer.clone());
+    let hidden = [table.hidden.clone(), detached].concat();
+    evidence::Seen { no_consumer, is_steady: table.is_steady, hidden, ..seen }
 }
 
 /// Keeps of the lost events those whose loss is proven. Returns what stands against the others.

@@ -124,12 +124,11 @@ fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
         }
     };
     match evidence.stillness {
-        Stillness::Still => {}
         Stillness::Moving => doubt(true, "stream or table still moved at the deadline"),
         Stillness::Waiting { messages } if totals.not_seen == 0 => {
             doubt(true, &format!("{messages} messages still wait for the consumer"));
         }
-        Stillness::Waiting { .. } => {}
+        Stillness::Still | Stillness::Waiting { .. } => {}
     }
     for shard in &evidence.shards_missing {
         doubt(true, &format!("the ledger of shard {} is missing", shard + 1));

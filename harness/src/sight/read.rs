@@ -322,7 +322,7 @@ fn policy_of(plan: &str) -> Option<String> {
     let condition = told.map(|told| told.trim().to_owned());
     // Older servers have it as a step of its own.
     let is_step = |line: &&str| line.to_ascii_lowercase().contains("row-level security");
-    condition.or_else(|| lines.iter().any(|line| is_step(&line)).then(|| "a condition".to_owned()))
+    condition.or_else(|| lines.iter().any(is_step).then(|| "a condition".to_owned()))
 }
 
 /// Counts the rows that a lightweight DELETE has masked; none, where the account may not ask.

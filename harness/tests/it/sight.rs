@@ -89,9 +89,15 @@ fn write_text(text: &str, into: &mut Vec<u8>) {
 /// One row as `RowBinaryWithNamesAndTypes`.
 fn row(columns: &[(&str, Value)]) -> Vec<u8> {
     let mut bytes = vec![u8::try_from(columns.len()).unwrap()];
-    columns.iter().for_each(|(name, _)| write_text(name, &mut bytes));
-    columns.iter().for_each(|(_, value)| write_text(value.kind(), &mut bytes));
-    columns.iter().for_each(|(_, value)| value.write(&mut bytes));
+    for (name, _) in columns {
+        write_text(name, &mut bytes);
+    }
+    for (_, value) in columns {
+        write_text(value.kind(), &mut bytes);
+    }
+    for (_, value) in columns {
+        value.write(&mut bytes);
+    }
     bytes
 }
 
