@@ -1,7 +1,7 @@
 //! Addresses of servers, as all programs read them: once, strictly, and all in the same way. Pure.
 //!
 //! A library that reads an address leniently sends to where nobody meant: a port of 99999 became
-//! port 80, and `127.1` is 127.0.0.1. Here an address is what is written, or an error that names it.
+//! port 80, and `127.1` is 127.0.0.1. Here it is what is written, or an error that names the text.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -5,8 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Fewer files may be open than a run needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{connections} connections need up to {needed} open files, and this process may have {allowed}: \
-     raise the hard limit (ulimit -Hn {needed}), or lower send.connections"
+    "{connections} connections need up to {needed} open files, and this process may have \
+     {allowed}: raise the hard limit (ulimit -Hn {needed}), or lower send.connections"
 )]
 pub struct TooFewFiles {
     pub connections: u32,
