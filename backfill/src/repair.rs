@@ -130,4 +130,4 @@ impl fmt::Display for RepairSummary {
 const EXPIRED: &str = "expired";
 
 /// The format of `report.json` that this reads. Written by the verifier.
-const REPORT_FORMAT: u32 = 2;
+const REPORT_FORMAT: u32 = 3;

@@ -107,7 +107,7 @@ fn stores_that_have_nothing_of_a_run_are_told_to_be_wrong() {
     let says = |words: &str| reasons.iter().any(|it| it.as_str().unwrap().contains(words));
     assert!(says("audit.other has no event of this run, but audit.audit_logs has"), "{reasons:?}");
     assert!(says("the stream has no message of this run"), "{reasons:?}");
-    assert_eq!(report["totals"]["lost_by_cause"], serde_json::json!({"elsewhere": 2_000}));
+    assert_eq!(report["totals"]["not_seen_by_cause"], serde_json::json!({"elsewhere": 2_000}));
 }
 
 #[test]
@@ -251,7 +251,8 @@ fn what_a_consumer_has_not_been_given_is_not_lost_yet() {
     let args = ["--quiet", "2s", "--wait", "4s"];
     let (code, report) = stack.reconcile_with("run", &args);
     assert_eq!((code, &report["verdict"]), (4, &"unknown".into()), "{}", report["reasons"]);
-    assert_eq!(report["totals"]["lost_by_cause"], serde_json::json!({"not_consumed": 2_000}));
+    let not_seen = &report["totals"]["not_seen_by_cause"];
+    assert_eq!(not_seen, &serde_json::json!({"not_consumed": 2_000}));
     run_async(async {
         let stream = context(&stack).await.get_stream("AUDIT_EVENTS").await.unwrap();
         stream.resume_consumer("clickhouse-ingest").await.unwrap();

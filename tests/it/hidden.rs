@@ -14,14 +14,10 @@ const USERS: &str = "<clickhouse>
         <limited><limit>5</limit></limited>
         <only_five><limit>5</limit><constraints><limit><const/></limit></constraints></only_five>
         <filtered>
-            <additional_table_filters>
-                {'audit.plain':'status_code != 200'}
-            </additional_table_filters>
+        <additional_table_filters>{'audit.plain':'status_code != 200'}</additional_table_filters>
         </filtered>
         <only_failed>
-            <additional_table_filters>
-                {'audit.plain':'status_code != 200'}
-            </additional_table_filters>
+        <additional_table_filters>{'audit.plain':'status_code != 200'}</additional_table_filters>
             <constraints><additional_table_filters><const/></additional_table_filters></constraints>
         </only_failed>
         <breaking>
@@ -83,19 +79,17 @@ fn users() -> String {
 }
 
 /// Loads a part of a history and kills the loader while the server works on inserts.
-fn load_and_kill(stack: &Stack, load: &[&str]) -> String {
+fn load_and_kill(stack: &Stack, proxy: &Proxy, load: &[&str]) -> String {
     stack.ask(PLAIN);
     stack.profile(1, 1, 1);
-    let proxy = Proxy::before_clickhouse(stack);
     proxy.set(Mode::DelayAnswers { by: Duration::from_millis(300) });
-    let url = proxy.url();
-    let through = [load, &["--clickhouse", url.as_str()]].concat();
-    let mut loader = stack.command("auditstorm-backfill", &through);
+    let mut loader = stack.command("auditstorm-backfill", load);
     let mut loader = loader.stdout(Stdio::null()).spawn().unwrap();
     let rows = || stack.ask("SELECT count() FROM audit.plain");
     wait_until("inserts are begun", || rows().parse::<u64>().unwrap() > 3_000);
     loader.kill().unwrap();
     loader.wait().unwrap();
+    proxy.set(Mode::Pass);
     wait_until("the server is idle", || {
         let running = "SELECT count() FROM system.processes WHERE query_id LIKE 'auditstorm%'";
         stack.ask(running) == "0"
@@ -115,8 +109,11 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
     let stack = Stack::up(&[]);
     let load = ["run", "profile.yaml", "--events", EVENTS, "--days", "4", "--quiet"];
     let load = [&load[..], &["--rows-per-insert", "1500", "--lanes", "2"]].concat();
-    let load = [&load[..], &["--table", "audit.plain", "--out", "run"]].concat();
-    let rows = load_and_kill(&stack, &load);
+    let proxy = Proxy::before_clickhouse(&stack);
+    let url = proxy.url();
+    let place = ["--table", "audit.plain", "--out", "run", "--clickhouse", url.as_str()];
+    let load = [&load[..], &place].concat();
+    let rows = load_and_kill(&stack, &proxy, &load);
     fs::write(stack.path("sandbox/clickhouse/users.xml"), users()).unwrap();
     stack.restart("clickhouse", "100ms");
 

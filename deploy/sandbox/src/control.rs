@@ -1,8 +1,8 @@
 //! How `restart`, `stop` and `start` talk to the `up` that owns a directory: one line over a socket
 //! in it.
 //!
-//! `restart PART MILLISECONDS`, `stop PART` or `start PART` goes in; what comes out, before the end,
-//! is `done` or why not. If either side is killed the other one sees the end of the stream.
+//! `restart PART MILLISECONDS`, `stop PART` or `start PART` goes in; what comes out, before the
+//! end, is `done` or why not. If either side is killed the other one sees the end of the stream.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
