@@ -42,8 +42,8 @@ fn check(connections: u32, allowed: Option<u64>) -> Result<(), TooFewFiles> {
 /// both ends.
 const FILES_OF_A_CONNECTION: u64 = 2;
 
-/// Standard streams, ledger and timeline, the runtime's own, the stores, metrics, and files that are
-/// read now and then: names, tokens.
+/// Standard streams, ledger and timeline, the runtime's own, the stores, metrics, and files that
+/// are read now and then: names, tokens.
 const FILES_BESIDE: u64 = 64;
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl ServerCertVerifier for Verifier {
 /// Whether all that is wrong with a certificate is that it is an authority's.
 ///
 /// Source: rustls-webpki, `verify_cert.rs`, `check_issuer_independent_properties`: validity comes
-/// first, then this. rustls has no name of its own for the error; if it ever gets one, this says no.
+/// first, then this. rustls has no name of its own for the error; should it get one, this says no.
 fn is_for_authority(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
     other.0.to_string() == "CaUsedAsEndEntity"
