@@ -114,6 +114,16 @@ impl Form {
     }
 }
 
+impl Host {
+    /// As a socket takes it: without the brackets of an IPv6 address.
+    pub fn bare(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Ip(ip) => ip.to_string(),
+        }
+    }
+}
+
 impl Address {
     /// Reads an address: scheme, host and port are exactly those that are written.
     ///

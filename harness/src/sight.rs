@@ -176,7 +176,8 @@ pub(crate) fn in_force(values: &Values, rows: Whereabouts) -> Vec<Hidden> {
             Breaks(limits) => {
                 let limit = limits.iter().find(|limit| is_limited(values, limit))?;
                 format!(
-                    "the setting {told} of this account ends a query without an error at {limit}={}",
+                    "the setting {told} of this account ends a query without an error at \
+                     {limit}={}",
                     values[*limit]
                 )
             }

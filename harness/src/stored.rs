@@ -115,7 +115,8 @@ pub async fn read_stored_and_sum(
         "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
          bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
          SELECT if({is_ours}, own, {FOREIGN}) AS place, count(), sumWithOverflow({summand}), \
-         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))), assumeNotNull((SELECT {SERVER_SQL})) \
+         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))), \
+         assumeNotNull((SELECT {SERVER_SQL})) \
          FROM {source} GROUP BY place"
     );
     let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };

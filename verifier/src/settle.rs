@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use events::timeline::UnixMicros;
+use harness::address::{Address, WEBHOOK};
 use harness::clickhouse::ClickHouse;
 use harness::clock::{Clock, micros};
 use harness::jetstream::{AuditStream, Position, StreamState};
 use harness::plan::Targets;
 use harness::shutdown::Stop;
 use harness::stored::read_rows;
-use hyper::Uri;
 use tokio::net::TcpStream;
 
 use crate::error::VerifyError;
@@ -199,11 +199,8 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 /// is no POST for an error.
 async fn all_accept(urls: &str) -> bool {
     for url in urls.split(',') {
-        let Ok(uri) = url.trim().parse::<Uri>() else { return false };
-        let port =
-            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let Some(host) = uri.host() else { return false };
-        let connect = TcpStream::connect((host.trim_matches(['[', ']']), port));
+        let Ok(address) = Address::read(url.trim(), &WEBHOOK) else { return false };
+        let connect = TcpStream::connect((address.host.bare(), address.port));
         if !matches!(tokio::time::timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_))) {
             return false;
         }

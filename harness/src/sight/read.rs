@@ -127,9 +127,9 @@ pub struct TableEngine {
 /// Returns [`ClickHouseError`] if the server does not answer.
 pub async fn read_engine(server: &ClickHouse) -> Result<TableEngine, ClickHouseError> {
     let sql = format!(
-        "SELECT any(engine) AS engine_name, any(engine_full) AS definition, any(toString(uuid)) AS uuid, \
-         any(total_rows) AS rows, {SERVER_SQL} AS server FROM system.tables \
-         WHERE database = '{}' AND name = '{}'",
+        "SELECT any(engine) AS engine_name, any(engine_full) AS definition, \
+         any(toString(uuid)) AS uuid, any(total_rows) AS rows, {SERVER_SQL} AS server \
+         FROM system.tables WHERE database = '{}' AND name = '{}'",
         server.table.database(),
         server.table.name()
     );
