@@ -159,12 +159,20 @@ impl Stack {
 
     /// Asks ClickHouse and returns the answer's text.
     pub fn ask(&self, sql: &str) -> String {
+        self.try_ask(sql).unwrap()
+    }
+
+    /// As [`Self::ask`], of a server that may be away.
+    ///
+    /// # Errors
+    ///
+    /// Returns the client's error if there is no answer.
+    pub fn try_ask(&self, sql: &str) -> Result<String, clickhouse::error::Error> {
         let client = clickhouse::Client::default().with_url(self.address("CLICKHOUSE_URL"));
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let bytes = runtime.block_on(async {
-            client.query_raw(sql).fetch_bytes("TSV").unwrap().collect().await.unwrap()
-        });
-        String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned()
+        let answer = async { client.query_raw(sql).fetch_bytes("TSV")?.collect().await };
+        let bytes = runtime.block_on(answer)?;
+        Ok(String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned())
     }
 }
 

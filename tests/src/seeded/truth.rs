@@ -12,7 +12,7 @@ use super::disturbance::{Disturbance, Part};
 use super::draw::{Run, Storm};
 use super::oracle::{Event, Events, Truth};
 use super::{load, tap};
-use crate::stack::Stack;
+use crate::stack::{Stack, wait_until};
 
 /// What all runs of a sandbox share, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,21 +24,30 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Reads tables and the record of faults.
+    /// Reads tables and the record of faults, once ClickHouse answers.
     pub fn read(stack: &Stack) -> Self {
-        let rows = load::tables()
-            .map(|name| {
-                let table = format!("audit.{name}");
-                let told =
-                    stack.ask(&format!("SELECT audit_id, count() FROM {table} GROUP BY audit_id"));
-                let rows = told.lines().map(|line| {
-                    let (id, count) = line.split_once('\t').unwrap();
-                    (id.parse().unwrap(), count.parse().unwrap())
-                });
-                (table, rows.collect())
-            })
-            .collect();
-        Self { rows, victims: victims(stack) }
+        let mut seen = None;
+        wait_until("ClickHouse answers in full", || {
+            seen = Self::try_read(stack);
+            seen.is_some()
+        });
+        seen.expect("it was awaited")
+    }
+
+    /// Reads the same; `None` if ClickHouse is away.
+    pub fn try_read(stack: &Stack) -> Option<Self> {
+        let mut rows = BTreeMap::new();
+        for name in load::tables() {
+            let table = format!("audit.{name}");
+            let sql = format!("SELECT audit_id, count() FROM {table} GROUP BY audit_id");
+            let told = stack.try_ask(&sql).ok()?;
+            let of_table = told.lines().map(|line| {
+                let (id, count) = line.split_once('\t').unwrap();
+                (id.parse().unwrap(), count.parse().unwrap())
+            });
+            rows.insert(table, of_table.collect());
+        }
+        Some(Self { rows, victims: victims(stack) })
     }
 
     /// All rows of all tables.
