@@ -2,8 +2,21 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::{self, Context, stream};
+use auditstorm_verifier::compare::{Forgotten, StreamMemory};
+use auditstorm_verifier::jetstream::{StreamArrivals, Wanted, read_stream};
+use auditstorm_verifier::patience::Patience;
+use events::timeline::UnixMicros;
+use harness::clock::Clock;
 use harness::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
+use harness::plan::Plan;
+use harness::ranges::{RangeSet, TenantRanges};
+use harness::run_dir::RunDir;
+use harness::shutdown::Shutdown;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::stack::Stack;
 
@@ -20,13 +33,6 @@ fn the_state_of_stream_and_consumer_is_read() {
     let told = "the stream has no consumer another, but has clickhouse-ingest: ";
     let reasons: Vec<&str> = report["reasons"][0].as_str().into_iter().collect();
     assert!(reasons.len() == 1 && reasons[0].starts_with(told), "{}", report["reasons"]);
-    let args = |stream: &str, consumer: &str| NatsArgs {
-        domain: None,
-        url: None,
-        stream: stream.to_owned(),
-        consumer: consumer.to_owned(),
-        login: NatsLogin::default(),
-    };
     let url = stack.address("NATS_URL");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let own = args("AUDIT_EVENTS", "clickhouse-ingest");
@@ -46,4 +52,105 @@ fn the_state_of_stream_and_consumer_is_read() {
         let none = AuditStream::connect(url, &args("NONE", "another")).await;
         assert!(matches!(none, Err(JetStreamError::NoStream { .. })));
     });
+    tokio::runtime::Runtime::new().unwrap().block_on(what_a_stream_remembers(&stack));
+}
+
+fn args(stream: &str, consumer: &str) -> NatsArgs {
+    NatsArgs {
+        domain: None,
+        url: None,
+        stream: stream.to_owned(),
+        consumer: consumer.to_owned(),
+        login: NatsLogin::default(),
+    }
+}
+
+/// Reads a stream by the clock of a sender that is so much ahead. Returns how many events of the
+/// run it found too.
+async fn read(
+    stack: &Stack,
+    stream: &str,
+    plan: &Plan,
+    ahead: UnixMicros,
+    expected: &TenantRanges,
+) -> (u64, StreamArrivals) {
+    let url = stack.address("NATS_URL");
+    let audit = AuditStream::connect(url, &args(stream, "clickhouse-ingest")).await.unwrap();
+    let (_stop, shutdown) = Shutdown::manual();
+    let limit = Duration::from_secs(5);
+    let mut patience = Patience { clock: Clock::system(), shutdown, limit, story: |_| {} };
+    let wanted = Wanted { script: &plan.script, from: plan.start + ahead, expected };
+    let arrivals = read_stream(&audit, wanted, &mut patience).await.unwrap();
+    (arrivals.by_tenant.values().map(|it| it.seqs.count()).sum(), arrivals)
+}
+
+async fn what_a_stream_remembers(stack: &Stack) {
+    const FIVE_MINUTES: UnixMicros = 300_000_000;
+    let (_, plan) = RunDir::open(&stack.path("run")).unwrap();
+    let (mut all, nothing) = (TenantRanges::new(), TenantRanges::new());
+    for tenant in plan.script.tenants() {
+        all.insert_all(tenant, &RangeSet::of(0..plan.script.timeline(tenant).count()));
+    }
+    let whole = StreamMemory::Whole;
+    let forgotten = StreamMemory::Partial;
+    // What is older than the run, by a clock that is ahead, is looked at where something lacks.
+    let (found, _) = read(stack, "AUDIT_EVENTS", &plan, FIVE_MINUTES, &nothing).await;
+    assert_eq!(found, 0);
+    let (found, told) = read(stack, "AUDIT_EVENTS", &plan, FIVE_MINUTES, &all).await;
+    assert_eq!((found, told.memory), (1_000, whole));
+
+    let context = jetstream::new(async_nats::connect(stack.address("NATS_URL")).await.unwrap());
+    let limits = stream::RetentionPolicy::Limits;
+    // Messages may bear IDs that are not those of their events.
+    let renamed = republish(&context, "RENAMED", limits).await;
+    let (found, told) = read(stack, "RENAMED", &plan, 0, &nothing).await;
+    assert_eq!((found, told.without_id), (0, 0));
+    let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
+    assert_eq!((found, told.without_id, told.memory), (1_000, 1_000, whole));
+    // One is deleted from among them: what is absent may have been that one.
+    assert!(renamed.delete_message(500).await.unwrap());
+    let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
+    assert_eq!((found, told.memory), (999, forgotten(Forgotten::Deleted)));
+    // The oldest are gone.
+    renamed.purge().sequence(300).await.unwrap();
+    let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
+    assert_eq!((found, told.memory), (700, forgotten(Forgotten::Evicted)));
+    // Such a stream takes no second consumer, and what it lacks was read, or never there.
+    for (name, kind) in [
+        ("QUEUE", stream::RetentionPolicy::WorkQueue),
+        ("INTEREST", stream::RetentionPolicy::Interest),
+    ] {
+        republish(&context, name, kind).await;
+        let (found, told) = read(stack, name, &plan, 0, &all).await;
+        assert_eq!((found, told.memory), (0, forgotten(Forgotten::Read)), "{name}");
+    }
+}
+
+/// Makes a stream of the same events, under IDs of their messages' own.
+async fn republish(
+    context: &Context,
+    name: &str,
+    retention: stream::RetentionPolicy,
+) -> stream::Stream {
+    let config = stream::Config {
+        name: name.to_owned(),
+        subjects: vec![name.to_owned()],
+        retention,
+        ..stream::Config::default()
+    };
+    let made = context.create_stream(config).await.unwrap();
+    let original = context.get_stream("AUDIT_EVENTS").await.unwrap();
+    let mut acks = Vec::new();
+    for sequence in 1..=1_000 {
+        let message = original.get_raw_message(sequence).await.unwrap();
+        let mut headers = HeaderMap::new();
+        let id = Uuid::from_u128(u128::from(sequence) << 64 | 0x4000_8000_0000_0000_0000);
+        headers.insert(NATS_MESSAGE_ID, id.to_string());
+        let sent = context.publish_with_headers(name.to_owned(), headers, message.payload);
+        acks.push(sent.await.unwrap());
+    }
+    for ack in acks {
+        ack.await.unwrap();
+    }
+    made
 }

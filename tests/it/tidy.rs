@@ -22,7 +22,7 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("backfill", &["events", "harness"]),
     ("verifier", &["events", "harness"]),
     ("deploy/sandbox", &[]),
-    ("tests", &["events", "harness"]),
+    ("tests", &["events", "harness", "auditstorm-verifier"]),
 ];
 
 /// Crates that would let the outside world into the pure library.
