@@ -80,19 +80,18 @@ bench-verdicts: release ## Verdicts on 1,000 random runs in random storms, again
 	$(RELEASE)/auditstorm-sandbox setup
 	cargo bench --quiet -p tests --bench verdicts
 
+# Runs a bench unoptimized. With the whole workspace in view nothing is built for it alone.
+SMOKE := cargo bench --quiet --profile dev --workspace --bench
+
 .PHONY: bench-smoke
 bench-smoke: build setup ## Run every bench once, unoptimized and small: do they still work?
-	AUDITSTORM_BENCH_EVENTS=1000 cargo bench --quiet --profile dev -p events --bench make_events
-	AUDITSTORM_BENCH_EVENTS=20000 cargo bench --quiet --profile dev -p events --bench distances
-	AUDITSTORM_BENCH_EVENTS=1000000 cargo bench --quiet --profile dev -p auditstorm-verifier \
-	  --bench accounts_1e9
-	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 \
-	  cargo bench --quiet --profile dev -p auditstorm-generator --bench post -- $$part; done
-	cargo bench --quiet --profile dev -p tests --bench verdicts -- --gate --seed 0 >/dev/null
-	@for bench in "backfill --bench insert" "verifier --bench reconcile_10m" \
-	  "verifier --bench scan_stream"; do \
-	  ( $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 \
-	  cargo bench --quiet --profile dev -p auditstorm-$$bench ); done
+	AUDITSTORM_BENCH_EVENTS=1000 $(SMOKE) make_events
+	AUDITSTORM_BENCH_EVENTS=20000 $(SMOKE) distances
+	AUDITSTORM_BENCH_EVENTS=1000000 $(SMOKE) accounts_1e9
+	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 $(SMOKE) post -- $$part; done
+	$(SMOKE) verdicts -- --gate --seed 0 >/dev/null
+	@for bench in insert reconcile_10m scan_stream; do \
+	  ( $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 $(SMOKE) $$bench ); done
 
 .PHONY: bench-setup
 bench-setup: ## Fetch what the benches of posting measure against into .sandbox

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::exit::Exit;
 use crate::json_lines::{self, ReadError};
 use crate::ledger::{Durability, Ledger, LedgerError, LedgerWriter};
 use crate::observation::{Mark, Observation};
@@ -71,16 +70,6 @@ pub enum RunDirError {
     ShardTwice { shard: u32, first: PathBuf, second: PathBuf },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-impl RunDirError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Io { .. } | Self::Ledger(LedgerError::Unreadable { .. }) => Exit::of_cause(self),
-            _ => Exit::Usage,
-        }
-    }
 }
 
 impl RunDir {

@@ -168,7 +168,7 @@ fn what_was_not_reconciled_has_no_report() {
         assert!(story.contains(expected), "{story}");
     };
     std::fs::write(run.join("report.json"), "{\"format\": 1}").unwrap();
-    check("has format 1, this version reads 2: reconcile the run again");
+    check("has format 1, this version reads 3: reconcile the run again");
     std::fs::write(run.join("report.json"), "{").unwrap();
     check("report.json is no report");
     std::fs::remove_file(run.join("report.json")).unwrap();
