@@ -1,7 +1,10 @@
 //! Accounts that do not see all rows: nothing is called lost, and nothing sent again, for that.
 
 use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use crate::proxy::{Mode, Proxy};
@@ -104,6 +107,32 @@ fn run_as(stack: &Stack, user: &str, name: &str, args: &[&str]) -> (i32, String)
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
+/// Another address of a server, through which a connection that is reset is only closed.
+///
+/// A query that fails at one shard resets its connection to the others. The `ClickHouse` library
+/// 26.7 aborts when that happens to a connection that it reads from: the error is nobody's.
+fn without_resets(server: &str) -> SocketAddr {
+    let server: SocketAddr = server.parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(server) else { continue };
+            for (mut from, mut to) in [pair(&client, &server), pair(&server, &client)] {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    here
+}
+
+fn pair(from: &TcpStream, to: &TcpStream) -> (TcpStream, TcpStream) {
+    (from.try_clone().unwrap(), to.try_clone().unwrap())
+}
+
 #[test]
 fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
     let stack = Stack::up(&[]);
@@ -157,7 +186,7 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
     check("only_first", &[], 4, "read_overflow_mode=break of this account");
 
     // Of two shards, one is away: an error where the account lets it be one, else not excluded.
-    let here = stack.address("CLICKHOUSE_NATIVE_ADDRESS");
+    let here = without_resets(stack.address("CLICKHOUSE_NATIVE_ADDRESS"));
     stack.ask(&format!(
         "CREATE TABLE audit.shards AS remote('{here},127.0.0.1:1', audit.plain, 'default', '')"
     ));
