@@ -86,9 +86,10 @@ pub async fn reconcile(
     let (stillness, seen) = settle(run, stores, options, patience).await?;
     let settle_s = timer.lap();
     let from = run.plan.not_sent_before();
+    let expected = stores.stream.map(|_| expected_in_stream(run)).unwrap_or_default();
     let stream = match stores.stream {
         Some(stream) => {
-            let wanted = Wanted { script, from, expected: &expected_in_stream(run) };
+            let wanted = Wanted { script, from, expected: &expected };
             Some(read_stream(stream, wanted, patience).await?)
         }
         None => None,
@@ -100,7 +101,7 @@ pub async fn reconcile(
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
     let mut records = RunRecords::read(&run.dirs, &run.plan)?;
-    let stream = stream.map(|stream| remember(run, stream, &table.by_tenant));
+    let stream = stream.map(|stream| remember(&expected, stream, &table.by_tenant));
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
     if let Some(stream) = &stream {
         attribute_evicted(run, stream, &records, &mut fates);
@@ -163,14 +164,14 @@ fn expected_in_stream(run: &Recorded) -> TenantRanges {
 
 /// Notices that a stream has forgotten what the table has: such an event went through it.
 fn remember(
-    run: &Recorded,
+    expected: &TenantRanges,
     stream: StreamArrivals,
     table: &BTreeMap<TenantIndex, Arrivals>,
 ) -> StreamArrivals {
     if stream.memory != StreamMemory::Whole {
         return stream;
     }
-    let is_forgotten = expected_in_stream(run).iter().any(|(tenant, sent)| {
+    let is_forgotten = expected.iter().any(|(tenant, sent)| {
         let held = |by_tenant: &BTreeMap<TenantIndex, Arrivals>| {
             by_tenant.get(&tenant).map(|arrivals| arrivals.seqs.clone()).unwrap_or_default()
         };
