@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 
 use crate::error::VerifyError;
 use crate::evidence::{Part, Seen};
-use crate::http::get_text;
 use crate::patience::Patience;
 use crate::vector::VectorState;
+use crate::vectors::ask_vector;
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl<'w> Watch<'w> {
         let position = self.state.as_ref().map(StreamState::position);
         let rows = patience.ask(async || read_rows(self.server).await).await?;
         let parts = match self.stream {
-            Some(_) => read_parts(&self.options.metrics).await,
+            Some(_) => read_parts(&self.options.metrics, &self.clock).await,
             None => Vec::new(),
         };
         Ok(self.judge(Sign { position, rows, parts }, self.clock.now()))
@@ -181,13 +181,13 @@ impl<'w> Watch<'w> {
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks each Vector what it holds. One that does not answer is an answer too.
-async fn read_parts(urls: &[String]) -> Vec<Part> {
+async fn read_parts(urls: &[String], clock: &Clock) -> Vec<Part> {
     let mut parts = Vec::new();
     for url in urls {
-        let told = match get_text(url, METRICS_TIMEOUT).await {
-            Ok(text) => Ok(VectorState { errors: 0, ..VectorState::parse(&text) }),
-            Err(error) => Err(harness::exit::chain(&error)),
-        };
+        let told = ask_vector(url, clock, METRICS_TIMEOUT).await;
+        // Errors that are counted move nothing.
+        let told = told.map(|told| VectorState { errors: 0, ..told.state });
+        let told = told.map_err(|error| harness::exit::chain(&error));
         parts.push(Part { url: url.clone(), told });
     }
     parts
