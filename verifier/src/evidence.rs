@@ -175,50 +175,31 @@ pub const METRICS_AGE_MAX: Duration = Duration::from_secs(5);
 type Open = Vec<(String, String)>;
 
 fn sidecar(seen: &Seen) -> Open {
-    if seen.stream.is_none() {
-        return Open::new();
-    }
-    if let Some(open) = by_metrics(seen, "sidecar", NATS_SINK) {
-        return open;
-    }
-    if !seen.is_still {
-        return vec![moving()];
-    }
-    match seen.webhook_answers {
-        Some(true) => waited_for(seen, "sidecar"),
-        answers => {
-            let why = if answers.is_none() {
-                "no address of the webhook is known"
-            } else {
-                "the webhook does not accept connections"
-            };
-            vec![(
-                format!("{why}: what the sidecar holds in its buffer is not known"),
-                format!("start it, and {NAME_METRICS}"),
-            )]
-        }
-    }
+    let why = match seen.webhook_answers {
+        Some(true) => return part(seen, "sidecar", NATS_SINK, None),
+        Some(false) => "the webhook does not accept connections",
+        None => "no address of the webhook is known",
+    };
+    let what = format!("{why}: what the sidecar holds in its buffer is not known");
+    part(seen, "sidecar", NATS_SINK, Some((what, format!("start it, and {NAME_METRICS}"))))
 }
 
+/// Whether one is up is told by the consumer, which is asked for messages: see [`consumer`].
 fn aggregator(seen: &Seen) -> Open {
+    part(seen, "aggregator", CLICKHOUSE_SINK, None)
+}
+
+/// What stands against a part of the pipeline. `down` says that it does not seem to be up, of which
+/// a wait would prove nothing.
+fn part(seen: &Seen, who: &str, sink: &str, down: Option<(String, String)>) -> Open {
     if seen.stream.is_none() {
         return Open::new();
     }
-    if let Some(open) = by_metrics(seen, "aggregator", CLICKHOUSE_SINK) {
-        return open;
-    }
-    if !seen.is_still {
-        return vec![moving()];
-    }
-    if !seen.is_pulled {
-        return vec![(
-            "no aggregator asks the consumer for messages: what it holds in its buffer is not \
-             known"
-                .to_owned(),
-            format!("start it, and {NAME_METRICS}"),
-        )];
-    }
-    waited_for(seen, "aggregator")
+    by_metrics(seen, who, sink).unwrap_or_else(|| match down {
+        _ if !seen.is_still => vec![moving()],
+        Some(doubt) => vec![doubt],
+        None => waited_for(seen, who),
+    })
 }
 
 const NATS_SINK: &str = "nats";
@@ -315,6 +296,14 @@ fn consumer(seen: &Seen) -> Open {
     let mut open = Open::new();
     if consumer.is_paused {
         open.push(("the consumer is paused".to_owned(), "resume it, and check again".to_owned()));
+    }
+    if !seen.is_pulled {
+        open.push((
+            "no aggregator asks the consumer for messages: what it holds is not known, or it has \
+             another consumer"
+                .to_owned(),
+            "start it, or name its own consumer with --consumer".to_owned(),
+        ));
     }
     if waiting > 0 {
         open.push((

@@ -80,7 +80,7 @@ fn a_part_is_excluded_by_what_it_tells_or_by_a_wait_for_as_long_as_it_may_hold_b
 #[test]
 fn a_wait_proves_nothing_of_a_part_that_is_down() {
     let waited = Seen { quiet: 3_600 * SECOND, ..idle() };
-    check(&Seen { is_pulled: false, ..waited.clone() }, &[Aggregator]);
+    check(&Seen { is_pulled: false, ..waited.clone() }, &[Consumer]);
     check(&Seen { webhook_answers: Some(false), ..waited.clone() }, &[Sidecar]);
     check(&Seen { webhook_answers: None, ..waited.clone() }, &[Sidecar]);
     let silent = Part { url: "http://v".to_owned(), told: Err("it does not answer".to_owned()) };
@@ -125,6 +125,9 @@ fn a_consumer_is_excluded_only_if_it_is_there_and_nothing_waits_for_it() {
     check(&waiting(ConsumerState { pending: 1, ..ConsumerState::default() }), &also_open);
     check(&waiting(ConsumerState { unacknowledged: 1, ..ConsumerState::default() }), &also_open);
     check(&waiting(ConsumerState { is_paused: true, ..ConsumerState::default() }), &also_open);
+    // It is there and idle, but it may not be the aggregator's.
+    let idle_one = Seen { is_pulled: false, ..told(&[("nats", 0), ("clickhouse", 0)]) };
+    check(&idle_one, &[Consumer]);
     let none = NoConsumer { name: "x".to_owned(), others: Vec::new() };
     check(&Seen { no_consumer: Some(none), ..idle() }, &also_open);
 }
