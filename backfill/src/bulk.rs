@@ -8,15 +8,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use harness::clickhouse::ClickHouseError;
-use harness::clock::{Clock, micros};
 use harness::ledger::{IsRepair, LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
-use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use harness::address::read_listen;
-use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::clock::Clock;
-use harness::exit::{
+use edges::address::read_listen;
+use edges::clock::Clock;
+use edges::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, UNREACHABLE, USAGE, exit_codes,
 };
-use harness::files::raise_files;
+use edges::files::raise_files;
+use edges::shutdown::{Shutdown, Stop};
+use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::jetstream::AuditStream;
 use harness::ledger::{Durability, Ledger};
 use harness::output::{self, show, show_json, tell};
 use harness::plan::{DeliveryPath, Plan, Targets};
 use harness::quantity::parse_wait;
 use harness::run_dir::RunDir;
-use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
 use serde::Serialize;
 
@@ -199,7 +199,7 @@ pub fn main() -> Exit {
         })
     });
     let exit = result.unwrap_or_else(|error| {
-        tell(format_args!("auditstorm-backfill: {}", harness::exit::chain(&error)));
+        tell(format_args!("auditstorm-backfill: {}", edges::exit::chain(&error)));
         error.exit()
     });
     output::finish();
@@ -306,7 +306,7 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     }
     forecast.replay.seconds = args.replay.seconds_for(forecast.replay.events);
     if let Some(Err(error)) = probed {
-        forecast.not_probed = Some(harness::exit::chain(&error));
+        forecast.not_probed = Some(edges::exit::chain(&error));
     }
     let is_refused = forecast.objections.iter().any(|objection| objection.is_refusal);
     let exit = if is_refused { Exit::Usage } else { Exit::Done };

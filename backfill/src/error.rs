@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use edges::exit::Exit;
+use edges::files::TooFewFiles;
 use harness::clickhouse::{ClickHouseError, is_denial};
-use harness::exit::Exit;
-use harness::files::TooFewFiles;
 use harness::jetstream::JetStreamError;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use ::parquet::errors::ParquetError;
+use edges::shutdown::{Shutdown, Stop};
 use events::script::Script;
 use harness::plan::Plan;
-use harness::shutdown::{Shutdown, Stop};
 use rayon::prelude::*;
 
 use crate::chunk::Chunk;

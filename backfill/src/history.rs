@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use clap::Args;
+use edges::clock::Clock;
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
-use harness::clock::Clock;
 use harness::ledger::{Durability, Ledger, LedgerWriter};
 use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};

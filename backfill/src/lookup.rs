@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use edges::clock::{Clock, micros};
 use events::script::{DAY_US, midnight};
 use events::timeline::UnixMicros;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
-use harness::clock::{Clock, micros};
 use harness::plan::{Plan, Span};
 use harness::ranges::TenantRanges;
 use harness::sight::Hidden;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clickhouse::Row;
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
-use harness::clock::{Clock, micros};
 use harness::plan::Plan;
-use harness::shutdown::{Shutdown, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use harness::clock::{Clock, micros};
+use edges::clock::{Clock, micros};
 use harness::output::tell;
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prometheus_client::encoding::EncodeLabelSet;

@@ -18,16 +18,16 @@ pub(crate) mod tests;
 use std::iter;
 use std::sync::Arc;
 
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use events::identity::Seq;
 use events::render::{Form, render};
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
-use harness::clock::{Clock, micros};
 use harness::ledger::{IsRepair, LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
 use harness::sender::{Batch, ListEnd, ListSender, Tally};
-use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::Webhook;
 
 pub use args::{ReplayArgs, ReplayRate};

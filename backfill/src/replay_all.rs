@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use harness::clock::{Clock, micros};
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use harness::ledger::{LedgerWriter, Settlement};
 use harness::plan::Plan;
 use harness::ranges::TenantRanges;
-use harness::shutdown::{Shutdown, Stop};
 use harness::stored::read_rows;
 
 use crate::error::BackfillError;

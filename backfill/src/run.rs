@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edges::clock::{Clock, seconds};
+use edges::shutdown::{Shutdown, Stop};
 use events::identity::TenantIndex;
 use events::script::{DAY_US, midnight};
 use harness::clickhouse::{ClickHouse, ClickHouseError};
-use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
 use harness::ledger::{Account, Durability, LedgerWriter};
 use harness::metrics::{MetricsServer, process_registry};
@@ -17,7 +18,6 @@ use harness::output::tell;
 use harness::plan::{Plan, Span};
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
-use harness::shutdown::{Shutdown, Stop};
 use harness::survey::{Survey, survey};
 use harness::webhook::Webhook;
 

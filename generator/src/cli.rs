@@ -4,10 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use edges::clock::Clock;
+use edges::exit::{DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, USAGE, exit_codes};
+use edges::files::raise_files;
+use edges::shutdown::Shutdown;
 use events::timeline::UnixMicros;
-use harness::clock::Clock;
-use harness::exit::{DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, USAGE, exit_codes};
-use harness::files::raise_files;
 use harness::ledger::Durability;
 use harness::output::{self, show, show_by, show_json, tell};
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
@@ -16,7 +17,6 @@ use harness::quantity::{parse_count, parse_moment};
 use harness::run_dir::RunDir;
 use harness::scale::ScaleArgs;
 use harness::sender::Shard;
-use harness::shutdown::Shutdown;
 use harness::webhook::{Webhook, WebhookArgs};
 use uuid::Uuid;
 
@@ -125,7 +125,7 @@ pub fn main() -> Exit {
         Command::Profiles { name } => profiles_command(name.as_deref()).map(|()| Exit::Done),
     };
     let exit = result.unwrap_or_else(|error| {
-        tell(format_args!("auditstorm-generator: {}", harness::exit::chain(&error)));
+        tell(format_args!("auditstorm-generator: {}", edges::exit::chain(&error)));
         error.exit()
     });
     output::finish();
@@ -272,7 +272,7 @@ fn profiles_command(name: Option<&str>) -> Result<(), GeneratorError> {
 
 /// Tells that the summary, which is on disk, could not be printed.
 fn untold(error: &GeneratorError, exit: Exit) -> Exit {
-    tell(format_args!("auditstorm-generator: {}", harness::exit::chain(error)));
+    tell(format_args!("auditstorm-generator: {}", edges::exit::chain(error)));
     exit.untold()
 }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use harness::exit::Exit;
-use harness::files::TooFewFiles;
+use edges::exit::Exit;
+use edges::files::TooFewFiles;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;
 use harness::webhook::WebhookError;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::address::read_listen;
+use edges::address::read_listen;
+use edges::shutdown::Shutdown;
 use harness::metrics::MetricsServer;
 use harness::output::tell;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
 use harness::sender::Tally;
-use harness::shutdown::Shutdown;
 
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use harness::clock::{Clock, micros};
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use harness::ledger::{Durability, Settlement};
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
 use harness::sender::{Lanes, NotBegun, Sender, Shard, SharedTally, Tally, spawn_lanes};
-use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::Webhook;
 use tokio::sync::watch;
 

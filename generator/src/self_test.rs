@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
-use harness::clock::{Clock, micros};
 use harness::ledger::LedgerWriter;
 use harness::plan::{Plan, RunSpec, SendPlan};
 use harness::profile::{Faults, Profile, Stage};
 use harness::scale::Scale;
 use harness::sender::{Sender, Shard, SharedTally, spawn_lanes};
-use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{HttpVersion, Webhook, WebhookArgs};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;

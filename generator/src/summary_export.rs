@@ -19,8 +19,8 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use edges::staged::Staged;
 use harness::sender::Tally;
-use harness::staged::Staged;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use edges::shutdown::Stop;
 use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use harness::plan::{Classes, Plan};
 use harness::profile::Profile;
 use harness::sender::{EventCounts, Tally};
-use harness::shutdown::Stop;
 
 use harness::record::{Second, milliseconds};
 

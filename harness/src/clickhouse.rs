@@ -14,13 +14,13 @@ use serde::Deserialize;
 
 use self::fault::{Fault, fault_of};
 use self::secure::secure_client;
-use crate::address::{Address, AddressError, CLICKHOUSE};
 use crate::plan::Targets;
 use crate::sight::limit_of;
 use crate::sight::read::with_harmless_settings;
 use crate::table::{
     ColumnNames, ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
+use edges::address::{Address, AddressError, CLICKHOUSE};
 
 /// Flags that say which server and table.
 #[derive(Debug, Clone, Args)]

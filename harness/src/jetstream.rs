@@ -18,10 +18,10 @@ use serde::Deserialize;
 
 pub use self::login::NatsLogin;
 use self::login::{Complaint, connect, read_domain};
-use crate::address::AddressError;
-use crate::clock::Clock;
-use crate::exit::Exit;
 use crate::observation::ClockOffset;
+use edges::address::AddressError;
+use edges::clock::Clock;
+use edges::exit::Exit;
 
 /// Flags that say which server, stream and consumer.
 #[derive(Debug, Clone, Args)]

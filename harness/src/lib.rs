@@ -2,12 +2,8 @@
 //! the stores and the webhook, and the sending of batches to it.
 
 pub mod absent;
-pub mod address;
 pub mod bitmap;
 pub mod clickhouse;
-pub mod clock;
-pub mod exit;
-pub mod files;
 pub mod jetstream;
 pub mod json_lines;
 pub mod latency;
@@ -15,7 +11,6 @@ pub mod ledger;
 pub mod metrics;
 pub mod observation;
 pub mod output;
-pub mod plain;
 pub mod plan;
 pub mod profile;
 pub mod quantity;
@@ -26,12 +21,9 @@ pub mod samples;
 pub mod scale;
 pub mod screen;
 pub mod sender;
-pub mod shutdown;
 pub mod sight;
-pub mod staged;
 pub mod stored;
 pub mod survey;
 pub mod table;
 pub mod threshold;
-mod trust;
 pub mod webhook;

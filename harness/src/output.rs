@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::plain::plain_lines;
+use edges::plain::plain_lines;
 
 /// Tells a line of the story on standard error: soon, or not at all, if nobody takes it. What a
 /// terminal obeys is escaped.

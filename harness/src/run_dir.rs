@@ -12,7 +12,7 @@ use crate::ledger::{Durability, Ledger, LedgerError, LedgerWriter};
 use crate::observation::{Mark, Observation};
 use crate::plan::{Plan, RUN_FORMAT, RunSpec};
 use crate::profile::ProfileError;
-use crate::staged::{Staged, sync_folder, write_whole};
+use edges::staged::{Staged, sync_folder, write_whole};
 
 /// The directory of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,11 +23,11 @@ use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
 use crate::ledger::LedgerWriter;
 use crate::plan::Plan;
-use crate::shutdown::Shutdown;
 use crate::webhook::{Connection, Webhook};
+use edges::clock::Clock;
+use edges::shutdown::Shutdown;
 
 pub use delivery::Fate;
 pub use faults::OVERSIZED_PADDING_BYTES;

@@ -27,7 +27,7 @@ pub use error::WebhookError;
 pub use header::HeaderText;
 pub use outcome::{Outcome, Want, status_hint};
 
-use crate::clock::Clock;
+use edges::clock::Clock;
 use target::{Options, Target};
 use tls::Tls;
 use token::Token;

@@ -346,7 +346,7 @@ fn what_an_aggregator_had_acknowledged_and_only_in_memory_is_named() {
 fn shards_in_directories_of_their_own_are_one_run_and_a_missing_one_is_named() {
     let stack = Stack::up(&[]);
     let profile = stack.profile(100, 2, 50);
-    let start = harness::clock::Clock::system().now() + 3_000_000;
+    let start = edges::clock::Clock::system().now() + 3_000_000;
     let start = chrono::DateTime::from_timestamp_micros(start).unwrap().to_rfc3339();
     let shards = [("1/2", "one"), ("2/2", "two")].map(|(part, out)| {
         let args = ["run", &profile, "--out", out, "--shard", part, "--start-at", &start];

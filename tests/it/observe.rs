@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
-use harness::clock::{Clock, micros};
+use edges::clock::{Clock, micros};
 use harness::observation::{Observation, StreamSeen};
 use harness::run_dir::RunDir;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::Client;
-use harness::clock::Clock;
+use edges::clock::Clock;
 use tokio::runtime::Runtime;
 
 use crate::proxy::{Done, Mode, Proxy};

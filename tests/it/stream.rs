@@ -8,13 +8,13 @@ use async_nats::jetstream::{self, Context, stream};
 use auditstorm_verifier::compare::{Forgotten, StreamMemory};
 use auditstorm_verifier::jetstream::{StreamArrivals, Wanted, read_stream};
 use auditstorm_verifier::patience::Patience;
+use edges::clock::Clock;
+use edges::shutdown::Shutdown;
 use events::timeline::UnixMicros;
-use harness::clock::Clock;
 use harness::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
 use harness::plan::Plan;
 use harness::ranges::{RangeSet, TenantRanges};
 use harness::run_dir::RunDir;
-use harness::shutdown::Shutdown;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -15,14 +15,15 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate with the crates of this workspace that it may use. What is not here, it may not.
-const DIRECTIONS: [(&str, &[&str]); 7] = [
+const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("events", &[]),
-    ("harness", &["events"]),
-    ("generator", &["events", "harness"]),
-    ("backfill", &["events", "harness"]),
-    ("verifier", &["events", "harness"]),
+    ("harness/edges", &["events"]),
+    ("harness", &["edges", "events"]),
+    ("generator", &["edges", "events", "harness"]),
+    ("backfill", &["edges", "events", "harness"]),
+    ("verifier", &["edges", "events", "harness"]),
     ("deploy/sandbox", &[]),
-    ("tests", &["events", "harness", "auditstorm-verifier"]),
+    ("tests", &["edges", "events", "harness", "auditstorm-verifier"]),
 ];
 
 /// Crates that would let the outside world into the pure library.

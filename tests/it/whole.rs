@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::net::TcpListener;
 
-use harness::clock::Clock;
+use edges::clock::Clock;
 
 use crate::stack::Stack;
 

@@ -18,11 +18,11 @@ use auditstorm_verifier::content::read_differences;
 use auditstorm_verifier::expected::Expected;
 use auditstorm_verifier::patience::Patience;
 use auditstorm_verifier::scan::{ScanOptions, scan};
+use edges::clock::Clock;
+use edges::shutdown::Shutdown;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::clock::Clock;
 use harness::plan::Targets;
 use harness::run_dir::RunDir;
-use harness::shutdown::Shutdown;
 use harness::stored::{Rows, read_stored};
 
 const ROUNDS: usize = 7;

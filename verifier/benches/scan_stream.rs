@@ -15,12 +15,12 @@ use async_nats::jetstream::{self, Context, stream};
 use auditstorm_verifier::jetstream::{Wanted, read_stream};
 use auditstorm_verifier::patience::Patience;
 use bytes::Bytes;
+use edges::clock::Clock;
+use edges::shutdown::Shutdown;
 use futures_util::StreamExt as _;
-use harness::clock::Clock;
 use harness::jetstream::{AuditStream, NatsArgs, NatsLogin};
 use harness::plan::{Plan, RunOptions, Span};
 use harness::ranges::TenantRanges;
-use harness::shutdown::Shutdown;
 use uuid::Uuid;
 
 const ROUNDS: usize = 7;

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::clock::Clock;
-use harness::exit::{
+use edges::clock::Clock;
+use edges::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, LOSSY, MACHINE, STOPPED, UNKNOWN, UNREACHABLE, USAGE,
     exit_codes,
 };
+use edges::shutdown::{Shutdown, Stop};
+use harness::clickhouse::{ClickHouse, ClickHouseArgs};
 use harness::jetstream::{AuditStream, NatsArgs};
 use harness::output::{self, show, show_json};
 use harness::plan::{DeliveryPath, Targets};
 use harness::quantity::{parse_bytes, parse_wait};
 use harness::run_dir::RunDir;
-use harness::shutdown::{Shutdown, Stop};
 
 use crate::changes::Changes;
 use crate::earlier::Earlier;
@@ -165,7 +165,7 @@ pub fn main() -> Exit {
         Command::Mark(args) => on_runtime(async { mark(&args, &Clock::system()) }),
     };
     let exit = done.unwrap_or_else(|error| {
-        tell(&harness::exit::chain(&error));
+        tell(&edges::exit::chain(&error));
         error.exit()
     });
     output::finish();
@@ -223,7 +223,7 @@ struct Checks<'a> {
 impl Checks<'_> {
     /// Tells that there is no verdict, and why.
     fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
-        let why = harness::exit::chain(error);
+        let why = edges::exit::chain(error);
         if self.args.dirs.len() > 1 {
             tell(&format!("no verdict of {}: {why}", dir.display()));
         } else {
@@ -281,7 +281,7 @@ impl Checks<'_> {
             (showing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unwritten)
         });
         for error in &unwritten {
-            tell(&harness::exit::chain(error));
+            tell(&edges::exit::chain(error));
         }
         let exit = told(shown, exit(report));
         if unwritten.is_empty() { exit } else { exit.untold() }
@@ -375,7 +375,7 @@ pub(crate) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
     match shown {
         Ok(()) => exit,
         Err(source) => {
-            tell(&harness::exit::chain(&VerifyError::Output { source }));
+            tell(&edges::exit::chain(&VerifyError::Output { source }));
             exit.untold()
         }
     }

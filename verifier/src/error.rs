@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use edges::exit::Exit;
 use harness::clickhouse::ClickHouseError;
-use harness::exit::Exit;
 use harness::jetstream::JetStreamError;
 use harness::profile::ProfileError;
 use harness::run_dir::RunDirError;

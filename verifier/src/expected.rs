@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 
+use edges::exit::chain;
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
-use harness::exit::chain;
 use harness::plan::Plan;
 use harness::ranges::RangeSet;
 use harness::run_dir::RunDir;

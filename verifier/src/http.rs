@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::DateTime;
+use edges::address::{Address, AddressError, PAGE};
+use edges::clock::Clock;
 use events::timeline::UnixMicros;
-use harness::address::{Address, AddressError, PAGE};
-use harness::clock::Clock;
 use harness::observation::ClockOffset;
 use harness::webhook::status_hint;
 use http_body_util::{BodyExt as _, Empty, Limited};

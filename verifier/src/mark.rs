@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use edges::clock::Clock;
+use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::clock::Clock;
-use harness::exit::Exit;
 use harness::observation::Mark;
 use harness::run_dir::RunDir;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use harness::clickhouse::ClickHouseError;
 use harness::clickhouse::fault::{Fault, fault_of};
-use harness::clock::{Clock, micros};
 use harness::jetstream::JetStreamError;
-use harness::shutdown::{Shutdown, Stop};
 
 use crate::error::VerifyError;
 
@@ -48,7 +48,7 @@ impl Patience {
                 return Err(error);
             }
             if since == now {
-                (self.story)(&format!("{}; asking again", harness::exit::chain(&error)));
+                (self.story)(&format!("{}; asking again", edges::exit::chain(&error)));
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}

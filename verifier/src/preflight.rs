@@ -9,12 +9,12 @@ mod read;
 use std::io;
 
 use clap::Args;
+use edges::clock::Clock;
+use edges::exit::Exit;
+use edges::plain::plain_lines;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::clock::Clock;
-use harness::exit::Exit;
 use harness::jetstream::{AuditStream, NatsArgs};
 use harness::output::{show_by, show_json};
-use harness::plain::plain_lines;
 use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets};
 use harness::profile::{Profile, read_profile};
 use harness::scale::ScaleArgs;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edges::clock::{Clock, seconds};
 use events::event::MicroTime;
 use events::identity::TenantIndex;
 use harness::clickhouse::ClickHouse;
-use harness::clock::{Clock, seconds};
 use harness::jetstream::AuditStream;
 use harness::observation::Observation;
 use harness::plan::DeliveryPath;

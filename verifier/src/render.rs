@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use harness::exit::Exit;
+use edges::exit::Exit;
+use edges::staged::write_whole;
 use harness::output::show;
 use harness::plan::Plan;
 use harness::run_dir::RunDir;
-use harness::staged::write_whole;
 
 use crate::cli::{tell, told};
 use crate::earlier::Earlier;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
                         exit = told(show(format_args!("{}\n", path.display())), exit);
                     }
                     Err(error) => {
-                        tell(&harness::exit::chain(&error));
+                        tell(&edges::exit::chain(&error));
                         exit = exit.untold();
                     }
                 }

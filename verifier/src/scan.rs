@@ -7,11 +7,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clickhouse::Row;
+use edges::exit::chain;
 use events::identity::TenantIndex;
 use events::script::Script;
 use harness::clickhouse::fault::{Fault, fault_of};
 use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
-use harness::exit::chain;
 use harness::sight::read::{
     ROWS_SQL, SERVER_SQL, Seen, Sight, TableEngine, count_elsewhere, read_engine, read_sight,
     read_unseen,

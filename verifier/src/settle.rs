@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use edges::address::{Address, WEBHOOK};
+use edges::clock::{Clock, micros};
+use edges::shutdown::Stop;
 use events::timeline::UnixMicros;
-use harness::address::{Address, WEBHOOK};
 use harness::clickhouse::ClickHouse;
-use harness::clock::{Clock, micros};
 use harness::jetstream::{AuditStream, Position, StreamState};
 use harness::plan::Targets;
-use harness::shutdown::Stop;
 use harness::stored::read_rows;
 use tokio::net::TcpStream;
 
@@ -187,7 +187,7 @@ async fn read_parts(urls: &[String], clock: &Clock) -> Vec<Part> {
         let told = ask_vector(url, clock, METRICS_TIMEOUT).await;
         // Errors that are counted move nothing.
         let told = told.map(|told| VectorState { errors: 0, ..told.state });
-        let told = told.map_err(|error| harness::exit::chain(&error));
+        let told = told.map_err(|error| edges::exit::chain(&error));
         parts.push(Part { url: url.clone(), told });
     }
     parts

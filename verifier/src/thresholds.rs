@@ -2,7 +2,7 @@
 
 mod bounds;
 
-use harness::exit::Exit;
+use edges::exit::Exit;
 use harness::threshold::{Aggregation, Metric, Threshold};
 use hdrhistogram::Histogram;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edges::clock::seconds;
+use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::clock::seconds;
-use harness::exit::Exit;
 use harness::latency::percentiles;
 use harness::output::{show, show_json};
 use harness::plan::{Plan, Span};

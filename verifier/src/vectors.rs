@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use harness::address::read_page;
-use harness::clock::Clock;
+use edges::address::read_page;
+use edges::clock::Clock;
 use harness::observation::ClockOffset;
 use hyper::Uri;
 

@@ -1,6 +1,6 @@
 //! The judgement: whole, lossy or unknown. Pure.
 
-use harness::exit::Exit;
+use edges::exit::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Totals;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::exit::Exit;
 use harness::output::{show, show_json};
 use harness::plan::Plan;
 use harness::run_dir::RunDir;

@@ -23,12 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use edges::address::read_listen;
+use edges::clock::{Clock, micros};
+use edges::exit::Exit;
+use edges::shutdown::{Shutdown, Stop};
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
-use harness::address::read_listen;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::clock::{Clock, micros};
-use harness::exit::Exit;
 use harness::jetstream::NatsArgs;
 use harness::json_lines::Tail;
 use harness::metrics::MetricsServer;
@@ -39,7 +40,6 @@ use harness::quantity::parse_wait;
 use harness::record::Second;
 use harness::run_dir::{RunDir, RunDirError};
 use harness::screen::{Screen, is_ours};
-use harness::shutdown::{Shutdown, Stop};
 use tokio::task::JoinHandle;
 
 use self::backlog::Backlog;

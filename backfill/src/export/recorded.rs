@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use edges::clock::{Clock, seconds};
+use edges::shutdown::Shutdown;
 use events::script::DAY_US;
-use harness::clock::{Clock, seconds};
 use harness::ledger::Settlement;
-use harness::shutdown::Shutdown;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use harness::staged::sync_folder;
+use edges::staged::sync_folder;
 use parquet::errors::ParquetError;
 
 use crate::export::{ExportError, Fault};
@@ -13,7 +13,7 @@ use crate::export::{ExportError, Fault};
 pub(super) struct Staged {
     path: PathBuf,
     folder: PathBuf,
-    file: harness::staged::Staged,
+    file: edges::staged::Staged,
     bytes: u64,
 }
 
@@ -25,7 +25,7 @@ impl Staged {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        match harness::staged::Staged::create(path) {
+        match edges::staged::Staged::create(path) {
             Ok(file) => Ok(Self { path: path.to_owned(), folder, file, bytes: 0 }),
             Err(source) => Err(ExportError::Folder { folder, source }),
         }

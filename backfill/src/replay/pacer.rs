@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use edges::clock::{Clock, micros};
+use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
-use harness::clock::{Clock, micros};
 use harness::jetstream::{AuditStream, JetStreamError, StreamState};
-use harness::shutdown::{Shutdown, Stop};
 
 use super::pace::{Fill, Gauge, Room, room};
 use crate::error::BackfillError;

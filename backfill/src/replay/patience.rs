@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use edges::clock::micros;
 use events::timeline::UnixMicros;
-use harness::clock::micros;
 use harness::ledger::Settlement;
 use harness::sender::ListEnd;
 use harness::webhook::Outcome;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use harness::clock::Clock;
+use edges::clock::Clock;
 use harness::ledger::Account;
 use harness::run_dir::RunDir;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use harness::clock::Clock;
+use edges::clock::Clock;
 use harness::ledger::Account;
 use harness::ranges::RangeSet;
 use harness::run_dir::RunDir;

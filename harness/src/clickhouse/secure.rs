@@ -7,7 +7,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 
-use crate::trust::{Trusted, trusting};
+use edges::trust::{Trusted, trusting};
 
 /// Returns a client of servers whose certificates this machine trusts, or of those that the file
 /// trusts that the environment's `SSL_CERT_FILE` names; `None` if there are no such certificates.

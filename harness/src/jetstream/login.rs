@@ -16,8 +16,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::{ANSWER_TIMEOUT, JetStreamError};
-use crate::address::{Address, AddressError, NATS, without_secrets};
-use crate::trust::{Trusted, trusting};
+use edges::address::{Address, AddressError, NATS, without_secrets};
+use edges::trust::{Trusted, trusting};
 
 /// Flags that say who asks NATS. What they leave open may stand in the address.
 #[derive(Debug, Clone, Default, Args)]

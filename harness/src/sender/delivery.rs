@@ -5,10 +5,10 @@ use std::time::Duration;
 use events::draw::Draw;
 use events::timeline::UnixMicros;
 
-use crate::clock::micros;
 use crate::ledger::Settlement;
 use crate::plan::Backend;
 use crate::webhook::Outcome;
+use edges::clock::micros;
 
 /// How far a batch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,14 +21,14 @@ use super::feed::{Feed, NotBegun};
 use super::schedule::{Batch, Seqs};
 use super::tally::Tally;
 use super::{Sender, SharedTally};
-use crate::clock::{Alarm, micros};
 use crate::latency::{record, record_many};
 use crate::ledger::Settlement;
 use crate::plan::Plan;
 use crate::ranges::TenantRanges;
 use crate::samples::{AcknowledgedSample, Unacknowledged};
-use crate::shutdown::{Shutdown, Stop};
 use crate::webhook::{Connection, Outcome};
+use edges::clock::{Alarm, micros};
+use edges::shutdown::{Shutdown, Stop};
 
 /// How a lane ended.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use super::reservation::Reservation;
 use super::schedule::Batch;
 use super::tally::Tally;
 use super::{Sender, lanes_max, spawn};
-use crate::clock::Clock;
 use crate::ledger::LedgerWriter;
 use crate::plan::Plan;
 use crate::ranges::TenantRanges;
-use crate::shutdown::Shutdown;
 use crate::webhook::{Connection, Webhook};
+use edges::clock::Clock;
+use edges::shutdown::Shutdown;
 
 /// Sends lists of batches, one list after another.
 ///

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::encoding::Encoding;
 use super::header::HeaderText;
-use crate::address::without_secrets;
 use crate::quantity::parse_wait;
+use edges::address::without_secrets;
 
 /// Flags that say where the webhook is and how it is spoken to.
 ///

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::outcome::{Outcome, Want};
 use super::target::{Head, Stage, Stream, Target, Version};
-use crate::clock::{Clock, micros};
-use crate::plain::plain;
+use edges::clock::{Clock, micros};
+use edges::plain::plain;
 
 /// A connection, open or to be opened when it is needed.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use rustls::pki_types::pem;
 
 use super::outcome::{Outcome, Want};
 use super::token::TOKEN_VARIABLE;
-use crate::address::AddressError;
-use crate::exit::Exit;
+use edges::address::AddressError;
+use edges::exit::Exit;
 
 /// Why a webhook is not to be used. What becomes of a request is no error: it is an
 /// [`Outcome`].

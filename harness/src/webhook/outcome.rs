@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 
 use crate::ledger::Settlement;
-use crate::plain::plain;
+use edges::plain::plain;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,7 +18,7 @@ use super::error::WebhookError;
 use super::outcome::Want;
 use super::tls::{ALPN_HTTP2, Tls};
 use super::token::Token;
-use crate::address::{Address, Host, WEBHOOK};
+use edges::address::{Address, Host, WEBHOOK};
 
 /// What all addresses share.
 #[derive(Debug, Clone)]
@@ -308,9 +308,9 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::without_secrets;
     use crate::webhook::args::WebhookArgs;
     use crate::webhook::encoding::Encoding;
+    use edges::address::without_secrets;
 
     fn parse(url: &str) -> Result<Target, WebhookError> {
         let args = WebhookArgs {
@@ -375,8 +375,8 @@ mod tests {
     fn what_is_no_address_is_refused_without_its_password() {
         for url in ["", "vector:8080", "http://me:secret@vector/", "http://127.0.0.1:99999"] {
             let error = parse(url).unwrap_err();
-            assert_eq!(error.exit(), crate::exit::Exit::Usage);
-            let error = crate::exit::chain(&error);
+            assert_eq!(error.exit(), edges::exit::Exit::Usage);
+            let error = edges::exit::chain(&error);
             assert!(error.contains(&format!("{:?}", without_secrets(url))), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::args::{HttpVersion, WebhookArgs};
 use super::error::WebhookError;
-use crate::trust::{Trusted, trusting};
+use edges::trust::{Trusted, trusting};
 
 /// What all TLS connections share. Its `Debug` shows none of it.
 #[derive(Clone)]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use edges::clock::Clock;
+use edges::shutdown::{Shutdown, Stop};
 use events::identity::TenantIndex;
-use harness::clock::Clock;
 use harness::ledger::{Durability, LedgerWriter};
 use harness::plan::{Plan, RunOptions, Span};
 use harness::run_dir::RunDir;
 use harness::sender::{Batch, ListSender, Origin, Seqs};
-use harness::shutdown::{Shutdown, Stop};
 use harness::webhook::{Webhook, WebhookArgs};
 use hyper::StatusCode;
 use tempfile::TempDir;
@@ -60,7 +60,7 @@ impl Place {
 
     /// Batches of ten events of each tenant from `first` on, to be sent some time from now.
     fn batches(&self, first: u64, after: Duration) -> Vec<Batch> {
-        let send_at = self.clock.now() + harness::clock::micros(after);
+        let send_at = self.clock.now() + edges::clock::micros(after);
         let batch = |tenant, first| Batch {
             tenant: TenantIndex(tenant),
             seqs: Seqs::of(first..first + 10),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
-use harness::clock::Clock;
-use harness::exit::{Exit, chain};
+use edges::clock::Clock;
+use edges::exit::{Exit, chain};
 use harness::webhook::{Connection, Outcome, Want, Webhook, WebhookArgs, WebhookError};
 use hyper::{StatusCode, Version};
 use tempfile::TempDir;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use edges::clock::{micros, seconds};
 use events::identity::Seq;
 use events::render::{Form, render};
 use events::timeline::UnixMicros;
-use harness::clock::{micros, seconds};
 use harness::plan::{Backend, Plan, SendPlan};
 use harness::sender::OVERSIZED_PADDING_BYTES;
 use serde::Serialize;

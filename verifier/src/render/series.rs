@@ -1,7 +1,7 @@
 //! What charts show: values over time, with no more points than a screen has. Pure.
 
+use edges::clock::seconds;
 use events::timeline::UnixMicros;
-use harness::clock::seconds;
 use harness::observation::Observation;
 use harness::record::Second;
 use hdrhistogram::Histogram;

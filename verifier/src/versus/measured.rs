@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::clock::seconds;
+use edges::clock::seconds;
 use harness::latency::percentiles;
 use harness::observation::Observation;
 use harness::record::Second;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use edges::clock::micros;
 use events::timeline::UnixMicros;
-use harness::clock::micros;
 use harness::observation::Observation;
 use harness::plan::{Plan, Span};
 use harness::run_dir::RunDir;

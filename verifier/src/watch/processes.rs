@@ -89,7 +89,7 @@ impl Processes {
     fn compare(&mut self, found: &[Found], now: UnixMicros) -> Vec<ResourceUse> {
         let ticks = found.iter().map(|process| (process.key, process.ticks)).collect();
         let Some((before, since)) = self.last.replace((ticks, now)) else { return Vec::new() };
-        let seconds = harness::clock::seconds((now - since).max(1));
+        let seconds = edges::clock::seconds((now - since).max(1));
         let mut parts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for process in found {
             // A process that was not there has used all of its time since.
@@ -156,7 +156,7 @@ fn part_name(cmdline: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use harness::exit::Exit;
+    use edges::exit::Exit;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use edges::address::read_page;
 use events::timeline::UnixMicros;
-use harness::address::read_page;
 use harness::observation::ResourceUse;
 use hyper::Uri;
 use serde_json::Value;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use edges::clock::Clock;
 use futures_util::future::join_all;
 use harness::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
-use harness::clock::Clock;
 use harness::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
 use harness::observation::{
     ClockOffset, ConsumerSeen, HeldSeen, ResourceUse, StreamSeen, TableSeen,

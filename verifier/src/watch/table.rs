@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use edges::clock::Clock;
 use events::timeline::UnixMicros;
 use harness::clickhouse::{ClickHouse, ClickHouseError};
-use harness::clock::Clock;
 use harness::observation::{ClockOffset, TableSeen};
 use harness::stored::{read_rows, received_sql};
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What a page begins with, and where the run was checked.
 
-use harness::exit::Exit;
+use edges::exit::Exit;
 use harness::latency::percentiles;
 use harness::plan::{DeliveryPath, Plan, Span};
 use harness::threshold::Aggregation;
@@ -127,7 +127,7 @@ pub(super) fn facts(report: &Report, plan: &Plan) -> Vec<Fact> {
         DeliveryPath::Both => "older events into the table, newer ones through the pipeline",
     };
     let span = match plan.spec.span {
-        Span::Live => figures::elapsed(harness::clock::seconds(report.end.0 - report.start.0)),
+        Span::Live => figures::elapsed(edges::clock::seconds(report.end.0 - report.start.0)),
         Span::History { days, .. } => counted(u64::from(days), "day"),
     };
     let target = plan.spec.targets.webhook.clone().or_else(|| plan.spec.targets.clickhouse.clone());

@@ -14,7 +14,7 @@ use rustls::{
 
 /// Certificates to trust: those who are signed by one of them, and those who have one of them.
 #[derive(Debug)]
-pub(crate) struct Trusted {
+pub struct Trusted {
     roots: RootCertStore,
     certificates: Vec<CertificateDer<'static>>,
 }
@@ -25,7 +25,7 @@ impl Trusted {
     /// # Errors
     ///
     /// Returns rustls's error for the first that cannot be trusted.
-    pub(crate) fn these(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
+    pub fn these(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         certificates.iter().try_for_each(|certificate| roots.add(certificate.clone()))?;
         Ok(Self { roots, certificates })
@@ -33,7 +33,7 @@ impl Trusted {
 
     /// Takes the certificates that this machine trusts, or that the file has that the environment's
     /// `SSL_CERT_FILE` names; none, if there are none.
-    pub(crate) fn of_machine() -> Self {
+    pub fn of_machine() -> Self {
         let certificates = rustls_native_certs::load_native_certs().certs;
         let mut roots = RootCertStore::empty();
         // Some of them may be of no use; that shows when a server needs one of those.
@@ -41,13 +41,13 @@ impl Trusted {
         Self { roots, certificates }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.roots.is_empty()
     }
 }
 
 /// Begins the configuration of a client that trusts these. There must be one at least.
-pub(crate) fn trusting(trusted: Trusted) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+pub fn trusting(trusted: Trusted) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let Trusted { roots, certificates } = trusted;
     let provider = Arc::new(default_provider());
     let verifier =

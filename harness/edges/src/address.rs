@@ -108,7 +108,7 @@ pub struct AddressError {
 
 impl Form {
     /// Says that a text is no such address.
-    pub(crate) fn error(&self, text: &str, fact: &'static str) -> AddressError {
+    pub fn error(&self, text: &str, fact: &'static str) -> AddressError {
         let &Self { kind, example, .. } = self;
         AddressError { shown: without_secrets(text), fact, kind, example }
     }
