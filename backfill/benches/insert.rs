@@ -25,10 +25,11 @@ use clickhouse::Client;
 use edges::clock::Clock;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use harness::plan::{Plan, RunOptions, Span};
-use harness::profile::read_profile;
-use harness::table::COLUMNS;
+use plans::plan::Plan;
+use plans::profile::read_profile;
+use plans::spec::{RunOptions, Span};
 use rayon::prelude::*;
+use stores::table::COLUMNS;
 use uuid::Uuid;
 
 const ROUNDS: usize = 3;

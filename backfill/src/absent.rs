@@ -8,11 +8,11 @@ use chrono::DateTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::{DAY_US, midnight};
 use events::timeline::UnixMicros;
-use harness::absent::{read_absent, read_expired_until};
-use harness::clickhouse::{ClickHouse, ClickHouseError, server_code};
-use harness::ledger::Ledger;
-use harness::plan::Plan;
-use harness::ranges::{RangeSet, TenantRanges};
+use plans::plan::Plan;
+use runs::ledger::Ledger;
+use runs::ranges::{RangeSet, TenantRanges};
+use stores::absent::{read_absent, read_expired_until};
+use stores::clickhouse::{ClickHouse, ClickHouseError, server_code};
 
 use crate::error::BackfillError;
 use crate::forecast::Objection;
@@ -67,7 +67,7 @@ fn expired(plan: &Plan, until: UnixMicros, rules: &str) -> String {
 
 /// When the first event is due that was not acknowledged yet; `None` if all were.
 fn first_left(plan: &Plan, before: &Ledger) -> Option<UnixMicros> {
-    let first = |(tenant, account): (TenantIndex, &harness::ledger::Account)| {
+    let first = |(tenant, account): (TenantIndex, &runs::ledger::Account)| {
         let timeline = plan.script.timeline(tenant);
         let left = RangeSet::of(0..timeline.count()).difference(&account.acknowledged);
         timeline.due(Seq(left.ranges().first()?.start)).ok()

@@ -13,10 +13,10 @@ use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clickhouse::ClickHouseError;
-use harness::ledger::{IsRepair, LedgerWriter, Settlement};
-use harness::plan::Plan;
-use harness::ranges::TenantRanges;
+use plans::plan::Plan;
+use runs::ledger::{IsRepair, LedgerWriter, Settlement};
+use runs::ranges::TenantRanges;
+use stores::clickhouse::ClickHouseError;
 
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};

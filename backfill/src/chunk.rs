@@ -8,7 +8,7 @@ use std::ops::Range;
 use events::identity::TenantIndex;
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
-use harness::ranges::TenantRanges;
+use runs::ranges::TenantRanges;
 
 /// A slice of a history: all events of all tenants that are due in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +116,8 @@ const MINUTES_PER_DAY: u64 = 1_440;
 #[cfg(test)]
 pub(crate) mod tests {
     use events::script::midnight;
-    use harness::plan::{Plan, RunOptions, Span};
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
     use uuid::Uuid;
 
     use super::*;

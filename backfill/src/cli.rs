@@ -14,15 +14,16 @@ use edges::exit::{
 };
 use edges::files::raise_files;
 use edges::shutdown::{Shutdown, Stop};
-use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::jetstream::AuditStream;
-use harness::ledger::{Durability, Ledger};
-use harness::output::{self, show, show_json, tell};
-use harness::plan::{DeliveryPath, Plan, Targets};
-use harness::quantity::parse_wait;
-use harness::run_dir::RunDir;
-use harness::webhook::{Webhook, WebhookArgs};
+use load::webhook::{Webhook, WebhookArgs};
+use plans::plan::Plan;
+use plans::quantity::parse_wait;
+use plans::spec::{DeliveryPath, Targets};
+use runs::ledger::{Durability, Ledger};
+use runs::run_dir::RunDir;
 use serde::Serialize;
+use stores::clickhouse::{ClickHouse, ClickHouseArgs};
+use stores::jetstream::AuditStream;
+use tell::output::{self, show, show_json, tell};
 
 use crate::absent::{read_ttl_objections, refuse_detached_of_load, refuse_detached_of_repair};
 use crate::error::BackfillError;

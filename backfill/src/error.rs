@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use edges::files::TooFewFiles;
-use harness::clickhouse::{ClickHouseError, is_denial};
-use harness::jetstream::JetStreamError;
-use harness::profile::ProfileError;
-use harness::run_dir::RunDirError;
-use harness::webhook::WebhookError;
+use load::webhook::WebhookError;
+use plans::profile::ProfileError;
+use runs::run_dir::RunDirError;
+use stores::clickhouse::{ClickHouseError, is_denial};
+use stores::jetstream::JetStreamError;
 
 use crate::export::ExportError;
 use crate::insert::Failure;

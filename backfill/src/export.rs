@@ -17,7 +17,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use ::parquet::errors::ParquetError;
 use edges::shutdown::{Shutdown, Stop};
 use events::script::Script;
-use harness::plan::Plan;
+use plans::plan::Plan;
 use rayon::prelude::*;
 
 use crate::chunk::Chunk;
@@ -232,7 +232,7 @@ type Made<P> = (Result<P, Fault>, u64);
 mod tests {
     use std::fs;
 
-    use harness::table::COLUMNS;
+    use stores::table::COLUMNS;
 
     use super::*;
     use crate::chunk::chunks;

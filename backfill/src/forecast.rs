@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::DateTime;
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
-use harness::plan::Plan;
-use harness::ranges::TenantRanges;
-use harness::survey::Survey;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
+use plans::plan::Plan;
+use runs::ranges::TenantRanges;
 use serde::Serialize;
+use stores::survey::Survey;
 
 use crate::chunk::seqs_due;
 use crate::native::{BlockColumns, block};

@@ -8,11 +8,12 @@ use clap::Args;
 use edges::clock::Clock;
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
-use harness::ledger::{Durability, Ledger, LedgerWriter};
-use harness::plan::{EVENTS_MAX, Plan, RunOptions, RunSpec, Span, Targets};
-use harness::profile::{Profile, read_profile};
-use harness::quantity::{parse_count, parse_moment};
-use harness::run_dir::{RunDir, RunDirError};
+use plans::plan::Plan;
+use plans::profile::{Profile, read_profile};
+use plans::quantity::{parse_count, parse_moment};
+use plans::spec::{EVENTS_MAX, RunOptions, RunSpec, Span, Targets};
+use runs::ledger::{Durability, Ledger, LedgerWriter};
+use runs::run_dir::{RunDir, RunDirError};
 use uuid::Uuid;
 
 use crate::error::BackfillError;

@@ -7,9 +7,9 @@ use clickhouse::Compression;
 use clickhouse::error::Error;
 use clickhouse::insert_formatted::CompressedData;
 use events::script::Script;
-use harness::clickhouse::ClickHouse;
-use harness::clickhouse::fault::{Fault, fault_of};
 use rayon::prelude::*;
+use stores::clickhouse::ClickHouse;
+use stores::clickhouse::fault::{Fault, fault_of};
 
 use crate::native::{BlockColumns, BlockMaker};
 use crate::pool::Pool;

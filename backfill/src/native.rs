@@ -10,7 +10,7 @@ use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
 use foldhash::fast::FixedState;
-use harness::table::COLUMNS;
+use stores::table::COLUMNS;
 
 use crate::rows::Slot;
 

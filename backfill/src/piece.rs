@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use events::script::Script;
 use events::timeline::UnixMicros;
-use harness::ledger::{Account, Ledger};
-use harness::ranges::{RangeSet, TenantRanges};
+use runs::ledger::{Account, Ledger};
+use runs::ranges::{RangeSet, TenantRanges};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 

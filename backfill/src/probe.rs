@@ -7,9 +7,9 @@ use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
-use harness::plan::Plan;
+use plans::plan::Plan;
 use serde::{Deserialize, Serialize};
+use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
 use crate::chunk::Chunk;
 use crate::forecast::Objection;

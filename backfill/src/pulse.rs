@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clickhouse::Row;
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use serde::Deserialize;
+use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

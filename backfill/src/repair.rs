@@ -5,10 +5,10 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use events::identity::TenantIndex;
-use harness::ledger::{Durability, IsRepair, Ledger, LedgerWriter};
-use harness::plan::Plan;
-use harness::ranges::{RangeSet, TenantRanges};
-use harness::run_dir::RunDir;
+use plans::plan::Plan;
+use runs::ledger::{Durability, IsRepair, Ledger, LedgerWriter};
+use runs::ranges::{RangeSet, TenantRanges};
+use runs::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -24,11 +24,12 @@ use events::identity::Seq;
 use events::render::{Form, render};
 use events::script::DAY_US;
 use events::timeline::UnixMicros;
-use harness::ledger::{IsRepair, LedgerWriter, Settlement};
-use harness::plan::Plan;
-use harness::ranges::TenantRanges;
-use harness::sender::{Batch, ListEnd, ListSender, Tally};
-use harness::webhook::Webhook;
+use load::sender::{Batch, ListEnd, ListSender};
+use load::webhook::Webhook;
+use plans::plan::Plan;
+use runs::ledger::{IsRepair, LedgerWriter, Settlement};
+use runs::ranges::TenantRanges;
+use runs::tally::Tally;
 
 pub use args::{ReplayArgs, ReplayRate};
 pub use pace::{Fill, Room, room};

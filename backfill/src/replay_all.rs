@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
-use harness::ledger::{LedgerWriter, Settlement};
-use harness::plan::Plan;
-use harness::ranges::TenantRanges;
-use harness::stored::read_rows;
+use plans::plan::Plan;
+use runs::ledger::{LedgerWriter, Settlement};
+use runs::ranges::TenantRanges;
+use stores::stored::read_rows;
 
 use crate::error::BackfillError;
 use crate::lookup::{Stores, missing};

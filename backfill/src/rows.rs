@@ -8,8 +8,8 @@ use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
 use events::timeline::UnixMicros;
-use harness::ranges::TenantRanges;
 use rayon::prelude::*;
+use runs::ranges::TenantRanges;
 use uuid::Uuid;
 
 /// One row: which event, when its request was received, and when its answer is due.

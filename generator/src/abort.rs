@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
-use harness::latency::{Latencies, percentiles};
-use harness::quantity::parse_duration;
-use harness::sender::Tally;
+use plans::quantity::parse_duration;
+use runs::latency::{Latencies, percentiles};
+use runs::tally::Tally;
 
 /// A condition like `acknowledged_rate<99%`, over the last ten seconds.
 #[derive(Debug, Clone, PartialEq)]

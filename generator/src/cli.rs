@@ -9,15 +9,16 @@ use edges::exit::{DONE, EXIT_CODES, Exit, ExitLine, MACHINE, STOPPED, USAGE, exi
 use edges::files::raise_files;
 use edges::shutdown::Shutdown;
 use events::timeline::UnixMicros;
-use harness::ledger::Durability;
-use harness::output::{self, show, show_by, show_json, tell};
-use harness::plan::{Plan, RunOptions, RunSpec, Span, Targets, shared_run_id};
-use harness::profile::{BUILTIN, Profile, ProfileText, read_profile};
-use harness::quantity::{parse_count, parse_moment};
-use harness::run_dir::RunDir;
-use harness::scale::ScaleArgs;
-use harness::sender::Shard;
-use harness::webhook::{Webhook, WebhookArgs};
+use load::sender::Shard;
+use load::webhook::{Webhook, WebhookArgs};
+use plans::plan::Plan;
+use plans::profile::{BUILTIN, Profile, ProfileText, read_profile};
+use plans::quantity::{parse_count, parse_moment};
+use plans::scale::ScaleArgs;
+use plans::spec::{RunOptions, RunSpec, Span, Targets, shared_run_id};
+use runs::ledger::Durability;
+use runs::run_dir::RunDir;
+use tell::output::{self, show, show_by, show_json, tell};
 use uuid::Uuid;
 
 use crate::abort::{AbortCondition, Watchdog};
@@ -26,7 +27,7 @@ use crate::error::GeneratorError;
 use crate::observe::Observe;
 use crate::run::{RunContext, run};
 use crate::self_test;
-use harness::record::Summary;
+use runs::record::Summary;
 
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]

@@ -3,13 +3,13 @@
 //! On 80 columns and 24 lines or more there is room for all; below that, the lines that matter
 //! most are kept, and what does not fit is cut off at the right and at the bottom.
 
-use harness::latency::Percentiles;
-use harness::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
+use runs::latency::Percentiles;
+use tell::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 
 use crate::view::{RateView, TenantView, View};
 
@@ -188,11 +188,11 @@ const LEFT_WIDTH: u16 = 31;
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use harness::screen::picture::as_text;
+    use tell::screen::picture::as_text;
 
     use super::*;
     use crate::view::tests::{BUSY, OK, tally, view_after};
-    use harness::webhook::Outcome;
+    use runs::outcome::Outcome;
 
     fn drawn(width: u16, height: u16, view: &View) -> String {
         as_text(draw, view, (width, height))

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use edges::files::TooFewFiles;
-use harness::profile::ProfileError;
-use harness::run_dir::RunDirError;
-use harness::webhook::WebhookError;
+use load::webhook::WebhookError;
+use plans::profile::ProfileError;
+use runs::run_dir::RunDirError;
 
 /// Why the generator cannot go on.
 #[derive(Debug, thiserror::Error)]

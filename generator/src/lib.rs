@@ -1,6 +1,6 @@
 //! Simulated control planes that post audit events to a webhook, on schedule.
 //!
-//! Each tenant of the plan has its own schedule, which [`harness::sender`] keeps to. What was
+//! Each tenant of the plan has its own schedule, which [`load::sender`] keeps to. What was
 //! reserved, begun and answered goes into the ledger of the run directory; what it adds up to is
 //! told every second, and at the end.
 

@@ -2,10 +2,10 @@
 //!
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
-use harness::sender::Tally;
+use runs::tally::Tally;
 
 use crate::view::{About, Moment};
-use harness::record::{Second, milliseconds};
+use runs::record::{Second, milliseconds};
 
 /// Gathers seconds until they are worth a line.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::view::tests::{BUSY, OK, START, about, tally};
-    use harness::plan::Classes;
+    use plans::plan::Classes;
 
     #[test]
     fn every_ten_seconds_there_is_a_line() {

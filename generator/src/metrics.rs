@@ -3,17 +3,17 @@
 use std::sync::atomic::AtomicU64;
 
 use events::identity::TenantIndex;
-use harness::latency::Latencies;
-use harness::metrics::{Adder, LatencyBuckets, process_registry, register_build};
-use harness::sender::EventCounts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use runs::latency::Latencies;
+use runs::tally::EventCounts;
+use tell::metrics::{Adder, LatencyBuckets, process_registry, register_build};
 
 use crate::view::Moment;
-use harness::record::milliseconds;
+use runs::record::milliseconds;
 
 /// Whether each tenant has series of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,13 +206,13 @@ const TENANTS_APART_MAX: u16 = 1_000;
 
 #[cfg(test)]
 mod tests {
-    use harness::plan::Classes;
-    use harness::sender::Tally;
+    use plans::plan::Classes;
     use prometheus_client::encoding::text;
+    use runs::tally::Tally;
 
     use super::*;
     use crate::view::tests::{BUSY, OK, START, tally};
-    use harness::record::Second;
+    use runs::record::Second;
 
     /// The values after two seconds, without what only the machine knows.
     fn scraped(series: TenantSeries, tally: &Tally) -> Vec<String> {

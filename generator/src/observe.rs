@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use clap::Args;
 use edges::address::read_listen;
 use edges::shutdown::Shutdown;
-use harness::metrics::MetricsServer;
-use harness::output::tell;
-use harness::plan::{Classes, Plan};
-use harness::profile::Profile;
-use harness::sender::Tally;
+use plans::plan::{Classes, Plan};
+use plans::profile::Profile;
+use runs::tally::Tally;
+use tell::metrics::MetricsServer;
+use tell::output::tell;
 
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};
 use crate::progress::{Progress, Telling};
 use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
-use harness::record::Summary;
+use runs::record::Summary;
 
 /// Flags for watching a run.
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 //! What is told about a run while it goes on, on standard error.
 
 use edges::shutdown::Shutdown;
-use harness::output::tell;
-use harness::screen::{Screen, is_ours};
+use tell::output::tell;
+use tell::screen::{Screen, is_ours};
 
 use crate::draw::draw;
 use crate::lines::Lines;

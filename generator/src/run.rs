@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
-use harness::ledger::{Durability, Settlement};
-use harness::plan::Plan;
-use harness::run_dir::RunDir;
-use harness::sender::{Lanes, NotBegun, Sender, Shard, SharedTally, Tally, spawn_lanes};
-use harness::webhook::Webhook;
+use load::sender::{Lanes, NotBegun, Sender, Shard, SharedTally, spawn_lanes};
+use load::webhook::Webhook;
+use plans::plan::Plan;
+use runs::ledger::{Durability, Settlement};
+use runs::run_dir::RunDir;
+use runs::tally::Tally;
 use tokio::sync::watch;
 
 use crate::abort::Watchdog;
 use crate::error::GeneratorError;
 use crate::observe::Observers;
 use crate::view::Moment;
-use harness::record::{Ending, Histograms, Second, Summary};
+use runs::record::{Ending, Histograms, Second, Summary};
 
 /// What a run is beside its plan.
 #[derive(Debug)]

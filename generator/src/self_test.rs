@@ -10,17 +10,18 @@ use bytes::Bytes;
 use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
-use harness::ledger::LedgerWriter;
-use harness::plan::{Plan, RunSpec, SendPlan};
-use harness::profile::{Faults, Profile, Stage};
-use harness::scale::Scale;
-use harness::sender::{Sender, Shard, SharedTally, spawn_lanes};
-use harness::webhook::{HttpVersion, Webhook, WebhookArgs};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use load::sender::{Sender, Shard, SharedTally, spawn_lanes};
+use load::webhook::{HttpVersion, Webhook, WebhookArgs};
+use plans::plan::{Plan, SendPlan};
+use plans::profile::{Faults, Profile, Stage};
+use plans::scale::Scale;
+use plans::spec::RunSpec;
+use runs::ledger::{LedgerHead, LedgerWriter};
 use tokio::net::TcpListener;
 
 /// What a self-test has found.
@@ -64,7 +65,7 @@ pub(crate) async fn measure(
     // Other shards of the run may test themselves at the same time.
     let name = format!("auditstorm-{}-{}", test.spec.run_id, std::process::id());
     let ledger_path = std::env::temp_dir().join(name);
-    let ledger = Arc::new(LedgerWriter::create(&ledger_path, &test.spec.head(0))?);
+    let ledger = Arc::new(LedgerWriter::create(&ledger_path, &LedgerHead::of(&test.spec, 0))?);
     // It stays usable as long as it is open, and is gone with the process, however that ends.
     std::fs::remove_file(&ledger_path)?;
     let clock = Clock::starting_at(test.start);

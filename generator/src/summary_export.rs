@@ -20,13 +20,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use edges::staged::Staged;
-use harness::sender::Tally;
 use hdrhistogram::Histogram;
+use runs::tally::Tally;
 use serde_json::{Map, Value, json};
 
 use crate::error::GeneratorError;
-use harness::plan::Classes;
-use harness::record::Summary;
+use plans::plan::Classes;
+use runs::record::Summary;
 
 /// A file beside its place, to be filled and moved there. Dropped before that, it goes away.
 #[derive(Debug)]
@@ -143,13 +143,14 @@ mod tests {
     use std::fs;
 
     use expect_test::expect;
-    use harness::plan::{Plan, RunOptions, Span};
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
 
     use uuid::Uuid;
 
     use super::*;
     use crate::view::tests::{BUSY, OK, START, tally};
-    use harness::record::Ending;
+    use runs::record::Ending;
 
     fn summary(total: &Tally, classes: &Classes) -> Summary {
         let text = "name: x\nstages: [{duration: 1s, rate: 100/s, tenants: 1}]\n";

@@ -6,11 +6,11 @@ use std::time::Duration;
 use edges::shutdown::Stop;
 use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
-use harness::plan::{Classes, Plan};
-use harness::profile::Profile;
-use harness::sender::{EventCounts, Tally};
+use plans::plan::{Classes, Plan};
+use plans::profile::Profile;
+use runs::tally::{EventCounts, Tally};
 
-use harness::record::{Second, milliseconds};
+use runs::record::{Second, milliseconds};
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -240,9 +240,9 @@ const TENANTS_MAX: usize = 64;
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::sender::Fate;
-    use harness::webhook::Outcome;
     use hyper::StatusCode;
+    use runs::outcome::Outcome;
+    use runs::tally::Ended;
 
     use super::*;
 
@@ -270,7 +270,7 @@ pub(crate) mod tests {
         let mut tally = Tally::new(1);
         for (tenant, events, outcome) in sent {
             tally.begin(TenantIndex(*tenant), *events, events * 1_000);
-            tally.end(TenantIndex(*tenant), *events, 0, &Fate::at_once(*outcome));
+            tally.end(TenantIndex(*tenant), *events, 0, Ended::at_once(*outcome));
             let latencies = &mut tally.latencies[0];
             latencies.due_to_sent.record_n(1_200, *events).unwrap();
             latencies.sent_to_acknowledged.record_n(7_000, *events).unwrap();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use edges::clock::{Clock, micros};
-use harness::observation::{Observation, StreamSeen};
-use harness::run_dir::RunDir;
+use runs::observation::{Observation, StreamSeen};
+use runs::run_dir::RunDir;
 use serde_json::Value;
 
 use crate::metrics::get;

@@ -11,11 +11,11 @@ use auditstorm_verifier::patience::Patience;
 use edges::clock::Clock;
 use edges::shutdown::Shutdown;
 use events::timeline::UnixMicros;
-use harness::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
-use harness::plan::Plan;
-use harness::ranges::{RangeSet, TenantRanges};
-use harness::run_dir::RunDir;
+use plans::plan::Plan;
+use runs::ranges::{RangeSet, TenantRanges};
+use runs::run_dir::RunDir;
 use serde_json::json;
+use stores::jetstream::{AuditStream, JetStreamError, NatsArgs, NatsLogin};
 use uuid::Uuid;
 
 use crate::stack::Stack;

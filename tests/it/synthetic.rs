@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use events::event::MicroTime;
-use harness::observation::{
+use plans::plan::Plan;
+use plans::spec::{RunOptions, Span};
+use runs::observation::{
     ClockOffset, ConsumerSeen, Freshness, Mark, Observation, ResourceUse, StreamSeen, TableSeen,
 };
-use harness::plan::{Plan, RunOptions, Span};
-use harness::record::{Ending, Histograms, Second, Summary};
-use harness::run_dir::RunDir;
-use harness::sender::Tally;
+use runs::record::{Ending, Histograms, Second, Summary};
+use runs::run_dir::RunDir;
+use runs::tally::Tally;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -15,15 +15,19 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate with the crates of this workspace that it may use. What is not here, it may not.
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
-    ("harness", &["edges", "events"]),
-    ("generator", &["edges", "events", "harness"]),
-    ("backfill", &["edges", "events", "harness"]),
-    ("verifier", &["edges", "events", "harness"]),
+    ("harness/plans", &["events"]),
+    ("harness/runs", &["edges", "events", "plans"]),
+    ("harness/stores", &["edges", "events", "plans", "runs"]),
+    ("harness/load", &["edges", "events", "plans", "runs"]),
+    ("harness/tell", &["edges", "runs"]),
+    ("generator", &["edges", "events", "load", "plans", "runs", "tell"]),
+    ("backfill", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
+    ("verifier", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
     ("deploy/sandbox", &[]),
-    ("tests", &["edges", "events", "harness", "auditstorm-verifier"]),
+    ("tests", &["edges", "events", "load", "plans", "runs", "stores", "auditstorm-verifier"]),
 ];
 
 /// Crates that would let the outside world into the pure library.

@@ -19,10 +19,11 @@ use auditstorm_verifier::windows::loss_windows;
 use edges::clock::Clock;
 use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
-use harness::ledger::{Ledger, LedgerHead, LedgerWriter, Settlement};
-use harness::plan::{Plan, RunOptions, Span};
-use harness::ranges::RangeSet;
-use harness::stored::Arrivals;
+use plans::plan::Plan;
+use plans::spec::{RunOptions, Span};
+use runs::ledger::{Ledger, LedgerHead, LedgerWriter, Settlement};
+use runs::ranges::RangeSet;
+use stores::stored::Arrivals;
 use uuid::Uuid;
 
 const TENANTS: u64 = 65_000;

@@ -20,10 +20,10 @@ use auditstorm_verifier::patience::Patience;
 use auditstorm_verifier::scan::{ScanOptions, scan};
 use edges::clock::Clock;
 use edges::shutdown::Shutdown;
-use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::plan::Targets;
-use harness::run_dir::RunDir;
-use harness::stored::{Rows, read_stored};
+use plans::spec::Targets;
+use runs::run_dir::RunDir;
+use stores::clickhouse::{ClickHouse, ClickHouseArgs};
+use stores::stored::{Rows, read_stored};
 
 const ROUNDS: usize = 7;
 const BAR_RECONCILE: f64 = 0.5;

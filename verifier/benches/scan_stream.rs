@@ -18,9 +18,10 @@ use bytes::Bytes;
 use edges::clock::Clock;
 use edges::shutdown::Shutdown;
 use futures_util::StreamExt as _;
-use harness::jetstream::{AuditStream, NatsArgs, NatsLogin};
-use harness::plan::{Plan, RunOptions, Span};
-use harness::ranges::TenantRanges;
+use plans::plan::Plan;
+use plans::spec::{RunOptions, Span};
+use runs::ranges::TenantRanges;
+use stores::jetstream::{AuditStream, NatsArgs, NatsLogin};
 use uuid::Uuid;
 
 const ROUNDS: usize = 7;

@@ -8,10 +8,10 @@ use chrono::DateTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
-use harness::absent::{AbsentRows, Ttl, read_absent, read_expired_until};
-use harness::clickhouse::{ClickHouse, ClickHouseError, server_code};
-use harness::ranges::RangeSet;
-use harness::sight::Hidden;
+use runs::ranges::RangeSet;
+use stores::absent::{AbsentRows, Ttl, read_absent, read_expired_until};
+use stores::clickhouse::{ClickHouse, ClickHouseError, server_code};
+use stores::sight::Hidden;
 
 use crate::cause::{Cause, Hop};
 use crate::compare::Fates;
@@ -156,8 +156,9 @@ pub fn detached(absent: &AbsentRows, script: &Script, fates: &[Fates]) -> Option
 
 #[cfg(test)]
 mod tests {
-    use harness::absent::DetachedPart;
-    use harness::plan::{Plan, RunOptions, Span};
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
+    use stores::absent::DetachedPart;
     use uuid::Uuid;
 
     use super::*;

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
-use harness::observation::Observation;
-use harness::plan::Plan;
-use harness::record::milliseconds;
-use harness::samples::{AcknowledgedSample, Sample, Samples};
+use plans::plan::Plan;
+use plans::samples::{AcknowledgedSample, Sample, Samples};
+use runs::observation::Observation;
+use runs::record::milliseconds;
 
 /// A sample that was acknowledged, and that no watch saw in the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,8 +98,8 @@ const COUNTED_MAX: u64 = 100_000;
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use harness::observation::{Freshness, Watched};
-    use harness::plan::{RunOptions, Span};
+    use plans::spec::{RunOptions, Span};
+    use runs::observation::{Freshness, Watched};
     use uuid::Uuid;
 
     use super::*;

@@ -11,12 +11,12 @@ use edges::exit::{
     exit_codes,
 };
 use edges::shutdown::{Shutdown, Stop};
-use harness::clickhouse::{ClickHouse, ClickHouseArgs};
-use harness::jetstream::{AuditStream, NatsArgs};
-use harness::output::{self, show, show_json};
-use harness::plan::{DeliveryPath, Targets};
-use harness::quantity::{parse_bytes, parse_wait};
-use harness::run_dir::RunDir;
+use plans::quantity::{parse_bytes, parse_wait};
+use plans::spec::{DeliveryPath, Targets};
+use runs::run_dir::RunDir;
+use stores::clickhouse::{ClickHouse, ClickHouseArgs};
+use stores::jetstream::{AuditStream, NatsArgs};
+use tell::output::{self, show, show_json};
 
 use crate::changes::Changes;
 use crate::earlier::Earlier;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use harness::ledger::Account;
-use harness::plan::DeliveryPath;
-use harness::ranges::RangeSet;
-use harness::stored::Arrivals;
+use plans::spec::DeliveryPath;
+use runs::ledger::Account;
+use runs::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
+use stores::stored::Arrivals;
 
 use crate::cause::Cause;
 

@@ -13,13 +13,13 @@ use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
 use events::row::Columns;
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
-use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
-use harness::ranges::TenantRanges;
-use harness::stored::{
+use rayon::prelude::*;
+use runs::ranges::TenantRanges;
+use serde::{Deserialize, Serialize};
+use stores::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
+use stores::stored::{
     Rows, STRETCH_BITS, Stored, Stretch, Sums, read_stored_and_sum, received_sql,
 };
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::VerifyError;
@@ -404,7 +404,8 @@ pub(crate) fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use harness::plan::{Plan, RunOptions, Span};
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
     use uuid::Uuid;
 
     use super::*;
@@ -428,7 +429,7 @@ mod tests {
         let own = [row(0, 0, 0), row(1, 1, 0), row(2, 0, 1), row(3, day_ms, 0), row(4, day_ms, 1)];
         let mut found = Found::default();
         let sums = found.compare(&script, &[&own[..], &[unplanned, foreign]].concat());
-        let set = |seqs: &[u64]| seqs.iter().copied().collect::<harness::ranges::RangeSet>();
+        let set = |seqs: &[u64]| seqs.iter().copied().collect::<runs::ranges::RangeSet>();
         assert_eq!(found.corrupted.get(tenant), Some(&set(&[1, 2, 4])));
         assert_eq!(found.misplaced.get(tenant), Some(&set(&[3, 4])));
         assert_eq!(found.rows, own[1..]);

@@ -3,12 +3,12 @@
 use clickhouse::Row;
 use events::event::Event;
 use events::identity::{LocationSql, Seq, TenantIndex};
-use harness::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
-use harness::sight::read::Sight;
-use harness::stored::Rows;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
+use stores::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
+use stores::sight::read::Sight;
+use stores::stored::Rows;
 
 use crate::changes::Changes;
 use crate::content::{Difference, Differences, has_tenant};
@@ -196,9 +196,10 @@ const PATHS_MAX: usize = 10;
 
 #[cfg(test)]
 mod tests {
-    use harness::ledger::Ledger;
-    use harness::plan::{Plan, RunOptions, Span};
-    use harness::ranges::RangeSet;
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
+    use runs::ledger::Ledger;
+    use runs::ranges::RangeSet;
     use serde_json::json;
     use uuid::Uuid;
 

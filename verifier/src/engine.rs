@@ -3,9 +3,9 @@
 use clickhouse::Row;
 use events::identity::LocationSql;
 use events::script::Script;
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
-use harness::sight::keeps_every_row;
 use serde::Deserialize;
+use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
+use stores::sight::keeps_every_row;
 
 use crate::report::{Duplicates, TableReport};
 

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edges::exit::Exit;
-use harness::clickhouse::ClickHouseError;
-use harness::jetstream::JetStreamError;
-use harness::profile::ProfileError;
-use harness::run_dir::RunDirError;
+use plans::profile::ProfileError;
+use runs::run_dir::RunDirError;
+use stores::clickhouse::ClickHouseError;
+use stores::jetstream::JetStreamError;
 
 use crate::changes::ChangesError;
 use crate::http::HttpError;

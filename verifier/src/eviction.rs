@@ -6,8 +6,8 @@
 //! of the run, and exactly as many were never given to the consumer as events are missing, then
 //! the missing ones are those.
 
-use harness::jetstream::StreamState;
-use harness::observation::Observation;
+use runs::observation::Observation;
+use stores::jetstream::StreamState;
 
 /// How far stream and consumer were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

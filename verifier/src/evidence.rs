@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::jetstream::StreamState;
-use harness::plan::DeliveryPath;
-use harness::sight::Hidden;
+use plans::spec::DeliveryPath;
 use serde::{Deserialize, Serialize};
+use stores::jetstream::StreamState;
+use stores::sight::Hidden;
 
 use crate::cause::Cause;
 use crate::jetstream::NoConsumer;

@@ -9,12 +9,12 @@ use edges::exit::chain;
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
-use harness::plan::Plan;
-use harness::ranges::RangeSet;
-use harness::run_dir::RunDir;
-use harness::stored::{Arrivals, STRETCH_BITS, Stretch, Sums};
+use plans::plan::Plan;
 use rayon::prelude::*;
+use runs::ranges::RangeSet;
+use runs::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
+use stores::stored::{Arrivals, STRETCH_BITS, Stretch, Sums};
 use uuid::Uuid;
 
 use crate::cli::tell;
@@ -158,7 +158,7 @@ pub(crate) fn sum(
 
 #[cfg(test)]
 mod tests {
-    use harness::plan::{RunOptions, Span};
+    use plans::spec::{RunOptions, Span};
 
     use super::*;
 

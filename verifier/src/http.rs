@@ -7,13 +7,13 @@ use chrono::DateTime;
 use edges::address::{Address, AddressError, PAGE};
 use edges::clock::Clock;
 use events::timeline::UnixMicros;
-use harness::observation::ClockOffset;
-use harness::webhook::status_hint;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{DATE, HOST, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use runs::observation::ClockOffset;
+use runs::outcome::status_hint;
 use tokio::net::TcpStream;
 
 /// What a server answered.

@@ -15,11 +15,11 @@ use events::identity::{Seq, TenantIndex};
 use events::script::Script;
 use events::timeline::UnixMicros;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use harness::bitmap::ranges;
-use harness::jetstream::{ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, StreamState};
-use harness::ranges::{RangeSet, TenantRanges};
-use harness::stored::Arrivals;
 use roaring::RoaringTreemap;
+use runs::ranges::{RangeSet, TenantRanges};
+use stores::bitmap::ranges;
+use stores::jetstream::{ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, StreamState};
+use stores::stored::Arrivals;
 use uuid::Uuid;
 
 use crate::compare::{Forgotten, StreamMemory};

@@ -6,8 +6,8 @@ use clap::Args;
 use edges::clock::Clock;
 use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::observation::Mark;
-use harness::run_dir::RunDir;
+use runs::observation::Mark;
+use runs::run_dir::RunDir;
 
 use crate::error::VerifyError;
 

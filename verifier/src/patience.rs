@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
-use harness::clickhouse::ClickHouseError;
-use harness::clickhouse::fault::{Fault, fault_of};
-use harness::jetstream::JetStreamError;
+use stores::clickhouse::ClickHouseError;
+use stores::clickhouse::fault::{Fault, fault_of};
+use stores::jetstream::JetStreamError;
 
 use crate::error::VerifyError;
 

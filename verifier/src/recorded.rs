@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::ledger::Ledger;
-use harness::plan::{DeliveryPath, Plan, RunSpec, Targets};
-use harness::ranges::RangeSet;
-use harness::run_dir::{RunDir, read_ledgers};
+use plans::plan::Plan;
+use plans::spec::{DeliveryPath, RunSpec, Targets};
+use runs::ledger::{Ledger, LedgerHead};
+use runs::ranges::RangeSet;
+use runs::run_dir::{RunDir, read_ledgers};
 
 use crate::error::VerifyError;
 
@@ -100,7 +101,7 @@ impl Recorded {
 /// Whatever a shard without a ledger sent, nobody knows how it ended: that is neither unsent, nor
 /// is it unexpected where it is stored.
 fn assume_all_attempted(ledger: &mut Ledger, plan: &Plan, shard: u32) {
-    let head = plan.spec.head(shard);
+    let head = LedgerHead::of(&plan.spec, shard);
     for (tenant, account) in plan.script.tenants().zip(&mut ledger.accounts) {
         if head.has(tenant) {
             account.reserved = RangeSet::of(0..plan.script.timeline(tenant).count());

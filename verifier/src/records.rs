@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
-use harness::latency::{Latencies, Percentiles};
-use harness::observation::{Mark, Observation};
-use harness::plan::{Plan, Span};
-use harness::record::{Histograms, Second, Summary};
-use harness::run_dir::RunDir;
-use harness::samples::AcknowledgedSample;
-use harness::threshold::Aggregation;
+use plans::plan::Plan;
+use plans::samples::AcknowledgedSample;
+use plans::spec::Span;
+use plans::threshold::Aggregation;
+use runs::latency::{Latencies, Percentiles};
+use runs::observation::{Mark, Observation};
+use runs::record::{Histograms, Second, Summary};
+use runs::run_dir::RunDir;
 
 use crate::awaited::{Awaited, awaited, counted};
 use crate::error::VerifyError;
@@ -303,8 +304,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::plan::{Classes, RunOptions};
-    use harness::sender::Tally;
+    use plans::plan::Classes;
+    use plans::spec::RunOptions;
+    use runs::tally::Tally;
     use uuid::Uuid;
 
     use super::*;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use edges::exit::Exit;
 use edges::staged::write_whole;
-use harness::output::show;
-use harness::plan::Plan;
-use harness::run_dir::RunDir;
+use plans::plan::Plan;
+use runs::run_dir::RunDir;
+use tell::output::show;
 
 use crate::cli::{tell, told};
 use crate::earlier::Earlier;

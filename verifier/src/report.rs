@@ -5,10 +5,11 @@ use std::fmt;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::script::Script;
-use harness::jetstream::AuditStream;
-use harness::observation::Mark;
-use harness::plan::{DeliveryPath, Plan};
+use plans::plan::Plan;
+use plans::spec::DeliveryPath;
+use runs::observation::Mark;
 use serde::{Deserialize, Serialize};
+use stores::jetstream::AuditStream;
 use uuid::Uuid;
 
 use crate::cause::{Cause, Hop};

@@ -10,15 +10,15 @@ use clickhouse::Row;
 use edges::exit::chain;
 use events::identity::TenantIndex;
 use events::script::Script;
-use harness::clickhouse::fault::{Fault, fault_of};
-use harness::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
-use harness::sight::read::{
+use serde::{Deserialize, Serialize};
+use stores::clickhouse::fault::{Fault, fault_of};
+use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
+use stores::sight::read::{
     ROWS_SQL, SERVER_SQL, Seen, Sight, TableEngine, count_elsewhere, read_engine, read_sight,
     read_unseen,
 };
-use harness::sight::{EngineKind, Hidden, Whereabouts};
-use harness::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
-use serde::{Deserialize, Serialize};
+use stores::sight::{EngineKind, Hidden, Whereabouts};
+use stores::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
 
 use crate::cli::tell;
 use crate::content::read_digested;
@@ -415,7 +415,7 @@ fn checksum(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use harness::ranges::RangeSet;
+    use runs::ranges::RangeSet;
 
     use super::*;
 

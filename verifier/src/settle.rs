@@ -6,10 +6,10 @@ use edges::address::{Address, WEBHOOK};
 use edges::clock::{Clock, micros};
 use edges::shutdown::Stop;
 use events::timeline::UnixMicros;
-use harness::clickhouse::ClickHouse;
-use harness::jetstream::{AuditStream, Position, StreamState};
-use harness::plan::Targets;
-use harness::stored::read_rows;
+use plans::spec::Targets;
+use stores::clickhouse::ClickHouse;
+use stores::jetstream::{AuditStream, Position, StreamState};
+use stores::stored::read_rows;
 use tokio::net::TcpStream;
 
 use crate::error::VerifyError;
@@ -218,7 +218,8 @@ const CALM_PARTS: i64 = 4;
 
 #[cfg(test)]
 mod tests {
-    use harness::table::{ColumnNames, TableColumns};
+    use plans::spec::ColumnNames;
+    use stores::table::TableColumns;
 
     use super::*;
 

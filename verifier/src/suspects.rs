@@ -6,9 +6,9 @@ use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::{DAY_US, Days, Script, midnight};
 use events::timeline::UnixMicros;
-use harness::ranges::RangeSet;
-use harness::stored::{STRETCH_BITS, Stretch, Sums};
 use rayon::prelude::*;
+use runs::ranges::RangeSet;
+use stores::stored::{STRETCH_BITS, Stretch, Sums};
 
 use crate::content::has_tenant;
 use crate::expected::{all_of, sum};
@@ -140,8 +140,9 @@ pub(crate) fn stretch_of(tenant: u16, seq: u64) -> Stretch {
 mod tests {
     use std::collections::BTreeMap;
 
-    use harness::plan::{Plan, RunOptions, Span};
-    use harness::stored::Arrivals;
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
+    use stores::stored::Arrivals;
     use uuid::Uuid;
 
     use super::*;

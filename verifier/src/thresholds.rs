@@ -3,8 +3,8 @@
 mod bounds;
 
 use edges::exit::Exit;
-use harness::threshold::{Aggregation, Metric, Threshold};
 use hdrhistogram::Histogram;
+use plans::threshold::{Aggregation, Metric, Threshold};
 
 pub(crate) use self::bounds::Bounds;
 use crate::compare::Totals;
@@ -189,9 +189,8 @@ pub(crate) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use harness::observation::{ConsumerSeen, Freshness, Observation, ResourceUse, StreamSeen};
-    use harness::plan::Span;
-    use harness::threshold::{Condition, Thresholds};
+    use plans::threshold::{Condition, Thresholds};
+    use runs::observation::{ConsumerSeen, Freshness, Observation, ResourceUse, StreamSeen};
 
     use super::*;
     use crate::awaited::Awaited;
@@ -302,7 +301,7 @@ mod tests {
     #[test]
     fn nothing_passes_without_samples() {
         let nothing = records(Vec::new(), &[], Vec::new());
-        let thresholds = Thresholds::of_run(None, Span::Live);
+        let thresholds = Thresholds::of_run(None, true);
         let results = evaluate(&thresholds, &nothing, &Totals::default());
         assert!(results.iter().all(|it| it.outcome == ThresholdOutcome::Unknown), "{results:?}");
     }

@@ -6,12 +6,13 @@ use clap::Args;
 use edges::clock::seconds;
 use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::latency::percentiles;
-use harness::output::{show, show_json};
-use harness::plan::{Plan, Span};
-use harness::run_dir::RunDir;
-use harness::threshold::Aggregation;
+use plans::plan::Plan;
+use plans::spec::Span;
+use plans::threshold::Aggregation;
+use runs::latency::percentiles;
+use runs::run_dir::RunDir;
 use serde::Serialize;
+use tell::output::{show, show_json};
 
 use crate::cli::told;
 use crate::error::VerifyError;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use edges::address::read_page;
 use edges::clock::Clock;
-use harness::observation::ClockOffset;
 use hyper::Uri;
+use runs::observation::ClockOffset;
 
 use crate::http::{HttpError, get_dated_text};
 use crate::vector::VectorState;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use edges::exit::Exit;
 use events::event::MicroTime;
-use harness::output::{show, show_json};
-use harness::plan::Plan;
-use harness::run_dir::RunDir;
+use plans::plan::Plan;
+use runs::run_dir::RunDir;
 use serde::Serialize;
+use tell::output::{show, show_json};
 use uuid::Uuid;
 
 use crate::cli::told;
@@ -237,10 +237,10 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use expect_test::expect_file;
-    use harness::observation::{Freshness, Observation};
-    use harness::plan::{RunOptions, Span};
-    use harness::record::{Ending, Summary, milliseconds};
-    use harness::sender::Tally;
+    use plans::spec::{RunOptions, Span};
+    use runs::observation::{Freshness, Observation};
+    use runs::record::{Ending, Summary, milliseconds};
+    use runs::tally::Tally;
 
     use super::*;
     use crate::awaited::Awaited;

@@ -3,9 +3,9 @@
 
 use events::identity::TenantIndex;
 use events::script::Script;
-use harness::ledger::Ledger;
-use harness::plan::Plan;
-use harness::ranges::RangeSet;
+use plans::plan::Plan;
+use runs::ledger::Ledger;
+use runs::ranges::RangeSet;
 
 /// The way of an event to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Ways<'r> {
 impl<'r> Ways<'r> {
     pub fn of(plan: &'r Plan, ledger: &'r Ledger) -> Self {
         let script = &plan.script;
-        let of = |(tenant, account): (_, &'r harness::ledger::Account)| {
+        let of = |(tenant, account): (_, &'r runs::ledger::Account)| {
             (script.timeline(tenant).count_before(plan.piped_from), &account.repaired)
         };
         Self { script, tenants: script.tenants().zip(&ledger.accounts).map(of).collect() }
@@ -53,7 +53,7 @@ impl<'r> Ways<'r> {
 #[cfg(test)]
 mod tests {
     use events::script::DAY_US;
-    use harness::plan::{RunOptions, Span};
+    use plans::spec::{RunOptions, Span};
     use uuid::Uuid;
 
     use super::*;

@@ -6,7 +6,7 @@ use events::event::MicroTime;
 use events::identity::Seq;
 use events::script::Script;
 use events::timeline::UnixMicros;
-use harness::observation::Mark;
+use runs::observation::Mark;
 
 use crate::cause::Cause;
 use crate::compare::Fates;

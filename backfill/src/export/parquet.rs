@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use events::row::Columns;
 use events::script::Script;
-use harness::table::COLUMNS;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter, get_column_writer};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -18,6 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
+use stores::table::COLUMNS;
 use uuid::Uuid;
 
 use crate::rows::{Slot, for_each_row};

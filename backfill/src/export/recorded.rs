@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use edges::clock::{Clock, seconds};
 use edges::shutdown::Shutdown;
 use events::script::DAY_US;
-use harness::ledger::Settlement;
+use runs::ledger::Settlement;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use harness::jetstream::NatsArgs;
-use harness::quantity::{parse_rate, parse_wait};
-use harness::webhook::WebhookArgs;
+use load::webhook::WebhookArgs;
+use plans::quantity::{parse_rate, parse_wait};
+use stores::jetstream::NatsArgs;
 
 use super::ReplayOptions;
 
@@ -75,7 +75,7 @@ fn whole_rate(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser};
-    use harness::clickhouse::ClickHouseArgs;
+    use stores::clickhouse::ClickHouseArgs;
 
     use super::*;
 

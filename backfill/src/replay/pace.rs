@@ -6,7 +6,7 @@
 //! that it evicts what was read is its normal state.
 
 use events::timeline::UnixMicros;
-use harness::jetstream::StreamState;
+use stores::jetstream::StreamState;
 
 /// What is in the pipeline, and what it can hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,7 +131,7 @@ fn lag(state: &StreamState) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use harness::jetstream::ConsumerState;
+    use stores::jetstream::ConsumerState;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edges::clock::{Clock, micros};
 use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
-use harness::jetstream::{AuditStream, JetStreamError, StreamState};
+use stores::jetstream::{AuditStream, JetStreamError, StreamState};
 
 use super::pace::{Fill, Gauge, Room, room};
 use crate::error::BackfillError;
@@ -180,7 +180,7 @@ const INTERVAL_US: UnixMicros = 200_000;
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use harness::jetstream::ConsumerState;
+    use stores::jetstream::ConsumerState;
 
     use super::*;
 

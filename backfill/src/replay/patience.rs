@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use edges::clock::micros;
 use events::timeline::UnixMicros;
-use harness::ledger::Settlement;
-use harness::sender::ListEnd;
-use harness::webhook::Outcome;
+use load::sender::ListEnd;
+use runs::ledger::Settlement;
+use runs::outcome::Outcome;
 
 use crate::error::BackfillError;
 
@@ -57,8 +57,8 @@ const REFUSED_MAX: Duration = Duration::from_mins(5);
 #[cfg(test)]
 mod tests {
     use events::identity::TenantIndex;
-    use harness::ranges::TenantRanges;
-    use harness::sender::Tally;
+    use runs::ranges::TenantRanges;
+    use runs::tally::Tally;
 
     use super::*;
 

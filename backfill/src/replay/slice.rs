@@ -4,8 +4,8 @@
 use events::identity::Seq;
 use events::script::Script;
 use events::timeline::UnixMicros;
-use harness::ranges::TenantRanges;
-use harness::sender::{Batch, Origin, Seqs};
+use load::sender::{Batch, Origin, Seqs};
+use runs::ranges::TenantRanges;
 
 /// Returns batches of events, the one that begins with the oldest event first. They are to be sent
 /// at once.

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use events::identity::{Seq, TenantIndex};
 use events::script::DAY_US;
-use harness::jetstream::{ConsumerState, JetStreamError, StreamState};
-use harness::ledger::{Durability, Ledger};
-use harness::plan::{RunOptions, Span};
-use harness::run_dir::RunDir;
-use harness::webhook::WebhookArgs;
+use load::webhook::WebhookArgs;
+use plans::spec::{RunOptions, Span};
+use runs::ledger::{Durability, Ledger};
+use runs::run_dir::RunDir;
 use serde_json::Value;
+use stores::jetstream::{ConsumerState, JetStreamError, StreamState};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -112,8 +112,8 @@ impl Hook {
     fn webhook(&self) -> Webhook {
         let args = WebhookArgs {
             urls: vec![format!("http://{}/events", self.address)],
-            encoding: harness::webhook::Encoding::None,
-            http: harness::webhook::HttpVersion::Auto,
+            encoding: load::webhook::Encoding::None,
+            http: load::webhook::HttpVersion::Auto,
             ca_file: None,
             client_cert: None,
             client_key: None,
@@ -346,10 +346,10 @@ async fn a_webhook_that_refuses_connections_for_a_while_loses_and_doubles_nothin
     let sent = replay.send(&todo, &shutdown, &mut observe).await.unwrap();
     assert!(waited, "some were refused");
     assert!(sent.doubtful.is_empty(), "{:?}", sent.doubtful);
-    assert!(sent.tally.outcomes.contains_key(&harness::webhook::Outcome::NotConnected));
+    assert!(sent.tally.outcomes.contains_key(&runs::outcome::Outcome::NotConnected));
     assert_eq!((sent.acknowledged, once(&hook.taken())), (todo.count(), todo));
     let ledger = place.read(&plan);
-    let unsettled = |account: &harness::ledger::Account| {
+    let unsettled = |account: &runs::ledger::Account| {
         account.unknown().is_empty() && account.refused.is_empty() && account.unsent.is_empty()
     };
     assert!(ledger.accounts.iter().all(unsettled));

@@ -7,7 +7,8 @@ use std::path::Path;
 use events::identity::{Seq, TenantIndex};
 use events::render::{Form, LIST_END, LIST_START, render};
 use events::script::Script;
-use harness::plan::{Plan, RunOptions, Span};
+use plans::plan::Plan;
+use plans::spec::{RunOptions, Span};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 

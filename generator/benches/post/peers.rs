@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::profile::Send;
+use plans::profile::Send;
 use tempfile::TempDir;
 
 use crate::process::{Process, Run};

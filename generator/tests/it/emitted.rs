@@ -2,7 +2,7 @@
 
 use assert_cmd::Command;
 use expect_test::expect;
-use harness::profile::BUILTIN;
+use plans::profile::BUILTIN;
 use sha2::{Digest as _, Sha256};
 
 fn emit(args: &[&str]) -> Vec<u8> {

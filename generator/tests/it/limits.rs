@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use edges::clock::Clock;
-use harness::ledger::Account;
-use harness::run_dir::RunDir;
+use runs::ledger::Account;
+use runs::run_dir::RunDir;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;

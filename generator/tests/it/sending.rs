@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use edges::clock::Clock;
-use harness::ledger::Account;
-use harness::ranges::RangeSet;
-use harness::run_dir::RunDir;
+use runs::ledger::Account;
+use runs::ranges::RangeSet;
+use runs::run_dir::RunDir;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;

@@ -12,12 +12,13 @@ use auditstorm_generator::{Observers, RunContext, Watchdog, run};
 use clap::Parser;
 use edges::clock::Clock;
 use edges::shutdown::Shutdown;
-use harness::ledger::{Durability, Ledger};
-use harness::plan::{Plan, RunOptions, Span};
-use harness::record::Summary;
-use harness::run_dir::RunDir;
-use harness::sender::Shard;
-use harness::webhook::{Webhook, WebhookArgs};
+use load::sender::Shard;
+use load::webhook::{Webhook, WebhookArgs};
+use plans::plan::Plan;
+use plans::spec::{RunOptions, Span};
+use runs::ledger::{Durability, Ledger};
+use runs::record::Summary;
+use runs::run_dir::RunDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
@@ -166,7 +167,7 @@ fn check(behaviour: Behaviour, acknowledged: u64, refused: u64, unknown: u64, ou
     assert_eq!(counted, (acknowledged, refused, unknown, 0), "{summary}");
     assert_eq!(summary.outcomes.get(outcome), Some(&EVENTS), "{summary}");
     assert!(ledger.closed);
-    let sum = |of: &dyn Fn(&harness::ledger::Account) -> u64| -> u64 {
+    let sum = |of: &dyn Fn(&runs::ledger::Account) -> u64| -> u64 {
         ledger.accounts.iter().map(of).sum()
     };
     let recorded = (

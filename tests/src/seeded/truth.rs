@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::identity::{RunMark, Seq, TenantIndex};
-use harness::ranges::RangeSet;
-use harness::run_dir::RunDir;
+use runs::ranges::RangeSet;
+use runs::run_dir::RunDir;
 use serde_json::Value;
 use uuid::Uuid;
 

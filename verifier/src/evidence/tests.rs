@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use harness::jetstream::ConsumerState;
+use stores::jetstream::ConsumerState;
 
 use super::*;
 

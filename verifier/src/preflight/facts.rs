@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use harness::observation::ClockOffset;
-use harness::survey::Survey;
+use runs::observation::ClockOffset;
+use stores::survey::Survey;
 
 use super::load::Load;
 use crate::vector::VectorState;

@@ -6,8 +6,8 @@ use edges::clock::{micros, seconds};
 use events::identity::Seq;
 use events::render::{Form, render};
 use events::timeline::UnixMicros;
-use harness::plan::{Backend, Plan, SendPlan};
-use harness::sender::OVERSIZED_PADDING_BYTES;
+use load::sender::OVERSIZED_PADDING_BYTES;
+use plans::plan::{Backend, Plan, SendPlan};
 use serde::Serialize;
 
 /// What a profile will do to the pipeline.
@@ -118,7 +118,7 @@ const EVENTS_SAMPLED: u64 = 64;
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use harness::plan::{RunOptions, Span};
+    use plans::spec::{RunOptions, Span};
     use uuid::Uuid;
 
     use super::*;

@@ -7,11 +7,11 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use clickhouse::Row;
 use edges::clock::Clock;
-use harness::clickhouse::{ClickHouse, QUERY_TIMEOUT};
-use harness::jetstream::AuditStream;
-use harness::observation::{ClockOffset, ConsumerSeen, StreamSeen};
-use harness::survey::survey;
+use runs::observation::{ClockOffset, ConsumerSeen, StreamSeen};
 use serde::Deserialize;
+use stores::clickhouse::{ClickHouse, QUERY_TIMEOUT};
+use stores::jetstream::AuditStream;
+use stores::survey::survey;
 
 use super::facts::{
     Acks, ConsumerFacts, InsertSettings, Keeps, Storage, StreamFacts, TableFacts, VectorFacts,

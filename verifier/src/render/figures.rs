@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use events::event::MicroTime;
-use harness::threshold::{Aggregation, Measure};
+use plans::threshold::{Aggregation, Measure};
 
 /// Says what was measured by an aggregation, with its unit.
 pub(crate) fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {

@@ -51,7 +51,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect_file;
-    use harness::observation::Mark;
+    use runs::observation::Mark;
 
     use super::*;
     use crate::report::Report;

@@ -2,9 +2,9 @@
 
 use edges::clock::seconds;
 use events::timeline::UnixMicros;
-use harness::observation::Observation;
-use harness::record::Second;
 use hdrhistogram::Histogram;
+use runs::observation::Observation;
+use runs::record::Second;
 
 use crate::records::RunRecords;
 use crate::render::figures::as_f64;

@@ -4,7 +4,7 @@ mod head;
 mod rows;
 mod scene;
 
-use harness::plan::Plan;
+use plans::plan::Plan;
 
 use self::head::{Outcome, environment, facts, outcome, tiles};
 pub(crate) use self::rows::TENANT_COLUMNS;

@@ -1,7 +1,7 @@
 //! What samples come to of which some are not known yet, but for how large they are at the least.
 //! Pure.
 
-use harness::threshold::{Aggregation, Comparator, Condition};
+use plans::threshold::{Aggregation, Comparator, Condition};
 
 use super::of_samples;
 use crate::report::ThresholdOutcome;
@@ -41,7 +41,7 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use ThresholdOutcome::{Failed, Passed, Unknown};
-    use harness::threshold::Metric;
+    use plans::threshold::Metric;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! Whether two runs are alike enough to be compared. Pure.
 
-use harness::plan::Span;
+use plans::spec::Span;
 
 use crate::verdict::Verdict;
 use crate::versus::Side;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use edges::clock::seconds;
-use harness::latency::percentiles;
-use harness::observation::Observation;
-use harness::record::Second;
-use harness::threshold::Aggregation;
+use plans::threshold::Aggregation;
+use runs::latency::percentiles;
+use runs::observation::Observation;
+use runs::record::Second;
 
 use crate::records::RunRecords;
 use crate::render::figures::as_f64;
@@ -159,7 +159,7 @@ pub(crate) fn ingested(side: &Side) -> Measured {
 
 fn webhook(
     side: &Side,
-    whole: fn(harness::latency::Percentiles) -> f64,
+    whole: fn(runs::latency::Percentiles) -> f64,
     of_second: fn(&Second) -> f64,
 ) -> Measured {
     let latencies =
@@ -220,7 +220,7 @@ fn resource(part: &str, kind: &str, base: &Side, run: &Side) -> Measure {
     let of = |side: &Side| {
         mean_of_samples(of_observations(side, |seen| {
             let used = seen.resources.iter().filter(|it| it.part == part);
-            let value = |it: &harness::observation::ResourceUse| match kind {
+            let value = |it: &runs::observation::ResourceUse| match kind {
                 "cpu" => it.cpu_cores,
                 _ => as_f64(it.memory_bytes),
             };

@@ -2,8 +2,8 @@
 //! from outside. Pure.
 
 use events::timeline::UnixMicros;
-use harness::observation::StreamSeen;
-use harness::record::Second;
+use runs::observation::StreamSeen;
+use runs::record::Second;
 
 /// Counts what is acknowledged, as the timelines tell, against what the stream takes.
 ///
@@ -76,7 +76,7 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
-    use harness::sender::Tally;
+    use runs::tally::Tally;
 
     use super::*;
 

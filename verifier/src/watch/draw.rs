@@ -1,11 +1,11 @@
 //! Draws what is seen of the pipeline. Pure: the same view and size, the same picture.
 
-use harness::screen::picture::{LEVELS, bytes, clock, framed, per_second, short, short_ms};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
+use tell::screen::picture::{LEVELS, bytes, clock, framed, per_second, short, short_ms};
 
 use super::view::{Held, Phase, Recent, View};
 
@@ -143,7 +143,7 @@ fn held(view: &View) -> Vec<Line<'static>> {
 }
 
 fn clocks(view: &View) -> Vec<Line<'static>> {
-    let line = |offset: &harness::observation::ClockOffset| {
+    let line = |offset: &runs::observation::ClockOffset| {
         let (ahead, error) = (offset.offset_ms, offset.error_ms);
         // Of a Vector, only where it is: there is no room for more.
         let server = offset.server.trim_start_matches("vector ");
@@ -155,7 +155,7 @@ fn clocks(view: &View) -> Vec<Line<'static>> {
 }
 
 fn resources(view: &View) -> Vec<Line<'static>> {
-    let line = |used: &harness::observation::ResourceUse| {
+    let line = |used: &runs::observation::ResourceUse| {
         let memory = bytes(used.memory_bytes);
         Line::raw(format!("{:<17}{:>6.2} cores {memory:>8}", used.part, used.cpu_cores))
     };
@@ -193,7 +193,7 @@ const OFFSET_WORRY_MS: f64 = 10.0;
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use harness::screen::picture::as_text;
+    use tell::screen::picture::as_text;
 
     use super::*;
     use crate::watch::view::tests::{gatherer, observation, view_after};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use edges::clock::micros;
 use events::timeline::UnixMicros;
-use harness::observation::Observation;
-use harness::plan::{Plan, Span};
-use harness::run_dir::RunDir;
+use plans::plan::Plan;
+use plans::spec::Span;
+use runs::observation::Observation;
+use runs::run_dir::RunDir;
 
 use super::view::Phase;
 

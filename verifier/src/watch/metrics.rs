@@ -2,13 +2,13 @@
 
 use std::sync::atomic::AtomicU64;
 
-use harness::latency::{Latencies, record};
-use harness::metrics::{Adder, LatencyBuckets, process_registry, register_build};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use runs::latency::{Latencies, record};
+use tell::metrics::{Adder, LatencyBuckets, process_registry, register_build};
 
 use super::view::View;
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use events::timeline::UnixMicros;
-use harness::observation::ResourceUse;
+use runs::observation::ResourceUse;
 
 use crate::error::VerifyError;
 

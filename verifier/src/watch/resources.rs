@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use edges::address::read_page;
 use events::timeline::UnixMicros;
-use harness::observation::ResourceUse;
 use hyper::Uri;
+use runs::observation::ResourceUse;
 use serde_json::Value;
 
 use super::processes::Processes;

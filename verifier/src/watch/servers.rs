@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use edges::clock::Clock;
 use futures_util::future::join_all;
-use harness::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
-use harness::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
-use harness::observation::{
-    ClockOffset, ConsumerSeen, HeldSeen, ResourceUse, StreamSeen, TableSeen,
-};
-use harness::plan::{DeliveryPath, Plan};
+use plans::plan::Plan;
+use plans::spec::DeliveryPath;
+use runs::observation::{ClockOffset, ConsumerSeen, HeldSeen, ResourceUse, StreamSeen, TableSeen};
+use stores::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
+use stores::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
 
 use super::resources::Meter;
 use super::table::{read_clock, read_table};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use edges::clock::Clock;
 use events::timeline::UnixMicros;
-use harness::clickhouse::{ClickHouse, ClickHouseError};
-use harness::observation::{ClockOffset, TableSeen};
-use harness::stored::{read_rows, received_sql};
+use runs::observation::{ClockOffset, TableSeen};
+use stores::clickhouse::{ClickHouse, ClickHouseError};
+use stores::stored::{read_rows, received_sql};
 use uuid::Uuid;
 
 use super::tracker::Question;

@@ -6,10 +6,10 @@ use std::ops::{Bound, Range};
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
-use harness::observation::{Freshness, Watched};
-use harness::plan::Plan;
-use harness::record::milliseconds;
-use harness::samples::{AcknowledgedSample, Sample, Samples};
+use plans::plan::Plan;
+use plans::samples::{AcknowledgedSample, Sample, Samples};
+use runs::observation::{Freshness, Watched};
+use runs::record::milliseconds;
 use uuid::Uuid;
 
 /// Follows samples from when they are due until they are visible.
@@ -251,7 +251,7 @@ const GAP_US: i64 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use harness::plan::{RunOptions, Span};
+    use plans::spec::{RunOptions, Span};
 
     use super::*;
 

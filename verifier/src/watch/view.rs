@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use events::timeline::UnixMicros;
-use harness::observation::{Freshness, HeldSeen, Observation, StreamSeen, TableSeen};
-use harness::plan::Plan;
-use harness::ranges::RangeSet;
+use plans::plan::Plan;
+use runs::observation::{Freshness, HeldSeen, Observation, StreamSeen, TableSeen};
+use runs::ranges::RangeSet;
 
 /// The pipeline at one moment of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,7 +223,7 @@ const RECENT_US: i64 = 60_000_000;
 #[cfg(test)]
 pub(crate) mod tests {
     use events::event::MicroTime;
-    use harness::observation::{ClockOffset, ConsumerSeen, ResourceUse};
+    use runs::observation::{ClockOffset, ConsumerSeen, ResourceUse};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::screen::picture::bytes;
+use tell::screen::picture::bytes;
 
 use super::super::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, WhenFull};
 use super::{Findings, Rank, Seconds};

@@ -1,7 +1,7 @@
 //! What is to be known of the table and its server.
 
-use harness::screen::picture::bytes;
-use harness::survey::setting;
+use stores::survey::setting;
+use tell::screen::picture::bytes;
 
 use super::super::facts::Facts;
 use super::Findings;

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::observation::ClockOffset;
-use harness::survey::Survey;
+use runs::observation::ClockOffset;
+use stores::survey::Survey;
 
 use super::*;
 use crate::preflight::facts::{

@@ -1,9 +1,10 @@
 //! What a page begins with, and where the run was checked.
 
 use edges::exit::Exit;
-use harness::latency::percentiles;
-use harness::plan::{DeliveryPath, Plan, Span};
-use harness::threshold::Aggregation;
+use plans::plan::Plan;
+use plans::spec::{DeliveryPath, Span};
+use plans::threshold::Aggregation;
+use runs::latency::percentiles;
 
 use super::{Fact, bad, fact};
 use crate::records::RunRecords;

@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use harness::latency::{Latencies, percentiles};
-use harness::plan::DeliveryPath;
+use plans::spec::DeliveryPath;
+use runs::latency::{Latencies, percentiles};
 
 use super::{percent, shortened};
 use crate::cause::{Cause, Hop};

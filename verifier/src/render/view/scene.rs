@@ -2,8 +2,9 @@
 
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
-use harness::observation::Mark;
-use harness::plan::{Plan, Span};
+use plans::plan::Plan;
+use plans::spec::Span;
+use runs::observation::Mark;
 
 use super::rows::hop_name;
 use super::shortened;

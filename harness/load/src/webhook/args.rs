@@ -1,0 +1,79 @@
+//! The flags that say where the webhook is and how it is spoken to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::encoding::Encoding;
+use super::header::HeaderText;
+use edges::address::without_secrets;
+use plans::quantity::parse_wait;
+
+/// Flags that say where the webhook is and how it is spoken to.
+///
+/// A token comes from a file or from the environment, never from a flag, which others can see.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Webhook")]
+pub struct WebhookArgs {
+    /// Address to post to; given several times, connections are spread over all.
+    #[arg(
+        long = "webhook",
+        env = "VECTOR_WEBHOOK_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub urls: Vec<String>,
+    /// HTTP version; auto is 1.1 with http://, and with https:// 2 if the server has it.
+    #[arg(long, value_name = "VERSION", default_value = "auto")]
+    pub http: HttpVersion,
+    /// Certificates (PEM) to trust instead of this machine's.
+    #[arg(long, value_name = "PEM")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate (PEM) to show to the server.
+    #[arg(long, value_name = "PEM")]
+    pub client_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate to show.
+    #[arg(long, value_name = "PEM")]
+    pub client_key: Option<PathBuf>,
+    /// File with a bearer token, read for every new connection; or `WEBHOOK_TOKEN` is the token.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "File with a bearer token, read for every new connection [env: WEBHOOK_TOKEN, \
+                with the token itself]"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// Header to send with every request; can be given several times.
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<HeaderText>,
+    /// Compression of bodies.
+    #[arg(long = "compress", value_name = "ENCODING", default_value = "none")]
+    pub encoding: Encoding,
+    /// Age at which a connection is replaced by a new one, like 30s or 10m [default: unlimited].
+    #[arg(long = "connection-lifetime", value_name = "DURATION", value_parser = parse_lifetime)]
+    pub lifetime: Option<Duration>,
+}
+
+impl WebhookArgs {
+    /// Returns the addresses for a record: comma-separated, without what may be secret in them.
+    pub fn shown(&self) -> String {
+        self.urls.iter().map(|url| without_secrets(url)).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The version of HTTP to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HttpVersion {
+    Auto,
+    #[value(name = "1.1")]
+    One,
+    /// With http://, the server is taken to speak it (RFC 9113, section 3.3).
+    #[value(name = "2")]
+    Two,
+}
+
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    parse_wait(text).map_err(|_| "write it like 500ms, 30s or 10m, above zero".to_owned())
+}

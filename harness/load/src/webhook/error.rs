@@ -1,0 +1,103 @@
+//! Why a webhook is not to be used.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustls::pki_types::pem;
+
+use super::token::TOKEN_VARIABLE;
+use edges::address::AddressError;
+use edges::exit::Exit;
+use runs::outcome::{Outcome, Want};
+
+/// Why a webhook is not to be used. What becomes of a request is no error: it is an
+/// [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error("no webhook is named; name its address with --webhook or VECTOR_WEBHOOK_URL")]
+    NoUrl,
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("{flag} is of use only with addresses that begin with https://")]
+    NotTls { flag: &'static str },
+    #[error("{given} is of use only together with {missing}")]
+    Alone { given: &'static str, missing: &'static str },
+    #[error("cannot read {flag} {}", path.display())]
+    Read { flag: &'static str, path: PathBuf, source: io::Error },
+    #[error("{flag} {} is no PEM file that can be read", path.display())]
+    Pem { flag: &'static str, path: PathBuf, source: pem::Error },
+    #[error(
+        "{flag} {} has no {wanted} in it: it needs a line -----BEGIN {wanted}-----",
+        path.display()
+    )]
+    Missing { flag: &'static str, path: PathBuf, wanted: &'static str },
+    #[error("--ca-file {} has a certificate that cannot be trusted", path.display())]
+    Authority { path: PathBuf, source: rustls::Error },
+    #[error(
+        "--client-cert {} and --client-key {} cannot be used together",
+        certificate.display(),
+        key.display()
+    )]
+    ClientCertificate { certificate: PathBuf, key: PathBuf, source: rustls::Error },
+    #[error("this machine has no trusted certificates: name some with --ca-file")]
+    NoAuthorities,
+    #[error("--token-file {} {fact}", path.display())]
+    TokenFile { path: PathBuf, fact: &'static str },
+    #[error("the environment variable {TOKEN_VARIABLE} {fact}")]
+    TokenVariable { fact: &'static str },
+    #[error("--header number {position} has no colon: write it like 'X-Cluster: east-1'")]
+    HeaderForm { position: usize },
+    #[error("--header {name:?} {fact}")]
+    Header { name: String, fact: &'static str },
+    #[error("the webhook {webhook} cannot be connected to from here: {}", want.name())]
+    NotTried { webhook: String, want: Want, source: io::Error },
+    #[error("the webhook {webhook} does not answer; is the pipeline up?")]
+    Unreachable { webhook: String, source: io::Error },
+    #[error(
+        "the webhook {webhook} refuses TLS, or is not to be trusted; check --ca-file, --client-cert"
+    )]
+    Handshake { webhook: String, source: io::Error },
+    #[error("the webhook {webhook} has no HTTP/2; leave --http to auto")]
+    NoHttp2 { webhook: String },
+}
+
+impl WebhookError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NotTried { want: Want::Files | Want::Ports | Want::Memory, .. } => Exit::Machine,
+            Self::NotTried { .. }
+            | Self::Unreachable { .. }
+            | Self::Handshake { .. }
+            | Self::NoHttp2 { .. } => Exit::Unreachable,
+            Self::NoUrl
+            | Self::Address(_)
+            | Self::NotTls { .. }
+            | Self::Alone { .. }
+            | Self::Read { .. }
+            | Self::Pem { .. }
+            | Self::Missing { .. }
+            | Self::Authority { .. }
+            | Self::ClientCertificate { .. }
+            | Self::NoAuthorities
+            | Self::TokenFile { .. }
+            | Self::TokenVariable { .. }
+            | Self::HeaderForm { .. }
+            | Self::Header { .. } => Exit::Usage,
+        }
+    }
+
+    /// What becomes of a request for which no connection could be had.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotTried { want, .. } => Outcome::NotTried(*want),
+            Self::Read { source, .. } => Outcome::NotTried(Want::of(source).unwrap_or(Want::Token)),
+            Self::TokenFile { .. } | Self::TokenVariable { .. } => Outcome::NotTried(Want::Token),
+            Self::Unreachable { source, .. } | Self::Handshake { source, .. } => {
+                Want::of(source).map_or(Outcome::NotConnected, Outcome::NotTried)
+            }
+            // All else is said before a run.
+            _ => Outcome::NotConnected,
+        }
+    }
+}

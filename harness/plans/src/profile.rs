@@ -1,0 +1,717 @@
+//! Profiles: what a run does, as a person writes it.
+//!
+//! A profile is YAML. [`Profile::parse`] checks its form and all its rules, and shows every
+//! mistake with line, column and field. What has passed becomes a [`crate::plan::Plan`] without
+//! further errors.
+
+use std::path::{Path, PathBuf};
+
+use garde::Validate;
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
+use crate::threshold::Thresholds;
+
+/// A profile as written, with every rule checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name of the profile, for reports.
+    #[garde(length(min = 1, max = 64))]
+    pub name: String,
+    /// All names, users, times and outcomes follow from it.
+    #[serde(default = "default_seed")]
+    #[garde(skip)]
+    pub seed: u64,
+    /// What the events are about.
+    #[serde(default)]
+    #[garde(skip)]
+    pub mix: Mix,
+    /// How much of each request the events tell.
+    #[serde(default)]
+    #[garde(skip)]
+    pub level: Level,
+    /// How the events of a tenant follow each other.
+    #[serde(default)]
+    #[garde(skip)]
+    pub arrival: Arrival,
+    /// What they keep time with, beside the rate.
+    #[serde(default)]
+    #[garde(skip)]
+    pub rhythm: Vec<Beat>,
+    /// How unequal tenants are: the exponent of a Zipf law, from 0 (all equal) to 2. It moves
+    /// events from tenant to tenant; the mean rate stays that of the stages.
+    #[serde(default)]
+    #[garde(range(min = 0.0, max = 2.0), custom(is_number))]
+    pub skew: f64,
+    /// Tenants that differ from the others: the first ones, in the order of the classes.
+    #[serde(default)]
+    #[garde(dive, length(max = 16), custom(have_names_of_their_own))]
+    pub classes: Vec<TenantClass>,
+    /// What happens, one stage after the other.
+    #[garde(dive, custom(has_events), custom(have_room_for(&self.classes)))]
+    pub stages: Vec<Stage>,
+    /// How events are sent.
+    #[serde(default)]
+    #[garde(dive)]
+    pub send: Send,
+    /// What each tenant's API server does, where the sender is `apiserver`.
+    #[serde(default)]
+    #[garde(dive)]
+    pub apiserver: Apiserver,
+    /// What a bad client does wrong: nothing, unless it is said here.
+    #[serde(default)]
+    #[garde(dive, custom(are_of_different_events))]
+    pub faults: Faults,
+    /// What is asked of the run: conditions by metric. Nothing said: the published objectives; an
+    /// empty map: nothing.
+    #[serde(default)]
+    #[garde(dive)]
+    pub thresholds: Option<Thresholds>,
+}
+
+/// Which users, verbs and resources the events have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mix {
+    /// Human traffic, operators and controllers: get 40, list 30, update 15, create 10, delete 5
+    /// percent.
+    #[default]
+    Seed,
+    /// What a busy control plane sees with everything audited: leases, status updates, events.
+    Cluster,
+}
+
+/// How much of each request the events tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    #[default]
+    Metadata,
+    Request,
+    RequestResponse,
+    /// Each resource at the level that the example of the Kubernetes documentation has for it.
+    Policy,
+}
+
+/// What events keep time with, beside their rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Beat {
+    /// Leases every 2 and 10 seconds, and a busy first second of each minute.
+    Combs,
+    /// A rollout every ten minutes, for each tenant at its own time.
+    Bursts,
+}
+
+/// Tenants that differ from the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct TenantClass {
+    /// Name of the class, for reports.
+    #[garde(length(min = 1, max = 32), custom(is_class_name))]
+    pub name: String,
+    /// How many tenants it has.
+    #[garde(range(min = 1, max = 65_536))]
+    pub tenants: u32,
+    /// Their rate, as a multiple of what it would be: 10, or 0.1.
+    #[serde(default = "one")]
+    #[garde(range(min = 0.001, max = 1_000.0), custom(is_number))]
+    pub rate: f64,
+    /// Their mix, if it is another.
+    #[serde(default)]
+    #[garde(skip)]
+    pub mix: Option<Mix>,
+    /// Their level, if it is another.
+    #[serde(default)]
+    #[garde(skip)]
+    pub level: Option<Level>,
+}
+
+/// How the events of a tenant follow each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrival {
+    Even,
+    #[default]
+    Jittered,
+}
+
+/// A stretch of time; `->` moves a rate or a count in a straight line over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Like `30s`, `15m` or `1h30m`.
+    #[garde(custom(is_duration))]
+    pub duration: String,
+    /// Events per second of each tenant: `100/s`, or `100/s -> 1000/s`.
+    #[garde(custom(is_rate))]
+    pub rate: String,
+    /// Tenants: `50`, or `50 -> 200`.
+    #[garde(custom(is_tenants))]
+    pub tenants: String,
+}
+
+/// A stage in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageNumbers {
+    pub duration_us: u64,
+    /// Thousandths of an event per second and tenant, at start and end.
+    pub rate_milli: (u64, u64),
+    /// Tenants at start and end.
+    pub tenants: (u32, u32),
+}
+
+impl Stage {
+    /// Reads the numbers of a stage.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the first field that is.
+    pub fn numbers(&self) -> Result<StageNumbers, String> {
+        Ok(StageNumbers {
+            duration_us: parse_duration(&self.duration)?,
+            rate_milli: parse_ramp(&self.rate, parse_rate)?,
+            tenants: parse_ramp(&self.tenants, parse_tenants)?,
+        })
+    }
+}
+
+/// How events are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Send {
+    /// Who decides when a batch is full, and what becomes of it.
+    #[garde(skip)]
+    pub sender: Sender,
+    /// Most events of a batch. 1 sends each event alone, without a list around it.
+    #[garde(range(min = 1, max = 10_000))]
+    pub batch_events: u32,
+    /// How long the first event of a batch waits for others at most.
+    #[garde(custom(is_duration))]
+    pub batch_age: String,
+    /// Connections, over which tenants are spread evenly.
+    #[garde(range(min = 1, max = 4_096))]
+    pub connections: u32,
+    /// How long an answer may take before its outcome is unknown.
+    #[garde(custom(is_duration))]
+    pub timeout: String,
+    /// How late a batch may begin to be sent before the run is saturated: its own fault.
+    #[garde(custom(is_duration))]
+    pub lateness_max: String,
+}
+
+impl Default for Send {
+    fn default() -> Self {
+        Self {
+            sender: Sender::Direct,
+            batch_events: 400,
+            batch_age: "1s".to_owned(),
+            connections: 32,
+            timeout: "30s".to_owned(),
+            lateness_max: "1s".to_owned(),
+        }
+    }
+}
+
+/// Who decides when a batch is full, and what becomes of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sender {
+    /// The schedule alone. Each batch is sent once; what is due waits for a connection.
+    #[default]
+    Direct,
+    /// The audit backend of an API server, one for each tenant: it buffers, throttles, sends
+    /// again, and drops.
+    Apiserver,
+}
+
+/// The settings of an API server's audit webhook backend, with the defaults of kube-apiserver.
+///
+/// Source: `k8s.io/apiserver/pkg/server/options/audit.go`, `k8s.io/apiserver/pkg/util/webhook`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Apiserver {
+    /// Events that wait for a batch; more are dropped (`--audit-webhook-batch-buffer-size`).
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub buffer_events: u32,
+    /// `--audit-webhook-batch-max-size`
+    #[garde(range(min = 1, max = 10_000))]
+    pub batch_events: u32,
+    /// `--audit-webhook-batch-max-wait`
+    #[garde(custom(is_duration))]
+    pub batch_wait: String,
+    /// Batches a second, on average (`--audit-webhook-batch-throttle-qps`).
+    #[garde(range(min = 1, max = 10_000))]
+    pub throttle_qps: u32,
+    /// Batches at once (`--audit-webhook-batch-throttle-burst`).
+    #[garde(range(min = 1, max = 10_000))]
+    pub throttle_burst: u32,
+    /// How often a batch is tried before it is dropped.
+    #[garde(range(min = 1, max = 20))]
+    pub attempts: u32,
+    /// Wait before the second attempt; each further one is half as long again
+    /// (`--audit-webhook-initial-backoff`).
+    #[garde(custom(is_duration))]
+    pub initial_backoff: String,
+}
+
+impl Default for Apiserver {
+    fn default() -> Self {
+        Self {
+            buffer_events: 10_000,
+            batch_events: 400,
+            batch_wait: "30s".to_owned(),
+            throttle_qps: 10,
+            throttle_burst: 15,
+            attempts: 5,
+            initial_backoff: "10s".to_owned(),
+        }
+    }
+}
+
+/// What a bad client does wrong, in shares from 0 to 1. What it spoils is counted apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
+    pub stages: f64,
+    /// Batches that are sent again after they were acknowledged.
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
+    pub resent: f64,
+    /// Batches whose body ends too early to be JSON.
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
+    pub malformed: f64,
+    /// Events of more than a mebibyte.
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
+    pub oversized: f64,
+    /// Events whose audit ID is no UUID.
+    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
+    #[serde(deserialize_with = "share")]
+    pub foreign_ids: f64,
+}
+
+/// Why there is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    #[error(
+        "no profile is called {name:?}: write the path of a YAML file, or one of: {}",
+        builtin_names().join(", ")
+    )]
+    NoSuchProfile { name: String },
+    #[error("there is no file {}", path.display())]
+    NoSuchFile { path: PathBuf },
+    #[error("the profile {origin} is empty")]
+    Empty { origin: String },
+    #[error("cannot read the profile {}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// Every mistake, each with line, column, field and the lines around it.
+    #[error("the profile {origin} is wrong:\n{mistakes}")]
+    Invalid { origin: String, mistakes: String },
+}
+
+impl Profile {
+    /// Checks the text of a profile. `origin` is where it is from, for messages.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ProfileError::Invalid`] with all broken rules at once, or with the first mistake
+    /// in form; [`ProfileError::Empty`] if there is nothing but comments.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
+        let is_empty = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+        if text.lines().all(is_empty) {
+            return Err(ProfileError::Empty { origin: origin.to_owned() });
+        }
+        serde_saphyr::from_str_valid(text).map_err(|error| ProfileError::Invalid {
+            origin: origin.to_owned(),
+            mistakes: error
+                .render_with_formatter(&serde_saphyr::UserMessageFormatter)
+                .replace("<input>", origin)
+                .replace("validation error: ", ""),
+        })
+    }
+}
+
+/// The text of a profile and where it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileText {
+    pub text: String,
+    pub origin: String,
+}
+
+/// Finds a profile: one that is built in, by its name, or a file, by its path.
+///
+/// # Errors
+///
+/// Returns [`ProfileError`] if there is neither.
+pub fn read_profile(name: &str) -> Result<ProfileText, ProfileError> {
+    if let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
+        return Ok(ProfileText { text: (*text).to_owned(), origin: name.to_owned() });
+    }
+    let path = Path::new(name);
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(ProfileText { text, origin: name.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let has_ending = path.extension().is_some_and(|it| it == "yaml" || it == "yml");
+            Err(if has_ending || name.contains('/') {
+                ProfileError::NoSuchFile { path: path.to_owned() }
+            } else {
+                ProfileError::NoSuchProfile { name: name.to_owned() }
+            })
+        }
+        Err(source) => Err(ProfileError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+/// The profiles that are built in, by name, with their texts.
+pub const BUILTIN: [(&str, &str); 12] = [
+    ("demo", include_str!("../../../profiles/demo.yaml")),
+    ("smoke", include_str!("../../../profiles/smoke.yaml")),
+    ("baseline", include_str!("../../../profiles/baseline.yaml")),
+    ("steady-state", include_str!("../../../profiles/steady-state.yaml")),
+    ("tenant-growth", include_str!("../../../profiles/tenant-growth.yaml")),
+    ("write-storm", include_str!("../../../profiles/write-storm.yaml")),
+    ("peak-load", include_str!("../../../profiles/peak-load.yaml")),
+    ("query-storm", include_str!("../../../profiles/query-storm.yaml")),
+    ("stress", include_str!("../../../profiles/stress.yaml")),
+    ("spike", include_str!("../../../profiles/spike.yaml")),
+    ("soak", include_str!("../../../profiles/soak.yaml")),
+    ("history-90d", include_str!("../../../profiles/history-90d.yaml")),
+];
+
+fn builtin_names() -> Vec<&'static str> {
+    BUILTIN.iter().map(|(name, _)| *name).collect()
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_any(Share)
+}
+
+/// Reads a share, and says how to write one where there is none.
+struct Share;
+
+impl Visitor<'_> for Share {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a share between 0 and 1, like 0.01")
+    }
+
+    fn visit_f64<E>(self, share: f64) -> Result<f64, E> {
+        Ok(share)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, share: i64) -> Result<f64, E> {
+        i32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, share: u64) -> Result<f64, E> {
+        u32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
+        text.parse().map_err(|_| E::custom(WRITE_A_SHARE))
+    }
+}
+
+const WRITE_A_SHARE: &str = "write a share between 0 and 1, like 0.01";
+
+fn default_seed() -> u64 {
+    42
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// YAML has numbers that are none, and that no range keeps out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "rules take what they check by reference")]
+fn is_number<C>(number: &f64, _context: &C) -> garde::Result {
+    if number.is_finite() { Ok(()) } else { Err(garde::Error::new("write a number")) }
+}
+
+fn have_names_of_their_own<C>(classes: &[TenantClass], _context: &C) -> garde::Result {
+    let twice = |at: usize| classes[..at].iter().any(|other| other.name == classes[at].name);
+    match (0..classes.len()).find(|at| twice(*at)) {
+        Some(at) => Err(garde::Error::new(format!("two classes are called {}", classes[at].name))),
+        None => Ok(()),
+    }
+}
+
+fn have_room_for<C>(classes: &[TenantClass]) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result + '_ {
+    move |stages, _context| {
+        let numbers = stages.iter().filter_map(|stage| stage.numbers().ok());
+        let most = numbers.map(|it| it.tenants.0.max(it.tenants.1)).max().unwrap_or(u32::MAX);
+        let wanted: u64 = classes.iter().map(|class| u64::from(class.tenants)).sum();
+        if wanted > u64::from(most) {
+            let message = format!("the classes have {wanted} tenants, the stages at most {most}");
+            return Err(garde::Error::new(message));
+        }
+        Ok(())
+    }
+}
+
+fn are_of_different_events<C>(faults: &Faults, _context: &C) -> garde::Result {
+    let events = faults.stages + faults.oversized + faults.foreign_ids;
+    if events > 1.0 || faults.malformed + faults.resent > 1.0 {
+        return Err(garde::Error::new("the shares of all events, or of all batches, exceed 1"));
+    }
+    Ok(())
+}
+
+/// Names of classes are labels of metrics and keys of reports.
+fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.bytes().all(is_plain) {
+        return Err(garde::Error::new("a class's name has lower-case letters, digits and hyphens"));
+    }
+    if name == OTHERS {
+        return Err(garde::Error::new("this is what tenants of no class are called"));
+    }
+    Ok(())
+}
+
+/// The tenants that are in no class of the profile's.
+pub const OTHERS: &str = "others";
+
+fn checked<T>(parsed: Result<T, String>) -> garde::Result {
+    parsed.map(|_| ()).map_err(garde::Error::new)
+}
+
+fn is_duration<C>(text: &str, _context: &C) -> garde::Result {
+    checked(parse_duration(text))
+}
+
+fn is_rate<C>(text: &str, _context: &C) -> garde::Result {
+    checked(parse_ramp(text, parse_rate))
+}
+
+fn is_tenants<C>(text: &str, _context: &C) -> garde::Result {
+    checked(parse_ramp(text, parse_tenants).and_then(|ramp| match ramp {
+        (0, 0) => Err("a stage needs at least one tenant".to_owned()),
+        ramp => Ok(ramp),
+    }))
+}
+
+/// A plan of no events cannot be run, and one of too many cannot be numbered.
+fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
+    if stages.is_empty() || stages.len() > 1_000 {
+        return Err(garde::Error::new("a profile has 1 to 1000 stages"));
+    }
+    let mut most = 0u128;
+    for stage in stages {
+        // Where there are no numbers, the stage's own rules say what is wrong.
+        let Ok(StageNumbers { duration_us, rate_milli, .. }) = stage.numbers() else {
+            return Ok(());
+        };
+        most += u128::from(duration_us) * u128::from(rate_milli.0.max(rate_milli.1));
+    }
+    if most == 0 {
+        return Err(garde::Error::new("all rates are zero: there is no event to send"));
+    }
+    // Thousandths of an event per second, times µs.
+    if most / 1_000_000_000 >= u128::from(events::identity::SEQ_END) {
+        return Err(garde::Error::new("a tenant would have more than 2^40 events"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::Value;
+
+    use super::*;
+
+    const GOOD: &str = "name: x\nstages:\n  - duration: 1s\n    rate: 1/s\n    tenants: 1\n";
+
+    #[track_caller]
+    fn check(text: &str, expected: &Expect) {
+        let error = Profile::parse(text, "x.yaml").unwrap_err();
+        expected.assert_eq(&error.to_string());
+    }
+
+    /// Only the lines that say what is wrong, without the excerpts around them.
+    #[track_caller]
+    fn check_messages(text: &str, expected: &[&str]) {
+        let error = Profile::parse(text, "x.yaml").unwrap_err().to_string();
+        let messages: Vec<_> =
+            error.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+        assert_eq!(messages, expected, "{error}");
+    }
+
+    #[test]
+    fn builtin_profiles_are_valid_and_bear_their_names() {
+        for (name, text) in BUILTIN {
+            assert_eq!(Profile::parse(text, name).unwrap().name, name);
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_shown_where_it_is() {
+        check(
+            &GOOD.replace("tenants: 1", "tenants: 0"),
+            &expect![[r#"
+            the profile x.yaml is wrong:
+            error: line 5 column 14: a stage needs at least one tenant for `stages[0].tenants`
+             --> x.yaml:5:14
+              |
+            3 |   - duration: 1s
+            4 |     rate: 1/s
+            5 |     tenants: 0
+              |              ^ a stage needs at least one tenant for `stages[0].tenants`"#]],
+        );
+    }
+
+    #[test]
+    fn each_broken_rule_gets_one_message() {
+        check_messages(
+            &GOOD.replace("rate", "rat"),
+            &["line 4 column 5: unknown field `rat`, expected one of duration, rate, tenants"],
+        );
+        check_messages(
+            &GOOD.replace("1/s", "-5/s"),
+            &["line 4 column 11: \"-5/s\" is negative for `stages[0].rate`"],
+        );
+        check_messages(
+            &GOOD.replace("duration: 1s", "duration: 0s"),
+            &["line 3 column 15: write a duration above zero for `stages[0].duration`"],
+        );
+        check_messages(
+            &GOOD.replace("duration: 1s", "duration: 10"),
+            &["line 3 column 15: \"10\" is no duration: write numbers with units, like 500ms, \
+               30s, 15m or 1h30m for `stages[0].duration`"],
+        );
+        check_messages(
+            &GOOD.replace("1/s", "100 per second"),
+            &["line 4 column 11: \"100 per second\" is no rate: write a number and a unit, like \
+               100/s, 6000/min or 20/h for `stages[0].rate`"],
+        );
+        check_messages(
+            &GOOD.replace("tenants: 1", "tenants: 50 -> 65537"),
+            &["line 5 column 14: 65537 tenants are more than the 65536 that a run can have for \
+               `stages[0].tenants`"],
+        );
+        check_messages(
+            &GOOD.replace("1/s", "0/s"),
+            &["line 3 column 3: all rates are zero: there is no event to send for `stages`"],
+        );
+        check_messages(
+            "name: x\nstages: []\n",
+            &["line 2 column 9: a profile has 1 to 1000 stages for `stages`"],
+        );
+    }
+
+    #[test]
+    fn all_broken_rules_are_shown_at_once() {
+        let text = GOOD.replace("1/s", "1/day").replace("tenants: 1", "tenants: many")
+            + "send: {batch_events: 0}\n";
+        check_messages(
+            &text,
+            &[
+                "line 6 column 22: lower than 1 for `send.batch_events`",
+                "line 4 column 11: \"1/day\" is no rate: write a number and a unit, like 100/s, \
+             6000/min or 20/h for `stages[0].rate`",
+                "line 5 column 14: \"many\" is no number of tenants: write a whole number, like 50 \
+             for `stages[0].tenants`",
+            ],
+        );
+    }
+
+    #[test]
+    fn wrong_thresholds_are_shown_where_they_are() {
+        check_messages(
+            &(GOOD.to_owned()
+                + "thresholds:\n  webhook: [\"p(95)<1s\", \"p(95)<5\"]\n  speed: [max<1]\n"),
+            &[
+                "line 8 column 10: \"speed\" is no metric: write one of webhook, \
+                 due_to_acknowledged, end_to_end, freshness, ingested, acknowledged, refused, \
+                 unknown, unsent, dropped, lost, duplicated, lag, cpu.<part> or memory.<part> for \
+                 `thresholds.speed`",
+                "line 7 column 25: \"5\" is no limit here: write a number with µs, ms, s or m, \
+                 like 100ms for `thresholds.webhook[1]`",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_empty_profile_is_called_empty() {
+        for text in ["", "\n \n", "# name: x\n"] {
+            let message = Profile::parse(text, "x.yaml").unwrap_err().to_string();
+            assert_eq!(message, "the profile x.yaml is empty");
+        }
+    }
+
+    #[test]
+    fn shares_are_fractions() {
+        let text = |share: &str| format!("{GOOD}faults:\n  malformed: {share}\n");
+        let share = |written| Profile::parse(&text(written), "x").map(|it| it.faults.malformed);
+        for (written, expected) in [("0.01", 0.01), ("1", 1.0), ("0", 0.0), ("1e-3", 0.001)] {
+            assert!(
+                share(written).is_ok_and(|share| (share - expected).abs() < 1e-12),
+                "{written}"
+            );
+        }
+        let place = "line 7 column 14";
+        for wrong in ["1%", "few"] {
+            let message = share(wrong).unwrap_err().to_string();
+            assert!(message.contains(place), "{message}");
+            assert!(message.contains("a share between 0 and 1, like 0.01"), "{message}");
+        }
+        check_messages(&text("-1"), &[&format!("{place}: lower than 0 for `faults.malformed`")]);
+    }
+
+    const GUIDE: &str = include_str!("../../../docs/profiles.md");
+
+    /// Calls back with the name and value of every field, but not with metrics of thresholds.
+    fn for_each_field(value: &Value, found: &mut impl FnMut(&str, &Value)) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                found(name, value);
+                if name != "thresholds" {
+                    for_each_field(value, found);
+                }
+            }),
+            Value::Array(items) => items.iter().for_each(|item| for_each_field(item, found)),
+            _ => {}
+        }
+    }
+
+    fn is_in_guide(field: &str, default: &str) -> bool {
+        let field = format!("`{field}`");
+        let of_field = |row: &str| row.split('|').nth(1).is_some_and(|cell| cell.contains(&field));
+        GUIDE.lines().any(|row| of_field(row) && row.contains(default))
+    }
+
+    #[test]
+    fn the_guide_has_every_field_with_its_default_and_a_valid_example_of_all() {
+        let example = GUIDE.split("```").nth(1).unwrap().strip_prefix("yaml").unwrap();
+        let profile = Profile::parse(example, "docs/profiles.md").unwrap();
+        for_each_field(&serde_json::to_value(profile).unwrap(), &mut |field, _| {
+            assert!(is_in_guide(field, ""), "docs/profiles.md has no row for {field}");
+            assert!(example.contains(&format!("{field}:")), "its example has no {field}");
+        });
+        let default = serde_json::json!([Send::default(), Apiserver::default()]);
+        for_each_field(&default, &mut |field, value| {
+            let default = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert!(is_in_guide(field, &format!("| `{default}` |")), "{field}: {default}");
+        });
+    }
+
+    #[test]
+    fn an_unknown_profile_is_told_from_an_unreadable_file() {
+        let message = read_profile("smoek").unwrap_err().to_string();
+        assert!(message.contains("one of: demo, smoke"), "{message}");
+        for path in ["no.yaml", "no.yml", "./no"] {
+            let message = read_profile(path).unwrap_err().to_string();
+            assert_eq!(message, format!("there is no file {path}"));
+        }
+        assert!(matches!(read_profile("/"), Err(ProfileError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,390 @@
+//! ClickHouse, as all programs reach it: addresses, account, table.
+
+pub mod fault;
+mod secure;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clickhouse::{Client, Compression, Row};
+use serde::Deserialize;
+
+use self::fault::{Fault, fault_of};
+use self::secure::secure_client;
+use crate::sight::limit_of;
+use crate::sight::read::with_harmless_settings;
+use crate::table::{
+    ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
+};
+use edges::address::{Address, AddressError, CLICKHOUSE};
+use plans::spec::ColumnNames;
+use plans::spec::Targets;
+
+/// Flags that say which server and table.
+#[derive(Debug, Clone, Args)]
+pub struct ClickHouseArgs {
+    /// Address of ClickHouse's HTTP interface, like `http://host:8123` or `https://host:8443`;
+    /// several with commas between them.
+    #[arg(id = "clickhouse", long, env = "CLICKHOUSE_URL", value_name = "URL")]
+    #[arg(value_delimiter = ',', hide_env_values = true)]
+    pub urls: Vec<String>,
+    /// ClickHouse user.
+    #[arg(long = "clickhouse-user", env = "CLICKHOUSE_USER", default_value = "default")]
+    #[arg(hide_env_values = true)]
+    pub user: String,
+    /// ClickHouse password; the environment keeps it out of process lists.
+    #[arg(long = "clickhouse-password", env = "CLICKHOUSE_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// Table of audit logs [default: the run's, for a new one `audit.audit_logs`].
+    #[arg(long, value_name = "DATABASE.TABLE")]
+    pub table: Option<Table>,
+    /// What the table calls its columns, where it is not the usual: a YAML file with lines like
+    /// `audit_id: id`.
+    #[arg(long, value_name = "FILE")]
+    pub columns: Option<PathBuf>,
+}
+
+/// Why a server is not to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClickHouseError {
+    #[error(transparent)]
+    Url(#[from] AddressError),
+    #[error("this machine has no trusted certificates for {url}: name a file with SSL_CERT_FILE")]
+    NoAuthorities { url: String },
+    #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
+    NoUrl,
+    #[error(
+        "several addresses of ClickHouse are given where one is read; of a cluster's shards, \
+             name a Distributed table"
+    )]
+    SeveralUrls,
+    #[error("ClickHouse at {url} does not answer within {seconds} s")]
+    Silent { url: String, seconds: u64 },
+    #[error(
+        "ClickHouse at {url} does not let user {user:?} do that; see --clickhouse-user and \
+             CLICKHOUSE_PASSWORD"
+    )]
+    Denied { url: String, user: String, source: clickhouse::error::Error },
+    #[error("{}", query_failed(url, source))]
+    Query { url: String, source: clickhouse::error::Error },
+    #[error("ClickHouse at {url} answered what cannot be read: {fact}")]
+    Answer { url: String, fact: &'static str },
+    #[error(
+        "ClickHouse at {url} has no table {table}, or none that user {user:?} may see; see --table \
+             and --clickhouse-user"
+    )]
+    NoTable { url: String, table: Table, user: String },
+    #[error("the table {table} at {url} cannot be used")]
+    Schema { url: String, table: Table, source: Box<SchemaError> },
+    #[error("the run directory names a table that cannot be one: {message}")]
+    Recorded { message: String },
+    #[error(transparent)]
+    ColumnsFile(#[from] ColumnsFileError),
+}
+
+impl ClickHouseError {
+    /// Whether it is for the user to change what was given, rather than a server's fault.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Silent { .. } | Self::Query { .. } | Self::Answer { .. })
+    }
+}
+
+/// A server that answers and has the table.
+#[derive(Clone)]
+pub struct ClickHouse {
+    pub client: Client,
+    /// Address without account.
+    pub url: String,
+    /// Who asks.
+    pub user: String,
+    pub table: Table,
+    /// What the table calls columns, where that is not the standard name.
+    pub names: ColumnNames,
+    pub columns: TableColumns,
+}
+
+impl fmt::Debug for ClickHouse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClickHouse({}, {})", self.url, self.table)
+    }
+}
+
+/// Which table, and what it calls its columns: as the flags say, else as a run has recorded.
+#[derive(Debug, Clone)]
+struct Place {
+    table: Table,
+    names: ColumnNames,
+}
+
+impl ClickHouseArgs {
+    fn place(&self, recorded: &Targets) -> Result<Place, ClickHouseError> {
+        let of_run = || recorded.table.as_deref().unwrap_or(TABLE).parse();
+        let table = match &self.table {
+            Some(table) => table.clone(),
+            None => of_run().map_err(|message| ClickHouseError::Recorded { message })?,
+        };
+        let names = match &self.columns {
+            Some(path) => read_column_names(path)?,
+            None => recorded.columns.clone(),
+        };
+        Ok(Place { table, names })
+    }
+}
+
+impl ClickHouse {
+    /// Makes sure that the one server that is named answers and has the table.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] if it does not, or several are named.
+    pub async fn connect(
+        args: &ClickHouseArgs,
+        recorded: &Targets,
+    ) -> Result<Self, ClickHouseError> {
+        match &args.urls[..] {
+            [] => Err(ClickHouseError::NoUrl),
+            [url] => Self::connect_to(url, args, args.place(recorded)?).await,
+            _ => Err(ClickHouseError::SeveralUrls),
+        }
+    }
+
+    /// Makes sure that all servers that are named answer and have the table.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] of the first that does not.
+    pub async fn connect_all(
+        args: &ClickHouseArgs,
+        recorded: &Targets,
+    ) -> Result<Vec<Self>, ClickHouseError> {
+        let place = args.place(recorded)?;
+        if args.urls.is_empty() {
+            return Err(ClickHouseError::NoUrl);
+        }
+        let mut servers = Vec::new();
+        for url in &args.urls {
+            servers.push(Self::connect_to(url, args, place.clone()).await?);
+        }
+        Ok(servers)
+    }
+
+    async fn connect_to(
+        url: &str,
+        args: &ClickHouseArgs,
+        Place { table, names }: Place,
+    ) -> Result<Self, ClickHouseError> {
+        let url = url.trim_end_matches('/').to_owned();
+        let mut client = client_for(&url)?
+            .with_url(&url)
+            .with_user(&args.user)
+            .with_compression(Compression::Lz4)
+            // An answer begins when it is complete: an error in its middle is an error.
+            .with_setting("wait_end_of_query", "1");
+        if let Some(password) = &args.password {
+            client = client.with_password(password);
+        }
+        let (user, columns) = (args.user.clone(), TableColumns::default());
+        let server = Self { client, url, user, table, names, columns };
+        let client = with_harmless_settings(server.client.clone());
+        let server = Self { client: server.answer(ANSWER_TIMEOUT, client).await?, ..server };
+        let columns = find_columns(&server.client, &server.table);
+        let found = server.answer(ANSWER_TIMEOUT, columns).await?;
+        if found.is_empty() {
+            let Self { url, table, user, .. } = server;
+            return Err(ClickHouseError::NoTable { url, table, user });
+        }
+        match TableColumns::find(&found, &server.names) {
+            Ok(columns) => Ok(Self { columns, ..server }),
+            Err(error) => {
+                let Self { url, table, .. } = server;
+                Err(ClickHouseError::Schema { url, table, source: Box::new(error) })
+            }
+        }
+    }
+
+    /// What the table calls a standard column.
+    pub fn column_of<'c>(&'c self, standard: &'c str) -> &'c str {
+        self.names.get(standard).map_or(standard, String::as_str)
+    }
+
+    /// What a query of the events' standard columns selects from.
+    pub fn source(&self) -> String {
+        self.columns.source(&self.table, "")
+    }
+
+    /// As [`Self::source`], of some partitions alone, by their IDs.
+    pub fn source_of_partitions(&self, partitions: &[String]) -> String {
+        let ids: Vec<_> = partitions.iter().map(|id| format!("'{id}'")).collect();
+        self.columns.source(&self.table, &format!("_partition_id IN ({})", ids.join(", ")))
+    }
+
+    /// Waits for an answer, but not for ever.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] if the server does not answer in time, or with an error.
+    pub async fn answer<T>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, ClickHouseError> {
+        match tokio::time::timeout(limit, question).await {
+            Ok(answer) => answer.map_err(|source| self.failed(source)),
+            Err(_) => {
+                Err(ClickHouseError::Silent { url: self.url.clone(), seconds: limit.as_secs() })
+            }
+        }
+    }
+
+    /// Puts to an error of a query who asked which server.
+    pub fn failed(&self, source: clickhouse::error::Error) -> ClickHouseError {
+        let url = self.url.clone();
+        if is_denial(&source) {
+            return ClickHouseError::Denied { url, user: self.user.clone(), source };
+        }
+        ClickHouseError::Query { url, source }
+    }
+}
+
+/// The table of the pipeline under test.
+const TABLE: &str = "audit.audit_logs";
+
+#[derive(Debug, Row, Deserialize)]
+struct ColumnsRow {
+    names: Vec<String>,
+    kinds: Vec<String>,
+    default_kinds: Vec<String>,
+}
+
+/// Reads one row, which no limit on rows can cut.
+async fn find_columns(
+    client: &Client,
+    table: &Table,
+) -> Result<Vec<FoundColumn>, clickhouse::error::Error> {
+    let row: Option<ColumnsRow> = client
+        .query(
+            "SELECT groupArray(name) AS names, groupArray(type) AS kinds, \
+             groupArray(default_kind) AS default_kinds FROM (\
+                SELECT name, type, default_kind FROM system.columns \
+                WHERE database = ? AND table = ? ORDER BY position)",
+        )
+        .bind(table.database())
+        .bind(table.name())
+        .fetch_optional()
+        .await?;
+    let Some(ColumnsRow { names, kinds, default_kinds }) = row else { return Ok(Vec::new()) };
+    let columns = names.into_iter().zip(kinds).zip(default_kinds);
+    let column = |((name, kind), default_kind)| FoundColumn { name, kind, default_kind };
+    Ok(columns.map(column).collect())
+}
+
+/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
+/// it was not the server that failed.
+pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
+    let clickhouse::error::Error::BadResponse(text) = error else { return None };
+    let digits = text.split_once("Code: ")?.1;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
+    match error {
+        clickhouse::error::Error::Network(error) if is_down(error.as_ref()) => {
+            format!("ClickHouse at {url} does not answer; is it up?")
+        }
+        clickhouse::error::Error::BadResponse(_) if server_code(error).is_none() => {
+            format!("cannot query ClickHouse at {url}; is it ClickHouse?")
+        }
+        _ => match server_code(error).and_then(limit_of) {
+            Some(limit) => {
+                format!("cannot query ClickHouse at {url}: {limit} of this account is in the way")
+            }
+            None => format!("cannot query ClickHouse at {url}"),
+        },
+    }
+}
+
+/// Whether it is the way to the server that failed, and not what either of the two says: what
+/// there is to say of TLS comes as an error of these kinds.
+fn is_down(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| !matches!(cause.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData))
+}
+
+/// Whether the server does not let the account do what was asked.
+pub fn is_denial(error: &clickhouse::error::Error) -> bool {
+    fault_of(error) == Fault::Denied
+}
+
+fn client_for(url: &str) -> Result<Client, ClickHouseError> {
+    if !Address::read(url, &CLICKHOUSE)?.is_tls() {
+        return Ok(Client::default());
+    }
+    secure_client().ok_or(ClickHouseError::NoAuthorities { url: url.to_owned() })
+}
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A question about the server itself is answered sooner.
+pub const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A pass over a table of billions of rows is answered sooner.
+pub const SCAN_TIMEOUT: Duration = Duration::from_hours(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What is said of a server that is asked for the table's columns.
+    async fn complaint(url: &str) -> String {
+        let table = TABLE.parse().unwrap();
+        let client = client_for(url).unwrap().with_url(url);
+        let source = find_columns(&client, &table).await.unwrap_err();
+        ClickHouseError::Query { url: url.to_owned(), source }.to_string()
+    }
+
+    #[tokio::test]
+    async fn nobody_and_another_server_are_told_from_clickhouse() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let said = complaint(&url).await;
+        assert_eq!(said, format!("cannot query ClickHouse at {url}; is it ClickHouse?"));
+        answering.abort();
+        answering.await.unwrap_err();
+        let said = complaint(&url).await;
+        assert_eq!(said, format!("ClickHouse at {url} does not answer; is it up?"));
+    }
+
+    #[test]
+    fn a_server_that_is_not_to_be_trusted_is_not_down() {
+        let tls = io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate");
+        assert!(!is_down(&io::Error::other(tls)));
+        assert!(is_down(&io::Error::from(io::ErrorKind::ConnectionRefused)));
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_told_by_its_code() {
+        let bad = |text: &str| clickhouse::error::Error::BadResponse(text.to_owned());
+        let text = "Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)";
+        assert_eq!(server_code(&bad(text)), Some(252));
+        assert_eq!(server_code(&bad("Code: 516")), Some(516));
+        assert_eq!(server_code(&bad("502 Bad Gateway")), None);
+        assert_eq!(server_code(&clickhouse::error::Error::TimedOut), None);
+    }
+}

@@ -1,0 +1,357 @@
+//! NATS JetStream, as all programs reach it: the stream between sidecar and aggregator, and the
+//! aggregator's consumer.
+
+mod login;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, consumer, stream};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Deserialize;
+
+pub use self::login::NatsLogin;
+use self::login::{Complaint, connect, read_domain};
+use edges::address::AddressError;
+use edges::clock::Clock;
+use edges::exit::Exit;
+use runs::observation::ClockOffset;
+
+/// Flags that say which server, stream and consumer.
+#[derive(Debug, Clone, Args)]
+pub struct NatsArgs {
+    /// Address of NATS, like `nats://host:4222`, or some of one cluster with commas between them;
+    /// needed only for runs that go through the pipeline.
+    #[arg(id = "nats", long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// Stream between sidecar and aggregator.
+    #[arg(long, default_value = "AUDIT_EVENTS")]
+    pub stream: String,
+    /// Consumer of the aggregator.
+    #[arg(long, default_value = "clickhouse-ingest")]
+    pub consumer: String,
+    /// `JetStream` domain that the stream is in, as of a leaf node or a hub.
+    #[arg(id = "nats_domain", long = "nats-domain", env = "NATS_DOMAIN", value_name = "DOMAIN")]
+    #[arg(hide_env_values = true, value_parser = read_domain)]
+    pub domain: Option<String>,
+    #[command(flatten)]
+    pub login: NatsLogin,
+}
+
+/// Any error of the NATS client.
+pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JetStreamError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("cannot use {}", path.display())]
+    LoginFile { path: PathBuf, source: io::Error },
+    #[error("NATS at {url} does not answer; is it up?")]
+    Unreachable { url: String, source: NatsError },
+    #[error("NATS at {url} refuses TLS, or is not to be trusted; check --nats-ca-file")]
+    Tls { url: String, source: NatsError },
+    #[error(
+        "NATS at {url} does not let this user in; name one with --nats-user and NATS_PASSWORD, or \
+         with --nats-creds"
+    )]
+    Denied { url: String, source: NatsError },
+    #[error(
+        "NATS does not let this user read the stream {stream}, who must publish to $JS.API.> and \
+         subscribe to _INBOX.>: {told}"
+    )]
+    Forbidden { stream: String, told: String },
+    #[error("NATS has no stream {stream}; name another with --stream")]
+    NoStream { stream: String, source: NatsError },
+    #[error("cannot read the stream {stream}")]
+    Read { stream: String, source: NatsError },
+}
+
+impl JetStreamError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Address(_)
+            | Self::LoginFile { .. }
+            | Self::Denied { .. }
+            | Self::Forbidden { .. }
+            | Self::NoStream { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Read { .. } => Exit::Unreachable,
+        }
+    }
+}
+
+/// The stream between sidecar and aggregator, and the consumer of the aggregator.
+#[derive(Debug, Clone)]
+pub struct AuditStream {
+    context: jetstream::Context,
+    stream: Stream,
+    name: String,
+    consumer: String,
+    server_version: String,
+    complaint: Complaint,
+}
+
+/// What there is to know of a stream and its consumer, but its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// Messages that the stream holds, read or not.
+    pub messages: u64,
+    /// Bytes of these messages, with what the server keeps beside them.
+    pub bytes: u64,
+    /// Bytes at which the stream evicts its oldest messages; `None` if it has no such limit.
+    pub bytes_max: Option<u64>,
+    /// Sequence number of the oldest message that the stream holds.
+    pub first: u64,
+    /// Sequence number of the last message that the stream has taken.
+    pub last: u64,
+    /// Time in which a message with the ID of another is not taken again.
+    pub duplicate_window: Duration,
+    /// Messages stay until a limit is reached, read or not; else they go when they are read.
+    pub keeps_what_is_read: bool,
+    /// `None` if there is no consumer of the name.
+    pub consumer: Option<ConsumerState>,
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// Sequence number, in the stream, of the last message that it was given.
+    pub delivered: u64,
+    /// Messages that it was given so far, those given again included.
+    pub deliveries: u64,
+    /// All messages up to this sequence number of the stream are acknowledged.
+    pub ack_floor: u64,
+    /// Messages that it has not been given.
+    pub pending: u64,
+    /// Messages that it has been given and has not acknowledged.
+    pub unacknowledged: u64,
+    /// Messages that it has been given again and has not acknowledged.
+    pub redelivered: u64,
+    /// It gives out no messages until it is resumed.
+    pub is_paused: bool,
+    /// Somebody waits for its messages: a pull request, or a subscriber that it pushes to.
+    pub is_asked: bool,
+}
+
+/// Where the stream and its consumer stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Sequence number of the last message.
+    pub last: u64,
+    /// Messages that the consumer has not taken or not acknowledged; `None` if there is none.
+    pub waiting: Option<u64>,
+}
+
+impl AuditStream {
+    /// Connects and makes sure that the stream is there. A connection that is lost later is made
+    /// again; questions that get no answer meanwhile fail.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError`] if NATS does not answer or has no such stream.
+    pub async fn connect(url: &str, args: &NatsArgs) -> Result<Self, JetStreamError> {
+        let (client, complaint) = connect(url, &args.login).await?;
+        let server_version = client.server_info().version;
+        let context = match &args.domain {
+            Some(domain) => jetstream::with_domain(client, domain),
+            None => jetstream::new(client),
+        };
+        let (name, consumer) = (args.stream.clone(), args.consumer.clone());
+        let stream = context.get_stream(&name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(told)
+                if told.error_code() != ErrorCode::STREAM_NOT_FOUND =>
+            {
+                failed(&name, &complaint, error)
+            }
+            GetStreamErrorKind::Request => failed(&name, &complaint, error),
+            _ => JetStreamError::NoStream { stream: name.clone(), source: error.into() },
+        })?;
+        Ok(Self { context, stream, name, consumer, server_version, complaint })
+    }
+
+    /// The stream itself, to read its messages.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of the server that was connected to first.
+    pub fn server_version(&self) -> String {
+        self.server_version.clone()
+    }
+
+    /// The name of the aggregator's consumer.
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
+    /// The largest message that the server takes from any client, headers included.
+    pub fn payload_bytes_max(&self) -> u64 {
+        self.context.client().server_info().max_payload as u64
+    }
+
+    /// Reads where stream and consumer stand.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_position(&self) -> Result<Position, JetStreamError> {
+        self.read_state().await.map(|state| state.position())
+    }
+
+    /// Reads what there is to know of stream and consumer.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_state(&self) -> Result<StreamState, JetStreamError> {
+        let info = self.stream.get_info().await.map_err(|error| self.failed(error))?;
+        let consumer = self.read_consumer().await?;
+        Ok(StreamState::new(&info.config, &info.state, consumer))
+    }
+
+    /// Reads the same, and what the server's clock says. The stream is asked first: what it has
+    /// evicted by then, and the consumer was not given when it is asked, it never will be.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JetStreamError::Read`] if NATS does not answer.
+    pub async fn read_timed_state(
+        &self,
+        clock: &Clock,
+    ) -> Result<(StreamState, Option<ClockOffset>), JetStreamError> {
+        let asked = clock.now();
+        let subject = format!("STREAM.INFO.{}", self.name);
+        let answer = self.context.request(subject, &()).await;
+        let told: Response<Told> = answer.map_err(|error| self.failed(error))?;
+        let answered = clock.now();
+        let told = match told {
+            Response::Ok(told) => told,
+            Response::Err { error } => return Err(self.failed(error)),
+        };
+        let consumer = self.read_consumer().await?;
+        let offset =
+            told.ts.map(|ts| ClockOffset::new("nats", (asked, answered), ts.timestamp_micros()));
+        Ok((StreamState::new(&told.config, &told.state, consumer), offset))
+    }
+
+    async fn read_consumer(&self) -> Result<Option<ConsumerState>, JetStreamError> {
+        match self.stream.consumer_info(&self.consumer).await {
+            Ok(info) => Ok(Some(ConsumerState::of(&info))),
+            // A pipeline may consume under another name.
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Says that the stream could not be read.
+    pub fn failed(&self, source: impl Into<NatsError>) -> JetStreamError {
+        failed(&self.name, &self.complaint, source)
+    }
+}
+
+/// A request that is forbidden gets no answer; what the server complains of tells why.
+fn failed(stream: &str, complaint: &Complaint, source: impl Into<NatsError>) -> JetStreamError {
+    let stream = stream.to_owned();
+    match complaint.get() {
+        Some(told) => JetStreamError::Forbidden { stream, told },
+        None => JetStreamError::Read { stream, source: source.into() },
+    }
+}
+
+/// What a server tells of a stream, with the time.
+#[derive(Debug, Deserialize)]
+struct Told {
+    config: stream::Config,
+    state: stream::State,
+    /// Servers before 2.10 do not tell it.
+    ts: Option<DateTime<Utc>>,
+}
+
+impl StreamState {
+    fn new(
+        config: &stream::Config,
+        state: &stream::State,
+        consumer: Option<ConsumerState>,
+    ) -> Self {
+        let limit = u64::try_from(config.max_bytes).unwrap_or(0);
+        Self {
+            messages: state.messages,
+            bytes: state.bytes,
+            bytes_max: (limit > 0).then_some(limit),
+            first: state.first_sequence,
+            last: state.last_sequence,
+            duplicate_window: config.duplicate_window,
+            keeps_what_is_read: config.retention == stream::RetentionPolicy::Limits,
+            consumer,
+        }
+    }
+
+    /// Where stream and consumer stand.
+    pub fn position(&self) -> Position {
+        let waiting = self.consumer.map(|consumer| consumer.pending + consumer.unacknowledged);
+        Position { last: self.last, waiting }
+    }
+}
+
+impl ConsumerState {
+    fn of(info: &consumer::Info) -> Self {
+        Self {
+            delivered: info.delivered.stream_sequence,
+            deliveries: info.delivered.consumer_sequence,
+            ack_floor: info.ack_floor.stream_sequence,
+            pending: info.num_pending,
+            unacknowledged: info.num_ack_pending as u64,
+            redelivered: info.num_redelivered as u64,
+            is_paused: info.paused,
+            is_asked: info.num_waiting > 0 || info.push_bound,
+        }
+    }
+}
+
+/// How long NATS may take to answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_without_a_limit_has_none() {
+        let check = |max_bytes, expected| {
+            let told = told(max_bytes);
+            assert_eq!(told.ts.map(|ts| ts.timestamp()), Some(1_767_225_600));
+            let state = StreamState::new(&told.config, &told.state, None);
+            assert_eq!(state.bytes_max, expected, "{max_bytes}");
+        };
+        check(-1, None);
+        check(0, None);
+        check(1 << 30, Some(1 << 30));
+    }
+
+    /// What a server tells of a stream.
+    fn told(max_bytes: i64) -> Told {
+        let text = format!(
+            r#"{{"config": {{"name": "A", "max_bytes": {max_bytes}, "retention": "limits",
+            "max_consumers": -1, "max_msgs": -1, "max_msgs_per_subject": -1, "discard": "old",
+            "max_age": 0, "storage": "file", "num_replicas": 1, "duplicate_window": 600000000000}},
+            "created": "2026-01-01T00:00:00Z", "ts": "2026-01-01T00:00:00Z",
+            "state": {{"messages": 3, "bytes": 900, "first_seq": 8, "last_seq": 10,
+            "first_ts": "2026-01-01T00:00:00Z", "last_ts": "2026-01-01T00:00:00Z",
+            "consumer_count": 0}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+}

@@ -1,0 +1,210 @@
+//! What the table holds of a run: sets of sequence numbers, decoded by the server itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use events::identity::{LocationSql, TenantIndex};
+use events::script::Script;
+use events::timeline::UnixMicros;
+use serde::{Deserialize, Serialize};
+
+use crate::bitmap::{BitmapError, take, take_number, take_set};
+use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
+use crate::sight::read::SERVER_SQL;
+use runs::ranges::RangeSet;
+
+/// What one store holds of a tenant's events.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrivals {
+    pub seqs: RangeSet,
+    /// Those of `seqs` that it holds more than once.
+    pub repeated: RangeSet,
+    /// Messages or rows, repeated ones included.
+    pub count: u64,
+}
+
+/// Which rows of a table are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    /// Those of requests that were received then. Whether they are there more than once is not
+    /// asked.
+    Received(Range<UnixMicros>),
+    /// Those of some partitions, by their IDs.
+    Partitions(Vec<String>),
+}
+
+impl Rows {
+    /// What a query of these rows selects from. No other condition may follow.
+    pub fn source(&self, server: &ClickHouse) -> String {
+        match self {
+            Self::All => server.source(),
+            Self::Received(received) => {
+                format!("{} WHERE {}", server.source(), received_sql(received))
+            }
+            Self::Partitions(partitions) => server.source_of_partitions(partitions),
+        }
+    }
+}
+
+impl Arrivals {
+    /// Adds what another part of the same store holds.
+    pub fn add(&mut self, other: &Self) {
+        let both = self.seqs.intersection(&other.seqs);
+        self.repeated = self.repeated.union(&other.repeated).union(&both);
+        self.seqs = self.seqs.union(&other.seqs);
+        self.count += other.count;
+    }
+}
+
+/// Some consecutive events of a tenant: its index, and the sequence number by
+/// 2^[`STRETCH_BITS`].
+pub type Stretch = (u16, u64);
+
+/// A sum for each stretch, modulo 2^64.
+pub type Sums = BTreeMap<Stretch, u64>;
+
+/// What was read of some rows of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// What they hold of the run, by tenant. Tenants without any have none.
+    pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
+    pub sums: Sums,
+    /// All rows that were looked at, of the run or not.
+    pub rows: u64,
+    /// The servers that answered.
+    pub servers: BTreeSet<String>,
+}
+
+/// Events of a stretch, as a power of two: few enough to fetch, enough to make sums few.
+pub const STRETCH_BITS: u32 = 14;
+
+/// Reads which events of a run the table has, by tenant. Tenants without any have none.
+///
+/// One pass over one column: the server turns each audit ID back into tenant and sequence number,
+/// and answers with one compressed set for each stretch.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer, or not as expected.
+pub async fn read_stored(
+    server: &ClickHouse,
+    script: &Script,
+    rows: &Rows,
+) -> Result<BTreeMap<TenantIndex, Arrivals>, ClickHouseError> {
+    Ok(read_stored_and_sum(server, script, rows, "toUInt64(0)").await?.by_tenant)
+}
+
+/// Reads the same, and for each stretch the sum of a `UInt64` over the table's rows, modulo 2^64.
+/// The expression for it may use those of [`events::identity::RunMark::location_sql`].
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer, or not as expected.
+pub async fn read_stored_and_sum(
+    server: &ClickHouse,
+    script: &Script,
+    rows: &Rows,
+    summand: &str,
+) -> Result<Stored, ClickHouseError> {
+    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let source = rows.source(server);
+    // One number is grouped by much faster than two. Foreign rows get a group of their own:
+    // cheaper than to filter every column by them.
+    let sql = format!(
+        "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
+         bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
+         SELECT if({is_ours}, own, {FOREIGN}) AS place, count(), sumWithOverflow({summand}), \
+         groupBitmapState(toUInt16(bitAnd({seq}, {SEQ_MASK}))), \
+         assumeNotNull((SELECT {SERVER_SQL})) \
+         FROM {source} GROUP BY place"
+    );
+    let bytes = async { server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
+    let bytes = server.answer(SCAN_TIMEOUT, bytes).await?;
+    let parsed = parse(&bytes);
+    let mut stored = parsed
+        .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
+    for (tenant, arrivals) in &mut stored.by_tenant {
+        let is_asked = !matches!(rows, Rows::Received(_));
+        if is_asked && arrivals.count > arrivals.seqs.count() {
+            arrivals.repeated = read_repeated(server, script, *tenant, &source).await?;
+        }
+    }
+    Ok(stored)
+}
+
+/// A place is the tenant above the number of the stretch, or [`FOREIGN`].
+const TENANT_SHIFT: u32 = 32;
+const FOREIGN: u64 = u64::MAX;
+const SEQ_MASK: u64 = (1 << STRETCH_BITS) - 1;
+
+/// Returns the condition that a request was received then, by the server's own index.
+pub fn received_sql(received: &Range<UnixMicros>) -> String {
+    let moment = |at: UnixMicros| format!("fromUnixTimestamp64Milli({}, 'UTC')", at / 1_000);
+    // Stored times are whole milliseconds, rounded down.
+    let (from, until) = (moment(received.start), moment(received.end + 999));
+    format!("timestamp >= {from} AND timestamp < {until}")
+}
+
+fn parse(bytes: &[u8]) -> Result<Stored, BitmapError> {
+    let mut rest = bytes;
+    let number =
+        |rest: &mut &[u8]| Ok(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes")));
+    let mut stored = Stored::default();
+    // A place may come more than once, where servers of a cluster answer each for itself.
+    let mut by_place: BTreeMap<u64, (Arrivals, u64)> = BTreeMap::new();
+    while !rest.is_empty() {
+        let (place, count, sum) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
+        let mut seqs = RangeSet::new();
+        let first = (place & ((1 << TENANT_SHIFT) - 1)) << STRETCH_BITS;
+        take_set(&mut rest, first, &mut seqs)?;
+        stored.servers.insert(take_text(&mut rest)?);
+        stored.rows += count;
+        let (arrivals, all) = by_place.entry(place).or_default();
+        arrivals.add(&Arrivals { seqs, repeated: RangeSet::new(), count });
+        *all = all.wrapping_add(sum);
+    }
+    for (place, (part, sum)) in by_place {
+        // A foreign row's place has no tenant.
+        let Ok(tenant) = u16::try_from(place >> TENANT_SHIFT) else { continue };
+        let all = stored.by_tenant.entry(TenantIndex(tenant)).or_default();
+        all.count += part.count;
+        part.seqs.ranges().iter().cloned().for_each(|range| all.seqs.insert(range));
+        stored.sums.insert((tenant, place & ((1 << TENANT_SHIFT) - 1)), sum);
+    }
+    Ok(stored)
+}
+
+/// Takes a text with its length before it.
+fn take_text(rest: &mut &[u8]) -> Result<String, BitmapError> {
+    let length = usize::try_from(take_number(rest)?).map_err(|_| BitmapError("it is too long"))?;
+    Ok(String::from_utf8_lossy(take(rest, length)?).into_owned())
+}
+
+/// Reads which events of a tenant the table has more than once.
+async fn read_repeated(
+    server: &ClickHouse,
+    script: &Script,
+    tenant_index: TenantIndex,
+    source: &str,
+) -> Result<RangeSet, ClickHouseError> {
+    let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let sql = format!(
+        "WITH {with} SELECT {seq} AS seq FROM {source} WHERE {is_ours} AND {tenant} = {} \
+         GROUP BY seq HAVING count() > 1 ORDER BY seq",
+        tenant_index.0
+    );
+    let seqs = server.client.query_raw(&sql).fetch_all::<u64>();
+    let seqs = server.answer(SCAN_TIMEOUT, seqs).await?;
+    Ok(seqs.into_iter().collect())
+}
+
+/// Reads how many rows the table has in all: a sign of whether it still grows.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_rows(server: &ClickHouse) -> Result<u64, ClickHouseError> {
+    let sql = format!("SELECT count() FROM {}", server.table);
+    server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one::<u64>()).await
+}

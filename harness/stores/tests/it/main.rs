@@ -1,0 +1,4 @@
+//! The stores' clients against servers that it starts itself.
+#![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
+
+mod sight;

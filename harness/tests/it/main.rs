@@ -1,7 +1,0 @@
-//! The harness against servers that it starts itself.
-#![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
-
-mod lists;
-mod server;
-mod sight;
-mod webhook;
