@@ -15,7 +15,7 @@ use stores::absent::{read_absent, read_expired_until};
 use stores::clickhouse::{ClickHouse, ClickHouseError, server_code};
 
 use crate::error::BackfillError;
-use crate::forecast::Objection;
+use crate::objection::Objection;
 use crate::piece::Piece;
 
 /// Says what stands against a load where a table deletes rows by their age. What is loaded already

@@ -28,15 +28,17 @@ use tell::output::{self, show, show_json, tell};
 use crate::absent::{read_ttl_objections, refuse_detached_of_load, refuse_detached_of_repair};
 use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
-use crate::forecast::{BulkLoad, Objection, forecast};
+use crate::forecast::{BulkLoad, forecast};
 use crate::history::{HistoryArgs, Recorded};
 use crate::insert::Compress;
+use crate::objection::Objection;
+use crate::options::{LoadOptions, Surveyed};
 use crate::piece::{Piece, pieces_left};
 use crate::probe::{ProbeError, left_behind, probe};
 use crate::progress::Progress;
 use crate::repair::read_lost;
 use crate::replay::{ReplayArgs, ReplayRate};
-use crate::run::{LoadOptions, Pipeline, Surveyed, bulk_chunks, load, repair};
+use crate::run::{Pipeline, bulk_chunks, load, repair};
 
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]

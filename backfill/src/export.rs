@@ -5,22 +5,24 @@
 //! one plan has one file, byte by byte, however many cores there are. The file has its name only
 //! when it is whole.
 
+mod error;
 mod ndjson;
 mod parquet;
 mod recorded;
 mod staged;
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use ::parquet::errors::ParquetError;
 use edges::shutdown::{Shutdown, Stop};
 use events::script::Script;
 use plans::plan::Plan;
 use rayon::prelude::*;
 
 use crate::chunk::Chunk;
+pub use crate::export::error::ExportError;
+use crate::export::error::Fault;
 use crate::export::staged::Staged;
 use crate::native;
 use crate::piece::all_due;
@@ -45,30 +47,6 @@ pub enum Exported {
 pub struct ExportSummary {
     pub rows: u64,
     pub bytes: u64,
-}
-
-/// Why there is no file.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    #[error(
-        "cannot tell from its name what {} shall be: end it in .native, .parquet or .ndjson",
-        path.display()
-    )]
-    Ending { path: PathBuf },
-    #[error("{} is there already; name another file, or take it away", path.display())]
-    Exists { path: PathBuf },
-    #[error("cannot make a file in {}; name a folder that you may write to", folder.display())]
-    Folder { folder: PathBuf, source: io::Error },
-    #[error(
-        "no space is left for {} after {bytes} bytes, which are taken away again; free some, or \
-         name a file on another disk",
-        path.display()
-    )]
-    Full { path: PathBuf, bytes: u64, source: io::Error },
-    #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
-    #[error("cannot put rows into the form of {}", path.display())]
-    Parquet { path: PathBuf, source: ParquetError },
 }
 
 /// Makes sure, before anything else is begun, that a name says in which format, and is free.
@@ -138,12 +116,6 @@ impl Format {
             _ => Err(ExportError::Ending { path: path.to_owned() }),
         }
     }
-}
-
-/// What a piece cannot be made or written for.
-enum Fault {
-    File(io::Error),
-    Parquet(ParquetError),
 }
 
 /// Rows of a block of Native, and lines of JSON that are made in one go, as on the bulk path.

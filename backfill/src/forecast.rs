@@ -14,6 +14,7 @@ use stores::survey::Survey;
 
 use crate::chunk::seqs_due;
 use crate::native::{BlockColumns, block};
+use crate::objection::Objection;
 use crate::probe::Probe;
 use crate::rows::slots;
 
@@ -89,16 +90,6 @@ pub struct ServerForecast {
     pub survey: Survey,
     /// Columns of the table that stay empty.
     pub unfilled: Vec<String>,
-}
-
-/// Something that stands against a load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Objection {
-    /// The load cannot work; else it works, but not as one might expect.
-    pub is_refusal: bool,
-    pub url: String,
-    /// What is wrong, and what to do.
-    pub text: String,
 }
 
 /// Says what a load will be.

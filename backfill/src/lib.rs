@@ -18,6 +18,8 @@ pub mod history;
 pub mod insert;
 pub mod lookup;
 pub mod native;
+pub mod objection;
+pub mod options;
 pub mod piece;
 mod pool;
 pub mod probe;

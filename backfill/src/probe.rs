@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
 use crate::chunk::Chunk;
-use crate::forecast::Objection;
 use crate::insert::{InsertOptions, insert};
 use crate::native::BlockColumns;
+use crate::objection::Objection;
+use crate::options::{LoadOptions, Surveyed};
 use crate::piece::all_due;
 use crate::rows::slots;
-use crate::run::{LoadOptions, Surveyed};
 
 /// What a probe measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -13,7 +13,7 @@ use events::script::{DAY_US, midnight};
 use load::webhook::Webhook;
 use plans::plan::Plan;
 use plans::spec::Span;
-use runs::ledger::{Account, Durability, LedgerWriter};
+use runs::ledger::{Account, LedgerWriter};
 use runs::ranges::{RangeSet, TenantRanges};
 use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseError};
@@ -28,38 +28,15 @@ use crate::error::BackfillError;
 use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
 use crate::history::Recorded;
-use crate::insert::Compress;
 use crate::lookup::Stores;
 use crate::native::BlockColumns;
+use crate::options::{LoadOptions, Surveyed};
 use crate::piece::{Piece, pieces_of};
 use crate::progress::Progress;
 use crate::repair::{RepairSummary, write_ahead};
 use crate::replay::{Replay, ReplayOptions};
 use crate::replay_all::{Replaying, replay_all};
 use crate::report::{BulkSummary, Summary};
-
-/// How a history is loaded.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadOptions {
-    pub rows_per_insert: u64,
-    pub lanes: usize,
-    pub rows_per_second_max: Option<u64>,
-    /// `None`: as many as the server likes.
-    pub parts_per_partition_max: Option<u64>,
-    pub patience: Duration,
-    pub compress: Compress,
-    /// What the ledger survives.
-    pub durability: Durability,
-    pub metrics: Option<SocketAddr>,
-    pub quiet: bool,
-}
-
-/// The servers to load, and what they said of themselves.
-#[derive(Debug)]
-pub struct Surveyed {
-    pub servers: Vec<ClickHouse>,
-    pub surveys: Vec<Survey>,
-}
 
 /// The pipeline that the last days go through.
 #[derive(Debug)]

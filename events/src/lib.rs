@@ -23,6 +23,7 @@ pub mod row;
 mod scene;
 pub mod script;
 pub mod story;
+pub mod time;
 pub mod timeline;
 pub mod vocabulary;
 mod week;

@@ -10,40 +10,15 @@ use crate::catalog::Resource::{
     Leases, Namespaces, Nodes, Pods, ReplicaSets, RoleBindings, Roles, Secrets, ServiceAccounts,
     Services, StatefulSets,
 };
-use crate::catalog::Subresource::{self, Binding, Status, Token};
+use crate::catalog::Subresource::{Binding, Status, Token};
 use crate::catalog::Verb::{self, Create, Delete, Get, List, Patch, Update, Watch};
+pub use crate::catalog::{Choice, Kind, Mix};
 use crate::catalog::{Class, Outcome, Subresource as Sub, outcomes};
 use crate::draw::Draw;
 use crate::rhythm::IN_TEETH_PER_MILLE;
 use crate::story::{self, BLOCK, Story};
 use crate::timeline::UnixMicros;
 use crate::week::people_at;
-
-/// Which users, verbs and resources events have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mix {
-    /// Human traffic, operators and controllers, under an audit policy that leaves out leases and
-    /// events: get 40, list 30, update 15, create 10, delete 5 percent.
-    Seed,
-    /// What a busy control plane sees with everything audited: leases, status updates, events,
-    /// patches and watches.
-    Cluster,
-}
-
-/// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Kind {
-    pub verb: Verb,
-    pub resource: Resource,
-    pub subresource: Subresource,
-}
-
-/// A kind of request, and the kind of user who makes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Choice {
-    pub kind: Kind,
-    pub class: Class,
-}
 
 /// A kind of request, its share in hundred-thousandths, and the percentages of humans, operators
 /// and the system itself among those who make it.

@@ -6,7 +6,7 @@
 
 use crate::draw::Draw;
 use crate::identity::TenantIndex;
-use crate::timeline::UnixMicros;
+use crate::time::UnixMicros;
 
 /// What the events of a run keep time with, beside their rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use crate::mix::Kind;
 use crate::names::{Name, PASSING, Subject, numbered};
 use crate::policy::{Level, Policy};
 use crate::rhythm::is_in_tooth;
-use crate::script::Days;
 use crate::story::{BLOCK, By, On, Step};
 use crate::timeline::{Timeline, UnixMicros};
+use crate::week::Days;
 use crate::world::{NAMESPACES, PEOPLE, Tenant, Thing, WORKLOADS, World};
 
 /// Draws the facts of one event from the seed and its coordinates alone.

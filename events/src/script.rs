@@ -8,6 +8,8 @@ use crate::scene::draw_facts;
 use crate::timeline::{PastEnd, Timeline, UnixMicros};
 use crate::world::World;
 
+pub use crate::week::Days;
+
 /// Everything that the events of one run follow from.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -15,16 +17,6 @@ pub struct Script {
     world: World,
     timelines: Vec<Timeline>,
     days: Days,
-}
-
-/// Whether a request may begin on the day before it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Days {
-    /// It may, as in life.
-    Flow,
-    /// It begins at midnight (UTC) at the earliest. A history keeps to its days, so that all
-    /// events due on a day are in that day's partition of the table. Its people keep working hours.
-    Apart,
 }
 
 impl Script {

@@ -11,8 +11,7 @@ use crate::catalog::Resource::{
 };
 use crate::catalog::Subresource::{self, Binding, Status, Token};
 use crate::catalog::Verb::{self, Create, Delete, Get, List, Patch, Update};
-use crate::catalog::{Class, Resource};
-use crate::mix::{Choice, Kind, Mix};
+use crate::catalog::{Choice, Class, Kind, Mix, Resource};
 
 /// Consecutive events of a tenant that one story runs through.
 pub const BLOCK: u64 = 128;

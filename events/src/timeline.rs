@@ -10,10 +10,8 @@ use std::sync::Arc;
 use crate::draw::Draw;
 use crate::identity::{SEQ_END, Seq, TenantIndex};
 use crate::rhythm::{Rhythm, Warp};
+pub use crate::time::UnixMicros;
 use crate::week::flow;
-
-/// Microseconds since the Unix epoch.
-pub type UnixMicros = i64;
 
 /// Areas are counted in millionths of an event.
 pub const EVENT: u64 = 1_000_000;

@@ -3,7 +3,17 @@
 //! Controllers, kubelets and operators work day and night. What people and their pipelines set in
 //! motion comes on top, by the day and by the week, and people themselves keep working hours.
 
-use crate::timeline::UnixMicros;
+use crate::time::UnixMicros;
+
+/// Whether a request may begin on the day before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Days {
+    /// It may, as in life.
+    Flow,
+    /// It begins at midnight (UTC) at the earliest. A history keeps to its days, so that all
+    /// events due on a day are in that day's partition of the table. Its people keep working hours.
+    Apart,
+}
 
 /// Rate of all events of a history from hour to hour, in a unit of its own. `weekday` is 0 on
 /// Monday; hour 24 is the end of that day.

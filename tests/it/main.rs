@@ -4,6 +4,7 @@
 mod accounts;
 mod browser;
 mod causes;
+mod circles;
 mod crash;
 mod exactly_once;
 mod export;

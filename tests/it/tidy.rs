@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate with the crates of this workspace that it may use. What is not here, it may not.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -51,7 +51,8 @@ const UNSAFE_FILE: &str = "deploy/sandbox/src/chdb.rs";
 fn files(extensions: &[&str]) -> Vec<PathBuf> {
     let is_ours = |entry: &walkdir::DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || name == "target" || name == "runs")
+        let is_made = entry.depth() == 1 && (name == "target" || name == "runs");
+        entry.depth() == 0 || !(name.starts_with('.') || is_made)
     };
     WalkDir::new(root())
         .into_iter()
@@ -66,7 +67,7 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     let files = files(&["rs"]);
     assert!(files.len() > 50, "only {} source files were found", files.len());
     files.iter().map(|path| (shown(path), fs::read_to_string(path).unwrap())).collect()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use edges::staged::sync_folder;
 use parquet::errors::ParquetError;
 
-use crate::export::{ExportError, Fault};
+use crate::export::error::{ExportError, Fault};
 
 /// A file under a name beside the one that it shall have. It goes, unless it is kept.
 pub(super) struct Staged {

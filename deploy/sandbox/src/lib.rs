@@ -17,6 +17,7 @@ mod duration;
 mod error;
 mod fault;
 mod fault_log;
+mod fetching;
 mod guard;
 mod keeper;
 mod nats_server;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::SandboxError;
+use crate::fetching::{last_lines, remove_folder};
 use crate::guard::guarded;
 use crate::parts::on_path;
 use crate::report;
-use crate::setup::{last_lines, remove_folder};
 
 /// Makes Prometheus ready in `home`, unless it is there or on PATH; tells why, if it cannot be had.
 ///

@@ -7,6 +7,7 @@ use std::process::Output;
 
 use crate::archive;
 use crate::error::SandboxError;
+use crate::fetching::{last_lines, remove_folder};
 use crate::guard::guarded;
 use crate::parts::{self, CLICKHOUSE, MARKER, NATS, Part, Pin, Source};
 use crate::{prometheus, report};
@@ -139,20 +140,4 @@ fn fetch(part: &'static Part, pin: &Pin, work: &Path) -> Result<PathBuf, Sandbox
     paths
         .find(|path| path.extension().is_some_and(|found| found == ending))
         .ok_or_else(|| failed(&output))
-}
-
-pub(crate) fn last_lines(text: &[u8]) -> String {
-    const LINES: usize = 8;
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
-}
-
-pub(crate) fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(SandboxError::io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }

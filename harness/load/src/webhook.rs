@@ -19,11 +19,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use hyper::header::CONTENT_ENCODING;
 
-pub use args::{HttpVersion, WebhookArgs};
+pub use args::{HeaderText, HttpVersion, WebhookArgs};
 pub use connection::Connection;
 pub use encoding::{Encoder, Encoding};
 pub use error::WebhookError;
-pub use header::HeaderText;
 
 use edges::clock::Clock;
 use target::{Options, Target};

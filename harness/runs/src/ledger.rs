@@ -21,6 +21,7 @@
 //! one megabyte per million events whether ten tenants send batches or thousands send single
 //! events; what a crash finds waiting there counts as unknown.
 
+mod account;
 mod slices;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ use events::timeline::UnixMicros;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
+pub use self::account::Account;
+use self::account::{REPAIRED, RESERVED};
 use self::slices::{Place, Slices};
 use crate::ranges::{RangeSet, TenantRanges};
 use plans::spec::RunSpec;
@@ -367,63 +370,6 @@ impl Log {
     }
 }
 
-/// What a ledger says of one tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    pub reserved: RangeSet,
-    pub acknowledged: RangeSet,
-    pub refused: RangeSet,
-    pub unknown: RangeSet,
-    pub unsent: RangeSet,
-    pub spoiled: RangeSet,
-    /// Events that were sent again because they had been lost.
-    pub repaired: RangeSet,
-}
-
-impl Account {
-    /// Events that a request was begun for, or may have been.
-    pub fn attempted(&self) -> RangeSet {
-        self.reserved.difference(&self.unsent)
-    }
-
-    /// Events without an answer that settles them: those settled as unknown, and those that were
-    /// reserved when the sender died.
-    pub fn unknown(&self) -> RangeSet {
-        let settled = self.attempted().difference(&self.acknowledged).difference(&self.refused);
-        settled.difference(&self.spoiled)
-    }
-
-    /// Takes an entry. Says whether its kind is known.
-    fn take(&mut self, kind: u8, seqs: Range<u64>) -> bool {
-        match kind {
-            RESERVED | 1 => {
-                for set in [&mut self.refused, &mut self.unknown, &mut self.unsent] {
-                    set.remove(seqs.clone());
-                }
-                let set = if kind == 1 { &mut self.acknowledged } else { &mut self.reserved };
-                set.insert(seqs);
-            }
-            2..=4 => {
-                let settled = [&mut self.refused, &mut self.unknown, &mut self.unsent];
-                for (other, set) in (2..).zip(settled) {
-                    if other == kind {
-                        set.insert(seqs.clone());
-                        for known in self.acknowledged.overlapping(&seqs) {
-                            set.remove(known);
-                        }
-                    } else {
-                        set.remove(seqs.clone());
-                    }
-                }
-            }
-            5 => self.spoiled.insert(seqs),
-            REPAIRED => self.repaired.insert(seqs),
-            _ => return false,
-        }
-        true
-    }
-}
-
 /// A ledger as read: one account for each tenant of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
@@ -579,8 +525,6 @@ const MAGIC: &[u8; 8] = b"ASLEDGR3";
 const MARKER: [u8; 4] = [0xf5, b'a', b's', 0xfa];
 const FRAME_HEAD_BYTES: usize = MARKER.len() + 4 + 4;
 
-const RESERVED: u8 = 0;
-const REPAIRED: u8 = 6;
 const CLOSED: u8 = 7;
 const SLICE: u8 = 8;
 

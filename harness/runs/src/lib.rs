@@ -1,5 +1,6 @@
-//! What is recorded of a run: its directory, its ledger, its seconds and what was seen meanwhile. No
-//! network: a copied directory can be judged anywhere.
+//! What is recorded of a run: its directory, its ledger, its seconds, and what was seen meanwhile.
+//!
+//! No network: a copied directory can be judged anywhere.
 
 pub mod json_lines;
 pub mod latency;

@@ -2,6 +2,7 @@
 
 pub mod fault;
 mod secure;
+pub(crate) mod settings;
 
 use std::fmt;
 use std::io;
@@ -12,10 +13,11 @@ use clap::Args;
 use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
 
+pub use self::fault::server_code;
 use self::fault::{Fault, fault_of};
 use self::secure::secure_client;
+use self::settings::with_harmless_settings;
 use crate::sight::limit_of;
-use crate::sight::read::with_harmless_settings;
 use crate::table::{
     ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
@@ -281,15 +283,6 @@ async fn find_columns(
     Ok(columns.map(column).collect())
 }
 
-/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
-/// it was not the server that failed.
-pub fn server_code(error: &clickhouse::error::Error) -> Option<u32> {
-    let clickhouse::error::Error::BadResponse(text) = error else { return None };
-    let digits = text.split_once("Code: ")?.1;
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
-}
-
 fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
     match error {
         clickhouse::error::Error::Network(error) if is_down(error.as_ref()) => {
@@ -376,15 +369,5 @@ mod tests {
         let tls = io::Error::new(io::ErrorKind::InvalidData, "invalid peer certificate");
         assert!(!is_down(&io::Error::other(tls)));
         assert!(is_down(&io::Error::from(io::ErrorKind::ConnectionRefused)));
-    }
-
-    #[test]
-    fn an_error_of_the_server_is_told_by_its_code() {
-        let bad = |text: &str| clickhouse::error::Error::BadResponse(text.to_owned());
-        let text = "Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)";
-        assert_eq!(server_code(&bad(text)), Some(252));
-        assert_eq!(server_code(&bad("Code: 516")), Some(516));
-        assert_eq!(server_code(&bad("502 Bad Gateway")), None);
-        assert_eq!(server_code(&clickhouse::error::Error::TimedOut), None);
     }
 }

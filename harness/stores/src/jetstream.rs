@@ -1,10 +1,9 @@
 //! NATS JetStream, as all programs reach it: the stream between sidecar and aggregator, and the
 //! aggregator's consumer.
 
+mod error;
 mod login;
 
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -16,11 +15,10 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Deserialize;
 
-pub use self::login::NatsLogin;
+pub use self::error::{JetStreamError, NatsError};
+pub use self::login::{ANSWER_TIMEOUT, NatsLogin};
 use self::login::{Complaint, connect, read_domain};
-use edges::address::AddressError;
 use edges::clock::Clock;
-use edges::exit::Exit;
 use runs::observation::ClockOffset;
 
 /// Flags that say which server, stream and consumer.
@@ -42,50 +40,6 @@ pub struct NatsArgs {
     pub domain: Option<String>,
     #[command(flatten)]
     pub login: NatsLogin,
-}
-
-/// Any error of the NATS client.
-pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a stream cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum JetStreamError {
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    #[error("cannot use {}", path.display())]
-    LoginFile { path: PathBuf, source: io::Error },
-    #[error("NATS at {url} does not answer; is it up?")]
-    Unreachable { url: String, source: NatsError },
-    #[error("NATS at {url} refuses TLS, or is not to be trusted; check --nats-ca-file")]
-    Tls { url: String, source: NatsError },
-    #[error(
-        "NATS at {url} does not let this user in; name one with --nats-user and NATS_PASSWORD, or \
-         with --nats-creds"
-    )]
-    Denied { url: String, source: NatsError },
-    #[error(
-        "NATS does not let this user read the stream {stream}, who must publish to $JS.API.> and \
-         subscribe to _INBOX.>: {told}"
-    )]
-    Forbidden { stream: String, told: String },
-    #[error("NATS has no stream {stream}; name another with --stream")]
-    NoStream { stream: String, source: NatsError },
-    #[error("cannot read the stream {stream}")]
-    Read { stream: String, source: NatsError },
-}
-
-impl JetStreamError {
-    /// The exit code that says so.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Address(_)
-            | Self::LoginFile { .. }
-            | Self::Denied { .. }
-            | Self::Forbidden { .. }
-            | Self::NoStream { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Tls { .. } | Self::Read { .. } => Exit::Unreachable,
-        }
-    }
 }
 
 /// The stream between sidecar and aggregator, and the consumer of the aggregator.
@@ -320,9 +274,6 @@ impl ConsumerState {
         }
     }
 }
-
-/// How long NATS may take to answer.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,12 @@
 //! The flags that say where the webhook is and how it is spoken to.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::encoding::Encoding;
-use super::header::HeaderText;
 use edges::address::without_secrets;
 use plans::quantity::parse_wait;
 
@@ -60,6 +60,32 @@ impl WebhookArgs {
     /// Returns the addresses for a record: comma-separated, without what may be secret in them.
     pub fn shown(&self) -> String {
         self.urls.iter().map(|url| without_secrets(url)).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The environment variable that may hold a token.
+pub(super) const TOKEN_VARIABLE: &str = "WEBHOOK_TOKEN";
+
+/// A header as typed: `Name: value`. Its value may be a secret, so only its name is ever shown.
+#[derive(Clone)]
+pub struct HeaderText(String);
+
+impl From<String> for HeaderText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl HeaderText {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for HeaderText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.split_once(':').map_or("", |(name, _)| name);
+        write!(f, "HeaderText({name}: …)")
     }
 }
 

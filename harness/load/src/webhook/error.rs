@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustls::pki_types::pem;
 
-use super::token::TOKEN_VARIABLE;
+use super::args::TOKEN_VARIABLE;
 use edges::address::AddressError;
 use edges::exit::Exit;
 use runs::outcome::{Outcome, Want};

@@ -1,31 +1,13 @@
 //! Headers that a person adds to every request.
 
-use std::fmt;
-
 use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
     HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 
+use super::args::HeaderText;
 use super::error::WebhookError;
-
-/// A header as typed: `Name: value`. Its value may be a secret, so only its name is ever shown.
-#[derive(Clone)]
-pub struct HeaderText(String);
-
-impl From<String> for HeaderText {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for HeaderText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.split_once(':').map_or("", |(name, _)| name);
-        write!(f, "HeaderText({name}: …)")
-    }
-}
 
 /// Reads all headers of a command line.
 ///
@@ -35,8 +17,10 @@ impl fmt::Debug for HeaderText {
 pub(super) fn parse_all(texts: &[HeaderText]) -> Result<HeaderMap, WebhookError> {
     let mut headers = HeaderMap::new();
     for (index, text) in texts.iter().enumerate() {
-        let (name, value) =
-            text.0.split_once(':').ok_or(WebhookError::HeaderForm { position: index + 1 })?;
+        let (name, value) = text
+            .as_str()
+            .split_once(':')
+            .ok_or(WebhookError::HeaderForm { position: index + 1 })?;
         let (name, value) = parse(name.trim(), value.trim())
             .map_err(|fact| WebhookError::Header { name: name.trim().to_owned(), fact })?;
         headers.append(name, value);
@@ -83,7 +67,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<(&str, &str), &str>) {
-        let texts = [HeaderText(text.to_owned())];
+        let texts = [HeaderText::from(text.to_owned())];
         let headers = parse_all(&texts).map_err(|error| error.to_string());
         match expected {
             Ok((name, value)) => assert_eq!(headers.unwrap()[name], value),
@@ -111,10 +95,10 @@ mod tests {
 
     #[test]
     fn values_are_not_shown() {
-        let texts = [HeaderText("x-api-key: secret".to_owned())];
+        let texts = [HeaderText::from("x-api-key: secret".to_owned())];
         let shown = format!("{texts:?} {:?}", parse_all(&texts).unwrap());
         assert!(shown.contains("x-api-key") && !shown.contains("secret"), "{shown}");
-        let wrong = [HeaderText("authorization: secret".to_owned())];
+        let wrong = [HeaderText::from("authorization: secret".to_owned())];
         assert!(!format!("{:?}", parse_all(&wrong)).contains("secret"));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::header::HeaderValue;
 
-use super::args::WebhookArgs;
+use super::args::{TOKEN_VARIABLE, WebhookArgs};
 use super::error::WebhookError;
 
 /// Where the bearer token comes from. The token itself is never shown.
@@ -16,9 +16,6 @@ pub(super) enum Token {
     /// Read for every new connection, for tokens are rotated.
     File(PathBuf),
 }
-
-/// The environment variable that may hold a token.
-pub(super) const TOKEN_VARIABLE: &str = "WEBHOOK_TOKEN";
 
 impl Token {
     /// Finds the token that the flags or the environment name, and makes sure that it can be used.

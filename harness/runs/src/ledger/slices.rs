@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use events::timeline::{Timeline, UnixMicros};
 
-use super::{Account, RESERVED};
+use super::account::{Account, RESERVED};
 
 /// The slices of a ledger, in its order. Those of a kind that follow each other are one.
 #[derive(Debug, Default)]

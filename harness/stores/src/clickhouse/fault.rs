@@ -2,8 +2,6 @@
 
 use clickhouse::error::Error;
 
-use super::server_code;
-
 /// What an error asks for. Whatever it is of an insert, the rows may be in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -92,6 +90,15 @@ const FAULTS: [(u32, &str, Fault); 46] = [
     (999, "KEEPER_EXCEPTION", Fault::Passing),
 ];
 
+/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
+/// it was not the server that failed.
+pub fn server_code(error: &Error) -> Option<u32> {
+    let Error::BadResponse(text) = error else { return None };
+    let digits = text.split_once("Code: ")?.1;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +137,15 @@ mod tests {
         check("502 Bad Gateway", Fault::Passing);
         assert_eq!(fault_of(&Error::TimedOut), Fault::Passing);
         assert_eq!(fault_of(&Error::NotEnoughData), Fault::Final);
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_told_by_its_code() {
+        let bad = |text: &str| Error::BadResponse(text.to_owned());
+        let text = "Code: 252. DB::Exception: Too many parts (300). (TOO_MANY_PARTS)";
+        assert_eq!(server_code(&bad(text)), Some(252));
+        assert_eq!(server_code(&bad("Code: 516")), Some(516));
+        assert_eq!(server_code(&bad("502 Bad Gateway")), None);
+        assert_eq!(server_code(&Error::TimedOut), None);
     }
 }

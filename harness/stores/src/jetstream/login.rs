@@ -5,6 +5,7 @@ use std::io;
 use std::iter::successors;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError,
@@ -15,9 +16,12 @@ use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{ANSWER_TIMEOUT, JetStreamError};
+use super::error::JetStreamError;
 use edges::address::{Address, AddressError, NATS, without_secrets};
 use edges::trust::{Trusted, trusting};
+
+/// How long NATS may take to answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags that say who asks NATS. What they leave open may stand in the address.
 #[derive(Debug, Clone, Default, Args)]

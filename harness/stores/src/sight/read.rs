@@ -1,89 +1,18 @@
-//! Reads what may hide rows, and has settings of the account not do it.
+//! Reads what may hide rows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clickhouse::error::Error;
-use clickhouse::{Client, Row};
+use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{
     ALWAYS, EngineKind, Hidden, ReplicaState, RowCounts, SETTINGS, Setting, Values, in_force,
-    several_servers, to_send,
+    several_servers,
 };
-use crate::clickhouse::fault::{Fault, fault_of};
-use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT, server_code};
-
-/// Returns a client that sends harmless values of all settings that its account may set.
-///
-/// # Errors
-///
-/// Returns the client's error if the server does not answer.
-pub async fn with_harmless_settings(client: Client) -> Result<Client, Error> {
-    let always = SETTINGS.into_iter().filter(|it| ALWAYS.contains(&it.name)).collect();
-    let client = with_all(client, always).await?;
-    let values = read_values(&client).await?;
-    let needed = to_send(&values).into_iter().filter(|it| !ALWAYS.contains(&it.name)).collect();
-    with_all(client, needed).await
-}
-
-/// Sends some settings with every query from now on, but for those that the server does not take.
-async fn with_all(client: Client, settings: Vec<Setting>) -> Result<Client, Error> {
-    if settings.is_empty() {
-        return Ok(client);
-    }
-    let all = |client: Client, some: &[Setting]| {
-        some.iter().fold(client, |client, it| client.with_setting(it.name, it.harmless))
-    };
-    let together = all(client.clone(), &settings);
-    match probe(&together).await {
-        Err(error) if is_refusal(&error) => {}
-        answer => return answer.map(|()| together),
-    }
-    let mut taken = client;
-    for setting in settings {
-        let with_it = all(taken.clone(), &[setting]);
-        match probe(&with_it).await {
-            Ok(()) => taken = with_it,
-            Err(error) if is_refusal(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(taken)
-}
-
-async fn probe(client: &Client) -> Result<(), Error> {
-    client.query_raw("SELECT 1").fetch_one::<u8>().await.map(drop)
-}
-
-/// Whether the server does not take a setting.
-///
-/// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`: `UNKNOWN_SETTING`, `READONLY`,
-/// `SETTING_CONSTRAINT_VIOLATION`.
-fn is_refusal(error: &Error) -> bool {
-    matches!(server_code(error), Some(UNKNOWN_SETTING | 164 | 452))
-}
-
-const UNKNOWN_SETTING: u32 = 115;
-
-#[derive(Debug, Row, Deserialize)]
-struct ValuesRow {
-    names: Vec<String>,
-    texts: Vec<String>,
-}
-
-/// One row: a limit on rows cannot cut it.
-async fn read_values(client: &Client) -> Result<Values, Error> {
-    let names: Vec<_> = SETTINGS.iter().map(|it| format!("'{}'", it.name)).collect();
-    let sql = format!(
-        "SELECT groupArray(name) AS names, groupArray(value) AS texts FROM system.settings \
-         WHERE name IN ({})",
-        names.join(", ")
-    );
-    let row: Option<ValuesRow> = client.query_raw(&sql).fetch_optional().await?;
-    let ValuesRow { names, texts } = row.unwrap_or(ValuesRow { names: vec![], texts: vec![] });
-    Ok(names.into_iter().zip(texts).collect())
-}
+use crate::clickhouse::fault::{Fault, fault_of, server_code};
+use crate::clickhouse::settings::{UNKNOWN_SETTING, is_refusal, probe, read_values};
+use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 
 /// Which server an answer is of, as an expression.
 pub const SERVER_SQL: &str = "concat(hostName(), ':', toString(tcpPort()), ' ', \

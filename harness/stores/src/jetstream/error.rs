@@ -1,0 +1,51 @@
+//! Why a stream cannot be read.
+
+use std::io;
+use std::path::PathBuf;
+
+use edges::address::AddressError;
+use edges::exit::Exit;
+
+/// Any error of the NATS client.
+pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JetStreamError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("cannot use {}", path.display())]
+    LoginFile { path: PathBuf, source: io::Error },
+    #[error("NATS at {url} does not answer; is it up?")]
+    Unreachable { url: String, source: NatsError },
+    #[error("NATS at {url} refuses TLS, or is not to be trusted; check --nats-ca-file")]
+    Tls { url: String, source: NatsError },
+    #[error(
+        "NATS at {url} does not let this user in; name one with --nats-user and NATS_PASSWORD, or \
+         with --nats-creds"
+    )]
+    Denied { url: String, source: NatsError },
+    #[error(
+        "NATS does not let this user read the stream {stream}, who must publish to $JS.API.> and \
+         subscribe to _INBOX.>: {told}"
+    )]
+    Forbidden { stream: String, told: String },
+    #[error("NATS has no stream {stream}; name another with --stream")]
+    NoStream { stream: String, source: NatsError },
+    #[error("cannot read the stream {stream}")]
+    Read { stream: String, source: NatsError },
+}
+
+impl JetStreamError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Address(_)
+            | Self::LoginFile { .. }
+            | Self::Denied { .. }
+            | Self::Forbidden { .. }
+            | Self::NoStream { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Tls { .. } | Self::Read { .. } => Exit::Unreachable,
+        }
+    }
+}
