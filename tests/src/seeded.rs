@@ -18,12 +18,13 @@ pub mod truth;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
+use std::time::Duration;
 
 pub use self::draw::{BENCH, GATE, Scale};
 
 use self::accounts::{Account, users_xml};
 use self::disturbance::{Act, At};
-use self::draw::{Run, Storm};
+use self::draw::{Relay, Run, Storm};
 use self::oracle::{Check, Moment, Told, Truth, Violation, violations};
 use self::rest::{await_rest, is_anything_held, tells_what_it_holds};
 use self::results::{Outcome, RunOutcome};
@@ -59,6 +60,11 @@ fn begin(storm: &Storm) -> Stack {
     let batch_wait = format!("{}ms", storm.batch_wait.as_millis());
     let seed = storm.seed.to_string();
     let mut flags = vec!["--batch-wait", &batch_wait, "--seed", &seed];
+    let retry_max;
+    if let Relay::Honest { retry_max: limit } = storm.relay {
+        retry_max = format!("{}ms", limit.as_millis());
+        flags.extend(["--relay", "honest", "--retry-max", &retry_max]);
+    }
     flags.extend(storm.faults.iter().flat_map(|fault| ["--fault", fault]));
     let stack = Stack::up_prepared(&flags, |dir| {
         let data = dir.join("clickhouse");
@@ -89,38 +95,47 @@ struct Early {
 /// Sends all runs and checks them, while the acts are played. Returns when all that is over.
 fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
     let playing = Mutex::new(Vec::new());
-    let play = |act: &Act| {
-        playing.lock().unwrap().push(act.what);
-        act.what.play(stack, act.lasts);
-        playing.lock().unwrap().retain(|it| *it != act.what);
+    let play = |act: &Act, after: Duration| {
+        sleep(after);
+        playing.lock().unwrap().push(*act);
+        act.what.begin(stack);
+        sleep(act.lasts);
+        act.what.end(stack);
+        let mut playing = playing.lock().unwrap();
+        let at = playing.iter().position(|it| it == act).unwrap();
+        playing.remove(at);
     };
     let play = &play;
     scope(|threads| {
         for act in &storm.acts {
             if let At::Load(after) = act.at {
-                threads.spawn(move || {
-                    sleep(after);
-                    play(act);
-                });
+                threads.spawn(move || play(act, after));
             }
         }
         send(stack, storm);
         let sent = storm.runs.iter().map(|run| Sent::read(stack, storm, run)).collect();
         let mut excuses = BTreeSet::new();
         for act in &storm.acts {
-            if let At::Check { before, after } = act.at {
-                threads.spawn(move || {
-                    sleep(after);
-                    play(act);
-                });
-                sleep(before);
-                excuses.insert(act.what.excuse());
+            match act.at {
+                At::Load(_) => continue,
+                At::Check { before, after } => {
+                    threads.spawn(move || play(act, after));
+                    sleep(before);
+                }
+                At::Throughout => act.what.begin(stack),
             }
+            excuses.insert(act.what.excuse());
         }
-        excuses.extend(playing.lock().unwrap().iter().map(|it| it.excuse()));
+        excuses.extend(playing.lock().unwrap().iter().map(|it| it.what.excuse()));
         wait_until("ClickHouse answers", || stack.answers() || !excuses.is_empty());
         let rows = Seen::try_read(stack).map(|seen| seen.count());
         let told = check(stack, storm, scale);
+        // All at once: a fast relay does not start before NATS is back.
+        scope(|threads| {
+            for act in storm.acts.iter().filter(|act| act.at == At::Throughout) {
+                threads.spawn(|| act.what.end(stack));
+            }
+        });
         if is_anything_held(stack) {
             excuses.insert(ON_THEIR_WAY);
         }
@@ -142,8 +157,9 @@ fn send(stack: &Stack, storm: &Storm) {
 }
 
 fn check(stack: &Stack, storm: &Storm, scale: &Scale) -> Vec<Told> {
+    let flags = if storm.is_held_down() { scale.held_down_args } else { scale.check_args };
     scope(|threads| {
-        let check = |run| move || told::check(stack, run, run.account, scale);
+        let check = |run| move || told::check(stack, run, run.account, flags);
         let checks: Vec<_> = storm.runs.iter().map(|run| threads.spawn(check(run))).collect();
         checks.into_iter().map(|check| check.join().unwrap()).collect()
     })
@@ -184,10 +200,12 @@ fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static st
 }
 
 /// What passes: whoever sees all, later, is not held back by it.
-const PASSING: [&str; 6] = [
+const PASSING: [&str; 8] = [
     "ClickHouse was away",
     "NATS was away",
     "the relay was away",
+    "the sidecar was away",
+    "the aggregator was away",
     "the consumer was paused",
     "the account does not see all",
     ON_THEIR_WAY,
@@ -206,7 +224,7 @@ fn judge(stack: &Stack, run: &Run, truth: &Truth, early: &Check, scale: &Scale) 
         let check = Check {
             moment: Moment::Final,
             counted: run.counted,
-            told: told::check(stack, run, Account::Full, scale),
+            told: told::check(stack, run, Account::Full, scale.check_args),
             excuses: lasting.copied().collect(),
             struck: &truth.dropped_before_stream | &truth.dropped_after_stream,
             stored: truth.rows.keys().copied().collect(),

@@ -129,6 +129,17 @@ impl Stack {
         (code, serde_json::from_slice(&report).unwrap())
     }
 
+    /// Orders a part to be stopped or started. Returns whether that was done.
+    pub fn order(&self, act: &str, part: &str) -> bool {
+        let done = Command::new(program("auditstorm-sandbox"))
+            .args([act, part, "--dir"])
+            .arg(self.path("sandbox"))
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        done.success()
+    }
+
     /// Kills a part (`clickhouse`, `nats` or `relay`), leaves it down for a time as the flag takes
     /// it, and starts it again where it was. Returns when it answers.
     pub fn restart(&self, part: &str, down_for: &str) {

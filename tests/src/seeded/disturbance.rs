@@ -1,8 +1,9 @@
 //! What happens to a pipeline while runs go through it or are checked, and how it is undone.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::draw::Relay;
 use super::tap::{pause, resume, set_messages_max};
 use crate::stack::Stack;
 
@@ -21,6 +22,8 @@ pub enum At {
     Load(Duration),
     /// When they are sent, so long before or after their check begins.
     Check { before: Duration, after: Duration },
+    /// From before their check begins until it has ended, however long that takes.
+    Throughout,
 }
 
 /// What happens. A new one is a line here, in [`Disturbance::play`] and where storms are drawn.
@@ -39,11 +42,25 @@ pub enum Disturbance {
 pub enum Part {
     ClickHouse,
     Nats,
+    /// Sidecar and aggregator, be they one process or two.
     Relay,
+    /// Only an honest relay has one of its own.
+    Sidecar,
+    /// Only an honest relay has one of its own.
+    Aggregator,
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::ClickHouse, Self::Nats, Self::Relay];
+    pub const ALL: [Self; 5] =
+        [Self::ClickHouse, Self::Nats, Self::Relay, Self::Sidecar, Self::Aggregator];
+
+    /// Those that a sandbox with such a relay has.
+    pub fn of(relay: Relay) -> &'static [Self] {
+        match relay {
+            Relay::Fast => &Self::ALL[..3],
+            Relay::Honest { .. } => &Self::ALL,
+        }
+    }
 
     /// What the sandbox calls it.
     pub fn name(self) -> &'static str {
@@ -51,28 +68,33 @@ impl Part {
             Self::ClickHouse => "clickhouse",
             Self::Nats => "nats",
             Self::Relay => "relay",
+            Self::Sidecar => "sidecar",
+            Self::Aggregator => "aggregator",
         }
     }
 }
 
 impl Disturbance {
-    /// Begins, lasts, and is undone.
-    pub fn play(self, stack: &Stack, lasts: Duration) {
+    /// Begins it.
+    pub fn begin(self, stack: &Stack) {
         match self {
-            Self::Away(part) => {
-                stack.restart(part.name(), &format!("{}ms", lasts.as_millis()));
-            }
-            Self::Paused => {
-                pause(stack);
-                sleep(lasts);
-                resume(stack);
-            }
+            Self::Away(part) => until_done(|| stack.order("stop", part.name())),
+            Self::Paused => until_done(|| pause(stack).is_some()),
             Self::Shrunk { messages } => {
-                pause(stack);
-                set_messages_max(stack, messages);
-                sleep(lasts);
-                set_messages_max(stack, -1);
-                resume(stack);
+                until_done(|| pause(stack).is_some());
+                until_done(|| set_messages_max(stack, messages).is_some());
+            }
+        }
+    }
+
+    /// Undoes it.
+    pub fn end(self, stack: &Stack) {
+        match self {
+            Self::Away(part) => until_done(|| stack.order("start", part.name())),
+            Self::Paused => until_done(|| resume(stack).is_some()),
+            Self::Shrunk { .. } => {
+                until_done(|| set_messages_max(stack, -1).is_some());
+                until_done(|| resume(stack).is_some());
             }
         }
     }
@@ -83,7 +105,20 @@ impl Disturbance {
             Self::Away(Part::ClickHouse) => "ClickHouse was away",
             Self::Away(Part::Nats) => "NATS was away",
             Self::Away(Part::Relay) => "the relay was away",
+            Self::Away(Part::Sidecar) => "the sidecar was away",
+            Self::Away(Part::Aggregator) => "the aggregator was away",
             Self::Paused | Self::Shrunk { .. } => "the consumer was paused",
         }
+    }
+}
+
+/// Tries until it is done: a part that it needs may be away itself for now.
+fn until_done(mut is_done: impl FnMut() -> bool) {
+    const PAUSE: Duration = Duration::from_millis(500);
+    const LIMIT: Duration = Duration::from_mins(15);
+    let since = Instant::now();
+    while !is_done() {
+        assert!(since.elapsed() < LIMIT, "a disturbance cannot be begun or undone");
+        sleep(PAUSE);
     }
 }

@@ -27,8 +27,14 @@ pub struct Scale {
     pub history_events_max: u64,
     /// The consumer's messages come again after as long at most.
     pub ack_wait_max: Duration,
-    /// What a check is told of its time: `--quiet` and `--wait`, the defaults if `None`.
-    pub quiet: Option<(&'static str, &'static str)>,
+    /// The longest wait of an honest relay between two tries.
+    pub retry_max: Duration,
+    /// The same, of one that is as patient as Vector. Some storms have such a one.
+    pub patient_retry_max: Duration,
+    /// What a check is told of its time.
+    pub check_args: &'static [&'static str],
+    /// What a check is told of it during which something is held down: that does not pass.
+    pub held_down_args: &'static [&'static str],
 }
 
 /// What the gate can afford.
@@ -38,7 +44,10 @@ pub const GATE: Scale = Scale {
     load_max: Duration::from_secs(4),
     history_events_max: 12_000,
     ack_wait_max: Duration::from_secs(3),
-    quiet: Some(("4s", "20s")),
+    retry_max: Duration::from_secs(1),
+    patient_retry_max: Duration::from_secs(2),
+    check_args: &["--quiet", "4s", "--wait", "20s"],
+    held_down_args: &["--quiet", "2s", "--wait", "8s", "--patience", "5s"],
 };
 
 /// What the bench does.
@@ -48,7 +57,10 @@ pub const BENCH: Scale = Scale {
     load_max: Duration::from_secs(30),
     history_events_max: 100_000,
     ack_wait_max: Duration::from_mins(1),
-    quiet: None,
+    retry_max: Duration::from_secs(15),
+    patient_retry_max: Duration::from_mins(5),
+    check_args: &[],
+    held_down_args: &["--wait", "90s"],
 };
 
 /// A sandbox, what happens to it, and the runs that go through it.
@@ -59,9 +71,19 @@ pub struct Storm {
     pub faults: Vec<String>,
     pub batch_wait: Duration,
     pub delay: Duration,
+    pub relay: Relay,
     pub stream: StreamForm,
     pub acts: Vec<Act>,
     pub runs: Vec<Run>,
+}
+
+/// What is between the webhook and NATS, and between NATS and ClickHouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relay {
+    /// One process. It loses what it has in memory when it is killed.
+    Fast,
+    /// A sidecar and an aggregator, as patient as Vector. What they hold outlives them.
+    Honest { retry_max: Duration },
 }
 
 /// One run, and how it is checked.
@@ -105,14 +127,20 @@ impl Storm {
         } else {
             Duration::ZERO
         };
+        let relay = draw_relay(&mut draw, scale);
         let stream = draw_stream(&mut draw, scale);
         let faults = draw_faults(&mut draw, delay);
-        let acts = draw_acts(&mut draw, scale, &stream);
+        let acts = draw_acts(&mut draw, scale, relay, &stream);
         let batch_wait =
             millis(&mut draw, Duration::from_millis(300), Duration::from_millis(1_500));
         let count = [1, 1, RUNS_MAX][draw.random_range(0..3)];
         let runs = (0..count).map(|index| Run::draw(index, &mut draw, scale)).collect();
-        Self { seed, faults, batch_wait, delay, stream, acts, runs }
+        Self { seed, faults, batch_wait, delay, relay, stream, acts, runs }
+    }
+
+    /// Whether something is away for as long as the check takes.
+    pub fn is_held_down(&self) -> bool {
+        self.acts.iter().any(|act| act.at == At::Throughout)
     }
 }
 
@@ -134,6 +162,14 @@ impl Run {
 fn millis(draw: &mut ChaCha8Rng, min: Duration, max: Duration) -> Duration {
     let number = |limit: Duration| u64::try_from(limit.as_millis()).unwrap();
     Duration::from_millis(draw.random_range(number(min)..=number(max)))
+}
+
+fn draw_relay(draw: &mut ChaCha8Rng, scale: &Scale) -> Relay {
+    match draw.random_range(0..10) {
+        0..5 => Relay::Fast,
+        5..9 => Relay::Honest { retry_max: scale.retry_max },
+        _ => Relay::Honest { retry_max: scale.patient_retry_max },
+    }
 }
 
 fn draw_stream(draw: &mut ChaCha8Rng, scale: &Scale) -> StreamForm {
@@ -168,14 +204,15 @@ fn draw_faults(draw: &mut ChaCha8Rng, delay: Duration) -> Vec<String> {
     faults
 }
 
-fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, stream: &StreamForm) -> Vec<Act> {
+fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, relay: Relay, stream: &StreamForm) -> Vec<Act> {
     let count = [0, 1, 1, 2][draw.random_range(0..4)];
     let mut acts: Vec<Act> = (0..count)
         .map(|_| {
             let lasts = millis(draw, Duration::from_secs(1), scale.outage_max);
             let during = millis(draw, Duration::ZERO, scale.load_max);
-            let at = match draw.random_range(0..4) {
-                0 => {
+            let at = match draw.random_range(0..12) {
+                0 => At::Throughout,
+                1..4 => {
                     let [before, after] =
                         [[500, 0], [0, 1_000], [0, 4_000]][draw.random_range(0..3)];
                     At::Check {
@@ -185,10 +222,9 @@ fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, stream: &StreamForm) -> Vec<A
                 }
                 _ => At::Load(during),
             };
+            let parts = Part::of(relay);
             let what = match draw.random_range(0..7) {
-                0 | 1 => Disturbance::Away(Part::ClickHouse),
-                2 | 3 => Disturbance::Away(Part::Nats),
-                4 | 5 => Disturbance::Away(Part::Relay),
+                0..6 => Disturbance::Away(parts[draw.random_range(0..parts.len())]),
                 _ => Disturbance::Paused,
             };
             Act { what, at, lasts }
@@ -278,6 +314,7 @@ mod tests {
         for part in Part::ALL {
             let of_part = acts.iter().filter(|act| act.what == Disturbance::Away(part));
             assert!(of_part.clone().any(|act| matches!(act.at, At::Check { .. })), "{part:?}");
+            assert!(of_part.clone().any(|act| act.at == At::Throughout), "{part:?}");
             assert!(of_part.clone().any(|act| act.lasts > Duration::from_mins(1)), "{part:?}");
         }
         for account in Account::LIMITED {
@@ -285,6 +322,10 @@ mod tests {
         }
         for retention in [Retention::Limits, Retention::Interest, Retention::WorkQueue] {
             assert!(storms.iter().any(|it| it.stream.retention == retention), "{retention:?}");
+        }
+        for retry_max in [BENCH.retry_max, BENCH.patient_retry_max] {
+            let relay = Relay::Honest { retry_max };
+            assert!(storms.iter().filter(|it| it.relay == relay).count() > 50, "{relay:?}");
         }
         let is_calm = |it: &&Storm| it.acts.is_empty() && it.faults.is_empty();
         assert!(storms.iter().filter(is_calm).count() > 30, "some have nothing to be found");

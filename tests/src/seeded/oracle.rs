@@ -35,7 +35,7 @@ pub struct Truth {
     pub folds: bool,
     /// The stream keeps what was consumed, and has evicted nothing.
     pub remembers: bool,
-    /// A relay was killed: what it held after the stream may be gone.
+    /// A fast relay was killed: what it held after the stream may be gone.
     pub lost_its_memory: bool,
     /// The stream has evicted messages, maybe unread.
     pub has_evicted: bool,

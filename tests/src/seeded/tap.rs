@@ -51,8 +51,12 @@ async fn context(stack: &Stack) -> jetstream::Context {
     jetstream::new(async_nats::connect(stack.address("NATS_URL")).await.unwrap())
 }
 
-async fn stream(stack: &Stack) -> Stream {
-    context(stack).await.get_stream(STREAM).await.unwrap()
+/// The stream; `None` while NATS is away.
+async fn find_stream(stack: &Stack) -> Option<(jetstream::Context, Stream)> {
+    let client = async_nats::connect(stack.address("NATS_URL")).await.ok()?;
+    let context = jetstream::new(client);
+    let stream = context.get_stream(STREAM).await.ok()?;
+    Some((context, stream))
 }
 
 /// Makes stream and consumer anew, as a storm wants them, and the tap.
@@ -97,31 +101,38 @@ pub fn make(stack: &Stack, form: &StreamForm) {
 }
 
 /// Stops the aggregator's consumer from being given messages, for years or until it goes on.
-pub fn pause(stack: &Stack) {
+/// `None` while NATS is away, as of all that follows.
+pub fn pause(stack: &Stack) -> Option<()> {
     let late = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
-    let paused = async { stream(stack).await.pause_consumer(CONSUMER, late.into()).await };
-    assert!(run_async(paused).unwrap().paused);
+    run_async(async {
+        let (_, stream) = find_stream(stack).await?;
+        let paused = stream.pause_consumer(CONSUMER, late.into()).await.ok()?;
+        assert!(paused.paused, "it said that it would");
+        Some(())
+    })
 }
 
 /// Has it go on.
-pub fn resume(stack: &Stack) {
-    run_async(async { stream(stack).await.resume_consumer(CONSUMER).await }).unwrap();
+pub fn resume(stack: &Stack) -> Option<()> {
+    run_async(async {
+        let (_, stream) = find_stream(stack).await?;
+        stream.resume_consumer(CONSUMER).await.ok().map(drop)
+    })
 }
 
 /// Lets the stream keep so many messages at most; -1 is no limit.
-pub fn set_messages_max(stack: &Stack, messages: i64) {
+pub fn set_messages_max(stack: &Stack, messages: i64) -> Option<()> {
     run_async(async {
-        let stream = stream(stack).await;
+        let (context, stream) = find_stream(stack).await?;
         let config = Config { max_messages: messages, ..stream.cached_info().config.clone() };
-        context(stack).await.update_stream(config).await.unwrap();
-    });
+        context.update_stream(config).await.ok().map(drop)
+    })
 }
 
 /// Asks where the consumer stands; `None` while NATS is away.
 pub fn waiting(stack: &Stack) -> Option<Waiting> {
     run_async(async {
-        let client = async_nats::connect(stack.address("NATS_URL")).await.ok()?;
-        let stream = jetstream::new(client).get_stream(STREAM).await.ok()?;
+        let (_, stream) = find_stream(stack).await?;
         let mut consumer: PullConsumer = stream.get_consumer(CONSUMER).await.ok()?;
         let info = consumer.info().await.ok()?;
         Some(Waiting { pending: info.num_pending, unacknowledged: info.num_ack_pending })

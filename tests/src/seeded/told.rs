@@ -5,12 +5,12 @@ use std::fs;
 use serde_json::Value;
 
 use super::accounts::Account;
-use super::draw::{Run, Scale};
+use super::draw::Run;
 use super::oracle::{Counted, Event, Events, Told};
 use crate::stack::Stack;
 
-/// Reconciles a run as an account.
-pub fn check(stack: &Stack, run: &Run, account: Account, scale: &Scale) -> Told {
+/// Reconciles a run as an account, with some flags.
+pub fn check(stack: &Stack, run: &Run, account: Account, flags: &[&str]) -> Told {
     let dir = run.dir();
     let report = run.path(stack).join("report.json");
     fs::remove_file(&report).ok();
@@ -21,9 +21,7 @@ pub fn check(stack: &Stack, run: &Run, account: Account, scale: &Scale) -> Told 
     let table = run.table();
     let mut args = vec!["reconcile", &dir, "--table", &table, "--duplicates", duplicates];
     args.extend(["--clickhouse-user", account.user()]);
-    if let Some((quiet, wait)) = scale.quiet {
-        args.extend(["--quiet", quiet, "--wait", wait]);
-    }
+    args.extend(flags);
     if run.is_deep {
         args.push("--deep");
     }

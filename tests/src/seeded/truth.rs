@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::disturbance::{Disturbance, Part};
-use super::draw::{Run, Storm};
+use super::draw::{Relay, Run, Storm};
 use super::oracle::{Event, Events, Truth};
 use super::{load, tap};
 use crate::stack::{Stack, wait_until};
@@ -112,7 +112,7 @@ impl Sent {
             is_saturated: summary.as_ref().is_some_and(|it| it["saturated"] == true),
             folds: run.table() == "audit.audit_logs",
             remembers: storm.stream.retention == tap::Retention::Limits && !evicts(storm),
-            lost_its_memory: storm.acts.iter().any(|act| act.what == RELAY_AWAY),
+            lost_its_memory: loses_its_memory(storm),
             has_evicted: evicts(storm),
             ..Truth::default()
         };
@@ -159,7 +159,11 @@ impl Sent {
     }
 }
 
-const RELAY_AWAY: Disturbance = Disturbance::Away(Part::Relay);
+/// An honest relay finds again what it held when it was killed.
+fn loses_its_memory(storm: &Storm) -> bool {
+    const RELAY_AWAY: Disturbance = Disturbance::Away(Part::Relay);
+    storm.relay == Relay::Fast && storm.acts.iter().any(|act| act.what == RELAY_AWAY)
+}
 
 fn evicts(storm: &Storm) -> bool {
     storm.acts.iter().any(|act| matches!(act.what, Disturbance::Shrunk { .. }))
