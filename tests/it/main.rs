@@ -16,7 +16,6 @@ mod identity;
 mod metrics;
 mod observe;
 mod proxied;
-mod proxy;
 mod queries;
 mod refusals;
 mod replay;
@@ -29,4 +28,4 @@ mod tidy;
 mod told;
 mod whole;
 
-use tests::stack;
+use tests::{proxy, stack};

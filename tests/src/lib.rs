@@ -2,5 +2,6 @@
 //! of which a seed alone decides what happens to them.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
+pub mod proxy;
 pub mod seeded;
 pub mod stack;

@@ -9,11 +9,13 @@ pub mod disturbance;
 pub mod draw;
 pub mod load;
 pub mod oracle;
+pub mod replica;
 pub mod rest;
 pub mod results;
 pub mod tap;
 pub mod told;
 pub mod truth;
+pub mod wrong_clock;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -26,6 +28,7 @@ use self::accounts::{Account, users_xml};
 use self::disturbance::{Act, At};
 use self::draw::{Relay, Run, Storm};
 use self::oracle::{Check, Moment, Told, Truth, Violation, violations};
+use self::replica::{Lag, Replica};
 use self::rest::{await_rest, is_anything_held, tells_what_it_holds};
 use self::results::{Outcome, RunOutcome};
 use self::truth::{Seen, Sent};
@@ -127,6 +130,7 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
             excuses.insert(act.what.excuse());
         }
         excuses.extend(playing.lock().unwrap().iter().map(|it| it.what.excuse()));
+        excuses.extend(storm.replica.map(|_| "the replica lagged"));
         wait_until("ClickHouse answers", || stack.answers() || !excuses.is_empty());
         let rows = Seen::try_read(stack).map(|seen| seen.count());
         let told = check(stack, storm, scale);
@@ -158,7 +162,15 @@ fn send(stack: &Stack, storm: &Storm) {
 
 fn check(stack: &Stack, storm: &Storm, scale: &Scale) -> Vec<Told> {
     let flags = if storm.is_held_down() { scale.held_down_args } else { scale.check_args };
+    let replica = storm.replica.map(|lag| (Replica::start(stack, lag.parts), lag));
+    let url = replica.as_ref().map(|(replica, _)| replica.url());
+    let mut flags = flags.to_vec();
+    flags.extend(url.iter().flat_map(|url| ["--clickhouse", url]));
+    let flags = &flags;
     scope(|threads| {
+        if let Some((replica, Lag { lasts: Some(lasts), .. })) = &replica {
+            replica.catch_up_after(threads, *lasts);
+        }
         let check = |run| move || told::check(stack, run, run.account, flags);
         let checks: Vec<_> = storm.runs.iter().map(|run| threads.spawn(check(run))).collect();
         checks.into_iter().map(|check| check.join().unwrap()).collect()
@@ -200,13 +212,14 @@ fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static st
 }
 
 /// What passes: whoever sees all, later, is not held back by it.
-const PASSING: [&str; 8] = [
+const PASSING: [&str; 9] = [
     "ClickHouse was away",
     "NATS was away",
     "the relay was away",
     "the sidecar was away",
     "the aggregator was away",
     "the consumer was paused",
+    "the replica lagged",
     "the account does not see all",
     ON_THEIR_WAY,
 ];

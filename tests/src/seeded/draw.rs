@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::accounts::Account;
 use super::disturbance::{Act, At, Disturbance, Part};
 use super::oracle::Counted;
+use super::replica::Lag;
 use super::tap::{Retention, StreamForm};
 
 /// Runs that go through one sandbox at most.
@@ -74,6 +75,8 @@ pub struct Storm {
     pub relay: Relay,
     pub stream: StreamForm,
     pub acts: Vec<Act>,
+    /// Early checks ask a replica that lags.
+    pub replica: Option<Lag>,
     pub runs: Vec<Run>,
 }
 
@@ -96,6 +99,10 @@ pub struct Run {
     pub account: Account,
     pub counted: Counted,
     pub is_deep: bool,
+    /// Seconds by which the sender's clock is ahead, or behind.
+    pub sender_clock: i64,
+    /// The same of who checks it.
+    pub checker_clock: i64,
 }
 
 /// How events are sent.
@@ -131,11 +138,12 @@ impl Storm {
         let stream = draw_stream(&mut draw, scale);
         let faults = draw_faults(&mut draw, delay);
         let acts = draw_acts(&mut draw, scale, relay, &stream);
+        let replica = draw_replica(&mut draw, scale, &acts);
         let batch_wait =
             millis(&mut draw, Duration::from_millis(300), Duration::from_millis(1_500));
         let count = [1, 1, RUNS_MAX][draw.random_range(0..3)];
         let runs = (0..count).map(|index| Run::draw(index, &mut draw, scale)).collect();
-        Self { seed, faults, batch_wait, delay, relay, stream, acts, runs }
+        Self { seed, faults, batch_wait, delay, relay, stream, acts, replica, runs }
     }
 
     /// Whether something is away for as long as the check takes.
@@ -153,10 +161,31 @@ impl Run {
         };
         let counted = if draw.random_bool(0.3) { Counted::Physical } else { Counted::Logical };
         let is_deep = draw.random_bool(0.3);
+        let (sender_clock, checker_clock) = (draw_clock(draw), draw_clock(draw));
         let load =
             if draw.random_bool(0.7) { draw_live(draw, scale) } else { draw_history(draw, scale) };
-        Self { index, load, account, counted, is_deep }
+        Self { index, load, account, counted, is_deep, sender_clock, checker_clock }
     }
+}
+
+/// Most clocks are right; others differ by seconds, or by minutes.
+fn draw_clock(draw: &mut ChaCha8Rng) -> i64 {
+    if draw.random_bool(0.7) {
+        return 0;
+    }
+    let most = [10, 300][draw.random_range(0..2)];
+    let ahead = draw.random_range(1..=most);
+    [ahead, -ahead][draw.random_range(0..2)]
+}
+
+/// Its copies are made when the check begins, by a server that must be there.
+fn draw_replica(draw: &mut ChaCha8Rng, scale: &Scale, acts: &[Act]) -> Option<Lag> {
+    let is_there = acts.iter().all(|act| act.what != Disturbance::Away(Part::ClickHouse));
+    let lag = Lag {
+        parts: draw.random_range(0..4),
+        lasts: draw.random_bool(0.5).then(|| millis(draw, Duration::ZERO, scale.load_max)),
+    };
+    (draw.random_bool(0.2) && is_there).then_some(lag)
 }
 
 fn millis(draw: &mut ChaCha8Rng, min: Duration, max: Duration) -> Duration {
@@ -327,7 +356,19 @@ mod tests {
             let relay = Relay::Honest { retry_max };
             assert!(storms.iter().filter(|it| it.relay == relay).count() > 50, "{relay:?}");
         }
-        let is_calm = |it: &&Storm| it.acts.is_empty() && it.faults.is_empty();
-        assert!(storms.iter().filter(is_calm).count() > 30, "some have nothing to be found");
+        for lags_for_good in [true, false] {
+            let lags = storms.iter().filter_map(|it| it.replica);
+            assert!(lags.clone().any(|lag| lag.parts > 0 && lag.lasts.is_none() == lags_for_good));
+        }
+        for minutes in [-5, -2, 2, 5] {
+            let clocks = runs.iter().map(|run| [run.sender_clock, run.checker_clock]);
+            let is_off = |clock: i64| clock * minutes > 0 && clock.abs() > (minutes.abs() - 1) * 60;
+            for who in 0..2 {
+                assert!(clocks.clone().any(|them| is_off(them[who])), "{minutes} minutes");
+            }
+        }
+        let is_calm =
+            |it: &&Storm| it.acts.is_empty() && it.faults.is_empty() && it.replica.is_none();
+        assert!(storms.iter().filter(is_calm).count() > 20, "some have nothing to be found");
     }
 }

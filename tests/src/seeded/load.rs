@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::accounts::Account;
 use super::draw::{Load, RUNS_MAX, Run};
+use super::wrong_clock;
 use crate::stack::Stack;
 
 /// The table that the pipeline writes, and one for each history that goes past it: they keep every
@@ -35,17 +36,17 @@ impl Run {
         match &self.load {
             Load::Live { killed_after, .. } => {
                 let args = ["run", &profile, "--out", &self.dir(), "--no-self-test"];
-                let sender = begin(stack, "auditstorm-generator", &args);
+                let sender = self.begin(stack, "auditstorm-generator", &args);
                 end(sender, *killed_after);
             }
             Load::History { kills, account, .. } => {
                 for after in kills {
                     let args = self.args(&profile, *account);
-                    end(begin(stack, "auditstorm-backfill", &args), Some(*after));
+                    end(self.begin(stack, "auditstorm-backfill", &args), Some(*after));
                 }
                 let args = self.args(&profile, Account::Full);
                 let is_done = || {
-                    let loader = begin(stack, "auditstorm-backfill", &args);
+                    let loader = self.begin(stack, "auditstorm-backfill", &args);
                     end(loader, None).is_some_and(|status| status.success())
                 };
                 // What is not done in the end is in the ledger.
@@ -76,6 +77,13 @@ impl Run {
         words.split_whitespace().map(str::to_owned).collect()
     }
 
+    fn begin(&self, stack: &Stack, name: &str, args: &[impl AsRef<str>]) -> Child {
+        let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+        let mut command = stack.command(name, &args);
+        wrong_clock::set(&mut command, self.sender_clock);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Where the run's record is.
     pub fn path(&self, stack: &Stack) -> PathBuf {
         stack.path(&self.dir())
@@ -84,12 +92,6 @@ impl Run {
 
 /// Times that a loader is taken up which does not reach its end.
 const TRIES: u32 = 3;
-
-fn begin(stack: &Stack, name: &str, args: &[impl AsRef<str>]) -> Child {
-    let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
-    let mut command = stack.command(name, &args);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
 
 /// Waits until a sender ends, or kills it after a time. Returns how it ended by itself.
 fn end(mut sender: Child, killed_after: Option<Duration>) -> Option<ExitStatus> {

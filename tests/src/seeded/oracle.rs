@@ -97,6 +97,8 @@ pub enum Broken {
     FalseLossy,
     /// Unknown, and nothing was left to exclude.
     NeedlessUnknown,
+    /// No verdict at all, though every server that it asked was there.
+    NoVerdict,
     /// A finding names other events than those that were hit.
     WrongVictims,
     /// A loss is told to be where it was not.
@@ -142,6 +144,9 @@ pub fn violations(truth: &Truth, check: &Check) -> Vec<Violation> {
     match told.verdict.as_deref() {
         Some("whole") => found.extend(check_whole(truth, check)),
         Some("lossy") => found.extend(check_lossy(truth, check)),
+        None if !is_lawfully_silent(check) => {
+            broke(Broken::NoVerdict, format!("code {}, story {:?}", told.code, told.reasons));
+        }
         _ if check.excuses.is_empty() => {
             let detail = format!("code {}, reasons {:?}", told.code, told.reasons);
             broke(Broken::NeedlessUnknown, detail);
@@ -193,6 +198,23 @@ impl Truth {
             || self.dropped_after_stream.contains(event)
             || self.corrupted.contains(event)
     }
+}
+
+/// A check may end without a verdict only because a server was away for longer than it is patient.
+fn is_lawfully_silent(check: &Check) -> bool {
+    let Told { code, reasons, .. } = &check.told;
+    let away = match silent_server(reasons) {
+        Some("ClickHouse") => "ClickHouse was away",
+        Some("NATS") => "NATS was away",
+        _ => return false,
+    };
+    *code == 3 && check.excuses.contains(&away)
+}
+
+/// Which server did not answer, by the last line of what a check told before it gave up.
+pub fn silent_server(story: &[String]) -> Option<&'static str> {
+    let last = story.last().filter(|line| line.contains(" does not answer"))?;
+    ["ClickHouse", "NATS"].into_iter().find(|name| last.contains(&format!(": {name} at ")))
 }
 
 fn check_whole(truth: &Truth, check: &Check) -> Vec<Violation> {
@@ -316,6 +338,7 @@ impl Broken {
             Self::FalseWhole => "false_whole",
             Self::FalseLossy => "false_lossy",
             Self::NeedlessUnknown => "needless_unknown",
+            Self::NoVerdict => "no_verdict",
             Self::WrongVictims => "wrong_victims",
             Self::WrongHop => "wrong_hop",
             Self::SentTwice => "sent_twice",
@@ -429,7 +452,13 @@ mod tests {
         );
         let mut silent = told("unknown", &[]);
         silent.told = Told { code: 3, ..Told::default() };
-        check(&whole(), &silent, &[Broken::NeedlessUnknown]);
+        check(&whole(), &silent, &[Broken::NoVerdict]);
+        silent.told.reasons = vec!["x: NATS at nats://a does not answer; is it up?".to_owned()];
+        check(&whole(), &silent, &[Broken::NoVerdict]);
+        silent.excuses = vec!["ClickHouse was away"];
+        check(&whole(), &silent, &[Broken::NoVerdict]);
+        silent.excuses = vec!["NATS was away"];
+        check(&whole(), &silent, &[]);
     }
 
     #[test]

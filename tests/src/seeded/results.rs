@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::oracle::{Check, Moment, Truth, Violation};
+use super::oracle::{Check, Moment, Truth, Violation, silent_server};
 use crate::stack::{Stack, root};
 
 /// What came of a seed.
@@ -184,8 +184,10 @@ pub struct Figures {
     pub count_false: usize,
     /// Checks, by verdict.
     pub verdicts: BTreeMap<String, usize>,
-    /// Unknown checks and such without a verdict, by what allowed it.
+    /// Unknown checks, by what allowed it.
     pub excuses: BTreeMap<String, usize>,
+    /// Checks without a verdict, by who did not answer.
+    pub silences: BTreeMap<String, usize>,
     /// By kind.
     pub violations: BTreeMap<String, usize>,
 }
@@ -207,10 +209,12 @@ impl Figures {
         self.count_false += usize::from(run.is_count_false);
         for told in [Some(&run.early), run.last.as_ref()].into_iter().flatten() {
             *self.verdicts.entry(told.verdict.clone()).or_default() += 1;
-            if told.verdict != "whole" && told.verdict != "lossy" {
-                let why = told.excuses.first().map_or("nothing", String::as_str);
-                *self.excuses.entry(why.to_owned()).or_default() += 1;
-            }
+            let (counts, why) = match told.verdict.as_str() {
+                "unknown" => (&mut self.excuses, told.excuses.first().map(String::as_str)),
+                "none" => (&mut self.silences, silent_server(&told.reasons)),
+                _ => continue,
+            };
+            *counts.entry(why.unwrap_or("nothing").to_owned()).or_default() += 1;
         }
         for violation in &run.violations {
             let kind = violation.split(':').next().unwrap_or_default();
@@ -239,6 +243,7 @@ impl Figures {
                 shares(&self.verdicts)
             ),
             format!("unknown because: {}", shares(&self.excuses)),
+            format!("no verdict, for want of: {}", shares(&self.silences)),
             format!("broken: {}", shares(&self.violations)),
             format!(
                 "bench verdicts ours={ours} false peer=counting:{peer} false \
@@ -298,11 +303,12 @@ mod tests {
             [
                 "2 seeds, 2 runs, 4 checks: unknown 2 (50 %), whole 2 (50 %)",
                 "unknown because: NATS was away 2 (50 %)",
+                "no verdict, for want of: ",
                 "broken: false_lossy 1 (25 %), wrong_hop 1 (25 %)",
                 "bench verdicts ours=1 false peer=counting:2 false ratio=0.50 bar=0 short",
             ]
         );
-        assert!(told(&[outcome(1, &[])])[3].ends_with("ratio=0.00 bar=0 ok"));
-        assert!(told(&[])[3].ends_with("short"), "nothing was tried");
+        assert!(told(&[outcome(1, &[])])[4].ends_with("ratio=0.00 bar=0 ok"));
+        assert!(told(&[])[4].ends_with("short"), "nothing was tried");
     }
 }

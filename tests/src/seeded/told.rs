@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::accounts::Account;
 use super::draw::Run;
 use super::oracle::{Counted, Event, Events, Told};
+use super::wrong_clock;
 use crate::stack::Stack;
 
 /// Reconciles a run as an account, with some flags.
@@ -25,7 +26,9 @@ pub fn check(stack: &Stack, run: &Run, account: Account, flags: &[&str]) -> Told
     if run.is_deep {
         args.push("--deep");
     }
-    let output = stack.run("auditstorm-verifier", &args);
+    let mut verifier = stack.command("auditstorm-verifier", &args);
+    wrong_clock::set(&mut verifier, run.checker_clock);
+    let output = verifier.output().unwrap();
     let code = output.status.code().unwrap_or(-1);
     if let Ok(bytes) = fs::read(&report) {
         return parse(code, &serde_json::from_slice(&bytes).unwrap());

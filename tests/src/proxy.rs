@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::stack::Stack;
 
 /// A running proxy. It ends, and cuts what it carries, when dropped.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     orders: Arc<Orders>,
     _runtime: Runtime,
@@ -24,7 +24,7 @@ pub(crate) struct Proxy {
 
 /// What becomes of the INSERTs that begin from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     Pass,
     /// The next ones are cut when the server's answer arrives: it has them, the client does not
     /// know.
@@ -52,26 +52,26 @@ pub(crate) enum Mode {
 
 /// What was done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Done {
+pub struct Done {
     /// INSERTs that began.
-    pub(crate) inserts: u32,
+    pub inserts: u32,
     /// Status of each answer that the client never got.
-    pub(crate) answers_cut: Vec<u16>,
+    pub answers_cut: Vec<u16>,
     /// Bodies cut.
-    pub(crate) bodies_cut: u32,
+    pub bodies_cut: u32,
     /// Answers given in the server's place.
-    pub(crate) answered: u32,
+    pub answered: u32,
 }
 
 impl Proxy {
     /// Starts a proxy before the ClickHouse of a stack.
-    pub(crate) fn before_clickhouse(stack: &Stack) -> Self {
+    pub fn before_clickhouse(stack: &Stack) -> Self {
         let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
         Self::before(server.parse().unwrap())
     }
 
     /// Starts a proxy before a server, on a free port.
-    pub(crate) fn before(server: SocketAddr) -> Self {
+    pub fn before(server: SocketAddr) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -81,17 +81,17 @@ impl Proxy {
     }
 
     /// Where clients find it.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Changes what becomes of the INSERTs that begin from now on.
-    pub(crate) fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.orders.state.lock().unwrap().0 = mode;
     }
 
     /// What was done so far.
-    pub(crate) fn done(&self) -> Done {
+    pub fn done(&self) -> Done {
         self.orders.state.lock().unwrap().1.clone()
     }
 }
@@ -183,7 +183,7 @@ impl Carrier {
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
         }
-        Self { client, server, orders, framing: Framing::new(), fate: Fate::Pass }
+        Self { client, server, orders, framing: Framing::default(), fate: Fate::Pass }
     }
 
     async fn carry(&mut self) -> io::Result<End> {
@@ -280,7 +280,7 @@ fn made_answer(status: u16, code: u16) -> String {
 }
 
 /// Where in the requests of one connection the next byte is.
-enum Framing {
+pub enum Framing {
     Head(Vec<u8>),
     /// Bytes left of a body of known length.
     Counted(u64),
@@ -295,21 +295,24 @@ enum Framing {
 
 /// A piece of a request, as it came.
 #[derive(Debug, PartialEq, Eq)]
-enum Piece<'b> {
+pub enum Piece<'b> {
     Head(Vec<u8>),
     Body(&'b [u8]),
     End,
 }
 
-impl Framing {
-    fn new() -> Self {
+impl Default for Framing {
+    /// Before the first request.
+    fn default() -> Self {
         Self::Head(Vec::new())
     }
+}
 
+impl Framing {
     /// Takes the next piece from the front of `bytes`, if there is one.
-    fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
+    pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
         if matches!(self, Self::Ended) {
-            *self = Self::new();
+            *self = Self::default();
             return Some(Piece::End);
         }
         if bytes.is_empty() {
@@ -396,41 +399,46 @@ fn count_down(left: &mut u64, bytes: &[u8]) -> usize {
     length
 }
 
-/// Cuts requests into pieces, given a few bytes at a time. Bodies are joined.
-#[track_caller]
-fn check_framing(requests: &str, at_once: usize, expected: &[&str]) {
-    let mut framing = Framing::new();
-    let mut pieces: Vec<String> = Vec::new();
-    let mut was_body = false;
-    for mut bytes in requests.as_bytes().chunks(at_once) {
-        while let Some(piece) = framing.next(&mut bytes) {
-            let (text, is_body) = match piece {
-                Piece::Head(head) => (String::from_utf8(head).unwrap(), false),
-                Piece::Body(raw) => (str::from_utf8(raw).unwrap().to_owned(), true),
-                Piece::End => ("|".to_owned(), false),
-            };
-            match pieces.last_mut() {
-                Some(last) if was_body && is_body => last.push_str(&text),
-                _ => pieces.push(text),
-            }
-            was_body = is_body;
-        }
-    }
-    assert_eq!(pieces, expected, "{at_once} bytes at once");
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn requests_are_told_apart_however_their_bytes_come() {
-    let heads = [
-        "POST /?query=INSERT+INTO+t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
-        "POST / HTTP/1.1\r\ncontent-length: 8\r\n\r\n",
-    ];
-    let bodies = ["5\r\nab\r\nc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", "SELECT 1"];
-    let requests = [heads[0], bodies[0], heads[1], heads[2], bodies[1]].concat();
-    let expected = [heads[0], bodies[0], "|", heads[1], "|", heads[2], bodies[1], "|"];
-    for at_once in 1..=requests.len() {
-        check_framing(&requests, at_once, &expected);
+    /// Cuts requests into pieces, given a few bytes at a time. Bodies are joined.
+    #[track_caller]
+    fn check_framing(requests: &str, at_once: usize, expected: &[&str]) {
+        let mut framing = Framing::default();
+        let mut pieces: Vec<String> = Vec::new();
+        let mut was_body = false;
+        for mut bytes in requests.as_bytes().chunks(at_once) {
+            while let Some(piece) = framing.next(&mut bytes) {
+                let (text, is_body) = match piece {
+                    Piece::Head(head) => (String::from_utf8(head).unwrap(), false),
+                    Piece::Body(raw) => (str::from_utf8(raw).unwrap().to_owned(), true),
+                    Piece::End => ("|".to_owned(), false),
+                };
+                match pieces.last_mut() {
+                    Some(last) if was_body && is_body => last.push_str(&text),
+                    _ => pieces.push(text),
+                }
+                was_body = is_body;
+            }
+        }
+        assert_eq!(pieces, expected, "{at_once} bytes at once");
     }
-    assert!(is_insert(heads[0].as_bytes()) && !is_insert(heads[2].as_bytes()));
+
+    #[test]
+    fn requests_are_told_apart_however_their_bytes_come() {
+        let heads = [
+            "POST /?query=INSERT+INTO+t HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: 8\r\n\r\n",
+        ];
+        let bodies = ["5\r\nab\r\nc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", "SELECT 1"];
+        let requests = [heads[0], bodies[0], heads[1], heads[2], bodies[1]].concat();
+        let expected = [heads[0], bodies[0], "|", heads[1], "|", heads[2], bodies[1], "|"];
+        for at_once in 1..=requests.len() {
+            check_framing(&requests, at_once, &expected);
+        }
+        assert!(is_insert(heads[0].as_bytes()) && !is_insert(heads[2].as_bytes()));
+    }
 }
