@@ -124,14 +124,39 @@ pub async fn read_stored_and_sum(
     let parsed = parse(&bytes);
     let mut stored = parsed
         .map_err(|BitmapError(fact)| ClickHouseError::Answer { url: server.url.clone(), fact })?;
-    for (tenant, arrivals) in &mut stored.by_tenant {
-        let is_asked = !matches!(rows, Rows::Received(_));
-        if is_asked && arrivals.count > arrivals.seqs.count() {
-            arrivals.repeated = read_repeated(server, script, *tenant, &source).await?;
+    if !matches!(rows, Rows::Received(_)) {
+        for tenants in with_repetitions(&stored.by_tenant) {
+            for (tenant, seq) in read_repeated(server, script, &tenants, &source).await? {
+                let arrivals = stored.by_tenant.entry(TenantIndex(tenant)).or_default();
+                arrivals.repeated.insert(seq..seq + 1);
+            }
         }
     }
     Ok(stored)
 }
+
+/// Tenants that have some events more than once, as many together as the server can count one by
+/// one in little memory. Each set is a pass over the rows, so there are few.
+fn with_repetitions(by_tenant: &BTreeMap<TenantIndex, Arrivals>) -> Vec<Vec<u16>> {
+    let repeats = by_tenant.iter().filter(|(_, it)| it.count > it.seqs.count());
+    let mut sets: Vec<Vec<u16>> = Vec::new();
+    let mut room = 0;
+    for (TenantIndex(tenant), arrivals) in repeats {
+        let distinct = arrivals.seqs.count();
+        match sets.last_mut() {
+            Some(set) if distinct <= room => set.push(*tenant),
+            _ => {
+                sets.push(vec![*tenant]);
+                room = COUNTED_EVENTS_MAX;
+            }
+        }
+        room = room.saturating_sub(distinct);
+    }
+    sets
+}
+
+/// Some hundred megabytes of the server's memory.
+const COUNTED_EVENTS_MAX: u64 = 5_000_000;
 
 /// A place is the tenant above the number of the stretch, or [`FOREIGN`].
 const TENANT_SHIFT: u32 = 32;
@@ -181,22 +206,23 @@ fn take_text(rest: &mut &[u8]) -> Result<String, BitmapError> {
     Ok(String::from_utf8_lossy(take(rest, length)?).into_owned())
 }
 
-/// Reads which events of a tenant the table has more than once.
+/// Reads which events of some tenants the table has more than once.
 async fn read_repeated(
     server: &ClickHouse,
     script: &Script,
-    tenant_index: TenantIndex,
+    tenants: &[u16],
     source: &str,
-) -> Result<RangeSet, ClickHouseError> {
+) -> Result<Vec<(u16, u64)>, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
+    let tenants: Vec<String> = tenants.iter().map(u16::to_string).collect();
     let sql = format!(
-        "WITH {with} SELECT {seq} AS seq FROM {source} WHERE {is_ours} AND {tenant} = {} \
-         GROUP BY seq HAVING count() > 1 ORDER BY seq",
-        tenant_index.0
+        "WITH {with} SELECT toUInt16({tenant}) AS of_tenant, toUInt64({seq}) AS in_order \
+         FROM {source} WHERE {is_ours} AND {tenant} IN ({}) \
+         GROUP BY of_tenant, in_order HAVING count() > 1 ORDER BY of_tenant, in_order",
+        tenants.join(", ")
     );
-    let seqs = server.client.query_raw(&sql).fetch_all::<u64>();
-    let seqs = server.answer(SCAN_TIMEOUT, seqs).await?;
-    Ok(seqs.into_iter().collect())
+    let events = server.client.query_raw(&sql).fetch_all::<(u16, u64)>();
+    server.answer(SCAN_TIMEOUT, events).await
 }
 
 /// Reads how many rows the table has in all: a sign of whether it still grows.
@@ -207,4 +233,29 @@ async fn read_repeated(
 pub async fn read_rows(server: &ClickHouse) -> Result<u64, ClickHouseError> {
     let sql = format!("SELECT count() FROM {}", server.table);
     server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one::<u64>()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_are_looked_for_in_few_passes_each_of_which_has_room() {
+        let of = |distinct: u64, count: u64| {
+            let seqs = [0..distinct].into_iter().collect();
+            Arrivals { seqs, repeated: RangeSet::new(), count }
+        };
+        let check = |tenants: &[Arrivals], expected: &[&[u16]]| {
+            let by_tenant = (0..).map(TenantIndex).zip(tenants.iter().cloned()).collect();
+            assert_eq!(with_repetitions(&by_tenant), expected);
+        };
+        check(&[of(10, 10), of(0, 0)], &[]);
+        check(&[of(10, 11), of(10, 10), of(10, 30)], &[&[0, 2]]);
+        let (most, half) = (COUNTED_EVENTS_MAX, COUNTED_EVENTS_MAX / 2);
+        check(&[of(most + 1, most + 9), of(1, 2)], &[&[0], &[1]]);
+        check(&[of(half, most), of(half, most), of(1, 2), of(1, 3)], &[&[0, 1], &[2, 3]]);
+        let many: Vec<Arrivals> = (0..50_000).map(|_| of(20, 21)).collect();
+        let by_tenant = (0..).map(TenantIndex).zip(many).collect();
+        assert_eq!(with_repetitions(&by_tenant).len(), 1);
+    }
 }
