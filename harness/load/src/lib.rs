@@ -1,6 +1,7 @@
 //! Load on a webhook: batches that are posted when they are due, over few connections, and the
 //! ledger's account of what became of them.
 
+mod lane;
 pub mod sender;
 pub mod webhook;
 

@@ -1,17 +1,16 @@
-//! A lane: some tenants, some connections, and one thread that waits, fills, posts and records.
+//! A lane of events for the webhook: some tenants, some connections. It fills, posts and records.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
-use std::pin::pin;
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 use bytes::Bytes;
 use events::event::MicroTime;
 use events::identity::Seq;
 use events::timeline::UnixMicros;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 
 use super::backend::Handover;
 use super::body::{Bodies, Spoils, buffer_of};
@@ -20,12 +19,12 @@ use super::faults::{BatchFault, Spoiler};
 use super::feed::{Feed, NotBegun};
 use super::schedule::{Batch, Seqs};
 use super::{Sender, SharedTally};
+use crate::lane::{Departure, Free, Journey, Load, drive};
 use crate::webhook::Connection;
-use edges::clock::{Alarm, micros};
-use edges::shutdown::{Shutdown, Stop};
+use edges::clock::{Clock, micros};
+use edges::shutdown::Shutdown;
 use plans::plan::Plan;
 use plans::samples::{AcknowledgedSample, Unacknowledged};
-use runs::latency::{record, record_many};
 use runs::ledger::Settlement;
 use runs::outcome::Outcome;
 use runs::ranges::TenantRanges;
@@ -57,71 +56,31 @@ pub(crate) struct Settled {
 /// Returns the operating system's error if the ledger cannot be written: then nothing is sent.
 pub(crate) async fn run_lane(
     sender: &Sender,
-    mut feed: Feed,
+    feed: Feed,
     connections: Vec<Connection>,
     tally: SharedTally,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> io::Result<LaneEnd> {
-    let mut lane = Lane::new(sender, tally);
-    if matches!(feed, Feed::Listed(_)) {
-        lane.settled = Some(Settled::default());
-    } else {
-        let tenants = feed.rest().into_iter().map(|(tenant, _)| tenant);
-        lane.samples = Some(Unacknowledged::new(&sender.plan, tenants));
-    }
-    // They take turns, so that every address of the webhook has its share.
-    let mut idle: VecDeque<Idle> = connections.into_iter().map(Idle::new).collect();
-    let mut in_flight = FuturesUnordered::new();
-    // Both waits go on from turn to turn: to begin them anew takes locks each time.
-    let mut alarm = sender.clock.alarm();
-    let mut leaving = shutdown.clone();
-    let mut drain_asked = pin!(shutdown.asked(Stop::Drain));
-    loop {
-        let next = lane.parked.next_at().into_iter().chain(feed.next_send_at()).min();
-        if next.is_none() && in_flight.is_empty() {
-            break;
-        }
-        let next_at = next.unwrap_or(UnixMicros::MAX);
-        tokio::select! {
-            biased;
-            () = &mut drain_asked => break,
-            Some(sent) = in_flight.next() => idle.push_back(lane.settle(sent)),
-            now = lane.wait_until(&mut alarm, next_at), if next.is_some() && !idle.is_empty() => {
-                let idle = idle.pop_front().expect("one is idle");
-                in_flight.push(lane.begin(&mut feed, idle, now?)?);
-            }
-        }
-    }
-    lane.give_up_parked();
-    let drain = async {
-        while let Some(sent) = in_flight.next().await {
-            idle.push_back(lane.settle(sent));
-            lane.give_up_parked();
-        }
-    };
-    tokio::select! {
-        () = drain => {}
-        // What is in flight stays reserved and unsettled: unknown.
-        () = leaving.asked(Stop::Now) => {}
-    }
-    let connections = idle.into_iter().map(|idle| idle.connection).collect();
+    let mut lane = Lane::new(sender, feed, tally);
+    let carriers = connections.into_iter().map(Carrier::new).collect();
+    let carriers = drive(&mut lane, carriers, sender.clock, shutdown).await?;
+    let connections = carriers.into_iter().map(|carrier| carrier.connection).collect();
     let settled = lane.settled.unwrap_or_default();
-    Ok(LaneEnd { connections, not_begun: feed.rest(), settled })
+    Ok(LaneEnd { connections, not_begun: lane.feed.rest(), settled })
 }
 
-/// A connection that is free, with the buffers that its bodies are made in.
+/// A connection, with the buffers that its bodies are made in.
 #[derive(Debug)]
-struct Idle {
+struct Carrier {
     connection: Connection,
     body: Vec<u8>,
     /// When the latencies of the events of the body begin.
     origins: Vec<UnixMicros>,
-    free_since: UnixMicros,
 }
 
-impl Idle {
+impl Carrier {
     fn new(connection: Connection) -> Self {
-        Self { connection, body: Vec::new(), origins: Vec::new(), free_since: 0 }
+        Self { connection, body: Vec::new(), origins: Vec::new() }
     }
 }
 
@@ -132,9 +91,20 @@ struct Traveller {
     progress: Progress,
 }
 
+/// A request that is ready to leave.
+struct Order {
+    carrier: Carrier,
+    traveller: Traveller,
+    spoils: Spoils,
+    begun: UnixMicros,
+    deadline: Instant,
+    clock: Clock,
+    timeout: Duration,
+}
+
 /// A request that has ended.
 struct Sent {
-    idle: Idle,
+    free: Free<Carrier>,
     traveller: Traveller,
     spoils: Spoils,
     request: Request,
@@ -171,9 +141,10 @@ impl Parked {
     }
 }
 
-/// What a lane makes and records with.
+/// What a lane sends, makes and records with.
 struct Lane<'s> {
     sender: &'s Sender,
+    feed: Feed,
     tally: SharedTally,
     bodies: Bodies,
     parked: Parked,
@@ -183,100 +154,67 @@ struct Lane<'s> {
     samples: Option<Unacknowledged>,
 }
 
-impl<'s> Lane<'s> {
-    fn new(sender: &'s Sender, tally: SharedTally) -> Self {
-        let Plan { send, faults, spec, .. } = &sender.plan;
-        let batch_events =
-            send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
-        let spoiler = Spoiler::new(faults, spec.seed);
-        let bodies = Bodies::new(batch_events, spoiler, sender.webhook.encoder());
-        Self { sender, tally, bodies, parked: Parked::default(), settled: None, samples: None }
+impl Load for Lane<'_> {
+    type Carrier = Carrier;
+    type Order = Order;
+    type Ended = Sent;
+
+    fn next_at(&self) -> Option<UnixMicros> {
+        self.parked.next_at().into_iter().chain(self.feed.next_send_at()).min()
     }
 
-    /// Waits until the next batch is to be sent, and until all that is due by then is reserved.
-    /// Returns what time it is.
-    async fn wait_until(&self, alarm: &mut Alarm, next_at: UnixMicros) -> io::Result<UnixMicros> {
-        alarm.wait_until(next_at).await;
-        let now = self.sender.clock.now().max(next_at);
-        self.sender.reservation.cover(now).await?;
-        Ok(now)
+    async fn permit(&self, until: UnixMicros) -> io::Result<()> {
+        self.sender.reservation.cover(until).await
     }
 
-    /// Begins the next request: of a batch whose time to be sent again has come, or of a new one.
-    /// All that is due until `now` is reserved.
-    fn begin(
-        &mut self,
-        feed: &mut Feed,
-        mut idle: Idle,
-        now: UnixMicros,
-    ) -> io::Result<impl Future<Output = Sent> + use<'s>> {
+    /// Of a batch whose time to be sent again has come, or of a new one.
+    fn begin(&mut self, free: Free<Carrier>, now: UnixMicros) -> io::Result<Order> {
         let Sender { plan, clock, .. } = self.sender;
+        let Free { mut carrier, since } = free;
         let mut traveller = match self.parked.take(clock.now()) {
             Some(traveller) => traveller,
-            None => self.depart(feed, now)?,
+            None => self.depart(now)?,
         };
-        let is_first = traveller.progress.requests == 0;
-        let spoils =
-            self.bodies.make(&plan.script, &traveller.batch, &mut idle.body, &mut idle.origins);
-        let begun = clock.now();
-        let deadline = traveller.progress.deadline(begun, plan.send.timeout);
-        let deadline = clock.instant_of(deadline);
-        if is_first {
-            traveller.progress.begun = begun;
-            self.count_departure(&traveller.batch, &idle, begun);
-        } else {
-            lock(&self.tally).bytes += idle.body.len() as u64;
-        }
-        let (clock, timeout) = (*clock, plan.send.timeout);
-        Ok(async move {
-            let body = Bytes::from(std::mem::take(&mut idle.body));
-            let outcome = idle.connection.post(body.clone(), deadline).await;
-            let ended = clock.now();
-            let retry_after = idle.connection.retry_after();
-            let location = idle.connection.location().map(str::to_owned);
-            let is_resent = spoils.of_batch == Some(BatchFault::Resent)
-                && outcome.settlement() == Settlement::Acknowledged;
-            if is_resent {
-                let deadline = clock.instant_of(ended + micros(timeout));
-                idle.connection.post(body.clone(), deadline).await;
-            }
-            idle.body = buffer_of(body);
-            idle.free_since = clock.now();
-            let request = Request { outcome, retry_after, begun, ended };
-            Sent { idle, traveller, spoils, request, location, is_resent }
-        })
-    }
-
-    /// Takes a new batch, which is reserved.
-    fn depart(&self, feed: &mut Feed, now: UnixMicros) -> io::Result<Traveller> {
-        let Sender { plan, ledger, reservation, .. } = self.sender;
-        let Handover { batch, dropped } = feed.take(plan, now).expect("one is due");
-        // What is dropped came after the batch, and is settled: it must have been reserved, too.
-        let last = if dropped.is_empty() { batch.seqs.last() } else { Seq(dropped.end - 1) };
-        let timeline = plan.script.timeline(batch.tenant);
-        let due = timeline.due(last).expect("the batch is of the plan");
-        if due >= reservation.until() {
-            return Err(io::Error::other("a batch was to be sent before it was reserved"));
-        }
-        if !dropped.is_empty() {
-            lock(&self.tally).dropped += dropped.end - dropped.start;
-            ledger.settle(batch.tenant, dropped, Settlement::Unsent);
-        }
-        Ok(Traveller { batch, progress: Progress::new(now, plan.send.timeout) })
-    }
-
-    fn count_departure(&self, batch: &Batch, idle: &Idle, begun: UnixMicros) {
+        let Carrier { body, origins, .. } = &mut carrier;
+        let spoils = self.bodies.make(&plan.script, &traveller.batch, body, origins);
+        let (begun, timeout) = (clock.now(), plan.send.timeout);
+        let deadline = clock.instant_of(traveller.progress.deadline(begun, timeout));
+        let bytes = carrier.body.len() as u64;
+        let Batch { tenant, send_at, .. } = traveller.batch;
         let mut tally = lock(&self.tally);
-        tally.begin(batch.tenant, batch.seqs.count(), idle.body.len() as u64);
-        // Before a connection was free, it was the target that we waited for.
-        let could_begin = batch.send_at.max(idle.free_since);
-        tally.lateness_max_us = tally.lateness_max_us.max(begun - could_begin);
-        tally.blocked_max_us = tally.blocked_max_us.max(could_begin - batch.send_at);
+        if traveller.progress.requests == 0 {
+            traveller.progress.begun = begun;
+            tally.begin(tenant, traveller.batch.seqs.count(), bytes);
+            Departure { due: send_at, free_since: since, begun }.count(&mut tally);
+        } else {
+            tally.bytes += bytes;
+        }
+        drop(tally);
+        Ok(Order { carrier, traveller, spoils, begun, deadline, clock: *clock, timeout })
+    }
+
+    async fn send(order: Order) -> Sent {
+        let Order { mut carrier, traveller, spoils, begun, deadline, clock, timeout } = order;
+        let body = Bytes::from(std::mem::take(&mut carrier.body));
+        let outcome = carrier.connection.post(body.clone(), deadline).await;
+        let ended = clock.now();
+        let retry_after = carrier.connection.retry_after();
+        let location = carrier.connection.location().map(str::to_owned);
+        let is_resent = spoils.of_batch == Some(BatchFault::Resent)
+            && outcome.settlement() == Settlement::Acknowledged;
+        if is_resent {
+            let deadline = clock.instant_of(ended + micros(timeout));
+            carrier.connection.post(body.clone(), deadline).await;
+        }
+        carrier.body = buffer_of(body);
+        let request = Request { outcome, retry_after, begun, ended };
+        let free = Free { carrier, since: clock.now() };
+        Sent { free, traveller, spoils, request, location, is_resent }
     }
 
     /// Decides what follows from a request, and records it if the batch's journey is over.
-    fn settle(&mut self, sent: Sent) -> Idle {
-        let Sent { idle, mut traveller, spoils, request, location, is_resent } = sent;
+    fn settle(&mut self, sent: Sent) -> Free<Carrier> {
+        let Sent { free, mut traveller, spoils, request, location, is_resent } = sent;
         let rules = self.sender.plan.send.backend;
         if location.is_some() || matches!(request.outcome, Outcome::NotTried(_)) {
             let mut tally = lock(&self.tally);
@@ -290,14 +228,14 @@ impl<'s> Lane<'s> {
                 tally.resent += u64::from(is_resent);
                 tally.requests += u64::from(is_resent);
                 drop(tally);
-                self.arrive(&traveller.batch, &spoils, &delivered, &idle.origins);
+                self.arrive(&traveller.batch, &spoils, &delivered, &free.carrier.origins);
             }
         }
-        idle
+        free
     }
 
-    /// Settles all that waits to be sent again: nothing more is sent.
-    fn give_up_parked(&mut self) {
+    /// Settles all that waits to be sent again.
+    fn give_up(&mut self) {
         let Parked { travellers, .. } = std::mem::take(&mut self.parked);
         let script = &self.sender.plan.script;
         let nothing = Spoils { of_batch: None, events: Vec::new() };
@@ -308,6 +246,41 @@ impl<'s> Lane<'s> {
                 batch.seqs.iter().map(|seq| batch.counts_from(due(seq))).collect();
             self.arrive(&batch, &nothing, &progress.given_up(last), &origins);
         }
+    }
+}
+
+impl<'s> Lane<'s> {
+    fn new(sender: &'s Sender, feed: Feed, tally: SharedTally) -> Self {
+        let Plan { send, faults, spec, .. } = &sender.plan;
+        let batch_events =
+            send.backend.map_or(send.batch_events.into(), |rules| rules.batch_events);
+        let spoiler = Spoiler::new(faults, spec.seed);
+        let bodies = Bodies::new(batch_events, spoiler, sender.webhook.encoder());
+        let (settled, samples) = if matches!(feed, Feed::Listed(_)) {
+            (Some(Settled::default()), None)
+        } else {
+            let tenants = feed.rest().into_iter().map(|(tenant, _)| tenant);
+            (None, Some(Unacknowledged::new(&sender.plan, tenants)))
+        };
+        Self { sender, feed, tally, bodies, parked: Parked::default(), settled, samples }
+    }
+
+    /// Takes a new batch, which is reserved.
+    fn depart(&mut self, now: UnixMicros) -> io::Result<Traveller> {
+        let Sender { plan, ledger, reservation, .. } = self.sender;
+        let Handover { batch, dropped } = self.feed.take(plan, now).expect("one is due");
+        // What is dropped came after the batch, and is settled: it must have been reserved, too.
+        let last = if dropped.is_empty() { batch.seqs.last() } else { Seq(dropped.end - 1) };
+        let timeline = plan.script.timeline(batch.tenant);
+        let due = timeline.due(last).expect("the batch is of the plan");
+        if due >= reservation.until() {
+            return Err(io::Error::other("a batch was to be sent before it was reserved"));
+        }
+        if !dropped.is_empty() {
+            lock(&self.tally).dropped += dropped.end - dropped.start;
+            ledger.settle(batch.tenant, dropped, Settlement::Unsent);
+        }
+        Ok(Traveller { batch, progress: Progress::new(now, plan.send.timeout) })
     }
 
     /// Records what became of a batch.
@@ -333,16 +306,8 @@ impl<'s> Lane<'s> {
         tally.requests += delivered.requests - 1;
         tally.end(batch.tenant, batch.seqs.count(), spoiled, delivered.how);
         let latencies = &mut tally.latencies[self.sender.plan.classes.of(batch.tenant)];
-        for origin in origins {
-            record(&mut latencies.due_to_sent, delivered.begun - origin);
-            if is_acknowledged {
-                record(&mut latencies.due_to_acknowledged, delivered.ended - origin);
-            }
-        }
-        if is_acknowledged {
-            let took = delivered.ended - delivered.last_begun;
-            record_many(&mut latencies.sent_to_acknowledged, took, origins.len() as u64);
-        }
+        let Delivered { begun, last_begun, ended, .. } = *delivered;
+        Journey { begun, last_begun, ended, is_acknowledged }.record(origins, latencies);
     }
 
     /// Returns those of an acknowledged batch that are samples, and can be expected in the table.
