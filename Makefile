@@ -21,7 +21,7 @@ demo: release ## Run the main job end to end on real servers: about a minute aft
 	@deploy/sandbox/demo.sh $(RELEASE)
 
 .PHONY: test
-test: check build setup bench-smoke nextest ## Check form, lints and docs, and run all tests on real servers
+test: check deny build setup bench-smoke nextest ## Check form, lints and docs, and run all tests on real servers
 	cargo nextest run --workspace --no-fail-fast
 
 .PHONY: check
@@ -29,6 +29,14 @@ check: ## Check form, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: deny
+deny: ## Check licenses, versions and sources of all dependencies
+	@.ci/deny licenses bans sources
+
+.PHONY: advisories
+advisories: ## Ask for known faults of dependencies, where the list of advisories can be reached
+	@.ci/deny advisories
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
