@@ -1,85 +1,38 @@
 //! Conditions under which a run gives up by itself. Pure.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
 
-use plans::quantity::parse_duration;
-use runs::latency::{Latencies, percentiles};
+use plans::condition::{Aggregation, Comparator, Condition, Metric, Stretch};
+use runs::latency::Latencies;
+use runs::measured::Sent;
+use runs::record::milliseconds;
 use runs::tally::Tally;
 
-/// A condition like `acknowledged_rate<99%`, over the last ten seconds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AbortCondition {
-    text: String,
-    measure: Measure,
-    is_below: bool,
-    /// A share from 0 to 1, or a time in ms.
-    limit: f64,
+/// Reads a condition that can be asked while a run goes on.
+pub(crate) fn parse_condition(text: &str) -> Result<Condition, String> {
+    Condition::parse(text, Stretch::Window)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Measure {
-    AcknowledgedRate,
-    RefusedRate,
-    UnknownRate,
-    P95,
-    P99,
-    Lateness,
-}
-
-const MEASURES: [(&str, Measure); 6] = [
-    ("acknowledged_rate", Measure::AcknowledgedRate),
-    ("refused_rate", Measure::RefusedRate),
-    ("unknown_rate", Measure::UnknownRate),
-    ("p95", Measure::P95),
-    ("p99", Measure::P99),
-    ("lateness", Measure::Lateness),
-];
-
-impl Measure {
-    fn is_share(self) -> bool {
-        matches!(self, Self::AcknowledgedRate | Self::RefusedRate | Self::UnknownRate)
-    }
-}
-
-impl fmt::Display for AbortCondition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for AbortCondition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = || MEASURES.map(|(name, _)| name).join(", ");
-        let wrong = || {
-            format!(
-                "write it like acknowledged_rate<99%, p95>10s or lateness>1s; measures are {}",
-                names()
-            )
-        };
-        let at = text.find(['<', '>']).ok_or_else(wrong)?;
-        let (name, limit) = (text[..at].trim(), text[at + 1..].trim());
-        let measure = MEASURES.iter().find(|(known, _)| *known == name).ok_or_else(wrong)?.1;
-        let limit = match limit.strip_suffix('%') {
-            Some(percent) if measure.is_share() => {
-                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
-                (0.0..=100.0).contains(&percent).then_some(percent / 100.0).ok_or_else(wrong)?
-            }
-            None if !measure.is_share() => milliseconds(parse_duration(limit)?),
-            _ => return Err(wrong()),
-        };
-        let is_below = text.as_bytes()[at] == b'<';
-        Ok(Self { text: text.to_owned(), measure, is_below, limit })
-    }
+/// What `--help` says of the flag: the metrics, as the one list of them has them.
+pub(crate) fn help() -> String {
+    let rows = Metric::over(Stretch::Window).map(|metric| {
+        let (name, unit) = (metric.name(), metric.measure().unit());
+        format!("\n  {name:<22}{} ({unit})", metric.meaning())
+    });
+    format!(
+        "Gives the run up if this holds over the last {WINDOW_SECONDS} seconds; can be given \
+         several times. It is a condition as in `thresholds` of a profile, with the metric before \
+         it: `acknowledged rate<99%`, `due_to_acknowledged p(95)>10s` or `lateness max>1s`. \
+         Metrics are:\n{}\n\nWhat was not acknowledged counts as slower than all that was. A time \
+         has p(95), min, avg, med and max; events have rate and count.",
+        rows.collect::<String>()
+    )
 }
 
 /// Watches a run for its conditions.
 #[derive(Debug)]
 pub struct Watchdog {
-    conditions: Vec<AbortCondition>,
+    conditions: Vec<Condition>,
     recent: VecDeque<Sample>,
     pub(crate) tripped: Option<String>,
 }
@@ -91,11 +44,11 @@ struct Sample {
     refused: u64,
     unknown: u64,
     latencies: Latencies,
-    lateness_max_us: i64,
+    lateness_ms: f64,
 }
 
 impl Watchdog {
-    pub fn new(conditions: Vec<AbortCondition>) -> Self {
+    pub fn new(conditions: Vec<Condition>) -> Self {
         Self { conditions, recent: VecDeque::new(), tripped: None }
     }
 
@@ -110,100 +63,157 @@ impl Watchdog {
             refused: tally.events.refused,
             unknown: tally.events.unknown,
             latencies: tally.latencies(),
-            lateness_max_us: tally.lateness_max_us,
+            lateness_ms: milliseconds(tally.lateness_max_us),
         });
         if self.recent.len() < WINDOW_SECONDS {
             return false;
         }
         self.recent.drain(..self.recent.len() - WINDOW_SECONDS);
-        let holds = |condition: &&AbortCondition| {
-            self.measured(condition.measure).is_some_and(|value| {
-                let limit = condition.limit;
-                if condition.is_below { value < limit } else { value > limit }
-            })
-        };
-        self.tripped = self.conditions.iter().find(holds).map(ToString::to_string);
+        let mut latencies = Latencies::new();
+        self.recent.iter().for_each(|sample| latencies.add(&sample.latencies));
+        let sent = self.sent(&latencies);
+        let tripped = self.conditions.iter().find(|condition| trips(condition, &sent));
+        self.tripped = tripped.map(ToString::to_string);
         self.tripped.is_some()
     }
 
-    /// What is measured over the window; nothing, where nothing has ended in it.
-    fn measured(&self, measure: Measure) -> Option<f64> {
-        let sum = |of: fn(&Sample) -> u64| self.recent.iter().map(of).sum::<u64>();
-        let ended = sum(|it| it.acknowledged + it.refused + it.unknown);
-        if measure == Measure::Lateness {
-            let late = self.recent.iter().map(|it| it.lateness_max_us).max()?;
-            return Some(milliseconds(late.unsigned_abs()));
-        }
-        if ended == 0 {
-            return None;
-        }
-        let share = |part: u64| Some(ratio(part, ended));
-        match measure {
-            Measure::AcknowledgedRate => share(sum(|it| it.acknowledged)),
-            Measure::RefusedRate => share(sum(|it| it.refused)),
-            Measure::UnknownRate => share(sum(|it| it.unknown)),
-            Measure::P95 | Measure::P99 | Measure::Lateness => {
-                let mut all = Latencies::new();
-                self.recent.iter().for_each(|sample| all.add(&sample.latencies));
-                let felt = percentiles(&all.due_to_acknowledged);
-                let (value, beyond) = match measure {
-                    Measure::P95 => (felt.p95_ms, 0.05),
-                    _ => (felt.p99_ms, 0.01),
-                };
-                // What is not acknowledged has taken longer than anything that is.
-                let missed = ratio(ended - sum(|it| it.acknowledged), ended);
-                Some(if missed > beyond { f64::INFINITY } else { value })
-            }
+    /// What the window says: thresholds measure a whole run by the same.
+    fn sent<'a>(&self, latencies: &'a Latencies) -> Sent<'a> {
+        let sum = |of: fn(&Sample) -> u64| self.recent.iter().map(of).sum();
+        Sent {
+            latencies: Some(latencies),
+            acknowledged: sum(|it| it.acknowledged),
+            refused: sum(|it| it.refused),
+            unknown: sum(|it| it.unknown),
+            lateness_ms: self.recent.iter().map(|it| it.lateness_ms).collect(),
         }
     }
 }
 
+/// Whether a condition holds over a window. It does not where nothing has ended in it.
+fn trips(condition: &Condition, sent: &Sent<'_>) -> bool {
+    let Condition { metric, aggregation, .. } = condition;
+    if sent.attempted() == 0 && *metric != Metric::Lateness {
+        return false;
+    }
+    is_unanswered(condition, sent)
+        || sent.measure(metric, *aggregation).is_some_and(|value| condition.holds(value))
+}
+
+/// Whether a limit to latency is passed by what was not acknowledged. That has taken longer than
+/// anything that was: a webhook that does not answer must not pass for a quick one.
+fn is_unanswered(condition: &Condition, sent: &Sent<'_>) -> bool {
+    let is_limit = matches!(condition.comparator, Comparator::Above | Comparator::AtLeast);
+    let ends_with_answer =
+        matches!(condition.metric, Metric::SentToAcknowledged | Metric::DueToAcknowledged);
+    // As large a share of all as must be acknowledged for what is measured to be among them.
+    let needed = match condition.aggregation {
+        Aggregation::Percentile(percent) => percent / 100.0,
+        Aggregation::Median => 0.5,
+        Aggregation::Max | Aggregation::Average => 1.0,
+        Aggregation::Min | Aggregation::Rate | Aggregation::Count => return false,
+    };
+    let taken = sent.measure(&Metric::Acknowledged, Aggregation::Rate);
+    // A share that is just enough may be a digit less in binary.
+    is_limit && ends_with_answer && taken.is_some_and(|taken| taken < needed - 1e-9)
+}
+
 const WINDOW_SECONDS: usize = 10;
-
-#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-fn milliseconds(micros: u64) -> f64 {
-    micros as f64 / 1_000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are exact in an f64")]
-fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole as f64
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::view::tests::{BUSY, OK, tally};
 
-    #[test]
-    fn conditions_are_read_as_they_are_written() {
-        for good in ["acknowledged_rate<99%", "p95 > 10s", "lateness>500ms", "unknown_rate>0.5%"] {
-            assert_eq!(good.parse::<AbortCondition>().unwrap().to_string(), good);
-        }
-        for bad in ["", "acknowledged_rate", "speed<9%", "p95>10", "p95>5%", "refused_rate>2s"] {
-            assert!(bad.parse::<AbortCondition>().is_err(), "{bad}");
-        }
-        assert!("unknown_rate>101%".parse::<AbortCondition>().is_err());
-    }
-
+    /// Gives a watchdog forty seconds, of which some from the twelfth on are bad.
     #[track_caller]
     fn check(condition: &str, bad_seconds: usize, expected_at: Option<usize>) {
-        let mut watchdog = Watchdog::new(vec![condition.parse().unwrap()]);
+        let mut watchdog = Watchdog::new(vec![parse_condition(condition).unwrap()]);
         let seconds = (0..40).position(|second| {
             let outcome = if (12..12 + bad_seconds).contains(&second) { BUSY } else { OK };
             watchdog.watch(&tally(&[(0, 100, outcome)]))
         });
-        assert_eq!(seconds, expected_at);
+        assert_eq!(seconds, expected_at, "{condition}");
     }
 
     #[test]
     fn a_run_is_given_up_when_ten_seconds_together_are_bad() {
-        check("acknowledged_rate<99%", 0, None);
+        check("acknowledged rate<99%", 0, None);
+        check("acknowledged rate<99%", 1, Some(12));
+        check("acknowledged rate<75%", 2, None);
+        check("acknowledged rate<75%", 3, Some(14));
+        check("unknown rate>50%", 20, Some(17));
+        check("unknown count>=200", 2, Some(13));
+        check("refused count>0", 20, None);
+        check("lateness max>0ms", 20, None);
+    }
+
+    #[test]
+    fn each_latency_is_the_one_that_is_named() {
+        check("due_to_sent p(99)>1ms", 0, Some(9));
+        check("due_to_sent p(99)>2ms", 0, None);
+        check("sent_to_acknowledged p(99)>6ms", 0, Some(9));
+        check("sent_to_acknowledged p(99)>8ms", 0, None);
+        check("due_to_acknowledged p(99)>8ms", 0, Some(9));
+        check("due_to_acknowledged p(99)>9ms", 0, None);
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_slower_than_what_is() {
+        check("due_to_acknowledged p(99)>1h", 1, Some(12));
+        check("sent_to_acknowledged p(85)>=1h", 1, None);
+        check("sent_to_acknowledged p(85)>=1h", 2, Some(13));
+        check("due_to_acknowledged med>1h", 20, Some(17));
+        check("due_to_acknowledged max>1h", 1, Some(12));
+        check("due_to_sent max>1h", 20, None);
+        check("due_to_acknowledged p(99)<1ms", 20, None);
+    }
+
+    #[test]
+    fn earlier_spellings_give_a_run_up_as_before() {
         check("acknowledged_rate<99%", 1, Some(12));
-        check("acknowledged_rate<75%", 2, None);
-        check("acknowledged_rate<75%", 3, Some(14));
         check("unknown_rate>50%", 20, Some(17));
-        check("p99>7ms", 0, Some(9));
-        check("p99>1h", 1, Some(12));
+        check("lateness>1h", 20, None);
+        let message = parse_condition("p95>10s").unwrap_err();
+        assert!(message.contains("write due_to_acknowledged p(95)>10s"), "{message}");
+    }
+
+    #[test]
+    fn a_window_is_measured_as_a_run_is() {
+        let mut watchdog = Watchdog::new(vec![parse_condition("unknown count>100000").unwrap()]);
+        let mut run = Tally::new(1);
+        for second in 0..WINDOW_SECONDS {
+            let outcome = if second % 3 == 0 { BUSY } else { OK };
+            let tally = tally(&[(0, 100, outcome), (1, 7, OK)]);
+            watchdog.watch(&tally);
+            run.add(&tally);
+        }
+        let (all, of_run) = (run.latencies(), run.events);
+        let mut latencies = Latencies::new();
+        watchdog.recent.iter().for_each(|it| latencies.add(&it.latencies));
+        let window = watchdog.sent(&latencies);
+        let run = Sent {
+            latencies: Some(&all),
+            acknowledged: of_run.acknowledged + of_run.spoiled,
+            refused: of_run.refused,
+            unknown: of_run.unknown,
+            lateness_ms: vec![0.0; WINDOW_SECONDS],
+        };
+        for metric in Metric::over(Stretch::Window) {
+            use Aggregation::{Average, Count, Max, Median, Min, Percentile, Rate};
+            for aggregation in [Percentile(95.0), Min, Average, Median, Max, Rate, Count] {
+                let found = window.measure(&metric, aggregation);
+                assert_eq!(found, run.measure(&metric, aggregation), "{metric} {aggregation}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_names_what_can_be_asked_and_nothing_else() {
+        let help = help();
+        for metric in Metric::ALL {
+            let is_named = help.contains(&format!("\n  {} ", metric.name()));
+            assert_eq!(is_named, metric.is_known_over(Stretch::Window), "{metric}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use edges::shutdown::Shutdown;
 use events::timeline::UnixMicros;
 use load::sender::Shard;
 use load::webhook::{Webhook, WebhookArgs};
+use plans::condition::Condition;
 use plans::plan::Plan;
 use plans::profile::{BUILTIN, Profile, ProfileText, read_profile};
 use plans::quantity::{parse_count, parse_moment};
@@ -21,7 +22,7 @@ use runs::run_dir::RunDir;
 use tell::output::{self, show, show_by, show_json, tell};
 use uuid::Uuid;
 
-use crate::abort::{AbortCondition, Watchdog};
+use crate::abort::{self, Watchdog};
 use crate::emit::emit;
 use crate::error::GeneratorError;
 use crate::observe::Observe;
@@ -72,10 +73,11 @@ struct Run {
     seed: Option<u64>,
     #[command(flatten)]
     scale: ScaleArgs,
-    /// Gives the run up if this holds over ten seconds, like `acknowledged_rate<99%`, `p95>10s` or
-    /// `lateness>1s`; can be given several times.
-    #[arg(long, value_name = "CONDITION")]
-    abort_on: Vec<AbortCondition>,
+    /// Gives the run up if this holds over ten seconds, like `acknowledged rate<99%` or
+    /// `due_to_acknowledged p(95)>10s`; can be given several times.
+    #[arg(long, value_name = "CONDITION", value_parser = abort::parse_condition)]
+    #[arg(long_help = abort::help())]
+    abort_on: Vec<Condition>,
     /// Runs part I of N: every Nth tenant. Needs --start-at, the same for all parts.
     #[arg(long, value_name = "I/N", value_parser = parse_shard, requires = "start_at")]
     shard: Option<Shard>,

@@ -18,7 +18,7 @@ mod self_test;
 mod summary_export;
 mod view;
 
-pub use abort::{AbortCondition, Watchdog};
+pub use abort::Watchdog;
 pub use observe::Observers;
 
 pub use run::{RunContext, run};

@@ -3,8 +3,10 @@
 mod bounds;
 
 use edges::exit::Exit;
-use hdrhistogram::Histogram;
-use plans::threshold::{Aggregation, Metric, Threshold};
+use plans::condition::{Condition, Metric};
+use plans::threshold::Threshold;
+use runs::measured::{Sent, of_events};
+pub(crate) use runs::measured::{of_samples, percentile};
 
 pub(crate) use self::bounds::Bounds;
 use crate::compare::Totals;
@@ -21,12 +23,12 @@ pub fn evaluate(
     totals: &Totals,
 ) -> Vec<ThresholdResult> {
     let result = |threshold: &Threshold| {
-        let Threshold { metric, condition, is_default } = threshold;
-        let bounds = measure(metric, condition.aggregation, records, totals);
+        let Threshold { condition, is_default } = threshold;
+        let bounds = measure(condition, records, totals);
         ThresholdResult {
-            metric: metric.to_string(),
-            condition: condition.to_string(),
-            measured: bounds.map(|bounds| say(bounds, threshold, records)),
+            metric: condition.metric.to_string(),
+            condition: condition.asked(),
+            measured: bounds.map(|bounds| say(bounds, condition, records)),
             outcome: match bounds {
                 None => ThresholdOutcome::Unknown,
                 Some(bounds) => bounds.judge(condition),
@@ -38,8 +40,8 @@ pub fn evaluate(
 }
 
 /// Says what was measured and, where samples leave it open, what it can be.
-fn say(bounds: Bounds, threshold: &Threshold, records: &RunRecords) -> String {
-    let Threshold { metric, condition, .. } = threshold;
+fn say(bounds: Bounds, condition: &Condition, records: &RunRecords) -> String {
+    let metric = &condition.metric;
     let figure = |value| figures::measured(value, condition.aggregation, metric.measure());
     let Bounds { least, most } = bounds;
     let range = match most {
@@ -52,7 +54,7 @@ fn say(bounds: Bounds, threshold: &Threshold, records: &RunRecords) -> String {
     };
     let awaited = records.awaited.len();
     let seen = match metric {
-        Metric::Freshness => records.freshness_ms().count(),
+        Metric::AcknowledgedToVisible => records.freshness_ms().count(),
         _ => records.end_to_end_ms().count(),
     };
     format!("{range}: {awaited} of {} samples were not visible yet", awaited + seen)
@@ -87,46 +89,34 @@ pub fn worse(one: Exit, other: Exit) -> Exit {
     [one, other].into_iter().max_by_key(weight).unwrap_or(one)
 }
 
-fn measure(
-    metric: &Metric,
-    aggregation: Aggregation,
-    records: &RunRecords,
-    totals: &Totals,
-) -> Option<Bounds> {
-    match metric {
-        Metric::EndToEnd => records.end_to_end(aggregation),
-        Metric::Freshness => records.freshness(aggregation),
-        _ => known(metric, aggregation, records, totals)
-            .map(|value| Bounds { least: value, most: value }),
+fn measure(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option<Bounds> {
+    match &condition.metric {
+        Metric::DueToVisible => records.end_to_end(condition.aggregation),
+        Metric::AcknowledgedToVisible => records.freshness(condition.aggregation),
+        _ => known(condition, records, totals).map(|value| Bounds { least: value, most: value }),
     }
 }
 
 /// Measures what is known in full.
-fn known(
-    metric: &Metric,
-    aggregation: Aggregation,
-    records: &RunRecords,
-    totals: &Totals,
-) -> Option<f64> {
-    let latencies = records.latencies.as_ref();
+fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option<f64> {
+    let Condition { metric, aggregation, .. } = condition;
+    let aggregation = *aggregation;
     let uses = |part: &str| {
         let of_part = move |name: &str| name == part;
         let all = records.observations.iter().flat_map(|seen| &seen.resources);
         all.filter(|it| of_part(&it.part)).cloned().collect::<Vec<_>>()
     };
-    let events = |count: u64, of: u64| match aggregation {
-        Aggregation::Count => Some(as_f64(count)),
-        _ if of == 0 => None,
-        _ => Some(as_f64(count) / as_f64(of)),
-    };
+    let events = |count, of| of_events(aggregation, count, of);
     match metric {
-        Metric::Webhook => of_histogram(aggregation, &latencies?.sent_to_acknowledged),
-        Metric::DueToAcknowledged => of_histogram(aggregation, &latencies?.due_to_acknowledged),
-        Metric::EndToEnd | Metric::Freshness => None,
+        Metric::SentToAcknowledged
+        | Metric::DueToAcknowledged
+        | Metric::DueToSent
+        | Metric::Lateness
+        | Metric::Acknowledged
+        | Metric::Refused
+        | Metric::Unknown => sent(records, totals).measure(metric, aggregation),
+        Metric::DueToVisible | Metric::AcknowledgedToVisible => None,
         Metric::Ingested => events(totals.stored + totals.filtered, totals.acknowledged),
-        Metric::Acknowledged => events(totals.acknowledged, totals.attempted),
-        Metric::Refused => events(totals.refused, totals.attempted),
-        Metric::Unknown => events(totals.unknown, totals.attempted),
         Metric::Unsent => events(totals.unsent, totals.planned),
         Metric::Dropped => events(records.dropped()?, totals.planned),
         Metric::Lost => events(totals.lost, totals.acknowledged),
@@ -144,52 +134,22 @@ fn known(
     }
 }
 
-/// Aggregates a histogram of µs, in ms.
-#[expect(clippy::cast_precision_loss, reason = "an hour in µs is exact in an f64")]
-fn of_histogram(aggregation: Aggregation, histogram: &Histogram<u64>) -> Option<f64> {
-    if histogram.is_empty() {
-        return None;
+/// What the generators' files and the account say of what was sent: `--abort-on` asks the same.
+fn sent<'a>(records: &'a RunRecords, totals: &Totals) -> Sent<'a> {
+    Sent {
+        latencies: records.latencies.as_ref(),
+        acknowledged: totals.acknowledged + totals.spoiled,
+        refused: totals.refused,
+        unknown: totals.unknown,
+        lateness_ms: records.seconds.iter().map(|second| second.lateness_max_ms).collect(),
     }
-    let micros = match aggregation {
-        Aggregation::Percentile(percent) => histogram.value_at_percentile(percent) as f64,
-        Aggregation::Median => histogram.value_at_quantile(0.5) as f64,
-        Aggregation::Min => histogram.min() as f64,
-        Aggregation::Max => histogram.max() as f64,
-        Aggregation::Average => histogram.mean(),
-        Aggregation::Rate | Aggregation::Count => return None,
-    };
-    Some(micros / 1_000.0)
-}
-
-/// Aggregates samples; a percentile is the smallest sample that so many are not above.
-pub(crate) fn of_samples(aggregation: Aggregation, mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_unstable_by(f64::total_cmp);
-    match aggregation {
-        Aggregation::Percentile(percent) => percentile(&samples, percent),
-        Aggregation::Median => percentile(&samples, 50.0),
-        Aggregation::Min => samples.first().copied(),
-        Aggregation::Max => samples.last().copied(),
-        Aggregation::Average if samples.is_empty() => None,
-        Aggregation::Average => Some(samples.iter().sum::<f64>() / as_f64(samples.len() as u64)),
-        Aggregation::Rate | Aggregation::Count => None,
-    }
-}
-
-/// The smallest of sorted samples that so many percent are not above.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a percent of a length is within it"
-)]
-pub(crate) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
-    let rank = (percent / 100.0 * as_f64(sorted.len() as u64)).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use plans::threshold::{Condition, Thresholds};
+    use plans::condition::Stretch;
+    use plans::threshold::Thresholds;
     use runs::observation::{ConsumerSeen, Freshness, Observation, ResourceUse, StreamSeen};
 
     use super::*;
@@ -241,9 +201,9 @@ mod tests {
 
     #[track_caller]
     fn check(metric: &str, condition: &str, measured: Option<&str>, outcome: ThresholdOutcome) {
-        let metric = Metric::parse(metric).unwrap();
-        let condition = Condition::parse(&metric, condition).unwrap();
-        let threshold = Threshold { metric, condition, is_default: false };
+        let metric = Metric::parse(metric, Stretch::Run).unwrap();
+        let condition = Condition::parse_of(metric, condition).unwrap();
+        let threshold = Threshold { condition, is_default: false };
         let seen = records(Vec::new(), &[5_000, 50_000], observed());
         let results = evaluate(&[threshold], &seen, &TOTALS());
         assert_eq!(results[0].measured.as_deref(), measured);
@@ -253,12 +213,12 @@ mod tests {
     #[test]
     fn every_metric_is_measured_and_compared() {
         use ThresholdOutcome::{Failed, Passed, Unknown};
-        check("webhook", "p(95)<100ms", Some("50 ms"), Passed);
-        check("webhook", "med<5ms", Some("5 ms"), Failed);
+        check("sent_to_acknowledged", "p(95)<100ms", Some("50 ms"), Passed);
+        check("sent_to_acknowledged", "med<5ms", Some("5 ms"), Failed);
         check("due_to_acknowledged", "max<100ms", Some("100 ms"), Failed);
-        check("end_to_end", "p(95)<2s", Some("3 s"), Failed);
-        check("end_to_end", "p(50)<=2s", Some("2 s"), Passed);
-        check("freshness", "avg<2s", Some("1.99 s"), Passed);
+        check("due_to_visible", "p(95)<2s", Some("3 s"), Failed);
+        check("due_to_visible", "p(50)<=2s", Some("2 s"), Passed);
+        check("acknowledged_to_visible", "avg<2s", Some("1.99 s"), Passed);
         check("ingested", "rate>99.9%", Some("99.75 %"), Failed);
         check("acknowledged", "rate>80%", Some("88.889 %"), Passed);
         check("refused", "rate<=10%", Some("10 %"), Passed);
@@ -280,22 +240,22 @@ mod tests {
         let awaited = |due_ms, acknowledged_ms| Awaited { due: 0, due_ms, acknowledged_ms };
         seen.awaited = vec![awaited(19_800.0, 19_700.0), awaited(500.0, f64::NEG_INFINITY)];
         let check = |metric: &str, condition: &str, measured: &str, outcome| {
-            let metric = Metric::parse(metric).unwrap();
-            let condition = Condition::parse(&metric, condition).unwrap();
-            let threshold = Threshold { metric, condition, is_default: false };
+            let metric = Metric::parse(metric, Stretch::Run).unwrap();
+            let condition = Condition::parse_of(metric, condition).unwrap();
+            let threshold = Threshold { condition, is_default: false };
             let results = evaluate(&[threshold], &seen, &TOTALS());
             let result = &results[0];
             let wait = "2 of 5 samples were not visible yet";
             let expected = measured.replace("WAIT", wait);
             assert_eq!((result.measured.as_deref(), result.outcome), (Some(&*expected), outcome));
         };
-        check("end_to_end", "p(95)<10s", "at least 19.8 s: WAIT", Failed);
-        check("end_to_end", "p(95)<20s", "at least 19.8 s: WAIT", Unknown);
-        check("end_to_end", "p(60)<5s", "2 s to 3 s: WAIT", Passed);
-        check("end_to_end", "p(20)<=1s", "500 ms to 1 s: WAIT", Passed);
-        check("freshness", "p(80)<10s", "at least 2.99 s: WAIT", Unknown);
-        check("freshness", "avg<10s", "not known: WAIT", Unknown);
-        check("freshness", "max<10s", "at least 19.7 s: WAIT", Failed);
+        check("due_to_visible", "p(95)<10s", "at least 19.8 s: WAIT", Failed);
+        check("due_to_visible", "p(95)<20s", "at least 19.8 s: WAIT", Unknown);
+        check("due_to_visible", "p(60)<5s", "2 s to 3 s: WAIT", Passed);
+        check("due_to_visible", "p(20)<=1s", "500 ms to 1 s: WAIT", Passed);
+        check("acknowledged_to_visible", "p(80)<10s", "at least 2.99 s: WAIT", Unknown);
+        check("acknowledged_to_visible", "avg<10s", "not known: WAIT", Unknown);
+        check("acknowledged_to_visible", "max<10s", "at least 19.7 s: WAIT", Failed);
     }
 
     #[test]

@@ -188,7 +188,9 @@ fn what_cannot_be_run_so_is_refused() {
     check(&["--start-at", "2020-01-01T00:00:00Z"], "in the past");
     check(&["--rate-scale", "0"], "from 0.001 to 1000");
     check(&["--tenants", "0"], "at least one tenant");
-    check(&["--abort-on", "speed<9%"], "measures are");
+    check(&["--abort-on", "speed<9%"], "is no metric: write one of sent_to_acknowledged");
+    check(&["--abort-on", "p95>10s"], "write due_to_acknowledged p(95)>10s");
+    check(&["--abort-on", "ingested rate<9%"], "ingested is not known while a run goes on");
     assert!(!place.out().exists());
 }
 
@@ -197,7 +199,7 @@ fn a_run_gives_itself_up_when_its_condition_holds() {
     let place = Place::new(&profile("duration: 60s, rate: 10/s, tenants: 5", ""));
     let sink = Sink::start(|_, _| BUSY);
     let (code, summary) = place.run(&sink, &["--abort-on", "acknowledged_rate<99%"]);
-    assert_eq!((code, &summary["aborted"]), (5, &Value::from("acknowledged_rate<99%")));
+    assert_eq!((code, &summary["aborted"]), (5, &Value::from("acknowledged rate<99%")));
     assert!(number(&summary, "unsent") > 2_000, "{summary:#}");
     let attempted = number(&summary, "attempted");
     assert_eq!(number(&summary, "unknown"), attempted);

@@ -1,5 +1,6 @@
 //! From a profile, as somebody writes it, to a plan, from which every event of a run follows. Pure.
 
+pub mod condition;
 pub mod plan;
 pub mod profile;
 pub mod quantity;

@@ -5,6 +5,7 @@
 pub mod json_lines;
 pub mod latency;
 pub mod ledger;
+pub mod measured;
 pub mod observation;
 pub mod outcome;
 pub mod ranges;

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use events::event::MicroTime;
-use plans::threshold::{Aggregation, Measure};
+use plans::condition::{Aggregation, Measure};
 
 /// Says what was measured by an aggregation, with its unit.
 pub(crate) fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {

@@ -1,7 +1,7 @@
 //! What samples come to of which some are not known yet, but for how large they are at the least.
 //! Pure.
 
-use plans::threshold::{Aggregation, Comparator, Condition};
+use plans::condition::{Aggregation, Comparator, Condition};
 
 use super::of_samples;
 use crate::report::ThresholdOutcome;
@@ -32,7 +32,7 @@ impl Bounds {
         let best = match condition.comparator {
             Comparator::Below | Comparator::AtMost => least,
             Comparator::Above | Comparator::AtLeast => most,
-            Comparator::Equal => condition.limit.clamp(least, most),
+            Comparator::Equal => condition.limit.value().clamp(least, most),
         };
         if condition.holds(best) { ThresholdOutcome::Unknown } else { ThresholdOutcome::Failed }
     }
@@ -41,13 +41,13 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use ThresholdOutcome::{Failed, Passed, Unknown};
-    use plans::threshold::Metric;
+    use plans::condition::Metric;
     use proptest::prelude::*;
 
     use super::*;
 
     fn condition(text: &str) -> Condition {
-        Condition::parse(&Metric::EndToEnd, text).unwrap()
+        Condition::parse_of(Metric::DueToVisible, text).unwrap()
     }
 
     fn outcome(known: &[f64], ages: &[f64], condition: &Condition) -> Option<ThresholdOutcome> {
@@ -161,7 +161,7 @@ mod tests {
                 of_samples(condition.aggregation, all).map(|value| condition.holds(value))
             };
             let told = outcome(&known, &ages, &condition);
-            let mut come: Vec<_> = ends(&known, &ages, condition.limit);
+            let mut come: Vec<_> = ends(&known, &ages, condition.limit.value());
             come.push(any);
             let come: Vec<Option<bool>> = come.iter().map(|ends| holds(ends)).collect();
             match told {

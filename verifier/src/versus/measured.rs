@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edges::clock::seconds;
-use plans::threshold::Aggregation;
+use plans::condition::Aggregation;
 use runs::latency::percentiles;
 use runs::observation::Observation;
 use runs::record::Second;

@@ -1,9 +1,9 @@
 //! What a page begins with, and where the run was checked.
 
 use edges::exit::Exit;
+use plans::condition::Aggregation;
 use plans::plan::Plan;
 use plans::spec::{DeliveryPath, Span};
-use plans::threshold::Aggregation;
 use runs::latency::percentiles;
 
 use super::{Fact, bad, fact};
