@@ -19,6 +19,7 @@ use load::sender::{Sender, Shard, SharedTally, spawn_lanes};
 use load::webhook::{HttpVersion, Webhook, WebhookArgs};
 use plans::plan::{Plan, SendPlan};
 use plans::profile::{Faults, Profile, Stage};
+use plans::quantity::{Micros, RateRamp, TenantsRamp};
 use plans::scale::Scale;
 use plans::spec::RunSpec;
 use runs::ledger::{LedgerHead, LedgerWriter};
@@ -111,9 +112,9 @@ fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
     let tenants = u32::try_from(tenants).unwrap_or(TENANTS_MAX).min(TENANTS_MAX);
     let rate = (RATE_PER_SECOND / tenants).min(1_000_000);
     let stage = Stage {
-        duration: "1s".to_owned(),
-        rate: format!("{rate}/s"),
-        tenants: tenants.to_string(),
+        duration: Micros::of_seconds(1).into(),
+        rate: RateRamp::flat(rate).into(),
+        tenants: TenantsRamp::flat(tenants).into(),
     };
     let flood = Profile {
         stages: vec![stage],

@@ -8,3 +8,4 @@ pub mod samples;
 pub mod scale;
 pub mod spec;
 pub mod threshold;
+pub mod written;

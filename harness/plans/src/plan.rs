@@ -15,9 +15,10 @@ use events::world::{Character, World};
 use crate::profile::{
     Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, Sender,
 };
-use crate::quantity::{RATE_MILLI_MAX, parse_duration};
+use crate::quantity::{Micros, RATE_MILLI_MAX};
 use crate::spec::{DeliveryPath, RunOptions, RunSpec, Span};
 use crate::threshold::{Threshold, Thresholds};
+use crate::written::Written;
 
 /// A run, ready to be sent or checked.
 #[derive(Debug, Clone)]
@@ -180,8 +181,7 @@ fn classes(profile: &Profile, tenants: u32) -> Classes {
     }
     let mut names: Vec<_> = profile.classes.iter().map(|class| class.name.clone()).collect();
     names.push(OTHERS.to_owned());
-    let numbers = profile.stages.iter().filter_map(|stage| stage.numbers().ok());
-    let written = numbers.map(|it| it.tenants.0.max(it.tenants.1)).max().unwrap_or(tenants);
+    let written = profile.most_tenants();
     let sizes = profile.classes.iter().map(|class| {
         let part = u64::from(class.tenants) * u64::from(tenants) / u64::from(written.max(1));
         usize::try_from(part).expect("at most 65,536 tenants").max(1)
@@ -347,29 +347,31 @@ fn tenant_indexes(tenants: u32) -> impl Iterator<Item = TenantIndex> {
 }
 
 fn send_plan(profile: &Profile) -> SendPlan {
-    let duration = |text: &str| parse_duration(text).expect("a valid profile has valid durations");
     let send = &profile.send;
     SendPlan {
         batch_events: send.batch_events,
-        batch_age_us: signed(duration(&send.batch_age)),
+        batch_age_us: micros(&send.batch_age),
         connections: send.connections,
-        timeout: Duration::from_micros(duration(&send.timeout)),
-        lateness_max_us: signed(duration(&send.lateness_max)),
+        timeout: Duration::from_micros(send.timeout.get().us()),
+        lateness_max_us: micros(&send.lateness_max),
         backend: (send.sender == Sender::Apiserver).then(|| backend(&profile.apiserver)),
     }
 }
 
 fn backend(written: &Apiserver) -> Backend {
-    let duration = |text: &str| parse_duration(text).expect("a valid profile has valid durations");
     Backend {
         buffer_events: written.buffer_events.into(),
         batch_events: written.batch_events.into(),
-        batch_wait_us: signed(duration(&written.batch_wait)),
+        batch_wait_us: micros(&written.batch_wait),
         throttle_us: 1_000_000 / i64::from(written.throttle_qps),
         throttle_burst: written.throttle_burst,
         attempts: written.attempts,
-        initial_backoff_us: signed(duration(&written.initial_backoff)),
+        initial_backoff_us: micros(&written.initial_backoff),
     }
+}
+
+fn micros(written: &Written<Micros>) -> i64 {
+    signed(written.get().us())
 }
 
 fn signed(micros: u64) -> i64 {

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use garde::Validate;
-use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::{parse_duration, parse_ramp, parse_rate, parse_tenants};
+use crate::quantity::{Micros, RateRamp, Share, TenantsRamp};
 use crate::threshold::Thresholds;
+use crate::written::Written;
 
 /// A profile as written, with every rule checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
@@ -143,38 +143,20 @@ pub enum Arrival {
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Like `30s`, `15m` or `1h30m`.
-    #[garde(custom(is_duration))]
-    pub duration: String,
+    #[garde(dive)]
+    pub duration: Written<Micros>,
     /// Events per second of each tenant: `100/s`, or `100/s -> 1000/s`.
-    #[garde(custom(is_rate))]
-    pub rate: String,
+    #[garde(dive)]
+    pub rate: Written<RateRamp>,
     /// Tenants: `50`, or `50 -> 200`.
-    #[garde(custom(is_tenants))]
-    pub tenants: String,
-}
-
-/// A stage in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StageNumbers {
-    pub duration_us: u64,
-    /// Thousandths of an event per second and tenant, at start and end.
-    pub rate_milli: (u64, u64),
-    /// Tenants at start and end.
-    pub tenants: (u32, u32),
+    #[garde(dive)]
+    pub tenants: Written<TenantsRamp>,
 }
 
 impl Stage {
-    /// Reads the numbers of a stage.
-    ///
-    /// # Errors
-    ///
-    /// Returns what is wrong with the first field that is.
-    pub fn numbers(&self) -> Result<StageNumbers, String> {
-        Ok(StageNumbers {
-            duration_us: parse_duration(&self.duration)?,
-            rate_milli: parse_ramp(&self.rate, parse_rate)?,
-            tenants: parse_ramp(&self.tenants, parse_tenants)?,
-        })
+    /// Whether some of it could not be read.
+    fn is_wrong(&self) -> bool {
+        self.duration.is_wrong() || self.rate.is_wrong() || self.tenants.is_wrong()
     }
 }
 
@@ -189,17 +171,17 @@ pub struct Send {
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
     /// How long the first event of a batch waits for others at most.
-    #[garde(custom(is_duration))]
-    pub batch_age: String,
+    #[garde(dive)]
+    pub batch_age: Written<Micros>,
     /// Connections, over which tenants are spread evenly.
     #[garde(range(min = 1, max = 4_096))]
     pub connections: u32,
     /// How long an answer may take before its outcome is unknown.
-    #[garde(custom(is_duration))]
-    pub timeout: String,
+    #[garde(dive)]
+    pub timeout: Written<Micros>,
     /// How late a batch may begin to be sent before the run is saturated: its own fault.
-    #[garde(custom(is_duration))]
-    pub lateness_max: String,
+    #[garde(dive)]
+    pub lateness_max: Written<Micros>,
 }
 
 impl Default for Send {
@@ -207,10 +189,10 @@ impl Default for Send {
         Self {
             sender: Sender::Direct,
             batch_events: 400,
-            batch_age: "1s".to_owned(),
+            batch_age: Micros::of_seconds(1).into(),
             connections: 32,
-            timeout: "30s".to_owned(),
-            lateness_max: "1s".to_owned(),
+            timeout: Micros::of_seconds(30).into(),
+            lateness_max: Micros::of_seconds(1).into(),
         }
     }
 }
@@ -240,8 +222,8 @@ pub struct Apiserver {
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
     /// `--audit-webhook-batch-max-wait`
-    #[garde(custom(is_duration))]
-    pub batch_wait: String,
+    #[garde(dive)]
+    pub batch_wait: Written<Micros>,
     /// Batches a second, on average (`--audit-webhook-batch-throttle-qps`).
     #[garde(range(min = 1, max = 10_000))]
     pub throttle_qps: u32,
@@ -253,8 +235,8 @@ pub struct Apiserver {
     pub attempts: u32,
     /// Wait before the second attempt; each further one is half as long again
     /// (`--audit-webhook-initial-backoff`).
-    #[garde(custom(is_duration))]
-    pub initial_backoff: String,
+    #[garde(dive)]
+    pub initial_backoff: Written<Micros>,
 }
 
 impl Default for Apiserver {
@@ -262,11 +244,11 @@ impl Default for Apiserver {
         Self {
             buffer_events: 10_000,
             batch_events: 400,
-            batch_wait: "30s".to_owned(),
+            batch_wait: Micros::of_seconds(30).into(),
             throttle_qps: 10,
             throttle_burst: 15,
             attempts: 5,
-            initial_backoff: "10s".to_owned(),
+            initial_backoff: Micros::of_seconds(10).into(),
         }
     }
 }
@@ -276,25 +258,20 @@ impl Default for Apiserver {
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
     /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
-    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
-    #[serde(deserialize_with = "share")]
-    pub stages: f64,
+    #[garde(dive)]
+    pub stages: Written<Share>,
     /// Batches that are sent again after they were acknowledged.
-    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
-    #[serde(deserialize_with = "share")]
-    pub resent: f64,
+    #[garde(dive)]
+    pub resent: Written<Share>,
     /// Batches whose body ends too early to be JSON.
-    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
-    #[serde(deserialize_with = "share")]
-    pub malformed: f64,
+    #[garde(dive)]
+    pub malformed: Written<Share>,
     /// Events of more than a mebibyte.
-    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
-    #[serde(deserialize_with = "share")]
-    pub oversized: f64,
+    #[garde(dive)]
+    pub oversized: Written<Share>,
     /// Events whose audit ID is no UUID.
-    #[garde(range(min = 0.0, max = 1.0), custom(is_number))]
-    #[serde(deserialize_with = "share")]
-    pub foreign_ids: f64,
+    #[garde(dive)]
+    pub foreign_ids: Written<Share>,
 }
 
 /// Why there is no profile.
@@ -317,12 +294,17 @@ pub enum ProfileError {
 }
 
 impl Profile {
+    /// As many tenants as it has at most.
+    pub fn most_tenants(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.tenants.get().most()).max().unwrap_or(0)
+    }
+
     /// Checks the text of a profile. `origin` is where it is from, for messages.
     ///
     /// # Errors
     ///
     /// Returns [`ProfileError::Invalid`] with all broken rules at once, or with the first mistake
-    /// in form; [`ProfileError::Empty`] if there is nothing but comments.
+    /// in form (see [`Written`]); [`ProfileError::Empty`] if there is nothing but comments.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
         let is_empty = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
         if text.lines().all(is_empty) {
@@ -389,39 +371,6 @@ fn builtin_names() -> Vec<&'static str> {
     BUILTIN.iter().map(|(name, _)| *name).collect()
 }
 
-fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    deserializer.deserialize_any(Share)
-}
-
-/// Reads a share, and says how to write one where there is none.
-struct Share;
-
-impl Visitor<'_> for Share {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a share between 0 and 1, like 0.01")
-    }
-
-    fn visit_f64<E>(self, share: f64) -> Result<f64, E> {
-        Ok(share)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, share: i64) -> Result<f64, E> {
-        i32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, share: u64) -> Result<f64, E> {
-        u32::try_from(share).map(f64::from).map_err(|_| E::custom(WRITE_A_SHARE))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
-        text.parse().map_err(|_| E::custom(WRITE_A_SHARE))
-    }
-}
-
-const WRITE_A_SHARE: &str = "write a share between 0 and 1, like 0.01";
-
 fn default_seed() -> u64 {
     42
 }
@@ -446,8 +395,8 @@ fn have_names_of_their_own<C>(classes: &[TenantClass], _context: &C) -> garde::R
 
 fn have_room_for<C>(classes: &[TenantClass]) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result + '_ {
     move |stages, _context| {
-        let numbers = stages.iter().filter_map(|stage| stage.numbers().ok());
-        let most = numbers.map(|it| it.tenants.0.max(it.tenants.1)).max().unwrap_or(u32::MAX);
+        let right = stages.iter().filter(|stage| !stage.is_wrong());
+        let most = right.map(|stage| stage.tenants.get().most()).max().unwrap_or(u32::MAX);
         let wanted: u64 = classes.iter().map(|class| u64::from(class.tenants)).sum();
         if wanted > u64::from(most) {
             let message = format!("the classes have {wanted} tenants, the stages at most {most}");
@@ -458,8 +407,9 @@ fn have_room_for<C>(classes: &[TenantClass]) -> impl FnOnce(&Vec<Stage>, &C) -> 
 }
 
 fn are_of_different_events<C>(faults: &Faults, _context: &C) -> garde::Result {
-    let events = faults.stages + faults.oversized + faults.foreign_ids;
-    if events > 1.0 || faults.malformed + faults.resent > 1.0 {
+    let sum = |shares: &[&Written<Share>]| shares.iter().map(|it| it.get().value()).sum::<f64>();
+    let events = sum(&[&faults.stages, &faults.oversized, &faults.foreign_ids]);
+    if events > 1.0 || sum(&[&faults.malformed, &faults.resent]) > 1.0 {
         return Err(garde::Error::new("the shares of all events, or of all batches, exceed 1"));
     }
     Ok(())
@@ -480,38 +430,20 @@ fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
 /// The tenants that are in no class of the profile's.
 pub const OTHERS: &str = "others";
 
-fn checked<T>(parsed: Result<T, String>) -> garde::Result {
-    parsed.map(|_| ()).map_err(garde::Error::new)
-}
-
-fn is_duration<C>(text: &str, _context: &C) -> garde::Result {
-    checked(parse_duration(text))
-}
-
-fn is_rate<C>(text: &str, _context: &C) -> garde::Result {
-    checked(parse_ramp(text, parse_rate))
-}
-
-fn is_tenants<C>(text: &str, _context: &C) -> garde::Result {
-    checked(parse_ramp(text, parse_tenants).and_then(|ramp| match ramp {
-        (0, 0) => Err("a stage needs at least one tenant".to_owned()),
-        ramp => Ok(ramp),
-    }))
-}
-
 /// A plan of no events cannot be run, and one of too many cannot be numbered.
 fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
     if stages.is_empty() || stages.len() > 1_000 {
         return Err(garde::Error::new("a profile has 1 to 1000 stages"));
     }
-    let mut most = 0u128;
-    for stage in stages {
-        // Where there are no numbers, the stage's own rules say what is wrong.
-        let Ok(StageNumbers { duration_us, rate_milli, .. }) = stage.numbers() else {
-            return Ok(());
-        };
-        most += u128::from(duration_us) * u128::from(rate_milli.0.max(rate_milli.1));
+    // What could not be read says so itself.
+    if stages.iter().any(Stage::is_wrong) {
+        return Ok(());
     }
+    let most_of = |stage: &Stage| {
+        let (start, end) = stage.rate.get().milli();
+        u128::from(stage.duration.get().us()) * u128::from(start.max(end))
+    };
+    let most: u128 = stages.iter().map(most_of).sum();
     if most == 0 {
         return Err(garde::Error::new("all rates are zero: there is no event to send"));
     }
@@ -625,6 +557,41 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_of_every_kind_of_value_are_shown_at_once() {
+        let text = GOOD.replace("1/s", "1/s -> fast").replace("duration: 1s", "duration: -1s")
+            + "skew: 3\nsend: {timeout: 10, batch_age: 0s}\n\
+               apiserver: {initial_backoff: 400d}\nthresholds: {lost: [max<1]}\n";
+        let write_units = "write numbers with units, like 500ms, 30s, 15m or 1h30m";
+        check_messages(
+            &text,
+            &[
+                "line 8 column 29: \"400d\" is longer than a year for `apiserver.initial_backoff`",
+                "line 7 column 32: write a duration above zero for `send.batch_age`",
+                &format!(
+                    "line 7 column 17: \"10\" is no duration: {write_units} for `send.timeout`"
+                ),
+                "line 6 column 7: greater than 2 for `skew`",
+                "line 3 column 15: \"-1s\" is negative for `stages[0].duration`",
+                "line 4 column 11: \"fast\" is no rate: write a number and a unit, like 100/s, \
+                 6000/min or 20/h for `stages[0].rate`",
+                "line 9 column 21: \"max\" is nothing that lost has: write rate or count for \
+                 `thresholds.lost[0]`",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_once_and_kept() {
+        let text = GOOD.replace("1/s", "30/min -> 2/s").replace("tenants: 1", "tenants: 2 -> 5");
+        let profile = Profile::parse(&(text + "send: {timeout: 1m30s}\n"), "x").unwrap();
+        let Stage { duration, rate, tenants } = &profile.stages[0];
+        assert_eq!(duration.get().us(), 1_000_000);
+        assert_eq!(rate.get().milli(), (500, 2_000));
+        assert_eq!((tenants.get().ends(), profile.most_tenants()), ((2, 5), 5));
+        assert_eq!(profile.send.timeout.get(), "90s".parse().unwrap());
+    }
+
+    #[test]
     fn wrong_thresholds_are_shown_where_they_are() {
         check_messages(
             &(GOOD.to_owned()
@@ -651,7 +618,9 @@ mod tests {
     #[test]
     fn shares_are_fractions() {
         let text = |share: &str| format!("{GOOD}faults:\n  malformed: {share}\n");
-        let share = |written| Profile::parse(&text(written), "x").map(|it| it.faults.malformed);
+        let share = |written| {
+            Profile::parse(&text(written), "x").map(|it| it.faults.malformed.get().value())
+        };
         for (written, expected) in [("0.01", 0.01), ("1", 1.0), ("0", 0.0), ("1e-3", 0.001)] {
             assert!(
                 share(written).is_ok_and(|share| (share - expected).abs() < 1e-12),
@@ -659,12 +628,23 @@ mod tests {
             );
         }
         let place = "line 7 column 14";
-        for wrong in ["1%", "few"] {
+        for wrong in ["1%", "few", ".nan"] {
             let message = share(wrong).unwrap_err().to_string();
             assert!(message.contains(place), "{message}");
             assert!(message.contains("a share between 0 and 1, like 0.01"), "{message}");
         }
         check_messages(&text("-1"), &[&format!("{place}: lower than 0 for `faults.malformed`")]);
+        check_messages(&text("2"), &[&format!("{place}: greater than 1 for `faults.malformed`")]);
+        let line = "line 7 column 14: write a share between 0 and 1, like 0.01 for \
+                    `faults.malformed`";
+        check_messages(
+            &text("1%").replace("1/s", "1"),
+            &[
+                line,
+                "line 4 column 11: \"1\" is no rate: write a number and a unit, like 100/s, \
+                 6000/min or 20/h for `stages[0].rate`",
+            ],
+        );
     }
 
     const GUIDE: &str = include_str!("../../../docs/profiles.md");

@@ -1,10 +1,170 @@
 //! Durations, rates and counts as people write them, and ramps between two of them.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::DateTime;
 use events::identity::TENANTS_MAX;
 use events::timeline::UnixMicros;
+
+/// A duration as people write it: above zero, at most a year.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Micros(u64);
+
+impl Micros {
+    pub const fn of_seconds(seconds: u32) -> Self {
+        Self(seconds as u64 * 1_000_000)
+    }
+
+    pub(crate) const fn of_us(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// In µs.
+    pub fn us(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Micros {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
+}
+
+/// In the largest unit that it is a whole number of.
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(micros) = *self;
+        let units = [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms")];
+        match units.iter().find(|(unit_us, _)| micros.is_multiple_of(*unit_us)) {
+            Some((unit_us, unit)) => write!(f, "{}{unit}", micros / unit_us),
+            None => write!(f, "{}.{:03}ms", micros / 1_000, micros % 1_000),
+        }
+    }
+}
+
+/// A rate that stays, or moves in a straight line: `100/s`, or `100/s -> 1000/s`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateRamp {
+    start_milli: u64,
+    end_milli: u64,
+}
+
+impl RateRamp {
+    /// One that stays, in events per second.
+    pub fn flat(per_second: u32) -> Self {
+        let milli = u64::from(per_second) * 1_000;
+        Self { start_milli: milli, end_milli: milli }
+    }
+
+    /// Thousandths of an event per second, at start and end.
+    pub fn milli(self) -> (u64, u64) {
+        (self.start_milli, self.end_milli)
+    }
+}
+
+impl FromStr for RateRamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (start_milli, end_milli) = parse_ramp(text, parse_rate)?;
+        Ok(Self { start_milli, end_milli })
+    }
+}
+
+impl fmt::Display for RateRamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |milli: u64| match milli % 1_000 {
+            0 => format!("{}/s", milli / 1_000),
+            rest => format!("{}.{rest:03}/s", milli / 1_000),
+        };
+        write_ramp(f, self.milli(), told)
+    }
+}
+
+/// A number of tenants that stays, or moves in a straight line: `50`, or `50 -> 200`. At one end
+/// there is one at least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantsRamp {
+    start: u32,
+    end: u32,
+}
+
+impl TenantsRamp {
+    /// One that stays.
+    pub fn flat(tenants: u32) -> Self {
+        Self { start: tenants, end: tenants }
+    }
+
+    /// At start and end.
+    pub fn ends(self) -> (u32, u32) {
+        (self.start, self.end)
+    }
+
+    /// As many as there are at most.
+    pub fn most(self) -> u32 {
+        self.start.max(self.end)
+    }
+}
+
+impl FromStr for TenantsRamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse_ramp(text, parse_tenants)? {
+            (0, 0) => Err("a stage needs at least one tenant".to_owned()),
+            (start, end) => Ok(Self { start, end }),
+        }
+    }
+}
+
+impl fmt::Display for TenantsRamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_ramp(f, self.ends(), |tenants| tenants.to_string())
+    }
+}
+
+/// A share from 0 to 1, like `0.01`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Share(f64);
+
+impl Share {
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(share @ 0.0..=1.0) => Ok(Self(share)),
+            Ok(share) if share < 0.0 => Err("lower than 0".to_owned()),
+            Ok(share) if share > 1.0 => Err("greater than 1".to_owned()),
+            _ => Err("write a share between 0 and 1, like 0.01".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+fn write_ramp<T: Copy + PartialEq>(
+    f: &mut fmt::Formatter<'_>,
+    (start, end): (T, T),
+    told: impl Fn(T) -> String,
+) -> fmt::Result {
+    f.write_str(&told(start))?;
+    if start == end { Ok(()) } else { write!(f, " -> {}", told(end)) }
+}
 
 /// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
 ///
@@ -104,11 +264,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
 }
 
 /// Reads one value, or two with `->` between them.
-///
-/// # Errors
-///
-/// Returns what is wrong with the first value that is.
-pub fn parse_ramp<T: Copy>(
+fn parse_ramp<T: Copy>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<(T, T), String> {
@@ -182,6 +338,8 @@ pub(crate) const YEAR_9999_US: UnixMicros = 253_370_764_800_000_000;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -244,5 +402,48 @@ mod tests {
         assert_eq!(parse_ramp("50 -> 200", parse_tenants), Ok((50, 200)));
         assert_eq!(parse_ramp("50", parse_tenants), Ok((50, 50)));
         assert!(parse_ramp("50 -> ", parse_tenants).is_err());
+        assert_eq!("0 -> 200".parse(), Ok(TenantsRamp { start: 0, end: 200 }));
+        assert!("0 -> 0".parse::<TenantsRamp>().is_err());
+        assert_eq!("60/min -> 0.5/s".parse::<RateRamp>().unwrap().milli(), (1_000, 500));
+    }
+
+    #[test]
+    fn values_are_told_in_one_spelling() {
+        let check = |text: &str, told: &str| {
+            assert_eq!(text.parse::<Micros>().unwrap().to_string(), told);
+        };
+        check("1h30m", "90m");
+        check("2h", "2h");
+        check("1.5s", "1500ms");
+        check("1.050ms", "1.050ms");
+        let rate: RateRamp = "30/min -> 1000/s".parse().unwrap();
+        assert_eq!(rate.to_string(), "0.500/s -> 1000/s");
+        assert_eq!("50->50".parse::<TenantsRamp>().unwrap().to_string(), "50");
+    }
+
+    #[track_caller]
+    fn is_read_again<T>(value: T) -> Result<(), TestCaseError>
+    where
+        T: FromStr<Err = String> + fmt::Display + fmt::Debug + PartialEq,
+    {
+        let told = value.to_string();
+        prop_assert_eq!(told.parse(), Ok(value), "{}", told);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_read_as_what_it_was(
+            us in 1..=YEAR_US,
+            rates in (0..=RATE_MILLI_MAX, 0..=RATE_MILLI_MAX),
+            tenants in (0..=TENANTS_MAX, 1..=TENANTS_MAX),
+            share in 0.0..=1.0,
+        ) {
+            is_read_again(Share(share))?;
+            is_read_again(Micros(us))?;
+            is_read_again(RateRamp { start_milli: rates.0, end_milli: rates.1 })?;
+            is_read_again(RateRamp { start_milli: rates.0, end_milli: rates.0 })?;
+            is_read_again(TenantsRamp { start: tenants.0, end: tenants.1 })?;
+        }
     }
 }

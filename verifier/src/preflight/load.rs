@@ -35,7 +35,7 @@ impl Load {
             peak_events_per_s: peak(plan),
             event_bytes,
             event_bytes_max,
-            oversized_bytes: (plan.faults.oversized > 0.0)
+            oversized_bytes: (plan.faults.oversized.get().value() > 0.0)
                 .then_some(event_bytes_max + OVERSIZED_PADDING_BYTES as u64),
             resend_s: resend(&plan.send).as_secs_f64(),
         }

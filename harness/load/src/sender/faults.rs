@@ -10,6 +10,8 @@ use events::identity::{Seq, TenantIndex};
 
 use super::schedule::Batch;
 use plans::profile::Faults;
+use plans::quantity::Share;
+use plans::written::Written;
 
 /// Decides what is spoiled.
 #[derive(Debug, Clone)]
@@ -51,11 +53,11 @@ pub(crate) enum BatchFault {
 impl Spoiler {
     pub(crate) fn new(faults: &Faults, seed: u64) -> Self {
         let shares = (*faults != Faults::default()).then(|| Shares {
-            stages: millionths(faults.stages),
-            oversized: millionths(faults.oversized),
-            foreign_ids: millionths(faults.foreign_ids),
-            malformed: millionths(faults.malformed),
-            resent: millionths(faults.resent),
+            stages: millionths(&faults.stages),
+            oversized: millionths(&faults.oversized),
+            foreign_ids: millionths(&faults.foreign_ids),
+            malformed: millionths(&faults.malformed),
+            resent: millionths(&faults.resent),
         });
         Self { shares, seed }
     }
@@ -139,8 +141,8 @@ fn pick<T: Copy, const N: usize>(drawn: u32, shares: [(u32, T); N]) -> Option<T>
     clippy::cast_sign_loss,
     reason = "a valid share is from 0 to 1"
 )]
-fn millionths(share: f64) -> u32 {
-    (share * 1e6).round() as u32
+fn millionths(share: &Written<Share>) -> u32 {
+    (share.get().value() * 1e6).round() as u32
 }
 
 #[cfg(test)]
@@ -156,7 +158,9 @@ mod tests {
 
     #[test]
     fn as_many_are_spoiled_as_are_ordered() {
-        let faults = Faults { stages: 0.1, foreign_ids: 0.3, ..Faults::default() };
+        let share = |text: &str| text.parse::<Share>().unwrap().into();
+        let (stages, foreign_ids) = (share("0.1"), share("0.3"));
+        let faults = Faults { stages, foreign_ids, ..Faults::default() };
         let spoiler = Spoiler::new(&faults, 1);
         let faults: Vec<_> =
             (0..10_000).filter_map(|seq| spoiler.of_event(TenantIndex(2), Seq(seq))).collect();
