@@ -46,7 +46,7 @@ fn a_run_that_misses_a_threshold_is_reported_to_people_and_to_ci() {
     let output = stack.run("auditstorm-verifier", &args);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("\n  threshold webhook p(95)<1µs: "), "{told}");
+    assert!(told.contains("\n  threshold sent_to_acknowledged p(95)<1µs: "), "{told}");
     let report = std::fs::read(stack.path("run/report.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
     assert_eq!(report["verdict"], "whole");

@@ -164,7 +164,7 @@ mod tests {
                 "the run is whole: Failure: the run is lossy",
                 "no event is lost: Failure: 2 events lost",
                 "no event is corrupted: ok",
-                "webhook p(95)<100ms: ok",
+                "sent_to_acknowledged p(95)<100ms: ok",
             ],
         );
     }
@@ -184,7 +184,7 @@ mod tests {
                 "no event is lost: Error: 2 events lost, as far as it was checked",
                 "no event is corrupted: skipped: none was seen, but the run could not be checked \
                  in full",
-                "webhook p(95)<100ms: Error: there are no samples to tell by",
+                "sent_to_acknowledged p(95)<100ms: Error: there are no samples to tell by",
             ],
         );
         let open = |report: &mut Report| {
@@ -192,14 +192,18 @@ mod tests {
             report.thresholds[0].measured = Some("at least 4 s: 1 of 9 wait".to_owned());
             report.thresholds[0].is_default = false;
         };
-        let told = "webhook p(95)<100ms: Error: it cannot be told: at least 4 s: 1 of 9 wait";
+        let told =
+            "sent_to_acknowledged p(95)<100ms: Error: it cannot be told: at least 4 s: 1 of 9 wait";
         check(open, &[told]);
         let nobody_asked = |report: &mut Report| {
             report.thresholds[0].outcome = ThresholdOutcome::Unknown;
             report.thresholds[0].measured = None;
             report.thresholds[0].is_default = true;
         };
-        check(nobody_asked, &["webhook p(95)<100ms: skipped: there are no samples to tell by"]);
+        check(
+            nobody_asked,
+            &["sent_to_acknowledged p(95)<100ms: skipped: there are no samples to tell by"],
+        );
     }
 
     #[test]
