@@ -192,6 +192,9 @@ impl LoadArgs {
 /// Reads the command line and does what it says.
 pub fn main() -> Exit {
     let cli = Cli::parse();
+    for warning in edges::secret::warnings(std::env::args_os()) {
+        tell(format_args!("auditstorm-backfill: {warning}"));
+    }
     let result = tokio::runtime::Runtime::new().map_err(BackfillError::start).and_then(|runtime| {
         runtime.block_on(async {
             match &cli.command {

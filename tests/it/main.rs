@@ -21,6 +21,7 @@ mod refusals;
 mod replay;
 mod report;
 mod restarted;
+mod secrets;
 mod seeds;
 mod stream;
 mod synthetic;

@@ -42,6 +42,7 @@ fn main() {
             urls: vec![std::env::var("CLICKHOUSE_URL").unwrap()],
             user: "default".to_owned(),
             password: None,
+            password_file: None,
             table: None,
             columns: None,
         };

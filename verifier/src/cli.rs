@@ -153,7 +153,11 @@ struct Reconcile {
 
 /// Reads the command line and does what it says.
 pub fn main() -> Exit {
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    for warning in edges::secret::warnings(std::env::args_os()) {
+        tell(&format!("auditstorm-verifier: {warning}"));
+    }
+    let done = match cli.command {
         Command::Reconcile(args) => run(&args),
         Command::Report(args) => render::run(&args),
         Command::Compare(args) => versus::run(&args),

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod exit;
 pub mod files;
 pub mod plain;
+pub mod secret;
 pub mod shutdown;
 pub mod staged;
 pub mod trust;

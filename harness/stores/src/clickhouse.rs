@@ -22,6 +22,7 @@ use crate::table::{
     ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
 use edges::address::{Address, AddressError, CLICKHOUSE};
+use edges::secret::{self, ExposeSecret as _, SecretError, SecretString};
 use plans::spec::ColumnNames;
 use plans::spec::Targets;
 
@@ -37,9 +38,14 @@ pub struct ClickHouseArgs {
     #[arg(long = "clickhouse-user", env = "CLICKHOUSE_USER", default_value = "default")]
     #[arg(hide_env_values = true)]
     pub user: String,
-    /// ClickHouse password; the environment keeps it out of process lists.
-    #[arg(long = "clickhouse-password", env = "CLICKHOUSE_PASSWORD", hide_env_values = true)]
-    pub password: Option<String>,
+    /// ClickHouse password, which others on this machine can see here; better is
+    /// `--clickhouse-password-file` or the environment variable `CLICKHOUSE_PASSWORD`.
+    #[arg(long = "clickhouse-password", value_name = "PASSWORD")]
+    pub password: Option<SecretString>,
+    /// File with the ClickHouse password.
+    #[arg(long = "clickhouse-password-file", value_name = "FILE")]
+    #[arg(conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
     /// Table of audit logs [default: the run's, for a new one `audit.audit_logs`].
     #[arg(long, value_name = "DATABASE.TABLE")]
     pub table: Option<Table>,
@@ -54,6 +60,8 @@ pub struct ClickHouseArgs {
 pub enum ClickHouseError {
     #[error(transparent)]
     Url(#[from] AddressError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("this machine has no trusted certificates for {url}: name a file with SSL_CERT_FILE")]
     NoAuthorities { url: String },
     #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
@@ -185,8 +193,9 @@ impl ClickHouse {
             .with_compression(Compression::Lz4)
             // An answer begins when it is complete: an error in its middle is an error.
             .with_setting("wait_end_of_query", "1");
-        if let Some(password) = &args.password {
-            client = client.with_password(password);
+        let (flag, file) = (args.password.as_ref(), args.password_file.as_deref());
+        if let Some(password) = secret::password(flag, file, "CLICKHOUSE_PASSWORD")? {
+            client = client.with_password(password.expose_secret());
         }
         let (user, columns) = (args.user.clone(), TableColumns::default());
         let server = Self { client, url, user, table, names, columns };

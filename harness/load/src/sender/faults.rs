@@ -164,8 +164,8 @@ mod tests {
         let spoiler = Spoiler::new(&faults, 1);
         let faults: Vec<_> =
             (0..10_000).filter_map(|seq| spoiler.of_event(TenantIndex(2), Seq(seq))).collect();
-        let staged = faults.iter().filter(|fault| **fault == EventFault::TwoStages).count();
-        assert!((900..1_100).contains(&staged), "{staged}");
+        let two_stages = faults.iter().filter(|fault| **fault == EventFault::TwoStages).count();
+        assert!((900..1_100).contains(&two_stages), "{two_stages}");
         assert!((3_800..4_200).contains(&faults.len()), "{}", faults.len());
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use edges::address::AddressError;
 use edges::exit::Exit;
+use edges::secret::SecretError;
 
 /// Any error of the NATS client.
 pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
@@ -14,6 +15,8 @@ pub type NatsError = Box<dyn std::error::Error + Send + Sync>;
 pub enum JetStreamError {
     #[error(transparent)]
     Address(#[from] AddressError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("cannot use {}", path.display())]
     LoginFile { path: PathBuf, source: io::Error },
     #[error("NATS at {url} does not answer; is it up?")]
@@ -41,6 +44,7 @@ impl JetStreamError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Address(_)
+            | Self::Secret(_)
             | Self::LoginFile { .. }
             | Self::Denied { .. }
             | Self::Forbidden { .. }

@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::error::JetStreamError;
 use edges::address::{Address, AddressError, NATS, without_secrets};
+use edges::secret::{self, ExposeSecret as _, SecretString};
 use edges::trust::{Trusted, trusting};
 
 /// How long NATS may take to answer.
@@ -30,15 +31,15 @@ pub struct NatsLogin {
     #[arg(id = "nats_user", long = "nats-user", env = "NATS_USER", value_name = "USER")]
     #[arg(hide_env_values = true)]
     user: Option<String>,
-    /// NATS password; the environment keeps it out of process lists.
-    #[arg(
-        id = "nats_password",
-        long = "nats-password",
-        env = "NATS_PASSWORD",
-        hide_env_values = true
-    )]
-    #[arg(value_name = "PASSWORD", requires = "nats_user")]
-    password: Option<String>,
+    /// NATS password, which others on this machine can see here; better is `--nats-password-file`
+    /// or the environment variable `NATS_PASSWORD`.
+    #[arg(id = "nats_password", long = "nats-password", value_name = "PASSWORD")]
+    #[arg(requires = "nats_user")]
+    password: Option<SecretString>,
+    /// File with the NATS password.
+    #[arg(id = "nats_password_file", long = "nats-password-file", value_name = "FILE")]
+    #[arg(requires = "nats_user", conflicts_with = "nats_password")]
+    password_file: Option<PathBuf>,
     /// File with a NATS user's credentials, a JWT and its key, as `nsc` writes it.
     #[arg(id = "nats_creds", long = "nats-creds", env = "NATS_CREDS", value_name = "FILE")]
     #[arg(conflicts_with = "nats_user", hide_env_values = true)]
@@ -121,7 +122,9 @@ impl NatsLogin {
                 ConnectOptions::with_credentials(&text).map_err(unread)?
             }
             (None, Some(user)) => {
-                let password = self.password.clone().unwrap_or_default();
+                let (flag, file) = (self.password.as_ref(), self.password_file.as_deref());
+                let password = secret::password(flag, file, "NATS_PASSWORD")?.unwrap_or_default();
+                let password = password.expose_secret().to_owned();
                 ConnectOptions::with_user_and_password(user.clone(), password)
             }
             (None, None) => of_addresses(addresses),
