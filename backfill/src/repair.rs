@@ -1,40 +1,19 @@
 //! Repairs: what a verifier's report calls lost is made again and brought into the table.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
-use std::{fmt, fs};
 
 use events::identity::TenantIndex;
 use plans::plan::Plan;
 use runs::ledger::{Durability, IsRepair, Ledger, LedgerWriter};
 use runs::ranges::{RangeSet, TenantRanges};
+use runs::report::cause::Cause;
+use runs::report::{Report, ReportError, TenantReport};
 use runs::run_dir::RunDir;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::BackfillError;
-
-/// Of a verifier's report, what a repair needs.
-#[derive(Debug, Deserialize)]
-struct VerifierReport {
-    format: u32,
-    run_id: Uuid,
-    /// Nothing was on its way any more when the stores were read.
-    is_still: bool,
-    tenants: Vec<TenantAccount>,
-}
-
-#[derive(Debug, Deserialize)]
-struct TenantAccount {
-    tenant: u16,
-    fates: TenantFates,
-}
-
-#[derive(Debug, Deserialize)]
-struct TenantFates {
-    /// Ranges of sequence numbers, `[start, end]`, the end not in the range, by why they are lost.
-    lost: BTreeMap<String, Vec<[u64; 2]>>,
-}
 
 /// Reads which events of a run a verifier's report calls lost.
 ///
@@ -47,12 +26,15 @@ pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRang
         fact,
         source,
     };
-    let text = fs::read(path).map_err(|source| wrong("it cannot be read", Some(source)))?;
-    let report: VerifierReport = serde_json::from_slice(&text)
-        .map_err(|source| wrong("it is not a verifier's report", Some(source.into())))?;
-    if report.format != REPORT_FORMAT {
-        return Err(wrong("it has a format that this version does not read", None));
-    }
+    let report = Report::read(path).map_err(|error| match error {
+        ReportError::Unreadable { source, .. } => wrong("it cannot be read", Some(source)),
+        ReportError::NotAReport { source, .. } => {
+            wrong("it is not a verifier's report", Some(source.into()))
+        }
+        ReportError::OtherFormat { .. } => {
+            wrong("it has a format that this version does not read", None)
+        }
+    })?;
     if report.run_id != plan.spec.run_id {
         return Err(wrong("it is of another run", None));
     }
@@ -60,12 +42,10 @@ pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRang
         return Err(wrong("events were still on their way when it was written", None));
     }
     let mut lost = TenantRanges::new();
-    for TenantAccount { tenant, fates } in report.tenants {
+    for TenantReport { tenant, fates, .. } in report.tenants {
         // What the table deletes by its age, it would delete again.
-        let lasting = fates.lost.into_iter().filter(|(cause, _)| cause != EXPIRED);
-        let mut ranges: Vec<_> = lasting.flat_map(|(_, ranges)| ranges).collect();
-        ranges.sort_unstable();
-        let set: RangeSet = ranges.into_iter().map(|[start, end]| start..end).collect();
+        let lasting = fates.lost.iter().filter(|(cause, _)| **cause != Cause::Expired);
+        let set = lasting.fold(RangeSet::new(), |all, (_, seqs)| all.union(seqs));
         let account = ledger.accounts.get(usize::from(tenant));
         let account = account.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
         if !set.difference(&account.acknowledged).is_empty() {
@@ -125,9 +105,3 @@ impl fmt::Display for RepairSummary {
         writeln!(f, "    found       {:>13}  in the table all the same", self.found)
     }
 }
-
-/// The cause of those that the table's TTL deletes.
-const EXPIRED: &str = "expired";
-
-/// The format of `report.json` that this reads. Written by the verifier.
-const REPORT_FORMAT: u32 = 3;

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use auditstorm_verifier::compare::{Fates, Held, StreamMemory, Totals, compare};
-use auditstorm_verifier::report::{TenantReport, findings};
+use auditstorm_verifier::compare::{Held, StreamMemory, compare};
+use auditstorm_verifier::sections::findings;
 use auditstorm_verifier::windows::loss_windows;
 use edges::clock::Clock;
 use events::identity::TenantIndex;
@@ -23,6 +23,8 @@ use plans::plan::Plan;
 use plans::spec::{RunOptions, Span};
 use runs::ledger::{Ledger, LedgerHead, LedgerWriter, Settlement};
 use runs::ranges::RangeSet;
+use runs::report::TenantReport;
+use runs::report::fates::{Fates, Totals};
 use stores::stored::Arrivals;
 use uuid::Uuid;
 

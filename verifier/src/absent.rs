@@ -9,12 +9,13 @@ use events::identity::{Seq, TenantIndex};
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
 use runs::ranges::RangeSet;
+use runs::report::cause::{Cause, Hop};
+use runs::report::fates::Fates;
 use stores::absent::{AbsentRows, Ttl, read_absent, read_expired_until};
 use stores::clickhouse::{ClickHouse, ClickHouseError, server_code};
 use stores::sight::Hidden;
 
-use crate::cause::{Cause, Hop};
-use crate::compare::Fates;
+use crate::compare::move_lost;
 use crate::error::VerifyError;
 use crate::patience::Patience;
 
@@ -88,7 +89,7 @@ async fn trace_expired(
     for (tenant, fates) in script.tenants().zip(fates) {
         let seqs = received_before(script, tenant, until, &came(fates));
         expired += seqs.count();
-        fates.move_lost(&seqs, Some(Cause::Expired));
+        move_lost(fates, &seqs, Some(Cause::Expired));
     }
     let time = DateTime::from_timestamp_micros(until).unwrap_or_default();
     Ok(Some(format!(

@@ -13,6 +13,7 @@ use edges::exit::{
 use edges::shutdown::{Shutdown, Stop};
 use plans::quantity::{parse_bytes, parse_wait};
 use plans::spec::{DeliveryPath, Targets};
+use runs::report::{REPORT_FILE, Report};
 use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use stores::jetstream::{AuditStream, NatsArgs};
@@ -27,9 +28,9 @@ use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::{Recorded, Unread};
 use crate::records::RunRecords;
-use crate::report::Report;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
+use crate::text::Text;
 use crate::thresholds::{exit, worse};
 use crate::vectors::VectorArgs;
 use crate::verdict::CountedRows;
@@ -279,7 +280,11 @@ impl Checks<'_> {
         // Each goes on, though a terminal is stopped or a disk does not answer.
         let (shown, unwritten) = std::thread::scope(|scope| {
             let showing = scope.spawn(|| {
-                if self.args.json { show_json(report) } else { show(format_args!("{report}\n")) }
+                if self.args.json {
+                    show_json(report)
+                } else {
+                    show(format_args!("{}\n", Text(report)))
+                }
             });
             let unwritten = self.write(run, report, records);
             (showing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unwritten)
@@ -297,8 +302,8 @@ impl Checks<'_> {
         for dir in &run.dirs {
             let earlier = self.earlier.iter().find(|earlier| earlier.dir() == dir.path());
             let forget = |name| earlier.iter().for_each(|earlier| earlier.forget(name));
-            match dir.write_json(REPORT, report) {
-                Ok(()) => forget(REPORT),
+            match dir.write_json(REPORT_FILE, report) {
+                Ok(()) => forget(REPORT_FILE),
                 Err(error) => unwritten.push(error.into()),
             }
             let had = |name: &&str| earlier.is_some_and(|it| it.names().contains(name));
@@ -317,11 +322,9 @@ impl Checks<'_> {
 
 /// Sets aside what an earlier check has left: whatever becomes of this one, it is not of it.
 fn set_aside(dir: &Path) -> Earlier {
-    let names = [&[REPORT][..], &render::FILES].concat();
+    let names = [&[REPORT_FILE][..], &render::FILES].concat();
     Earlier::set_aside(dir, &names)
 }
-
-const REPORT: &str = "report.json";
 
 /// Lets no query take more memory than the user allows.
 fn limited(mut server: ClickHouse, args: &Reconcile) -> ClickHouse {

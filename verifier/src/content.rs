@@ -15,7 +15,8 @@ use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
 use rayon::prelude::*;
 use runs::ranges::TenantRanges;
-use serde::{Deserialize, Serialize};
+use runs::report::Difference;
+use serde::Deserialize;
 use stores::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
 use stores::stored::{
     Rows, STRETCH_BITS, Stored, Stretch, Sums, read_stored_and_sum, received_sql,
@@ -27,16 +28,6 @@ use crate::expected::Expected;
 use crate::patience::Patience;
 use crate::scan::Holdings;
 use crate::suspects::{Bounds, Suspect, groups, stretch_of, suspects, time_of, within};
-
-/// A stored row that differs from what was sent, in one column.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Difference {
-    pub tenant: u16,
-    pub seq: u64,
-    pub column: String,
-    pub sent: String,
-    pub stored: String,
-}
 
 /// Stored rows that differ from what was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,7 +59,7 @@ impl Differences {
     pub fn add(&mut self, found: impl IntoIterator<Item = Difference>) {
         for difference in found {
             let seqs = difference.seq..difference.seq + 1;
-            let set = if difference.is_of_another_day() {
+            let set = if is_of_another_day(&difference) {
                 &mut self.misplaced
             } else {
                 &mut self.corrupted
@@ -102,10 +93,8 @@ impl Differences {
     }
 }
 
-impl Difference {
-    fn is_of_another_day(&self) -> bool {
-        self.column == "timestamp" && self.sent.get(..10) != self.stored.get(..10)
-    }
+fn is_of_another_day(it: &Difference) -> bool {
+    it.column == "timestamp" && it.sent.get(..10) != it.stored.get(..10)
 }
 
 /// Compares the columns of every stored row of a run with what the plan says of it.

@@ -4,6 +4,7 @@ use clickhouse::Row;
 use events::event::Event;
 use events::identity::{LocationSql, Seq, TenantIndex};
 use rayon::prelude::*;
+use runs::report::Difference;
 use serde::Deserialize;
 use serde_json::Value;
 use stores::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
@@ -11,7 +12,7 @@ use stores::sight::read::Sight;
 use stores::stored::Rows;
 
 use crate::changes::Changes;
-use crate::content::{Difference, Differences, has_tenant};
+use crate::content::{Differences, has_tenant};
 use crate::error::VerifyError;
 use crate::patience::Patience;
 use crate::scan::read_partitions;

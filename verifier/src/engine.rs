@@ -3,11 +3,10 @@
 use clickhouse::Row;
 use events::identity::LocationSql;
 use events::script::Script;
+use runs::report::{Duplicates, TableReport};
 use serde::Deserialize;
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 use stores::sight::keeps_every_row;
-
-use crate::report::{Duplicates, TableReport};
 
 /// What a table's engine does to rows.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use plans::profile::ProfileError;
+use runs::report::ReportError;
 use runs::run_dir::RunDirError;
 use stores::clickhouse::ClickHouseError;
 use stores::jetstream::JetStreamError;
 
 use crate::changes::ChangesError;
 use crate::http::HttpError;
-use crate::report::REPORT_FORMAT;
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +64,8 @@ pub enum VerifyError {
          run, or no --out"
     )]
     OneOutput { runs: usize },
-    #[error("{} is no report", path.display())]
-    NotAReport { path: PathBuf, source: serde_json::Error },
-    #[error(
-        "{} has format {format}, this version reads {REPORT_FORMAT}: reconcile the run again",
-        path.display()
-    )]
-    OtherReportFormat { path: PathBuf, format: u32 },
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// Two runs that cannot be compared, with all reasons.
     #[error("these runs cannot be compared:\n  {}", reasons.join("\n  "))]
     Unlike { reasons: Vec<String> },
@@ -101,8 +96,7 @@ impl VerifyError {
             | Self::Damaged { .. }
             | Self::NotReconciled { .. }
             | Self::OneOutput { .. }
-            | Self::NotAReport { .. }
-            | Self::OtherReportFormat { .. }
+            | Self::Report(_)
             | Self::Unlike { .. }
             | Self::Start { .. } => Exit::of_cause(self),
             Self::JetStream(error) => error.exit(),

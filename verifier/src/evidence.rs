@@ -9,37 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plans::spec::DeliveryPath;
-use serde::{Deserialize, Serialize};
+use runs::report::cause::Cause;
+use runs::report::doubt::{Doubt, Place};
 use stores::jetstream::StreamState;
 use stores::sight::Hidden;
 
-use crate::cause::Cause;
 use crate::jetstream::NoConsumer;
 use crate::vector::{Sink, VectorState};
-
-/// A place where an event can be that is not seen in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Between the webhook's answer and the stream: buffers and requests of the sidecars.
-    Sidecar,
-    /// In the stream, waiting for the aggregator's consumer.
-    Consumer,
-    /// Between the consumer and the table: buffers, batches and back-off of the aggregators.
-    Aggregator,
-    /// In the table, on a replica or shard that was not asked, or hidden from this account.
-    Table,
-}
-
-/// Something that was not excluded, and what would exclude it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Doubt {
-    pub place: Place,
-    /// Like `the aggregator at http://… still holds 12 events`.
-    pub what: String,
-    /// Like `check again once it has passed them on`.
-    pub remedy: String,
-}
 
 /// The places that must be excluded before a missing event is lost for that cause; `None` if that
 /// cause never proves a loss.

@@ -6,8 +6,7 @@ use std::future::ready;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,12 +16,13 @@ use events::timeline::UnixMicros;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use roaring::RoaringTreemap;
 use runs::ranges::{RangeSet, TenantRanges};
+use runs::report::fates::Forgotten;
 use stores::bitmap::ranges;
 use stores::jetstream::{ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, StreamState};
 use stores::stored::Arrivals;
 use uuid::Uuid;
 
-use crate::compare::{Forgotten, StreamMemory};
+use crate::compare::StreamMemory;
 use crate::error::VerifyError;
 use crate::eviction::Counters;
 use crate::patience::Patience;

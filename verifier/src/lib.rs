@@ -7,7 +7,6 @@
 
 pub mod absent;
 pub mod awaited;
-pub mod cause;
 pub mod changes;
 pub mod cli;
 pub mod compare;
@@ -28,10 +27,11 @@ pub mod reconcile;
 pub mod recorded;
 pub mod records;
 mod render;
-pub mod report;
 pub mod scan;
+pub mod sections;
 pub mod settle;
 mod suspects;
+mod text;
 pub mod thresholds;
 pub mod trace;
 mod trend;
@@ -42,3 +42,11 @@ mod versus;
 mod watch;
 pub mod ways;
 pub mod windows;
+
+/// The report that the guide shows.
+#[cfg(test)]
+fn example() -> runs::report::Report {
+    let guide = include_str!("../../docs/report.md");
+    let text = guide.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    serde_json::from_str(text).unwrap()
+}

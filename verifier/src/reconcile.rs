@@ -8,30 +8,32 @@ use events::identity::TenantIndex;
 use plans::spec::DeliveryPath;
 use runs::observation::Observation;
 use runs::ranges::{RangeSet, TenantRanges};
+use runs::report::cause::Cause;
+use runs::report::doubt::{Doubt, Place};
+use runs::report::fates::{Fates, Forgotten, Totals};
+use runs::report::{
+    Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport, TenantReport,
+};
 use stores::clickhouse::ClickHouse;
 use stores::jetstream::AuditStream;
 use stores::sight::Hidden;
 use stores::stored::Arrivals;
 
-use crate::cause::Cause;
 use crate::changes::Changes;
-use crate::compare::{Fates, Forgotten, Held, StreamMemory, Totals, compare};
+use crate::compare::{self, Held, StreamMemory, compare};
 use crate::content::{Differences, read_differences};
 use crate::deep::read_json_differences;
 use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
-use crate::evidence::{self, Doubt, Grounds, Place};
+use crate::evidence::{self, Grounds};
 use crate::expected::Expected;
 use crate::jetstream::{NoConsumer, StreamArrivals, Wanted, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
 use crate::records::RunRecords;
-use crate::report::{
-    Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport, TenantReport,
-    findings,
-};
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
+use crate::sections::{environment, findings, of_stream};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
 use crate::thresholds::evaluate;
 use crate::trace::{Traced, Tracks, trace};
@@ -136,12 +138,12 @@ pub async fn reconcile(
         against_table: grounds.doubts(Place::Table).to_vec(),
         counted,
         checked_at,
-        stream: stream.as_ref().map(StreamReport::of),
+        stream: stream.as_ref().map(of_stream),
         no_consumer: stream.and_then(|stream| stream.no_consumer),
         table: TableReport { elsewhere, ..described },
         hints,
         differences,
-        environment: Environment::new(engine.server_version, stores.stream),
+        environment: environment(engine.server_version, stores.stream),
         durations: Durations { settle_s, stream_s, table_s, content_s, trace_s },
     };
     let mut report = report(run, fates, totals, seen, &records);
@@ -199,7 +201,7 @@ fn keep_proven(run: &Recorded, grounds: &Grounds, fates: &mut [Fates]) -> Vec<Do
     let script = &run.plan.script;
     for (tenant, fates) in script.tenants().zip(&mut *fates) {
         let piped_from = script.timeline(tenant).count_before(run.plan.piped_from);
-        fates.keep_proven(piped_from, |cause, path| grounds.prove(cause, path));
+        compare::keep_proven(fates, piped_from, |cause, path| grounds.prove(cause, path));
     }
     let paths: &[DeliveryPath] = match run.plan.path() {
         DeliveryPath::Both => &[DeliveryPath::Bulk, DeliveryPath::Pipeline],

@@ -4,9 +4,8 @@
 //! All of these files may be missing, and their last line may be torn: whoever wrote it was killed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
@@ -18,11 +17,11 @@ use plans::spec::Span;
 use runs::latency::{Latencies, Percentiles};
 use runs::observation::{Mark, Observation};
 use runs::record::{Histograms, Second, Summary};
+use runs::report::Report;
 use runs::run_dir::RunDir;
 
 use crate::awaited::{Awaited, awaited, counted};
 use crate::error::VerifyError;
-use crate::report::Report;
 use crate::thresholds::Bounds;
 
 /// All that the files of a run tell, of all its shards together.
@@ -294,7 +293,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
 }
 
 /// Reads a file as text; `None` if it is not there. What a torn line ends with may be no text.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, VerifyError> {
+fn read(path: &Path) -> Result<Option<String>, VerifyError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,12 +1,14 @@
 //! Reports as files: a page for people, Markdown for comments, JUnit for CI.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use edges::exit::Exit;
 use edges::staged::write_whole;
 use plans::plan::Plan;
+use runs::report::{REPORT_FILE, Report, ReportError};
 use runs::run_dir::RunDir;
 use tell::output::show;
 
@@ -14,8 +16,7 @@ use crate::cli::{tell, told};
 use crate::earlier::Earlier;
 use crate::error::VerifyError;
 use crate::recorded::Recorded;
-use crate::records::{self, RunRecords};
-use crate::report::{REPORT_FORMAT, Report};
+use crate::records::RunRecords;
 use crate::thresholds;
 
 mod chart;
@@ -82,28 +83,18 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
     Ok(exit)
 }
 
-/// What a report of any version begins with.
-#[derive(Debug, serde::Deserialize)]
-struct Head {
-    format: u32,
-}
-
 /// Reads the report of a run.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError`] if there is none, or it is of another version.
 pub(crate) fn read_report(dir: &Path) -> Result<Report, VerifyError> {
-    let path = dir.join("report.json");
-    let Some(text) = records::read(&path)? else {
-        return Err(VerifyError::NotReconciled { dir: dir.to_owned() });
-    };
-    let not_a_report = |source| VerifyError::NotAReport { path: path.clone(), source };
-    let Head { format } = serde_json::from_str(&text).map_err(not_a_report)?;
-    if format != REPORT_FORMAT {
-        return Err(VerifyError::OtherReportFormat { path, format });
-    }
-    serde_json::from_str(&text).map_err(not_a_report)
+    Report::read(&dir.join(REPORT_FILE)).map_err(|error| match error {
+        ReportError::Unreadable { source, .. } if source.kind() == ErrorKind::NotFound => {
+            VerifyError::NotReconciled { dir: dir.to_owned() }
+        }
+        error => error.into(),
+    })
 }
 
 /// What became of a file: its path, or why it could not be written.

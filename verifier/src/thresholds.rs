@@ -7,13 +7,13 @@ use plans::condition::{Condition, Metric};
 use plans::threshold::Threshold;
 use runs::measured::{Sent, of_events};
 pub(crate) use runs::measured::{of_samples, percentile};
+use runs::report::fates::Totals;
+use runs::report::verdict::Verdict;
+use runs::report::{Report, ThresholdOutcome, ThresholdResult};
 
 pub(crate) use self::bounds::Bounds;
-use crate::compare::Totals;
 use crate::records::RunRecords;
 use crate::render::figures::{self, as_f64};
-use crate::report::{Report, ThresholdOutcome, ThresholdResult};
-use crate::verdict::Verdict;
 
 /// Measures what the thresholds of a run ask for, and compares. Without samples the outcome is
 /// unknown, never passed; so it is where samples that were never seen leave it open.
@@ -270,7 +270,7 @@ mod tests {
     fn a_failed_threshold_and_one_that_was_asked_for_and_not_measured_have_exit_codes() {
         use ThresholdOutcome::{Failed, Passed, Unknown};
         let check = |verdict, thresholds: &[(ThresholdOutcome, bool)], expected| {
-            let mut report = crate::report::tests::example();
+            let mut report = crate::example();
             report.verdict = verdict;
             let template = report.thresholds[0].clone();
             report.thresholds = thresholds

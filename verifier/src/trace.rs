@@ -9,6 +9,8 @@ use events::row::Columns;
 use events::script::Script;
 use rayon::prelude::*;
 use runs::ranges::{RangeSet, TenantRanges};
+use runs::report::cause::{Cause, Hop};
+use runs::report::fates::Fates;
 use serde::Deserialize;
 use serde_json::Value;
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT, server_code};
@@ -18,9 +20,8 @@ use stores::stored::{Rows, read_stored};
 use stores::table::Table;
 
 use crate::absent::trace_absent;
-use crate::cause::{Cause, Hop};
 use crate::changes::Changes;
-use crate::compare::Fates;
+use crate::compare::move_lost;
 use crate::engine::Engine;
 use crate::error::VerifyError;
 use crate::jetstream::read_bodies_of;
@@ -80,25 +81,6 @@ pub async fn trace(
     Ok(Traced { elsewhere, hidden: detached.into_iter().collect(), hints })
 }
 
-impl Fates {
-    /// Moves lost events to another cause, or with `None` to those filtered by design.
-    pub(crate) fn move_lost(&mut self, seqs: &RangeSet, to: Option<Cause>) {
-        let moved = self.lost().intersection(seqs);
-        if moved.is_empty() {
-            return;
-        }
-        for set in self.lost.values_mut() {
-            *set = set.difference(&moved);
-        }
-        self.lost.retain(|_, set| !set.is_empty());
-        let target = match to {
-            Some(cause) => self.lost.entry(cause).or_default(),
-            None => &mut self.filtered,
-        };
-        *target = target.union(&moved);
-    }
-}
-
 /// The first lost events, up to [`TRACED_MAX`], of some causes.
 fn lost_events(
     tracks: Tracks<'_>,
@@ -144,7 +126,7 @@ fn trace_filtered(tracks: Tracks<'_>, fates: &mut [Fates]) {
     tenants.par_iter().zip(fates).for_each(|(tenant, fates)| {
         let dropped: RangeSet =
             fates.lost().iter().filter(|seq| is_dropped(*tenant, *seq)).collect();
-        fates.move_lost(&dropped, None);
+        move_lost(fates, &dropped, None);
     });
 }
 
@@ -166,7 +148,7 @@ async fn trace_messages(
             serde_json::from_slice::<Value>(&body).is_ok_and(|event| tracks.changes.keep(&event));
         if !is_kept {
             let one = RangeSet::of(seq.0..seq.0 + 1);
-            of(fates, tenant).move_lost(&one, Some(Cause::Swallowed));
+            move_lost(of(fates, tenant), &one, Some(Cause::Swallowed));
         }
     }
     Ok(())
@@ -192,7 +174,7 @@ async fn trace_tables(
         let before = count_elsewhere(fates);
         for (tenant, arrivals) in held {
             if usize::from(tenant.0) < fates.len() {
-                of(fates, tenant).move_lost(&arrivals.seqs, Some(Cause::Elsewhere));
+                move_lost(of(fates, tenant), &arrivals.seqs, Some(Cause::Elsewhere));
             }
         }
         if count_elsewhere(fates) > before {
@@ -266,7 +248,7 @@ async fn trace_folded(
         for index in folded.into_iter().collect::<BTreeSet<u32>>() {
             let (tenant, seq) = some[index as usize];
             let one = RangeSet::of(seq.0..seq.0 + 1);
-            of(fates, tenant).move_lost(&one, Some(Cause::Folded));
+            move_lost(of(fates, tenant), &one, Some(Cause::Folded));
         }
     }
     Ok(None)

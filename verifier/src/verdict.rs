@@ -1,42 +1,11 @@
 //! The judgement: whole, lossy or unknown. Pure.
 
-use edges::exit::Exit;
-use serde::{Deserialize, Serialize};
+use runs::report::doubt::Doubt;
+use runs::report::fates::Totals;
+use runs::report::verdict::Verdict;
 
-use crate::compare::Totals;
 use crate::content::LOOKED_AT_MAX;
-use crate::evidence::Doubt;
 use crate::settle::Stillness;
-
-/// What a run's events prove about the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Every acknowledged event is stored once and unchanged, and nothing else is.
-    Whole,
-    /// It could not be checked.
-    Unknown,
-    /// Something acknowledged was lost, changed or doubled, or something else is stored.
-    Lossy,
-}
-
-impl Verdict {
-    pub fn exit(self) -> Exit {
-        match self {
-            Self::Whole => Exit::Done,
-            Self::Unknown => Exit::Unknown,
-            Self::Lossy => Exit::Lossy,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Whole => "whole",
-            Self::Unknown => "unknown",
-            Self::Lossy => "lossy",
-        }
-    }
-}
 
 /// Which rows of an event count as its duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -176,8 +145,9 @@ fn duplicates(totals: &Totals, end: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use runs::report::doubt::Place;
+
     use super::*;
-    use crate::evidence::Place;
 
     const CLEAR: Evidence = Evidence {
         stillness: Stillness::Still,

@@ -7,10 +7,9 @@ use events::identity::Seq;
 use events::script::Script;
 use events::timeline::UnixMicros;
 use runs::observation::Mark;
-
-use crate::cause::Cause;
-use crate::compare::Fates;
-use crate::report::LossWindow;
+use runs::report::LossWindow;
+use runs::report::cause::Cause;
+use runs::report::fates::Fates;
 
 /// Returns when events were lost, by cause, the earliest first. Losses with less than
 /// [`GAP_US`] between them are of one window. Most windows that a cause has is [`WINDOWS_MAX`]:

@@ -10,6 +10,7 @@ pub mod observation;
 pub mod outcome;
 pub mod ranges;
 pub mod record;
+pub mod report;
 pub mod run_dir;
 pub mod tally;
 

@@ -4,10 +4,10 @@
 //! unless nobody asked for it: then it is skipped.
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use runs::report::verdict::Verdict;
+use runs::report::{Fault, Report, ThresholdOutcome};
 
 use crate::render::figures::counted;
-use crate::report::{Fault, Report, ThresholdOutcome};
-use crate::verdict::Verdict;
 
 /// Writes a report as JUnit's XML.
 pub(crate) fn junit(report: &Report) -> String {
@@ -73,7 +73,7 @@ fn findings(report: &Report) -> Vec<TestCase> {
 
 /// Events that are duplicated in the stream: the totals do not tell them from those in the table.
 fn totals_of(report: &Report, fault: Fault) -> u64 {
-    let of = |fates: &crate::compare::Fates| match fault {
+    let of = |fates: &runs::report::fates::Fates| match fault {
         Fault::DuplicatedInStream => fates.duplicated_in_stream.count(),
         _ => 0,
     };
@@ -83,16 +83,15 @@ fn totals_of(report: &Report, fault: Fault) -> u64 {
 /// The first events that something happened to.
 fn listed(report: &Report, fault: Fault) -> String {
     let of_fault = report.findings.iter().filter(|finding| finding.fault == fault);
-    let line = |it: &crate::report::Finding| {
-        format!("tenant {} seq {} {}", it.tenant, it.seq, it.audit_id)
-    };
+    let line =
+        |it: &runs::report::Finding| format!("tenant {} seq {} {}", it.tenant, it.seq, it.audit_id);
     of_fault.take(LISTED_MAX).map(line).collect::<Vec<_>>().join("\n")
 }
 
 const LISTED_MAX: usize = 20;
 
 fn thresholds(report: &Report) -> Vec<TestCase> {
-    let case = |it: &crate::report::ThresholdResult| {
+    let case = |it: &runs::report::ThresholdResult| {
         let status = match (it.outcome, &it.measured) {
             (ThresholdOutcome::Passed, _) => TestCaseStatus::success(),
             (ThresholdOutcome::Failed, measured) => {
@@ -130,7 +129,7 @@ fn told(kind: NonSuccessKind, message: &str, detail: &str) -> TestCaseStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::example;
+    use crate::example;
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Report), expected: &[&str]) {

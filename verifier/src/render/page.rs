@@ -52,10 +52,10 @@ fn cell(text: &str) -> String {
 mod tests {
     use expect_test::expect_file;
     use runs::observation::Mark;
+    use runs::report::Report;
 
     use super::*;
-    use crate::report::Report;
-    use crate::report::tests::example;
+    use crate::example;
     use crate::versus::tests::side;
 
     fn view(change: impl FnOnce(&mut Report)) -> View {

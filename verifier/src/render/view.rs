@@ -5,6 +5,7 @@ mod rows;
 mod scene;
 
 use plans::plan::Plan;
+use runs::report::Report;
 
 use self::head::{Outcome, environment, facts, outcome, tiles};
 pub(crate) use self::rows::TENANT_COLUMNS;
@@ -15,7 +16,6 @@ use self::rows::{
 use self::scene::{Card, MarkRow, Scene, WindowRow};
 use crate::records::RunRecords;
 use crate::render::figures::{as_f64, counted, grouped};
-use crate::report::Report;
 
 /// A report as it is shown.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 //! Pure.
 
 use plans::condition::{Aggregation, Comparator, Condition};
+use runs::report::ThresholdOutcome;
 
 use super::of_samples;
-use crate::report::ThresholdOutcome;
 
 /// From what to what an aggregate can be in the end: whatever lies between can come out, too.
 #[derive(Debug, Clone, Copy, PartialEq)]

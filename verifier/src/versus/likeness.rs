@@ -1,8 +1,8 @@
 //! Whether two runs are alike enough to be compared. Pure.
 
 use plans::spec::Span;
+use runs::report::verdict::Verdict;
 
-use crate::verdict::Verdict;
 use crate::versus::Side;
 
 /// Returns why two runs cannot be compared; nothing, if they can.

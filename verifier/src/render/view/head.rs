@@ -5,13 +5,13 @@ use plans::condition::Aggregation;
 use plans::plan::Plan;
 use plans::spec::{DeliveryPath, Span};
 use runs::latency::percentiles;
+use runs::report::verdict::Verdict;
+use runs::report::{Report, ThresholdOutcome};
 
 use super::{Fact, bad, fact};
 use crate::records::RunRecords;
 use crate::render::figures::{self, as_f64, counted, grouped, milliseconds};
-use crate::report::{Report, ThresholdOutcome};
 use crate::thresholds;
-use crate::verdict::Verdict;
 
 /// The answer, loud and first.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 
 use plans::spec::DeliveryPath;
 use runs::latency::{Latencies, percentiles};
+use runs::report::cause::{Cause, Hop};
+use runs::report::{
+    Difference, Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult,
+};
 
 use super::{percent, shortened};
-use crate::cause::{Cause, Hop};
-use crate::content::Difference;
 use crate::records::RunRecords;
 use crate::render::figures::{self, grouped, milliseconds};
-use crate::report::{Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult};
 
 #[derive(Debug)]
 pub(crate) struct ThresholdRow {

@@ -5,6 +5,7 @@ use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::spec::Span;
 use runs::observation::Mark;
+use runs::report::{LossWindow, Report};
 
 use super::rows::hop_name;
 use super::shortened;
@@ -14,7 +15,6 @@ use crate::render::chart::{
 };
 use crate::render::figures::{self, grouped};
 use crate::render::series::{Lens, Series, bands};
-use crate::report::{LossWindow, Report};
 
 /// A chart with what belongs to it, or why there is none.
 #[derive(Debug)]

@@ -1,23 +1,26 @@
-//! What the verifier tells: the conservation table for people, every range for machines.
+//! What is known of a run once it was checked: `report.json`. The verifier writes it; pages,
+//! comparisons and repairs read it.
 
-use std::fmt;
+pub mod cause;
+pub mod doubt;
+pub mod fates;
+pub mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use events::event::MicroTime;
-use events::identity::{Seq, TenantIndex};
-use events::script::Script;
+use events::identity::TenantIndex;
 use plans::plan::Plan;
 use plans::spec::DeliveryPath;
-use runs::observation::Mark;
 use serde::{Deserialize, Serialize};
-use stores::jetstream::AuditStream;
 use uuid::Uuid;
 
-use crate::cause::{Cause, Hop};
-use crate::compare::{Fates, Forgotten, StreamMemory, Totals};
-use crate::content::Difference;
-use crate::evidence::Doubt;
-use crate::jetstream::StreamArrivals;
-use crate::verdict::Verdict;
+use self::cause::{Cause, Hop};
+use self::doubt::Doubt;
+use self::fates::{Fates, Forgotten, Totals};
+use self::verdict::Verdict;
+use crate::observation::Mark;
 
 /// All that is known about one run, as `report.json` holds it. `docs/report.md` describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +196,16 @@ pub struct TenantReport {
     pub fates: Fates,
 }
 
+/// A stored row that differs from what was sent, in one column.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Difference {
+    pub tenant: u16,
+    pub seq: u64,
+    pub column: String,
+    pub sent: String,
+    pub stored: String,
+}
+
 /// How long the parts of a check took, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
@@ -203,40 +216,55 @@ pub struct Durations {
     pub trace_s: f64,
 }
 
+/// The file in a run's directory.
+pub const REPORT_FILE: &str = "report.json";
+
 /// Version of `report.json`.
 pub const REPORT_FORMAT: u32 = 3;
 
 /// Most findings that are listed one by one.
 pub const FINDINGS_MAX: usize = 100_000;
 
-impl StreamReport {
-    pub fn of(stream: &StreamArrivals) -> Self {
-        let forgotten = match stream.memory {
-            StreamMemory::Whole => None,
-            StreamMemory::Partial(why) => Some(why),
-        };
-        Self {
-            messages: stream.by_tenant.values().map(|arrivals| arrivals.count).sum(),
-            without_id: stream.without_id,
-            evicted: forgotten == Some(Forgotten::Evicted),
-            forgotten,
-        }
-    }
+/// Why a report cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("cannot read {}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no report", path.display())]
+    NotAReport { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "{} has format {format}, this version reads {REPORT_FORMAT}: reconcile the run again",
+        path.display()
+    )]
+    OtherFormat { path: PathBuf, format: u32 },
 }
 
-impl Environment {
-    /// Of this machine and the servers that were asked.
-    pub fn new(clickhouse_version: String, stream: Option<&AuditStream>) -> Self {
-        Self {
-            clickhouse_version,
-            nats_version: stream.map(AuditStream::server_version),
-            cores: std::thread::available_parallelism().map_or(0, |cores| cores.get() as u64),
-            operating_system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+/// What a report of any version begins with.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+}
+
+impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReportError`] if there is none, or it is of another version.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let unreadable = |source| ReportError::Unreadable { path: path.to_owned(), source };
+        let not_a_report = |source| ReportError::NotAReport { path: path.to_owned(), source };
+        let text = fs::read(path).map_err(unreadable)?;
+        let Head { format } = serde_json::from_slice(&text).map_err(not_a_report)?;
+        if format != REPORT_FORMAT {
+            return Err(ReportError::OtherFormat { path: path.to_owned(), format });
         }
+        serde_json::from_slice(&text).map_err(not_a_report)
     }
 }
 
 impl TenantReport {
+    /// The account of a tenant, with its names.
     pub fn new(plan: &Plan, tenant: TenantIndex, fates: Fates) -> Self {
         let known = plan.script.world().tenant(tenant);
         Self {
@@ -245,146 +273,6 @@ impl TenantReport {
             scope_name: known.scope_name.clone(),
             fates,
         }
-    }
-}
-
-/// Lists the events that something happened to, and counts those beyond [`FINDINGS_MAX`].
-pub fn findings(script: &Script, fates: &[Fates]) -> (Vec<Finding>, u64) {
-    let mut listed = Vec::new();
-    let mut left_out = 0;
-    for (tenant, fates) in script.tenants().zip(fates) {
-        let lost = fates.lost.iter().map(|(cause, seqs)| (Fault::Lost, Some(*cause), seqs));
-        let others = [
-            (Fault::DuplicatedInStream, None, &fates.duplicated_in_stream),
-            (Fault::DuplicatedInTable, None, &fates.duplicated_in_table),
-            (Fault::Corrupted, None, &fates.corrupted),
-            (Fault::Misplaced, None, &fates.misplaced),
-            (Fault::Unexpected, None, &fates.unexpected),
-        ];
-        for (fault, cause, seqs) in lost.chain(others) {
-            let room = FINDINGS_MAX - listed.len();
-            left_out += seqs.count().saturating_sub(room as u64);
-            listed.extend(seqs.iter().take(room).map(|seq| Finding {
-                fault,
-                cause,
-                tenant: tenant.0,
-                seq,
-                audit_id: script.audit_id(tenant, Seq(seq)),
-                due: script.timeline(tenant).due(Seq(seq)).ok().map(MicroTime),
-            }));
-        }
-    }
-    (listed, left_out)
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let totals = &self.totals;
-        writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
-        let mut line =
-            |name: &str, count: u64, note: &str| writeln!(f, "  {name:<42}{count:>14}{note}");
-        line("planned", totals.planned, "")?;
-        line("  unsent", totals.unsent, "")?;
-        line("  attempted", totals.attempted, "")?;
-        line("    refused", totals.refused, "")?;
-        line("    unknown", totals.unknown, "")?;
-        if totals.unknown > 0 {
-            line("      recovered", totals.recovered, "  stored all the same")?;
-            line("      unresolved", totals.unresolved, "  not stored")?;
-        }
-        if totals.spoiled > 0 {
-            line("    spoiled", totals.spoiled, "  sent as a bad client sends them")?;
-        }
-        line("    acknowledged", totals.acknowledged, "")?;
-        match self.stream.map(|stream| stream.forgotten) {
-            None => {}
-            Some(None) => line("      in stream", totals.in_stream, "")?,
-            Some(Some(why)) => {
-                let note = format!("  not all that it was sent: {}", why.as_str());
-                line("      in stream", totals.in_stream, &note)?;
-            }
-        }
-        line("      stored", totals.stored, "")?;
-        if totals.repaired > 0 {
-            line("      repaired", totals.repaired, "  sent again, after they had been lost")?;
-        }
-        if totals.filtered > 0 {
-            line("      filtered", totals.filtered, "  dropped by design")?;
-        }
-        line("      lost", totals.lost, "")?;
-        for (cause, count) in &totals.lost_by_cause {
-            line(&format!("        {}", cause.as_str()), *count, "")?;
-        }
-        if totals.not_seen > 0 {
-            line("      not seen yet", totals.not_seen, "  on their way, or hidden")?;
-        }
-        for (cause, count) in &totals.not_seen_by_cause {
-            line(&format!("        {}", cause.last_seen()), *count, "")?;
-        }
-        line("duplicated", totals.duplicated, "")?;
-        line("corrupted", totals.corrupted, "")?;
-        if totals.misplaced > 0 {
-            line("misplaced", totals.misplaced, "  with a timestamp of another day")?;
-        }
-        line("unexpected", totals.unexpected, "")?;
-        self.fmt_findings(f)?;
-        writeln!(f, "\nverdict: {}", self.verdict.as_str())?;
-        self.reasons.iter().try_for_each(|reason| writeln!(f, "  {reason}"))?;
-        self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
-        if totals.unsent > 0 {
-            let unsent = totals.unsent;
-            writeln!(
-                f,
-                "  {unsent} planned events were never sent: the run did not reach its end"
-            )?;
-        }
-        self.fmt_thresholds(f)
-    }
-}
-
-impl Report {
-    /// Writes what was asked of the run and is not met, or cannot be known.
-    fn fmt_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for it in &self.thresholds {
-            let measured = it.measured.as_deref().unwrap_or("there are no samples");
-            let outcome = match (it.outcome, it.is_default) {
-                (ThresholdOutcome::Failed, true) => "failed, a published objective",
-                (ThresholdOutcome::Failed, false) => "failed",
-                (ThresholdOutcome::Unknown, false) => "unknown",
-                // Mostly, nobody has watched.
-                (ThresholdOutcome::Unknown, true) if it.measured.is_none() => continue,
-                (ThresholdOutcome::Unknown, true) => "unknown, a published objective",
-                (ThresholdOutcome::Passed, _) => continue,
-            };
-            let ThresholdResult { metric, condition, .. } = it;
-            writeln!(f, "  threshold {metric} {condition}: {measured}: {outcome}")?;
-        }
-        Ok(())
-    }
-
-    fn fmt_findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.findings.is_empty() {
-            return Ok(());
-        }
-        writeln!(f, "\n  {:<34}tenant         seq  audit ID and due time", "finding")?;
-        for finding in self.findings.iter().take(FINDINGS_SHOWN) {
-            let Finding { fault, cause, tenant, seq, audit_id, due } = finding;
-            let due = due.and_then(|due| serde_json::to_value(due).ok());
-            let due = due.as_ref().and_then(|due| due.as_str()).unwrap_or("not planned");
-            let fault = cause.map_or(fault.as_str(), Cause::as_str);
-            writeln!(f, "  {fault:<34}{tenant:>6}{seq:>12}  {audit_id}  {due}")?;
-        }
-        let more =
-            self.findings.len().saturating_sub(FINDINGS_SHOWN) as u64 + self.findings_left_out;
-        if more > 0 {
-            writeln!(f, "  and {more} more; all are in report.json")?;
-        }
-        for Difference { tenant, seq, column, sent, stored } in
-            self.differences.iter().take(FINDINGS_SHOWN)
-        {
-            writeln!(f, "  tenant {tenant} seq {seq}: {column} was {sent:?}, is {stored:?}")?;
-        }
-        Ok(())
     }
 }
 
@@ -402,24 +290,22 @@ impl Fault {
     }
 }
 
-const FINDINGS_SHOWN: usize = 10;
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
 
     use super::*;
 
-    const GUIDE: &str = include_str!("../../docs/report.md");
+    const GUIDE: &str = include_str!("../../../docs/report.md");
 
     fn example_text() -> &'static str {
         GUIDE.split("```json").nth(1).unwrap().split("```").next().unwrap()
     }
 
     /// The report that the guide shows.
-    pub(crate) fn example() -> Report {
+    fn example() -> Report {
         serde_json::from_str(example_text()).unwrap()
     }
 
@@ -450,20 +336,6 @@ pub(crate) mod tests {
         let written: Value = serde_json::from_str(example_text()).unwrap();
         assert_eq!(serde_json::to_value(example()).unwrap(), written);
         assert_eq!(example().format, REPORT_FORMAT);
-    }
-
-    #[test]
-    fn what_is_not_met_and_what_was_never_sent_is_told_beside_the_verdict() {
-        let mut report = example();
-        let told = report.to_string();
-        let (_, verdict) = told.split_once("verdict: ").unwrap();
-        assert_eq!(verdict.lines().filter(|line| line.contains("threshold")).count(), 0, "{told}");
-        report.totals.unsent = 7;
-        report.thresholds[0].outcome = ThresholdOutcome::Failed;
-        let told = report.to_string();
-        let ThresholdResult { metric, condition, .. } = &report.thresholds[0];
-        assert!(told.contains(&format!("\n  threshold {metric} {condition}: ")), "{told}");
-        assert!(told.contains("\n  7 planned events were never sent"), "{told}");
     }
 
     #[test]
