@@ -13,6 +13,7 @@ mod harmless;
 mod hidden;
 mod history;
 mod identity;
+mod library;
 mod metrics;
 mod observe;
 mod proxied;

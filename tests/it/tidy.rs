@@ -27,7 +27,19 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("backfill", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
     ("verifier", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
     ("deploy/sandbox", &[]),
-    ("tests", &["edges", "events", "load", "plans", "runs", "stores", "auditstorm-verifier"]),
+    (
+        "tests",
+        &[
+            "edges",
+            "events",
+            "load",
+            "plans",
+            "runs",
+            "stores",
+            "auditstorm-generator",
+            "auditstorm-verifier",
+        ],
+    ),
 ];
 
 /// Crates that would let the outside world into the pure library.

@@ -156,7 +156,7 @@ struct Reconcile {
 pub fn main() -> Exit {
     let cli = Cli::parse();
     for warning in edges::secret::warnings(std::env::args_os()) {
-        tell(&format!("auditstorm-verifier: {warning}"));
+        tell(&warning);
     }
     let done = match cli.command {
         Command::Reconcile(args) => run(&args),

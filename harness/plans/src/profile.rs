@@ -565,7 +565,7 @@ mod tests {
         check_messages(
             &text,
             &[
-                "line 8 column 29: \"400d\" is longer than a year for `apiserver.initial_backoff`",
+                "line 8 column 30: \"400d\" is longer than a year for `apiserver.initial_backoff`",
                 "line 7 column 32: write a duration above zero for `send.batch_age`",
                 &format!(
                     "line 7 column 17: \"10\" is no duration: {write_units} for `send.timeout`"

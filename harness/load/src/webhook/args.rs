@@ -57,6 +57,21 @@ pub struct WebhookArgs {
 }
 
 impl WebhookArgs {
+    /// A webhook of which nothing is known but its addresses.
+    pub fn at(urls: Vec<String>) -> Self {
+        Self {
+            urls,
+            http: HttpVersion::Auto,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            token_file: None,
+            headers: Vec::new(),
+            encoding: Encoding::None,
+            lifetime: None,
+        }
+    }
+
     /// Returns the addresses for a record: comma-separated, without what may be secret in them.
     pub fn shown(&self) -> String {
         self.urls.iter().map(|url| without_secrets(url)).collect::<Vec<_>>().join(",")
