@@ -118,6 +118,12 @@ build: ## Build all programs
 release: ## Build all programs for speed
 	cargo build --workspace --release --locked
 
+PREFIX ?= $(HOME)/.local
+
+.PHONY: install-extras
+install-extras: ## Write shell completions and man pages into PREFIX/share (PREFIX is ~/.local by default)
+	cargo run --quiet --locked --example extras -- "$(PREFIX)/share"
+
 .PHONY: nextest
 nextest:
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest@$(NEXTEST_VERSION)

@@ -43,7 +43,7 @@ use crate::run::{Pipeline, bulk_chunks, load, repair};
 /// Seeds a table of audit logs with a history of events.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-backfill", version, after_help = exit_codes(&EXIT_CODES))]
-struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }

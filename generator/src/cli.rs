@@ -33,7 +33,7 @@ use runs::record::Summary;
 /// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-generator", version, after_help = exit_codes(&EXIT_CODES))]
-struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -142,7 +142,8 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         tokio::runtime::Runtime::new().map_err(|source| GeneratorError::Start { source })?;
     runtime.block_on(async {
         let clock = Clock::system();
-        // What comes before the first event may take its time, so it comes before the plan.
+        // Preparations may take long, so they are done before the plan, which sets the time of the
+        // first event.
         let first = plan(args, &text, &profile, clock)?;
         raise_files(first.send.connections)?;
         let webhook = open_webhook(&args.webhook, &first).await?;

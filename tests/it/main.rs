@@ -8,6 +8,7 @@ mod circles;
 mod crash;
 mod exactly_once;
 mod export;
+mod extras;
 mod faults;
 mod harmless;
 mod hidden;

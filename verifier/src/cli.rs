@@ -40,7 +40,7 @@ use crate::{render, trend, versus};
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-verifier", version, after_help = exit_codes(&EXIT_CODES))]
-struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
