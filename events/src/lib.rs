@@ -1,8 +1,23 @@
 //! Audit events as pure functions: `event = f(plan, tenant, seq)`.
 //!
-//! This library makes the events of simulated Kubernetes control planes. It knows no clock, file,
-//! socket or environment, and no state passes from one event to the next: whoever has the plan
-//! can make any event again, alone, in any order.
+//! This library makes the events of simulated Kubernetes control planes. It uses no clock, file,
+//! socket or environment, and an event depends on no other event: whoever has the plan can make
+//! any event again, alone and in any order.
+//!
+//! The ID of an event tells which one it is, to whoever knows the run:
+//!
+//! ```rust
+//! use events::identity::{RunMark, Seq, TenantIndex};
+//! use uuid::Uuid;
+//!
+//! let run = RunMark::of(Uuid::from_u128(7));
+//! let id = run.audit_id(TenantIndex(3), Seq(1_000));
+//! assert_eq!(id.get_version_num(), 4); // It looks like a random UUID.
+//! assert_eq!(run.locate(id), Some((TenantIndex(3), Seq(1_000))));
+//!
+//! let other_run = RunMark::of(Uuid::from_u128(8));
+//! assert_eq!(other_run.locate(id), None);
+//! ```
 
 pub mod actor;
 pub mod alias;

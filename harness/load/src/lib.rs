@@ -1,5 +1,22 @@
-//! Load on a webhook: batches that are posted when they are due, over few connections, and the
-//! ledger's account of what became of them.
+//! Load on a webhook: posts batches when they are due, over few connections, and writes into the
+//! ledger what became of them.
+//!
+//! ```rust
+//! use std::time::Duration;
+//!
+//! use clap::Parser;
+//! use load::webhook::{Webhook, WebhookArgs};
+//!
+//! #[derive(Parser)]
+//! struct Cli {
+//!     #[command(flatten)]
+//!     webhook: WebhookArgs,
+//! }
+//!
+//! let cli = Cli::parse_from(["post", "--webhook", "http://vector-0:8080,http://vector-1:8080"]);
+//! let webhook = Webhook::from_args(&cli.webhook, Duration::from_secs(30)).unwrap();
+//! assert_eq!(webhook.addresses(), 2);
+//! ```
 
 mod lane;
 pub mod sender;

@@ -1,6 +1,21 @@
-//! What is recorded of a run: its directory, its ledger, its seconds, and what was seen meanwhile.
+//! The record of a run: its directory, its ledger, one record for each second, and what was seen
+//! of the pipeline meanwhile. It uses no network, so a copied directory can be judged anywhere.
 //!
-//! No network: a copied directory can be judged anywhere.
+//! What became of events is kept as exact sets of sequence numbers. Counts would not do, as a
+//! duplicate would hide a loss:
+//!
+//! ```rust
+//! use runs::ranges::RangeSet;
+//!
+//! let acknowledged = RangeSet::of(0..100);
+//! let mut stored = RangeSet::new();
+//! stored.insert(0..40);
+//! stored.insert(41..100);
+//! stored.insert(0..1); // Stored twice: there are 100 rows now.
+//!
+//! let lost = acknowledged.difference(&stored);
+//! assert_eq!(lost.ranges(), [40..41]);
+//! ```
 
 pub mod json_lines;
 pub mod latency;

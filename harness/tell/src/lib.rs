@@ -1,5 +1,20 @@
-//! How a program tells what it does: lines, a live screen, metrics over HTTP. None of it can hold
-//! the program up.
+//! How a program tells what it does: lines, a live screen, metrics over HTTP. None of them can
+//! hold the program up.
+//!
+//! ```rust
+//! use prometheus_client::encoding::text::encode;
+//! use prometheus_client::metrics::counter::Counter;
+//! use tell::metrics::{Adder, process_registry};
+//!
+//! let sent = Counter::<u64>::default();
+//! let mut registry = process_registry();
+//! Adder::to(&mut registry).metric("events_sent", "Events that were sent", &sent);
+//! sent.inc_by(3);
+//!
+//! let mut page = String::new();
+//! encode(&mut page, &registry).unwrap();
+//! assert!(page.contains("events_sent_total 3"));
+//! ```
 
 pub mod metrics;
 pub mod output;
