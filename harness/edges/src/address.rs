@@ -1,7 +1,8 @@
 //! Addresses of servers, as all programs read them: once, strictly, and all in the same way. Pure.
 //!
-//! A library that reads an address leniently sends to where nobody meant: a port of 99999 became
-//! port 80, and `127.1` is 127.0.0.1. Here it is what is written, or an error that names the text.
+//! Libraries that read addresses leniently send to places that nobody meant: a port of 99999 became
+//! port 80, and `127.1` means 127.0.0.1. Here an address means exactly what is written, or it is an
+//! error that shows the text.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct Form {
     /// Schemes, with the port that each has where none is written.
     schemes: &'static [(&'static str, u16)],
-    /// The scheme where none is written; without one, it must be.
+    /// The scheme that is assumed if none is written. If this is `None`, a scheme must be written.
     scheme: Option<&'static str>,
     user: Part,
     path: Part,
@@ -40,7 +41,7 @@ pub const WEBHOOK: Form = Form {
     example: "https://vector.example:8443/events",
 };
 
-/// ClickHouse's HTTP interface. A query of the address's own would be dropped by the client.
+/// ClickHouse's HTTP interface. The client would drop a query in the address.
 pub const CLICKHOUSE: Form = Form {
     schemes: &[("http", 80), ("https", 443)],
     scheme: None,
@@ -62,7 +63,7 @@ pub const NATS: Form = Form {
     example: "nats://127.0.0.1:4222",
 };
 
-/// A page that is read in the clear: metrics, and what Prometheus answers.
+/// A page that is read without TLS: metrics, and answers of Prometheus.
 pub const PAGE: Form = Form {
     schemes: &[("http", 80)],
     scheme: None,
@@ -95,7 +96,7 @@ pub enum Host {
     Ip(IpAddr),
 }
 
-/// Why a text is no address. It says nothing of a user or password in it.
+/// Why a text is no address. The message never shows a user or password from the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{shown:?} is no {kind}: {fact}; write it like {example}")]
 pub struct AddressError {
@@ -259,7 +260,8 @@ pub fn without_secrets(text: &str) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // A password may hold what would end a host: all before the last @ is left out.
+    // A password may contain characters that end a host, so everything before the last @ is left
+    // out.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     format!("{scheme}{}", rest.split(['?', '#']).next().unwrap_or_default())
 }

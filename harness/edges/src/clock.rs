@@ -55,10 +55,10 @@ impl Clock {
     }
 }
 
-/// Waits for one time after another, and is cheap where a wait is given up and taken up again.
+/// Waits for one time after another. It is cheap to stop waiting and to wait again.
 ///
-/// The runtime's timers are up to a millisecond late; one who is woken meanwhile by something
-/// else, and asks again, learns at once that the time has come.
+/// The timers of the runtime are up to a millisecond late. A task that something else wakes in this
+/// millisecond, and that then asks again, is told at once that the time has come.
 #[derive(Debug)]
 pub struct Alarm {
     clock: Clock,

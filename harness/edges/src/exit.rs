@@ -19,9 +19,9 @@ pub enum Exit {
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
-    /// What was asked for was not so: a condition of the user's made a generator give up, a
-    /// threshold of a whole run failed, a run is worse than the one it was compared with, or
-    /// something stands against a run before it is one.
+    /// A condition was not met: a condition of the user's made a generator give up, a threshold of
+    /// a whole run failed, a run is worse than the one it was compared with, or something stands
+    /// against a run before it is one.
     Threshold = 5,
     /// This machine failed: a full disk, no more files, a busy port.
     Machine = 6,
@@ -30,8 +30,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// How a program ends whose result could not be written down in full: what it found weighs
-    /// more, and what is well is not well told.
+    /// The exit code of a program whose result could not be written completely. A finding keeps its
+    /// code, because it matters more; a good result becomes a failure of the machine.
     #[must_use]
     pub fn untold(self) -> Self {
         if self == Self::Done { Self::Machine } else { self }
@@ -45,9 +45,8 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// What an error of the operating system's means to whoever started a program: a file that is
-    /// not there, or is not what it should be, is for them to name right; a disk that is full, or a
-    /// port that is taken, is this machine's.
+    /// The exit code for an error of the operating system. A file that is missing, or is of the
+    /// wrong kind, is wrong input. A full disk or a busy port is a failure of this machine.
     pub fn of_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound
@@ -64,8 +63,8 @@ impl Exit {
         }
     }
 
-    /// The same of an error that has one of the operating system's among its causes; of others,
-    /// that what was given is wrong.
+    /// The same for an error that has an error of the operating system among its causes. Any other
+    /// error means wrong input.
     pub fn of_cause(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut causes = std::iter::successors(Some(error), |error| error.source());
         causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map_or(Self::Usage, Self::of_io)

@@ -14,8 +14,8 @@ pub struct TooFewFiles {
     pub allowed: u64,
 }
 
-/// Lets this process have as many files open as it may, and makes sure that these are enough for
-/// so many connections.
+/// Raises the limit of open files as far as possible, and makes sure that it is enough for this
+/// many connections.
 ///
 /// # Errors
 ///
@@ -23,7 +23,7 @@ pub struct TooFewFiles {
 pub fn raise_files(connections: u32) -> Result<(), TooFewFiles> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // If that is refused, what there is may be enough.
+        // If the limit cannot be raised, the present one may be enough.
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).ok();
     }
     check(connections, getrlimit(Resource::Nofile).current)

@@ -1,5 +1,5 @@
-//! Text from outside, made fit for a terminal: what servers, files and people wrote may hold what
-//! a terminal obeys. Pure.
+//! Makes text from outside safe for a terminal. What servers, files and people wrote may contain
+//! control sequences, which a terminal would obey. Pure.
 
 /// Returns a text on one line, with everything escaped in it that a terminal obeys or that changes
 /// the order of letters.
@@ -23,7 +23,7 @@ pub fn said(text: &str) -> String {
     }
 }
 
-/// More than what any server says that is worth reading.
+/// More than any useful message of a server.
 const SAID_CHARS_MAX: usize = 10_000;
 
 fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
@@ -58,7 +58,7 @@ fn first_words(page: &str) -> String {
     while let Some(at) = rest.find('<') {
         push(&mut lines, &rest[..at]);
         let tag = &rest[at..];
-        // What is no text is left out with all that is in it.
+        // Elements that contain no text are left out completely.
         let end = ["style", "script"].iter().find_map(|name| {
             let is_it = tag[1..].get(..name.len())?.eq_ignore_ascii_case(name);
             is_it.then(|| tag.find("</").map(|end| &tag[end..]))?

@@ -1,13 +1,15 @@
-//! A file that has its name only when it is whole: a crash leaves the old one or the new one.
+//! A file that gets its name only when it is complete: after a crash there is the old file or the
+//! new one, never half of one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A file under a name beside the one that it shall have. It goes, unless it is kept.
+/// A file that is written under a temporary name in the same folder. It is deleted, unless it is
+/// kept.
 ///
-/// Its name is created exclusively: two machines that share a volume cannot have the same one,
-/// though their processes have the same number, as the first of a container always has.
+/// The temporary name must not exist yet. So two machines that share a volume never write the same
+/// file, even if their processes have the same number, as the first processes of containers do.
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
@@ -48,7 +50,7 @@ impl Staged {
     pub fn keep(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.waiting, &self.path)?;
-        // From here on, that name may be another's.
+        // From here on, another process may use the temporary name.
         self.is_kept = true;
         Ok(())
     }
@@ -66,7 +68,7 @@ impl Staged {
         }
     }
 
-    /// Where files cannot have two names, a crash can leave half a file.
+    /// On file systems without hard links, a crash can leave half a file.
     fn copy_new(&self) -> io::Result<()> {
         let mut file = File::create_new(&self.path)?;
         io::copy(&mut File::open(&self.waiting)?, &mut file)?;
@@ -116,7 +118,8 @@ fn has_no_links(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
 }
 
-/// More than processes that were killed have left, or that write the same file at once.
+/// More than the number of files that killed processes leave behind, or that processes write at the
+/// same time.
 const NAMES_MAX: u32 = 1_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whom TLS clients trust.
+//! Which servers TLS clients trust.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Trusted {
     pub fn of_machine() -> Self {
         let certificates = rustls_native_certs::load_native_certs().certs;
         let mut roots = RootCertStore::empty();
-        // Some of them may be of no use; that shows when a server needs one of those.
+        // Some of them may be unusable. That matters only if a server needs one of these.
         roots.add_parsable_certificates(certificates.iter().cloned());
         Self { roots, certificates }
     }
@@ -60,8 +60,8 @@ pub fn trusting(trusted: Trusted) -> ConfigBuilder<ClientConfig, WantsClientCert
         .with_custom_certificate_verifier(Arc::new(Verifier { signed, certificates }))
 }
 
-/// Verifies servers as the library does, but for one thing: a server may show a certificate that is
-/// marked as an authority's, if it is itself one of those to trust, byte by byte. That is what
+/// Verifies servers as the library does, with one exception: a server may show a certificate that
+/// is marked as an authority's, if it is itself one of those to trust, byte by byte. That is what
 /// `openssl req -x509` makes.
 #[derive(Debug)]
 struct Verifier {
@@ -80,7 +80,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match self.signed.verify_server_cert(own, between, server, ocsp, now) {
             Err(error) if is_for_authority(&error) && self.certificates.contains(own) => {
-                // Its validity was checked before its mark.
+                // Its validity was checked before it was found to be an authority's certificate.
                 verify_server_name(&ParsedCertificate::try_from(own)?, server)?;
                 Ok(ServerCertVerified::assertion())
             }
