@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Appends a record as one line, by one write, and waits until it is on disk. Several processes
-/// may append to one file. A line that was cut short before it is left as it is, on its own.
+/// Appends a record as one line, by one write, and waits until it is on disk. Several processes may
+/// append to one file. If the last line of the file was cut short, it stays as it is, and the
+/// record begins on a new line.
 ///
 /// # Errors
 ///
@@ -25,7 +26,7 @@ pub fn append(path: &Path, record: &impl Serialize) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Whether what is appended begins a line of its own.
+/// Whether the file ends with a complete line, so that a new record begins a line.
 fn ends_a_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
@@ -113,7 +114,7 @@ impl Tail {
     }
 }
 
-/// Longer than any line, and as much as is parsed in a moment.
+/// Longer than any line, and little enough to be parsed quickly.
 const AT_ONCE_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
 /// Returns a histogram in the V2 format of HdrHistogram, in base64: all tools of that family
 /// read it, and it can be added to others.
 pub fn encoded(histogram: &Histogram<u64>) -> String {
-    // Equal histograms are told alike, however each of them grew.
+    // Equal histograms give equal text, however they grew.
     let mut bounded = Histogram::new_with_bounds(1, LATENCY_MAX_US, histogram.sigfig())
         .expect("an hour is more than two");
     let told = if bounded.add(histogram).is_ok() { &bounded } else { histogram };
@@ -96,14 +96,14 @@ pub fn encoded(histogram: &Histogram<u64>) -> String {
 pub fn decoded(text: &str) -> Option<Histogram<u64>> {
     let bytes = STANDARD.decode(text).ok()?;
     let found: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
-    // One with our bounds can be added to all others without a further question.
+    // A histogram with these bounds can be added to all others.
     let mut ours = empty();
     let is_within = found.is_empty() || found.max() <= ours_max();
     is_within.then(|| ours.add(found).ok()).flatten()?;
     Some(ours)
 }
 
-/// What an hour reads as: the end of its bucket.
+/// The value that a recorded hour is read as: the end of its bucket.
 fn ours_max() -> u64 {
     LATENCY_MAX_US + (LATENCY_MAX_US >> 10)
 }

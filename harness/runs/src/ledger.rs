@@ -6,20 +6,22 @@
 //!
 //! The file is a sequence of frames, `marker | length u32 | crc32 u32 | entries`, the numbers
 //! little-endian, the checksum that of length and entries. A crash can tear only the last frame,
-//! which is dropped then. Behind a place that is not as it was written a whole frame is looked for
-//! by its marker: if there is one, the file is damaged, which is an error and never a shorter
-//! ledger. An entry is a byte for its kind and LEB128 numbers: `tenant, start, count` for a range
-//! of one tenant, or `from, count` in µs for a slice of time of all tenants, which the plan turns
-//! into ranges. The last entry of a ledger that was closed in order says so.
+//! which is dropped then. Where a frame is not as it was written, the reader looks for a whole
+//! frame behind it, by its marker. If there is one, the file is damaged: that is an error, and the
+//! ledger is never simply taken to be shorter. An entry is a byte for its kind and LEB128 numbers:
+//! `tenant, start, count` for a range of one tenant, or `from, count` in µs for a slice of time of
+//! all tenants, which the plan turns into ranges. The last entry of a ledger that was closed in
+//! order says so.
 //!
 //! What is written survives the process at once, and the machine as [`Durability`] says.
 //!
-//! A run that is taken up again goes on in the same file. What was acknowledged once stays so;
-//! else the last word holds, and what is reserved anew is open again.
+//! A run that is taken up again goes on in the same file. An event that was acknowledged once stays
+//! acknowledged. Otherwise the last entry counts, and an event that is reserved again is open
+//! again.
 //!
-//! Settled ranges wait in memory until they are worth their bytes, so that a ledger stays under
-//! one megabyte per million events whether ten tenants send batches or thousands send single
-//! events; what a crash finds waiting there counts as unknown.
+//! Settled ranges wait in memory until they are long enough to be worth writing, so that a ledger
+//! stays under one megabyte per million events whether ten tenants send batches or thousands send
+//! single events; what a crash finds waiting there counts as unknown.
 
 mod account;
 mod slices;
@@ -89,7 +91,7 @@ fn lock(file: &File) -> io::Result<()> {
 /// Writes the ledger of one shard. Shared by all senders of a process.
 ///
 /// All that writes may wait for the disk; the threads of a runtime go on with other tasks
-/// meanwhile. To settle is to remember, and never waits.
+/// meanwhile. Settling only changes memory, and never waits.
 #[derive(Debug)]
 pub struct LedgerWriter {
     /// Taken before [`Self::waiting`], if both are.
@@ -103,7 +105,7 @@ struct Log {
     file: File,
     durability: Durability,
     bytes_written: u64,
-    /// Half a frame is at its end, and could not be taken back: nothing may stand behind it.
+    /// The file ends with half a frame that could not be removed, so nothing may be appended.
     is_torn: bool,
 }
 
@@ -237,7 +239,7 @@ impl LedgerWriter {
         }
         aside(|| {
             let mut log = self.lock_log();
-            // What waits was said before.
+            // What waits in memory was settled earlier, so it must come first in the file.
             log.append(&self.lock_waiting().take(1))?;
             log.append(&entries)
         })
@@ -316,7 +318,8 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 }
 
 impl Waiting {
-    /// Takes what is worth its bytes, as entries; all, while the file is well within its size.
+    /// Takes the ranges that are long enough, as entries; all ranges, while the file is well within
+    /// its size.
     fn take_worthwhile(&mut self, bytes_written: u64) -> Vec<u8> {
         let ranges: u64 = self.sets.values().map(|set| set.ranges().len() as u64).sum();
         let allowed = ALLOWANCE_BYTES + self.events_settled / 2;
@@ -359,7 +362,7 @@ impl Log {
         self.bytes_written += frame.len() as u64;
         let end = self.file.metadata()?.len();
         if let Err(error) = self.file.write_all(&frame) {
-            // What a full disk left of the frame must not stand before others.
+            // The part of the frame that fitted on a full disk must not stay before later frames.
             self.is_torn = self.file.set_len(end).is_err();
             return Err(error);
         }
@@ -427,7 +430,7 @@ impl Ledger {
             at: whole,
             fact,
         })?;
-        // What was torn may have said anything.
+        // The torn frame may have said anything, so the ledger is not closed.
         self.closed &= closed && whole == bytes.len();
         Ok(())
     }
@@ -533,8 +536,7 @@ const ENTRY_BYTES_MAX: u64 = 1 + 3 + 6 + 6;
 const ALLOWANCE_BYTES: u64 = 64 << 10;
 const WORTHWHILE_EVENTS: u64 = 32;
 
-/// More than this is not kept waiting: where events are spoiled or refused one by one, ranges do
-/// not grow together.
+/// The most ranges that wait. Where single events are spoiled or refused, ranges never join.
 const WAITING_RANGES_MAX: u64 = 1 << 20;
 
 fn put_range(kind: u8, tenant: TenantIndex, seqs: &Range<u64>, entries: &mut Vec<u8>) {

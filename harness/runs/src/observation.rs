@@ -31,8 +31,8 @@ pub struct Observation {
     pub held: Vec<HeldSeen>,
 }
 
-/// What a sink of a Vector has taken, and its target has not: in its buffer, in batches and in
-/// requests, those included that are tried again.
+/// What a sink of a Vector holds: events that it took and its target has not taken yet. They are in
+/// its buffer, in batches, or in requests, including those that are tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldSeen {
     /// Which Vector, like `vector 127.0.0.1:9598`.
@@ -80,7 +80,8 @@ pub struct ConsumerSeen {
 
 impl StreamSeen {
     /// Sequence numbers of the messages that the stream has evicted before the consumer was given
-    /// them: as far as this one look proves it, for the stream was asked before the consumer.
+    /// them: as far as this single look proves it, because the stream was asked before the
+    /// consumer.
     pub fn evicted_unread(&self) -> Range<u64> {
         let next = self.consumer.map_or(self.first, |consumer| consumer.delivered + 1);
         next..self.first.max(next)
@@ -114,13 +115,13 @@ pub struct Freshness {
     pub watched: Option<Watched>,
 }
 
-/// Which samples were watched, so that whoever knows the plan and the ledger finds those that
-/// still waited when the watch ended, however it did.
+/// Which samples were watched. With the plan and the ledger, this tells which samples were still
+/// missing when the watch ended, however it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watched {
     /// When the watch began: what was due before is not watched.
     pub since: MicroTime,
-    /// What waits was not in the table until then, as far as the table has answered.
+    /// Until this moment the missing samples were certainly not in the table.
     pub absent_until: MicroTime,
     /// Tenant and sequence number of each sample that became visible, in the order of
     /// [`Freshness::due_to_visible_ms`].
@@ -137,8 +138,8 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// What follows from an answer in which a server told its time: whenever it did so between
-    /// the question and the answer, the offset is right to within the error.
+    /// The offset that follows from an answer with the time of a server. The server may have read
+    /// its clock at any moment between question and answer; the error covers that.
     pub fn new(
         server: &str,
         (asked, answered): (UnixMicros, UnixMicros),

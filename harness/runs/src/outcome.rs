@@ -25,7 +25,7 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// What this machine was in want of when it was to connect.
+/// What this machine lacked when it tried to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
     /// No more files may be open.
@@ -33,7 +33,7 @@ pub enum Want {
     /// All ports of its own are taken, or it has no address to connect from.
     Ports,
     Memory,
-    /// Nobody told the address of the target's name.
+    /// The name of the target could not be resolved.
     Name,
     /// The file of the token cannot be read.
     Token,
@@ -93,7 +93,7 @@ impl Outcome {
     }
 }
 
-/// What an answer of a webhook's, or of a page's, wants to be done.
+/// What the user should do about an answer of a webhook or a page.
 pub fn status_hint(status: StatusCode, location: Option<&str>) -> Option<String> {
     let hint = match (status.as_u16(), location) {
         (301..=303 | 307 | 308, Some(location)) => {
@@ -124,8 +124,8 @@ impl Want {
         }
     }
 
-    /// What this machine was in want of, if an error to connect says so. All other errors are of
-    /// the way to the target, or of the target: it does not answer.
+    /// What this machine lacked, if the error of a connection says so. All other errors mean that
+    /// the target, or the network before it, does not answer.
     ///
     /// Source: connect(2), socket(2).
     pub fn of(error: &io::Error) -> Option<Self> {
@@ -137,9 +137,9 @@ impl Want {
         }
     }
 
-    /// The same, of a name that has several addresses, all of which were tried in vain. Where one
-    /// of them did not answer, the others' want of a port is no excuse: a machine without IPv6 has
-    /// none for those of IPv6.
+    /// The same for a name with several addresses, none of which could be reached. If one of them
+    /// did not answer, the target counts as unreachable, even if a port was lacking for others: a
+    /// machine without IPv6 has no port for IPv6 addresses.
     pub fn of_all(errors: &[io::Error]) -> Option<Self> {
         let wants: Vec<_> = errors.iter().map(Self::of).collect();
         let of_machine = wants.iter().flatten().find(|want| **want != Self::Ports);

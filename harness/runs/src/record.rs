@@ -67,10 +67,10 @@ pub struct Summary {
     pub unknown: u64,
     /// Acknowledged, but sent on purpose in a way in which they cannot be stored as they are.
     pub spoiled: u64,
-    /// Requests that could not be begun, for want of something of this machine's.
+    /// Requests that could not be begun, because this machine lacked something.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_tried: u64,
-    /// Where the webhook last said to go instead.
+    /// Where the webhook last redirected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     pub requests: u64,
@@ -229,7 +229,7 @@ impl Histograms {
 }
 
 impl Summary {
-    /// Whether events were sent and not one was taken, though some were meant to be.
+    /// Whether events were sent that should be taken, and the target took none of them.
     pub fn is_all_in_vain(&self) -> bool {
         self.attempted > self.spoiled && self.acknowledged == 0
     }
@@ -314,7 +314,7 @@ impl fmt::Display for ClassLatencies {
     }
 }
 
-/// Whether a number is left out of a record, as older ones have none.
+/// Whether a number is left out of a record, as older versions did not write it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -83,7 +83,7 @@ impl RunDir {
         let dir = Self { path: path.to_owned() };
         let record = || {
             fs::create_dir_all(path)?;
-            // Another may be there already, or do the same at this moment.
+            // Another process may have made it already, or may be making it at this moment.
             if dir.record().exists() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
@@ -156,7 +156,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Whether a directory has the record of a run, be it a damaged one.
+    /// Whether a directory has the record of a run, even a damaged one.
     pub fn is_one(path: &Path) -> bool {
         path.join("run.json").exists()
     }

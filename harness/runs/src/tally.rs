@@ -25,7 +25,7 @@ pub struct Tally {
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Latencies, by class of tenants.
     pub latencies: Vec<Latencies>,
-    /// The longest that a batch waited for us, while a connection was free, in µs.
+    /// The longest time that a batch waited for the generator while a connection was free, in µs.
     pub lateness_max_us: i64,
     /// The longest that a batch waited for a connection: for the target's answers, in µs.
     pub blocked_max_us: i64,
@@ -34,9 +34,9 @@ pub struct Tally {
     pub dropped: u64,
     /// Batches that a bad client sent again after they were acknowledged.
     pub resent: u64,
-    /// Requests that could not be begun, for want of something of this machine's.
+    /// Requests that could not be begun, because this machine lacked something.
     pub not_tried: u64,
-    /// Where the webhook last said to go instead.
+    /// Where the webhook last redirected to.
     pub location: Option<String>,
     /// Samples that were acknowledged. Sums have none: they would grow with the run.
     pub acknowledged_samples: Vec<AcknowledgedSample>,
@@ -53,7 +53,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// One request was all.
+    /// There was only one request.
     pub fn at_once(outcome: Outcome) -> Self {
         Self { outcome, settlement: outcome.settlement() }
     }
@@ -152,8 +152,8 @@ impl Tally {
         }
     }
 
-    /// Whether it was the generator itself that fell short: it was later than that, or it had no
-    /// file, port, memory or name to send with.
+    /// Whether the generator itself was too slow: it was later than `lateness_max_us`, or it had no
+    /// file, port, memory or resolved name to send with.
     pub fn is_saturated(&self, lateness_max_us: i64) -> bool {
         self.lateness_max_us > lateness_max_us || self.not_tried > 0
     }

@@ -1,5 +1,5 @@
-//! Slices of time of all tenants, put together before they become ranges of each: a day has 345,600
-//! of them, and a run may have 65,000 tenants. Pure.
+//! Slices of time, which are added up before they become ranges of each tenant: a day has 345,600
+//! slices, and a run may have 65,000 tenants. Pure.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use events::timeline::{Timeline, UnixMicros};
 
 use super::account::{Account, RESERVED};
 
-/// The slices of a ledger, in its order. Those of a kind that follow each other are one.
+/// The slices of a ledger, in order. Consecutive slices of the same kind are joined.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     runs: Vec<(u8, Range<UnixMicros>)>,
-    /// What some of them come to, and from where on: of tenants that have waited since the same
-    /// place, it is the same.
+    /// The sum of the slices from some place on. It is kept, because it is the same for all tenants
+    /// that are at the same place.
     last: Option<(Range<Place>, Sum)>,
 }
 
@@ -20,11 +20,11 @@ pub(super) struct Slices {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Place {
     run: usize,
-    /// Where in that one, if it has begun it.
+    /// How far into that slice, if the account has begun it.
     until: Option<UnixMicros>,
 }
 
-/// What some slices come to: an account of µs since the epoch, as if they were events.
+/// The sum of some slices: an account in which each µs since the epoch stands for an event.
 #[derive(Debug, Default)]
 struct Sum {
     account: Account,
@@ -83,7 +83,7 @@ impl Sum {
             let before = |at: u64| timeline.count_before(i64::try_from(at).unwrap_or(i64::MAX));
             before(span.start)..before(span.end)
         };
-        // In the order in which the kinds take from each other.
+        // In this order, because each kind removes events from those before it.
         let Account { reserved, acknowledged, refused, unknown, unsent, spoiled, repaired } =
             &self.account;
         let by_kind = [reserved, acknowledged, refused, unknown, unsent, spoiled, repaired];
