@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
-/// What may be missing of a table's rows though it was stored.
+/// Why rows that were stored may be missing in a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AbsentRows {
     /// The rules by which the table deletes rows, like `toDateTime(timestamp) + toIntervalDay(30)`;
@@ -30,7 +30,7 @@ pub struct Ttl {
     pub rules: Vec<String>,
 }
 
-/// A part that lies beside the table.
+/// A detached part.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct DetachedPart {
     /// `None` where its name does not tell.
@@ -40,7 +40,7 @@ pub struct DetachedPart {
     pub reason: String,
 }
 
-/// Asks what may be missing of a table's rows though it was stored.
+/// Reads why rows that were stored may be missing in a table.
 ///
 /// # Errors
 ///

@@ -55,7 +55,7 @@ pub struct ClickHouseArgs {
     pub columns: Option<PathBuf>,
 }
 
-/// Why a server is not to be used.
+/// Why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClickHouseError {
     #[error(transparent)]
@@ -108,7 +108,7 @@ pub struct ClickHouse {
     pub client: Client,
     /// Address without account.
     pub url: String,
-    /// Who asks.
+    /// The account.
     pub user: String,
     pub table: Table,
     /// What the table calls columns, where that is not the standard name.
@@ -191,7 +191,8 @@ impl ClickHouse {
             .with_url(&url)
             .with_user(&args.user)
             .with_compression(Compression::Lz4)
-            // An answer begins when it is complete: an error in its middle is an error.
+            // The server sends an answer only when it is complete, so that an error in its middle
+            // is seen as an error.
             .with_setting("wait_end_of_query", "1");
         let (flag, file) = (args.password.as_ref(), args.password_file.as_deref());
         if let Some(password) = secret::password(flag, file, "CLICKHOUSE_PASSWORD")? {
@@ -250,7 +251,7 @@ impl ClickHouse {
         }
     }
 
-    /// Puts to an error of a query who asked which server.
+    /// Adds the account and the server to the error of a query.
     pub fn failed(&self, source: clickhouse::error::Error) -> ClickHouseError {
         let url = self.url.clone();
         if is_denial(&source) {
@@ -309,8 +310,7 @@ fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
     }
 }
 
-/// Whether it is the way to the server that failed, and not what either of the two says: what
-/// there is to say of TLS comes as an error of these kinds.
+/// Whether the connection failed, and not the query. Errors of TLS have these kinds too.
 fn is_down(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .filter_map(|cause| cause.downcast_ref::<io::Error>())

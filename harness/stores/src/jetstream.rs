@@ -216,7 +216,7 @@ impl AuditStream {
     }
 }
 
-/// A request that is forbidden gets no answer; what the server complains of tells why.
+/// A forbidden request gets no answer. The reason is in the error that the server sends separately.
 fn failed(stream: &str, complaint: &Complaint, source: impl Into<NatsError>) -> JetStreamError {
     let stream = stream.to_owned();
     match complaint.get() {

@@ -1,5 +1,5 @@
-//! What may hide rows of a table from the account that asks: one table, and what follows from it.
-//! Pure, but for [`read`].
+//! What may hide rows of a table from the account that asks: a list of settings, and what follows
+//! from their values. Pure, but for [`read`].
 //!
 //! An event that was not seen is absent only if nothing hid it. Settings of the account are sent
 //! with harmless values; those that it may not change, and whatever else was not excluded, is told
@@ -129,8 +129,8 @@ pub const SETTINGS: [Setting; 57] = [
     setting("force_optimize_projection", "0", Stops),
 ];
 
-/// Settings that are sent whatever the server tells of them: it tells of the first three what is
-/// left of them for the very query that asks, which is nothing.
+/// Settings that are always sent, whatever value the server reports. For the first three it reports
+/// what remains of them for the query that asks, which is nothing.
 pub(crate) const ALWAYS: [&str; 4] =
     ["limit", "offset", "additional_result_filter", "use_query_cache"];
 
@@ -252,7 +252,7 @@ impl RowCounts {
     }
 }
 
-/// What an engine is, for who counts rows.
+/// The kind of an engine, as far as it matters for counting rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
     /// The rows are in parts of the server that is asked.
@@ -261,12 +261,13 @@ pub enum EngineKind {
     Replicated,
     /// The rows are on the servers of a cluster.
     Distributed,
-    /// Whatever else: rows are kept in another way, or somewhere else.
+    /// Any other engine: rows are kept in another way, or somewhere else.
     Other,
 }
 
 impl EngineKind {
-    /// Tells it by the engine's name; one that is not told is taken for a wrapper.
+    /// Finds the kind by the name of the engine. An unknown name counts as a wrapper of other
+    /// tables.
     pub fn of(engine: &str) -> Self {
         match engine {
             "Distributed" => Self::Distributed,
@@ -361,7 +362,8 @@ mod tests {
         check(&[("limit", "5")], Here, &["setting limit=5 of"]);
         check(&[("additional_table_filters", "{'a':'b'}")], Here, &["additional_table_filters="]);
         check(&[("use_query_cache", "1")], Here, &["use_query_cache=1"]);
-        // Modes without a limit do nothing, and limits without a mode tell an error.
+        // A mode without a limit has no effect, and a limit without a mode ends the query with an
+        // error.
         check(&[("read_overflow_mode", "break")], Here, &[]);
         check(&[("max_rows_to_read", "7"), ("read_overflow_mode", "throw")], Here, &[]);
         let both = [("read_overflow_mode", "break"), ("max_rows_to_read", "7")];
@@ -377,7 +379,7 @@ mod tests {
         check(&timeout, Here, &["max_execution_time=0.5"]);
         let join = [("join_overflow_mode", "break"), ("max_rows_in_join", "9")];
         check(&join, Here, &["max_rows_in_join=9"]);
-        // What is done to shards does nothing to a table that has its rows here.
+        // Settings for shards have no effect on a table whose rows are on this server.
         check(&[("skip_unavailable_shards", "1")], Here, &[]);
         check(&[("skip_unavailable_shards", "1")], Elsewhere, &["skip_unavailable_shards=1"]);
     }

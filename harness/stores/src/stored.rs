@@ -109,8 +109,8 @@ pub async fn read_stored_and_sum(
 ) -> Result<Stored, ClickHouseError> {
     let LocationSql { with, tenant, seq, is_ours } = script.mark().location_sql("audit_id");
     let source = rows.source(server);
-    // One number is grouped by much faster than two. Foreign rows get a group of their own:
-    // cheaper than to filter every column by them.
+    // Grouping by one number is much faster than by two. Foreign rows get a group of their own,
+    // which is cheaper than filtering them out of every column.
     let sql = format!(
         "WITH {with}, bitShiftLeft(toUInt64({tenant}), {TENANT_SHIFT}) AS tenant_part, \
          bitOr(tenant_part, bitShiftRight({seq}, {STRETCH_BITS})) AS own \
@@ -176,7 +176,7 @@ fn parse(bytes: &[u8]) -> Result<Stored, BitmapError> {
     let number =
         |rest: &mut &[u8]| Ok(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes")));
     let mut stored = Stored::default();
-    // A place may come more than once, where servers of a cluster answer each for itself.
+    // A place may come more than once, if each server of a cluster answers for itself.
     let mut by_place: BTreeMap<u64, (Arrivals, u64)> = BTreeMap::new();
     while !rest.is_empty() {
         let (place, count, sum) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);

@@ -150,7 +150,7 @@ pub struct FoundColumn {
 }
 
 impl FoundColumn {
-    /// Whether its values are of a type, whatever the server stores them as.
+    /// Whether its values are of a type, however the server stores them.
     fn holds(&self, kind: &str) -> bool {
         let mut own = self.kind.as_str();
         for wrapper in ["LowCardinality(", "Nullable("] {
@@ -166,7 +166,7 @@ impl FoundColumn {
 pub struct TableColumns {
     /// In the order of [`COLUMNS`]; `None` where the table has no such column.
     found: Vec<Option<FoundColumn>>,
-    /// Columns that are nothing of an event's, and that have no default.
+    /// Columns that do not belong to an event and have no default.
     unfilled: Vec<String>,
 }
 
@@ -238,7 +238,7 @@ impl TableColumns {
             .collect()
     }
 
-    /// The table's columns that a row is left empty in: nothing of an event is known for them.
+    /// Columns of the table that stay empty, because they do not belong to an event.
     pub fn unfilled(&self) -> &[String] {
         &self.unfilled
     }

@@ -1,8 +1,9 @@
-//! What an error of `ClickHouse` asks for: the one list of errors that may pass by themselves.
+//! What to do about an error of `ClickHouse`: the only list of errors that may go away by
+//! themselves.
 
 use clickhouse::error::Error;
 
-/// What an error asks for. Whatever it is of an insert, the rows may be in the table.
+/// What to do about an error. Whatever the error of an insert says, its rows may be in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// It may work another time: the server is away or busy, a replica is behind.
@@ -44,7 +45,7 @@ const FAULTS: [(u32, &str, Fault); 46] = [
     (95, "CANNOT_READ_FROM_SOCKET", Fault::Passing),
     (96, "CANNOT_WRITE_TO_SOCKET", Fault::Passing),
     (158, "TOO_MANY_ROWS", Fault::TooMuch),
-    // A limit of the account's, or a server that is busy: time may help.
+    // A limit of the account, or a busy server: another try may succeed.
     (159, "TIMEOUT_EXCEEDED", Fault::Passing),
     (160, "TOO_SLOW", Fault::TooMuch),
     (164, "READONLY", Fault::Denied),

@@ -1,4 +1,4 @@
-//! Who asks NATS, and what it says to those whom it does not let in.
+//! The account at NATS, and what the server says to an account that it refuses.
 
 use std::error::Error;
 use std::io;

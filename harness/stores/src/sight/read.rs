@@ -45,7 +45,7 @@ pub struct TableEngine {
     pub uuid: String,
     /// `None` where the rows are elsewhere.
     pub rows: Option<u64>,
-    /// Who told it.
+    /// The server that answered.
     pub server: String,
 }
 
@@ -98,7 +98,8 @@ const TOLD: &str = "read_overflow_mode";
 async fn read_in_force(server: &ClickHouse) -> Result<Values, ClickHouseError> {
     let values = read_values(&server.client);
     let mut values = server.answer(QUERY_TIMEOUT, values).await?;
-    // What the server does not tell of: it takes the harmless value, or another is in force.
+    // A setting that the server does not report: either it takes the harmless value, or another
+    // value is in force.
     let untold = SETTINGS.into_iter().filter(|it| ALWAYS[..3].contains(&it.name));
     for Setting { name, harmless, .. } in untold {
         let client = server.client.clone().with_setting(name, harmless);
@@ -132,7 +133,8 @@ async fn catch_up(
     let sync = format!("SYSTEM SYNC REPLICA {} LIGHTWEIGHT", server.table);
     let sync = server.client.query_raw(&sync).execute();
     let sync = server.answer(SYNC_TIMEOUT, sync).await;
-    // One that may not, or does not in time, says itself how far it is.
+    // If the account may not ask for that, or it takes too long, the replica itself reports how far
+    // it is.
     let is_synced = match sync {
         Ok(()) => true,
         Err(ClickHouseError::Silent { .. } | ClickHouseError::Denied { .. }) => false,
@@ -322,7 +324,7 @@ pub async fn prove(server: &ClickHouse) -> Result<Seen, ClickHouseError> {
         }
         kind => count_elsewhere(server, kind, &engine).await?,
     };
-    // A setting is told before what it does.
+    // The setting is named first, because it is the cause.
     let hidden = sight.hidden().into_iter().next();
     Ok(match (counted, hidden) {
         (Seen::Some(unseen), hidden) => {
@@ -372,7 +374,7 @@ async fn count_parts(
     Ok(Seen::Moving)
 }
 
-/// Looks at a table that others write to, until one of them does not come between.
+/// Reads a table that others write to, again and again, until nobody wrote in between.
 const COUNTS_MAX: u32 = 50;
 const COUNTS_PAUSE: Duration = Duration::from_millis(50);
 
@@ -402,7 +404,7 @@ pub async fn count_elsewhere(
 ) -> Result<Seen, ClickHouseError> {
     let has = match (kind, shards_of(&engine.definition)) {
         (EngineKind::Distributed, Some(shards)) => read_rows_of_shards(server, &shards).await?,
-        // As engines tell that keep rows in other ways.
+        // Engines that keep rows in other ways report a count of their own.
         _ if engine.engine_name != "Buffer" => engine.rows,
         _ => None,
     };
