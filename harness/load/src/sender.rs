@@ -49,7 +49,7 @@ pub struct Sender {
     reservation: Reservation,
 }
 
-/// The counts of a lane. Whoever reports on the run takes them, and restarts them.
+/// The counts of a lane. The reporter of the run takes them once a second, and sets them to zero.
 pub type SharedTally = Arc<Mutex<Tally>>;
 
 /// Lanes at work. Each ends with the operating system's error if the ledger cannot be written.
@@ -70,7 +70,7 @@ impl Sender {
         Self { plan, webhook, clock, ledger, reservation }
     }
 
-    /// The end of what is reserved: no event due later has been begun.
+    /// The moment up to which events are reserved: no event that is due later has been begun.
     pub fn reserved_until(&self) -> UnixMicros {
         self.reservation.until()
     }
@@ -106,14 +106,14 @@ pub fn spawn_lanes(
     let lanes_count = lanes_max().min(tenants.len()).min(connections_count);
     let work = (0..lanes_count).map(|lane| {
         let own = tenants.iter().copied().skip(lane).step_by(lanes_count);
-        // The first lanes have one of the connections that do not divide.
+        // If the connections do not divide evenly, the first lanes have one more.
         let share = (connections_count + lanes_count - 1 - lane) / lanes_count;
         (Feed::new(&sender.plan, own), connections.by_ref().take(share).collect())
     });
     spawn(sender, work.collect(), shutdown)
 }
 
-/// How many lanes keep this machine busy.
+/// How many lanes are enough to keep this machine busy.
 fn lanes_max() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get) * 2
 }

@@ -37,8 +37,8 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Reads addresses, files and headers. `timeout` is what each request tells the server of its
-    /// patience, in whole seconds.
+    /// Reads addresses, files and headers. Each request tells the server `timeout`, in whole
+    /// seconds, as the time that it is willing to wait.
     ///
     /// # Errors
     ///
@@ -73,8 +73,9 @@ impl Webhook {
         try_join_all(self.targets.iter().map(|target| target.reach())).await.map(drop)
     }
 
-    /// Returns a connection, to be opened when it is needed. Indices go round the addresses; a
-    /// connection keeps to its own, so that a dead one shows.
+    /// Returns a connection, to be opened when it is needed. Connections are assigned to the
+    /// addresses in turn. A connection never changes its address, so that a dead address is
+    /// noticed.
     pub fn connection(&self, index: usize, clock: Clock) -> Connection {
         Connection::new(Arc::clone(&self.targets[index % self.targets.len()]), clock)
     }

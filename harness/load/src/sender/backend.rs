@@ -183,11 +183,12 @@ impl Buffer {
     }
 }
 
-/// A token bucket: so many at once, and then one each time the time for it has passed.
+/// A token bucket: it allows a burst, and then one batch whenever a certain time has passed.
 #[derive(Debug)]
 struct Bucket {
     rules: Backend,
-    /// When the bucket would be, or was, without any token: each token is worth its time.
+    /// The moment at which the bucket was, or would have been, empty. Each token stands for a span
+    /// of time after it.
     empty_at: UnixMicros,
 }
 
@@ -279,7 +280,8 @@ mod tests {
 
     #[test]
     fn more_than_the_throttle_lets_through_fills_the_buffer_and_is_dropped() {
-        // 4,000 events a second pass on, and 6,000 at once; 10,000 find room in the buffer.
+        // 4,000 events a second get through, and 6,000 in the first burst; 10,000 fit into the
+        // buffer.
         let seconds = 20;
         let handovers = all(&script(5_000, 20), RULES, seconds);
         let dropped: u64 = handovers.iter().map(|it| it.dropped.end - it.dropped.start).sum();

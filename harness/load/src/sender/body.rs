@@ -22,12 +22,13 @@ pub(crate) struct Bodies {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spoils {
     pub(crate) of_batch: Option<BatchFault>,
-    /// Sequence numbers of events that the pipeline cannot be expected to store as they are.
+    /// Sequence numbers of events with a fault, which the pipeline cannot be expected to store.
     pub(crate) events: Vec<u64>,
 }
 
 impl Bodies {
-    /// Bodies of batches of at most `batch_events` events: where that is one, without a list.
+    /// Makes bodies of at most `batch_events` events. If that is one, the event has no list around
+    /// it.
     pub(crate) fn new(batch_events: u64, spoiler: Spoiler, encoder: Option<Encoder>) -> Self {
         let form = if batch_events == 1 { Form::Alone } else { Form::Item };
         Self { form, spoiler, encoder, plain: Vec::new() }
@@ -75,7 +76,7 @@ fn fill(
             render(&facts, form, body);
             continue;
         };
-        // Alone, an event has no place for another before it.
+        // There is no list that could hold another event before it.
         if fault == EventFault::TwoStages && form == Form::Item {
             render_received(&facts, form, body);
             body.push(b',');

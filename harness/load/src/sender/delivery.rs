@@ -25,7 +25,7 @@ pub(crate) struct Progress {
     attempts: u32,
     /// When the present attempt must be over, with all requests and waits in it.
     attempt_ends: UnixMicros,
-    /// Requests that the server has answered with a time to come again, in this attempt.
+    /// Requests of this attempt that the server answered with a time to try again.
     sent_away: u32,
 }
 
@@ -92,7 +92,7 @@ impl Progress {
         self.is_unknown |= settlement == Settlement::Unknown;
         self.is_refused |= settlement == Settlement::Refused;
         if let Some(rules) = rules.filter(|_| settlement != Settlement::Acknowledged) {
-            // A server that says when to come again is obeyed within the attempt.
+            // If the server says when to try again, the attempt goes on then.
             let again = request.ended + request.retry_after.map_or(0, micros);
             let in_time = again < self.attempt_ends && self.sent_away < SENT_AWAY_MAX;
             if request.retry_after.is_some() && in_time {
@@ -109,10 +109,10 @@ impl Progress {
         Next::Over(self.given_up(request))
     }
 
-    /// What became of the batch, if nothing more is done.
+    /// The outcome of the batch, if it is not sent again.
     pub(crate) fn given_up(&self, last: Request) -> Delivered {
         let settlement = match last.outcome.settlement() {
-            // An earlier one may have arrived, whatever became of the last.
+            // An earlier request may have arrived, whatever happened to the last one.
             Settlement::Refused | Settlement::Unsent if self.is_unknown => Settlement::Unknown,
             Settlement::Unsent if self.is_refused => Settlement::Refused,
             settlement => settlement,
@@ -127,7 +127,7 @@ impl Progress {
     }
 }
 
-/// How often client-go comes again within one attempt, where the server says when.
+/// How often client-go tries again within one attempt, if the server says when.
 ///
 /// Source: `k8s.io/client-go/rest/request.go`, `maxRetries`.
 const SENT_AWAY_MAX: u32 = 10;

@@ -1,8 +1,8 @@
-//! What a bad client does wrong, on order. Pure.
+//! Faults of a misbehaving client, as a profile asks for them. Pure.
 //!
-//! Which events and batches are spoiled is drawn from the run's seed, so that it can be said again
-//! after the run. Events that a pipeline cannot be expected to store as they are count apart, as
-//! *spoiled*: those whose audit ID is no UUID, those of more than a mebibyte, and those whose ID
+//! The seed of the run decides which events and batches are spoiled, so that this can be worked out
+//! again after the run. Events that a pipeline cannot be expected to store as they are count apart,
+//! as *spoiled*: those whose audit ID is no UUID, those of more than a mebibyte, and those whose ID
 //! was used up by an earlier stage.
 
 use events::draw::Draw;
@@ -99,7 +99,7 @@ pub(crate) fn spoil(fault: EventFault, start: usize, body: &mut Vec<u8>) {
         // What makes it wrong stands before it.
         EventFault::TwoStages => {}
         EventFault::Oversized => {
-            // Events end with their annotations, in order of their keys: this is the last one.
+            // An event ends with its annotations, sorted by key. This key is the last one.
             body.truncate(body.len() - b"}}".len());
             body.extend_from_slice(br#","zz.auditstorm.example/padding":""#);
             body.resize(body.len() + OVERSIZED_PADDING_BYTES, b'x');
@@ -122,7 +122,7 @@ pub(crate) fn cut(body: &mut Vec<u8>) {
 const EVENT_STREAM: u64 = 6 << 32;
 const BATCH_STREAM: u64 = 7 << 32;
 
-/// What an oversized event has beside itself.
+/// How many bytes an oversized event has in addition.
 pub const OVERSIZED_PADDING_BYTES: usize = 1 << 20;
 
 fn pick<T: Copy, const N: usize>(drawn: u32, shares: [(u32, T); N]) -> Option<T> {

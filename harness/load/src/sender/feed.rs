@@ -1,5 +1,5 @@
-//! Which batch a lane sends next: by the schedule alone, as API servers would hand them over, or
-//! as they are listed.
+//! Which batch a lane sends next. Batches follow the schedule alone, or the audit backends of API
+//! servers, or a list.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,7 +19,8 @@ pub(crate) enum Feed {
     Listed(VecDeque<Batch>),
 }
 
-/// A tenant and its events that were not begun. The last range may reach beyond the plan.
+/// A tenant, and those of its events that were not begun. The last range may reach beyond the end
+/// of the plan.
 pub type NotBegun = (TenantIndex, Vec<Range<u64>>);
 
 impl Feed {
@@ -62,7 +63,7 @@ impl Feed {
         }
     }
 
-    /// The tenants that are not done, each with what was not taken.
+    /// The tenants that are not done, each with the events that were not taken.
     pub(crate) fn rest(&self) -> Vec<NotBegun> {
         match self {
             Self::Direct(schedule) => {

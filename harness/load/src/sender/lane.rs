@@ -33,7 +33,7 @@ use runs::tally::Tally;
 /// How a lane ended.
 #[derive(Debug)]
 pub struct LaneEnd {
-    /// The connections that are open for more.
+    /// The connections that can be used for further batches.
     pub(crate) connections: Vec<Connection>,
     /// What was not begun, because the user asked to stop.
     pub not_begun: Vec<NotBegun>,
@@ -108,13 +108,13 @@ struct Sent {
     traveller: Traveller,
     spoils: Spoils,
     request: Request,
-    /// Where the target said to go instead.
+    /// Where the target redirected to.
     location: Option<String>,
-    /// It was acknowledged, and sent once more.
+    /// The batch was acknowledged before, and is sent a second time on purpose.
     is_resent: bool,
 }
 
-/// Batches that wait to be sent again. Only what they are is kept: their bodies can be made anew.
+/// Batches that wait to be sent again. Their bodies are not kept, because they can be made again.
 #[derive(Debug, Default)]
 struct Parked {
     next: BinaryHeap<Reverse<(UnixMicros, u64)>>,
@@ -133,7 +133,7 @@ impl Parked {
         self.travellers.insert(self.count, (traveller, last));
     }
 
-    /// Takes the one that has waited longest, if its time has come.
+    /// Takes the batch that is to be sent first, if its time has come.
     fn take(&mut self, now: UnixMicros) -> Option<Traveller> {
         self.next_at().filter(|at| *at <= now)?;
         let Reverse((_, number)) = self.next.pop()?;
@@ -148,7 +148,7 @@ struct Lane<'s> {
     tally: SharedTally,
     bodies: Bodies,
     parked: Parked,
-    /// How events have ended, if whoever listed them wants to know.
+    /// Outcomes of events, if the caller that listed them asked for these.
     settled: Option<Settled>,
     /// The samples among its events; `None` where events are listed.
     samples: Option<Unacknowledged>,

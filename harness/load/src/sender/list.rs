@@ -18,9 +18,9 @@ use runs::tally::Tally;
 
 /// Sends lists of batches, one list after another.
 ///
-/// Batches are posted once each, whatever becomes of them, and as they are: an API server's
-/// backend and a bad client's faults are for runs that go by their own schedule. Connections are
-/// kept alive from list to list.
+/// Each batch is posted once, whatever the answer, and without changes. Backends of API servers and
+/// faults of clients belong to runs that have a schedule. Connections are kept alive from list to
+/// list.
 #[derive(Debug)]
 pub struct ListSender {
     sender: Arc<Sender>,
@@ -33,9 +33,9 @@ pub struct ListEnd {
     pub tally: Tally,
     pub acknowledged: TenantRanges,
     pub refused: TenantRanges,
-    /// No request could be begun for it, for want of something of this machine's.
+    /// No request could be begun for it, because this machine lacked something.
     pub unsent: TenantRanges,
-    /// Begun, and not settled: also what was in flight when the user wanted to leave at once.
+    /// Begun and without an outcome, including what was in flight when the user stopped at once.
     pub unknown: TenantRanges,
     /// No byte of it was sent, because the user asked to stop. It is for the caller to settle.
     pub not_begun: TenantRanges,
@@ -105,7 +105,7 @@ impl ListSender {
         Ok(ListEnd { tally, acknowledged, refused, unsent, unknown: open, not_begun })
     }
 
-    /// Takes the connections, and makes those anew that were lost with their lane.
+    /// Takes the connections, and replaces those that were lost when their lane failed.
     fn take_connections(&mut self) -> Vec<Connection> {
         let mut connections = std::mem::take(&mut self.connections);
         let Sender { plan, webhook, clock, .. } = &*self.sender;
@@ -115,7 +115,8 @@ impl ListSender {
     }
 }
 
-/// Deals batches and connections out to lanes in turn, so that all are at the same moment.
+/// Deals batches and connections out to the lanes in turn, so that all lanes are at about the same
+/// time of the list.
 fn deal(batches: Vec<Batch>, connections: Vec<Connection>) -> Vec<(Feed, Vec<Connection>)> {
     let lanes_count = lanes_max().min(batches.len()).min(connections.len()).max(1);
     let mut lanes: Vec<_> = (0..lanes_count).map(|_| (Vec::new(), Vec::new())).collect();

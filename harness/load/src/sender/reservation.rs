@@ -32,7 +32,7 @@ impl Reservation {
         Self::until_then(ledger, plan.start, slice_us.max(SLICE_US_MIN))
     }
 
-    /// What the caller has reserved: all of it.
+    /// The caller has reserved everything already.
     pub(crate) fn made(ledger: Arc<LedgerWriter>) -> Self {
         Self::until_then(ledger, UnixMicros::MAX, SLICE_US_MIN)
     }
@@ -43,7 +43,7 @@ impl Reservation {
     }
 
     /// Makes sure that all events due until `last_due`, and with it, are reserved. Waits only if
-    /// the disk did not keep up. It may be given up at any time.
+    /// the disk did not keep up. The returned future may be dropped at any time.
     pub(crate) async fn cover(&self, last_due: UnixMicros) -> io::Result<()> {
         if last_due >= self.until() {
             let only_one = Arc::clone(&self.extending).lock_owned().await;
@@ -52,7 +52,8 @@ impl Reservation {
                 return reserved.map_err(io::Error::other)?;
             }
         }
-        // The next slice, while there is time. If it fails, whoever needs it is told.
+        // Reserves the next slice in advance. If that fails, the lane that needs the slice gets the
+        // error.
         let is_short = || self.until() - last_due <= self.slice_us / 2;
         if is_short()
             && let Ok(only_one) = Arc::clone(&self.extending).try_lock_owned()
@@ -112,7 +113,7 @@ mod tests {
         };
         for second in 0..20 {
             let now = plan.start + second * 1_000_000;
-            // Given up at once, as a lane does if something else happens.
+            // Dropped at once, as a lane does if something else happens first.
             tokio::select! { biased; _ = reservation.cover(now) => {} () = async {} => {} }
             reservation.cover(now).await.unwrap();
             assert!(reservation.until() > now);

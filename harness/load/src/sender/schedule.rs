@@ -28,14 +28,16 @@ pub struct Batch {
 /// The moment that latencies of events count from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// When the event is due: what is sent as it happens.
+    /// When the event is due. This is for live runs, which send events as they happen.
     Due,
-    /// When its batch is to be sent: what is sent long after it is said to have happened.
+    /// When its batch is to be sent. This is for histories, which are sent long after their events
+    /// are due.
     SendAt,
 }
 
 impl Batch {
-    /// When the latency of an event of the batch begins that is due at a moment.
+    /// The moment from which the latency of an event counts, if it is in this batch and due at
+    /// `due`.
     pub(crate) fn counts_from(&self, due: UnixMicros) -> UnixMicros {
         match self.origin {
             Origin::Due => due,
@@ -84,12 +86,12 @@ impl Seqs {
         self.ranges().map(|range| range.end - range.start).sum()
     }
 
-    /// The last one of some.
+    /// The last number. There is at least one.
     pub fn last(&self) -> Seq {
         Seq(self.more.last().unwrap_or(&self.first).end - 1)
     }
 
-    /// The first one of some.
+    /// The first number. There is at least one.
     pub fn first(&self) -> Seq {
         Seq(self.first.start)
     }

@@ -45,7 +45,7 @@ impl Connection {
         self.retry_after
     }
 
-    /// Where the last answer said to go instead, fit for a terminal.
+    /// Where the last answer redirected to, made safe for a terminal.
     pub fn location(&self) -> Option<&str> {
         self.location.as_deref()
     }
@@ -92,8 +92,9 @@ impl Connection {
                 self.stage = Stage::Connecting;
             }
             match reach {
-                // The server has closed a kept connection meanwhile and did nothing with the
-                // request, so another connection may be tried: once, for that one is new.
+                // The server closed an idle connection and did nothing with the request, so the
+                // request may be sent over another connection. Once is enough, because that one is
+                // new.
                 Reach::Unsent | Reach::Unprocessed if is_kept => {}
                 Reach::Unsent => return Outcome::NotConnected,
                 Reach::Unprocessed => return Outcome::Unprocessed,
@@ -125,7 +126,7 @@ impl Connection {
                 self.open = None;
                 Outcome::Answered(status)
             }
-            // What ends in its middle is no answer.
+            // An answer that breaks off does not count as one.
             Err(_) => Outcome::Broken,
         }
     }
@@ -143,14 +144,14 @@ impl Connection {
 #[derive(Debug)]
 struct Open {
     sender: Sender,
-    /// What its requests say.
+    /// Headers of its requests.
     head: Head,
     since: UnixMicros,
 }
 
 impl Open {
-    /// Opens a connection, or says what that makes of the request. Why it fails is told before a
-    /// run, by [`super::Webhook::reach`].
+    /// Opens a connection, or returns the outcome of the request if it cannot. The reason of a
+    /// failure is told before a run, by [`super::Webhook::reach`].
     async fn new(target: &Target, clock: Clock, stage: &mut Stage) -> Result<Self, Outcome> {
         let (stream, version) = target.dial(stage).await.map_err(|error| error.outcome())?;
         let head = target.head(version).await.map_err(|error| error.outcome())?;
@@ -166,8 +167,8 @@ enum Sender {
 }
 
 impl Sender {
-    /// Starts a task that drives the connection. It ends with its sender; what goes wrong in it,
-    /// the request that it carries is told.
+    /// Starts a task that drives the connection. The task ends when its sender is dropped. If the
+    /// connection fails, the request that it carries gets the error.
     async fn new(stream: Box<dyn Stream>, version: Version) -> hyper::Result<Self> {
         let stream = TokioIo::new(stream);
         match version {
@@ -200,21 +201,21 @@ impl Sender {
     }
 }
 
-/// How far a request came that has no answer.
+/// How far a request without an answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
     /// No byte of it has left.
     Unsent,
     /// The server says that it did nothing with it.
     Unprocessed,
-    /// Nobody knows.
+    /// It may have arrived, or not.
     Begun,
 }
 
 impl Reach {
-    /// An HTTP/2 server refuses a stream before it does anything with it (RFC 9113, section 8.7),
-    /// and names in a GOAWAY the last stream that it may act on (section 6.8): h2 fails with it
-    /// only the streams after that one.
+    /// An HTTP/2 server that refuses a stream has done nothing with it (RFC 9113, section 8.7). A
+    /// GOAWAY names the last stream that the server may act on (section 6.8), and h2 reports it
+    /// only for streams after that one.
     fn of<T>(mut error: TrySendError<T>) -> Self {
         if error.take_message().is_some() {
             return Self::Unsent;

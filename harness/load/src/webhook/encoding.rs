@@ -58,7 +58,7 @@ impl Encoder {
     }
 }
 
-/// The fastest that is still dense: processor time belongs to the making of events.
+/// The fastest level that still compresses well: making events needs the processor more.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Magic, deflate, no flags, no time, no level, system unknown (RFC 1952, section 2.3).

@@ -10,8 +10,7 @@ use edges::address::AddressError;
 use edges::exit::Exit;
 use runs::outcome::{Outcome, Want};
 
-/// Why a webhook is not to be used. What becomes of a request is no error: it is an
-/// [`Outcome`].
+/// Why a webhook cannot be used. A failed request is not such an error: it is an [`Outcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     #[error("no webhook is named; name its address with --webhook or VECTOR_WEBHOOK_URL")]
@@ -96,7 +95,7 @@ impl WebhookError {
             Self::Unreachable { source, .. } | Self::Handshake { source, .. } => {
                 Want::of(source).map_or(Outcome::NotConnected, Outcome::NotTried)
             }
-            // All else is said before a run.
+            // All other errors are found before a run.
             _ => Outcome::NotConnected,
         }
     }

@@ -42,7 +42,7 @@ fn parse(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static 
     Ok((name, value))
 }
 
-/// What describes the body or the connection, and what an API server always says.
+/// Headers that describe the body or the connection, or that an API server always sends.
 const OURS: [HeaderName; 12] = [
     ACCEPT,
     CONNECTION,
@@ -58,7 +58,7 @@ const OURS: [HeaderName; 12] = [
     USER_AGENT,
 ];
 
-/// The same, of those that the library has no name for.
+/// The same, for headers that the library has no constant for.
 const OURS_UNNAMED: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ pub(super) enum Version {
     Http2,
 }
 
-/// How far one is on the way to a request's first byte, for whoever stops waiting.
+/// How far a request came before its first byte was sent, in case the caller stops waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The address of the target's name is asked for.
+    /// The name of the target is being resolved.
     Naming,
-    /// A connection is made, or a kept one is not ready: nothing of the request has left.
+    /// A connection is being opened, or an open one is not ready: no byte of the request has left.
     Connecting,
     /// The request may have left.
     Begun,
@@ -104,7 +104,7 @@ impl Target {
         })
     }
 
-    /// Host and port, for whoever reads of it.
+    /// Host and port, as they are shown to people.
     fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -169,7 +169,7 @@ impl Target {
         Err(WebhookError::NotTried { webhook: self.place(), want, source: error })
     }
 
-    /// Connects to the first address that lets one.
+    /// Connects to the first of these addresses that accepts a connection.
     async fn connect(&self, places: &[SocketAddr]) -> Result<TcpStream, WebhookError> {
         let mut errors = Vec::new();
         for place in places {
@@ -359,7 +359,7 @@ mod tests {
             "https://[::1]/?a=b&timeout=30s",
         );
         assert_eq!(parse("http://vector").unwrap().place(), "vector:80");
-        // A scheme is the same in capitals, and never spoken in the clear for that.
+        // A scheme in capitals means the same: HTTPS in capitals must not be sent unencrypted.
         assert!(parse("HTTPS://vector").unwrap().tls.is_some());
     }
 

@@ -1,4 +1,4 @@
-//! TLS: whom we trust, and the certificate that we show.
+//! TLS: which servers are trusted, and the certificate that the client shows.
 
 use std::fmt;
 use std::fs;
@@ -17,7 +17,7 @@ use super::args::{HttpVersion, WebhookArgs};
 use super::error::WebhookError;
 use edges::trust::{Trusted, trusting};
 
-/// What all TLS connections share. Its `Debug` shows none of it.
+/// What all TLS connections share. Its `Debug` output hides the contents.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
@@ -73,7 +73,7 @@ impl fmt::Debug for Tls {
 pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// Returns the first flag that is given in vain where no address needs TLS.
+/// Returns the first flag that has no effect, because no address uses TLS.
 fn unused_flag(args: &WebhookArgs) -> Option<&'static str> {
     let flags = [
         (&args.ca_file, "--ca-file"),

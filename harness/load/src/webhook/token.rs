@@ -1,4 +1,4 @@
-//! The bearer token: who we say we are.
+//! The bearer token, by which the server knows the client.
 
 use std::env;
 use std::path::{Path, PathBuf};
