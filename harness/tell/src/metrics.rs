@@ -84,7 +84,8 @@ struct VersionLabel {
     version: &'static str,
 }
 
-/// Registers handles, which share their metric with those that are fed.
+/// Registers metrics. A registered handle shares its value with the handle that the program
+/// changes.
 #[derive(Debug)]
 pub struct Adder<'r>(&'r mut Registry);
 
@@ -155,8 +156,8 @@ impl EncodeMetric for LatencyBuckets {
     }
 }
 
-/// What the kernel knows of this process, asked at each scrape, under the names that all
-/// Prometheus clients use.
+/// CPU time and memory of this process, read at each scrape, under the names that all Prometheus
+/// clients use.
 #[derive(Debug)]
 struct Process;
 
@@ -196,7 +197,7 @@ async fn serve(listener: TcpListener, registry: Arc<Registry>) {
                     let connection = serve_connection(stream, Arc::clone(&registry));
                     connections.spawn(tokio::time::timeout(CONNECTION_TIMEOUT, connection));
                 }
-                // Such as too many open files: it passes.
+                // An error like too many open files goes away by itself.
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}

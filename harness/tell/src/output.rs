@@ -1,9 +1,10 @@
 //! What a program prints: the story on standard error, the result on standard output.
 //!
-//! Printing never ends a program, nor holds it up. A reader who has gone away ends it quietly; a
-//! full disk is an error and no panic; and a terminal that takes nothing (Ctrl-S, or a pipe that
-//! nobody reads) costs lines of the story and no time: they are written by a thread of their own,
-//! and dropped while it lags. Only a result waits for its reader, when all else is done.
+//! Printing never ends a program, nor holds it up. If the reader has closed the pipe, printing
+//! stops quietly. A full disk is an error and not a panic. If the terminal takes nothing (Ctrl-S,
+//! or a pipe that nobody reads), lines of the story are lost, but no time: a thread of its own
+//! writes them, and lines are dropped while it is behind. Only the result waits for its reader,
+//! when everything else is done.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -15,8 +16,8 @@ use serde::Serialize;
 
 use edges::plain::plain_lines;
 
-/// Tells a line of the story on standard error: soon, or not at all, if nobody takes it. What a
-/// terminal obeys is escaped.
+/// Writes a line of the story to standard error, soon, or not at all if nobody reads it. Control
+/// sequences are escaped.
 pub fn tell(line: impl Display) {
     STORY.tell(plain_lines(&line.to_string()));
     TELLER.call_once(|| {
@@ -107,7 +108,7 @@ impl Story {
         self.changed.notify_all();
     }
 
-    /// Writes lines for ever. Whoever has closed it does not want to be told.
+    /// Writes lines for ever. If standard error is closed, nobody wants the lines.
     fn write_all_to(&self, out: &mut impl Write) {
         loop {
             let line = self.next();
@@ -144,7 +145,7 @@ impl Story {
 static STORY: Story = Story::new();
 static TELLER: Once = Once::new();
 
-/// Longer than the story of any run that is read; a few kilobytes.
+/// More lines than wait in any run whose output is read; a few kilobytes.
 const LINES_MAX: usize = 256;
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 

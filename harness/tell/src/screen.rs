@@ -1,8 +1,9 @@
 //! A live screen: a thread that draws the newest view.
 //!
-//! It has a thread of its own, so that a terminal that does not take what is written to it (a
-//! slow line, Ctrl-S) costs pictures and never holds up the run, at its beginning and its end for a
-//! second at most. If drawing fails, or the terminal goes away, the run goes on without a screen.
+//! It has a thread of its own, so that a terminal that does not take what is written to it (a slow
+//! line, Ctrl-S) loses pictures and never holds up the run, except for a second at most at its
+//! beginning and its end. If drawing fails, or the terminal goes away, the run goes on without a
+//! screen.
 
 pub mod picture;
 mod terminal;
@@ -29,7 +30,7 @@ pub struct Screen<View> {
     orders: SyncSender<Order<View>>,
     /// Set when nothing more is to be drawn.
     is_over: Arc<AtomicBool>,
-    /// Says first whether the terminal could be had, and hangs up when drawing is over.
+    /// First tells whether the terminal could be taken over, and is closed when drawing is over.
     drawing: Receiver<io::Result<()>>,
     signals: tokio::task::JoinHandle<()>,
 }
@@ -76,7 +77,7 @@ impl<View: Send + 'static> Screen<View> {
                 obey(&receiver, terminal, draw, &over);
             }
         })?;
-        // One that takes nothing may do so later.
+        // A terminal that takes nothing now may do so later.
         if let Ok(taken) = drawing.recv_timeout(LAG_MAX) {
             taken?;
         }
@@ -98,7 +99,7 @@ impl<View> Drop for Screen<View> {
         self.orders.try_send(Order::End).ok();
         loop {
             match self.drawing.recv_timeout(LAG_MAX) {
-                // The terminal was had only now.
+                // The terminal was taken over only now.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return give_back(),
                 Err(RecvTimeoutError::Timeout) => return give_back_mutely(),
@@ -158,7 +159,8 @@ impl Signals {
     }
 }
 
-/// Passes signals on for good. A line that hangs up, or Ctrl-\, asks to stop in order.
+/// Passes signals on until the program ends. A terminal that hangs up, or Ctrl-\, asks for an
+/// orderly stop.
 async fn attend_signals<View>(mut signals: Signals, orders: SyncSender<Order<View>>) {
     loop {
         let order = tokio::select! {

@@ -50,7 +50,7 @@ pub(super) fn give_back() {
     tcsetattr(stderr(), OptionalActions::Flush, &before).ok();
 }
 
-/// Gives back what can be without writing to it: a terminal that takes nothing.
+/// Gives back as much as possible without writing, for a terminal that takes nothing.
 pub(super) fn give_back_mutely() {
     let Some(before) = lock().take() else { return };
     tcsetattr(stderr(), OptionalActions::Now, &before).ok();
