@@ -37,7 +37,7 @@ pub struct Watchdog {
     pub(crate) tripped: Option<String>,
 }
 
-/// What one second says.
+/// What one second contributes.
 #[derive(Debug)]
 struct Sample {
     acknowledged: u64,

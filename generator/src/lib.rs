@@ -1,8 +1,8 @@
 //! Simulated control planes that post audit events to a webhook, on schedule.
 //!
-//! Each tenant of the plan has its own schedule, which [`load::sender`] keeps to. What was
-//! reserved, begun and answered goes into the ledger of the run directory; what it adds up to is
-//! told every second, and at the end.
+//! Each tenant of the plan has its own schedule, which [`load::sender`] keeps to. The ledger in the
+//! run directory records what was reserved, begun and answered. The counts are shown every second,
+//! and at the end.
 
 mod abort;
 pub mod cli;

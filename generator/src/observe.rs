@@ -1,4 +1,4 @@
-//! Who is told about a run while it goes on, and what is exported at its end.
+//! What is shown and served of a run while it goes on, and what is exported at its end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,11 +63,11 @@ impl Observe {
         };
         let telling = match (self.quiet, self.json) {
             (true, _) => Telling::Nothing,
-            // The summary is for a machine, and so is the story.
+            // If the summary is for a program, the progress is too, so there is no screen.
             (false, true) => Telling::Lines,
             (false, false) => Telling::Screen,
         };
-        // Last, because from here on standard error is not to be written to.
+        // This comes last, because nothing else may write to standard error from here on.
         let progress = Progress::begin(telling, About::new(plan, profile), shutdown);
         Ok(Observers { progress, metrics, export })
     }
@@ -86,7 +86,7 @@ impl Observe {
     }
 }
 
-/// All who are told about a run.
+/// Everything that shows or serves a run.
 #[derive(Debug)]
 pub struct Observers {
     progress: Progress,
@@ -107,7 +107,7 @@ impl Observers {
         Self { progress: Progress::Nothing, metrics: None, export: None }
     }
 
-    /// Tells of one more second.
+    /// Shows one more second.
     pub(crate) fn tell(&mut self, moment: &Moment<'_>) {
         if let Some(Served { metrics, .. }) = &self.metrics {
             metrics.tell(moment);
@@ -115,7 +115,7 @@ impl Observers {
         self.progress.tell(moment);
     }
 
-    /// Tells of the end, and gives the terminal back.
+    /// Shows the end, and gives the terminal back.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What is told about a run while it goes on, on standard error.
+//! What is shown of a run on standard error while it goes on.
 
 use edges::shutdown::Shutdown;
 use tell::output::tell;
@@ -8,7 +8,7 @@ use crate::draw::draw;
 use crate::lines::Lines;
 use crate::view::{About, Gatherer, Moment, View};
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Telling {
     /// A live screen if there is a terminal, lines if there is none.
@@ -26,7 +26,7 @@ pub(crate) enum Progress {
 }
 
 impl Progress {
-    /// Begins to tell. A terminal that cannot be drawn on gets lines.
+    /// Begins to show progress. A terminal that cannot be drawn on gets lines instead of a screen.
     pub(crate) fn begin(telling: Telling, about: About, shutdown: Shutdown) -> Self {
         match telling {
             Telling::Nothing => Self::Nothing,

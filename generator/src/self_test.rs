@@ -67,11 +67,12 @@ pub(crate) async fn measure(
     let name = format!("auditstorm-{}-{}", test.spec.run_id, std::process::id());
     let ledger_path = std::env::temp_dir().join(name);
     let ledger = Arc::new(LedgerWriter::create(&ledger_path, &LedgerHead::of(&test.spec, 0))?);
-    // It stays usable as long as it is open, and is gone with the process, however that ends.
+    // The file is unlinked: it can be used as long as it is open, and disappears with the process,
+    // however that ends.
     std::fs::remove_file(&ledger_path)?;
     let clock = Clock::starting_at(test.start);
     let url = format!("http://{address}/");
-    // Bodies are made as for the target, but nothing of the target's own is shown to the sink.
+    // Bodies are made as for the target, but the sink gets neither its token nor its headers.
     let args = WebhookArgs {
         urls: vec![url],
         encoding: args.encoding,
@@ -135,13 +136,14 @@ fn test_plan(plan: &Plan, profile: &Profile) -> Plan {
 
 const TENANTS_MAX: u32 = 200;
 
-/// Less headroom than this is eaten up by the target, if it is on the same machine.
+/// If the target runs on the same machine, it needs at least this much headroom for itself.
 const ENOUGH: f64 = 1.5;
 
 /// More than any machine makes.
 const RATE_PER_SECOND: u32 = 4_000_000;
 
-/// The most events that a part of the run has in one second of many, in events per second.
+/// The highest rate of this part of the run, in events per second, found by looking at many of its
+/// seconds.
 #[expect(clippy::cast_precision_loss, reason = "a figure for a person to read")]
 fn peak(plan: &Plan, part: Shard) -> f64 {
     let tenants: Vec<_> = part.tenants(plan).collect();
@@ -168,7 +170,7 @@ fn rate(events: u64, micros: UnixMicros) -> f64 {
     events as f64 / (micros.max(1) as f64 / 1e6)
 }
 
-/// Takes all that comes, and answers 204.
+/// Takes every request, and answers 204.
 async fn swallow(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).ok();

@@ -26,7 +26,7 @@ pub(crate) struct View {
     pub(crate) stopping: bool,
     pub(crate) saturated: bool,
     pub(crate) lateness_max_ms: f64,
-    /// More makes the run saturated.
+    /// A longer lateness makes the run saturated.
     pub(crate) lateness_allowed_ms: f64,
     /// The last second.
     pub(crate) second: Second,
@@ -229,7 +229,7 @@ impl Gatherer {
     }
 }
 
-/// Zero, if the later moment has not come.
+/// Zero, if the later moment has not come yet.
 fn between(from: UnixMicros, to: UnixMicros) -> Duration {
     Duration::from_micros(u64::try_from(to - from).unwrap_or(0))
 }
@@ -265,7 +265,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Counts of a second in which tenants sent events that ended alike.
+    /// Counts of a second in which all events had the same outcome.
     pub(crate) fn tally(sent: &[(u16, u64, Outcome)]) -> Tally {
         let mut tally = Tally::new(1);
         for (tenant, events, outcome) in sent {
