@@ -1,5 +1,5 @@
-//! What a table would take away of a load, and what it has put away: looked at before anything is
-//! sent.
+//! Rows that the table would delete by its TTL, and rows in detached parts. Both are checked before
+//! anything is sent.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

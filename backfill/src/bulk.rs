@@ -54,9 +54,9 @@ pub struct Destination<'d> {
 pub enum BulkEvent {
     /// Events are in the table: by an insert just now, or found there.
     Confirmed { inserted: u64, found: u64 },
-    /// An insert failed and is gone after.
+    /// An insert failed, and its events will be looked up.
     Failed(Failure),
-    /// The server told how it fares.
+    /// The server reported its parts and memory.
     Pulse(Pulse),
 }
 
@@ -89,7 +89,7 @@ impl Bulk<'_> {
         let hand = Hand { plan, to, clock };
         if pieces.iter().any(|piece| piece.is_doubtful) {
             tokio::select! {
-                // Nothing is sent, not even what is new, by an account that sees only some.
+                // An account that sees only some of the rows sends nothing, not even new events.
                 seen = hand.begin_with_doubts() => seen?,
                 () = shutdown.asked(Stop::Drain) => return Ok(()),
             }
@@ -221,7 +221,7 @@ impl From<ClickHouseError> for Trouble {
     fn from(error: ClickHouseError) -> Self {
         let failure = match &error {
             ClickHouseError::Query { source, .. } => Failure::of(source),
-            // A question that was not answered in time may be another time.
+            // A query that was not answered in time may be answered later.
             ClickHouseError::Silent { .. } => Failure::Passing,
             _ => Failure::Final,
         };
@@ -233,7 +233,7 @@ impl From<BackfillError> for Trouble {
     fn from(error: BackfillError) -> Self {
         match error {
             BackfillError::ClickHouse(error) => error.into(),
-            // Others write to the table: it may stand still another time.
+            // Others write to the table. It may be still at another time.
             error @ BackfillError::Moving { .. } => Self { failure: Failure::Passing, error },
             error => Self { failure: Failure::Final, error },
         }
@@ -258,9 +258,9 @@ struct Loader<'l, E> {
     governor: Governor,
     /// When the limit on rows lets the next piece go.
     free_at: UnixMicros,
-    /// When something last went on: an insert was confirmed, or nothing stood in its way.
+    /// When there was last progress: an insert was confirmed, or nothing had to be waited for.
     confirmed_at: UnixMicros,
-    /// The last insert that ended failed: others would fail with it.
+    /// Whether the insert that ended last failed. Then others would probably fail too.
     is_troubled: bool,
     /// Pieces that were begun.
     taken: usize,
@@ -314,7 +314,8 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
         parked.into_iter().chain(queued).min().unwrap_or(UnixMicros::MAX)
     }
 
-    /// Whether there are new pieces, and what was begun before them does not wait for the server.
+    /// Whether a new piece may be begun: there is one, and no piece that was begun before waits for
+    /// the server.
     fn begins_new(&self) -> bool {
         !self.queue.is_empty() && (self.parked.is_empty() || !self.is_troubled)
     }
@@ -377,7 +378,7 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
                 self.record(&piece)?;
                 self.confirmed_at = now;
                 self.is_troubled = false;
-                // Patience was lost too early.
+                // The wait was given up too early.
                 self.failure.take_if(|it| matches!(it, BackfillError::NoProgress { .. }));
                 self.governor.confirm();
                 (self.each)(BulkEvent::Confirmed { inserted, found: piece.rows - inserted });

@@ -1,4 +1,4 @@
-//! How a history is cut: into slices of time that are sent, confirmed and found again as one.
+//! Cuts a history into slices of time, each of which is sent, confirmed and looked up as a whole.
 //!
 //! A chunk lies within one day (UTC), so that it is one insert into one partition, and follows
 //! from the plan alone, so that whoever has the plan can tell which events are in chunk 17.
@@ -78,8 +78,8 @@ pub fn due_of(script: &Script, due: &Range<UnixMicros>, events: &TenantRanges) -
     slice
 }
 
-/// Cuts a slice of time where it best halves its events: at a full minute if there is one in it,
-/// else at a full millisecond; `None` if there is no such.
+/// Cuts a slice of time so that each half has about as many events: at a full minute if there is
+/// one in it, else at a full millisecond; `None` if there is neither.
 pub fn halves(script: &Script, due: &Range<UnixMicros>) -> Option<[Range<UnixMicros>; 2]> {
     let (before, after) = (due_before(script, due.start), due_before(script, due.end));
     let half = before + (after - before) / 2;

@@ -60,7 +60,7 @@ pub enum BackfillError {
          repetition of others"
     )]
     Swallowed { rows: u64 },
-    /// Rows that are not seen may be those in doubt.
+    /// The account does not see all rows, and the hidden ones may be those in doubt.
     #[error(
         "the server at {url} took {taken} rows, this account ({user}) sees {seen}: what it does \
          not see is not to be sent again, and nothing was sent; {what}; {remedy}"

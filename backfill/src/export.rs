@@ -142,7 +142,7 @@ impl Source<'_> {
         mut put: impl FnMut(P) -> Result<(), Fault>,
         mut each: impl FnMut(u64),
     ) -> Result<u64, Fault> {
-        // Nothing waits in between: what is made is taken, or its maker waits.
+        // The channel holds nothing: whoever made a piece waits until it is taken.
         let (sender, receiver) = sync_channel(0);
         std::thread::scope(|scope| {
             let make = &make;
@@ -181,7 +181,7 @@ impl Source<'_> {
             waiting.drain(..full);
         }
         if !waiting.is_empty() {
-            // Nobody takes it if writing has failed.
+            // If writing has failed, nobody takes the piece.
             sender.send(vec![piece(&waiting)]).ok();
         }
     }

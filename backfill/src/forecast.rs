@@ -1,4 +1,4 @@
-//! What a load will be, before it is one: how much, how long, and whether it can work at all.
+//! Predicts a load: how large it is, how long it takes, and whether it can work at all.
 
 use std::fmt;
 use std::time::Duration;
@@ -111,7 +111,7 @@ pub fn forecast(
     };
     let bytes = bulk_events * row_bytes(plan, columns);
     let measured = bytes_on_disk(bulk_events, &servers, probe);
-    // As many bytes as are sent are more than was ever seen.
+    // The size as sent is an upper bound: rows on disk were never seen to take more.
     let bytes_on_disk = measured.unwrap_or(bytes);
     let own_days = days.len() - replay.days;
     let bulk = BulkForecast {
@@ -123,13 +123,13 @@ pub fn forecast(
         is_disk_measured: measured.is_some(),
     };
     let objections = servers.iter().flat_map(|server| objections(server, plan, now));
-    // Shards share the rows, and a guess is no reason to refuse.
+    // Shards share the rows, and an estimate is no reason to refuse a load.
     let is_certain = measured.is_some() && servers.len() == 1;
     let objections =
         disk_objection(&bulk, &servers, is_certain).into_iter().chain(objections).collect();
     let tenant = |index| {
         let tenant = plan.script.world().tenant(index);
-        // One of them is the platform itself, which has no name.
+        // One tenant is the platform itself, which has no name.
         let named = Some(&tenant.scope_name).filter(|name| !name.is_empty());
         let name = named.map_or_else(|| tenant.scope.as_str().to_owned(), Clone::clone);
         TenantForecast { name, events: plan.script.timeline(index).count() }
@@ -178,7 +178,7 @@ fn row_bytes(plan: &Plan, columns: &BlockColumns) -> u64 {
         let sampled = planned.min(SAMPLES_PER_TENANT);
         (tenant, (0..sampled).map(|sample| planned * sample / sampled).collect())
     };
-    // Small and large tenants alike: events of one are of the same sizes as those of another.
+    // Small and large tenants count alike, because their events have the same sizes.
     let sets: TenantRanges = script.tenants().take(TENANTS_SAMPLED).map(sample).collect();
     let rows = sets.count().max(1);
     block(script, &slots(script, &sets), columns).len() as u64 / rows
@@ -263,7 +263,7 @@ pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<
 const SAMPLES_PER_TENANT: u64 = 64;
 const TENANTS_SAMPLED: usize = 64;
 
-/// So many rows tell what more of them take on disk.
+/// From this many rows on, their size on disk is typical for more of them.
 const ROWS_TELLING: u64 = 100_000;
 const CLOCK_OFF_MAX_S: i64 = 300;
 

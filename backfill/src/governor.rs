@@ -1,4 +1,4 @@
-//! How much is sent at once: more while the server takes it, less when it complains. Pure.
+//! Decides how much is sent at once: more while the server keeps up, less when it complains. Pure.
 
 use crate::insert::Failure;
 
@@ -11,8 +11,9 @@ pub struct GovernorLimits {
 
 /// How many inserts are under way at once, and how many rows one has at most.
 ///
-/// As TCP does: it takes back half of what it had at each complaint, and dares one more lane, or
-/// once all lanes are open twice as many rows, after a number of inserts without any.
+/// It works like TCP's congestion control: each complaint halves what is sent at once. After a
+/// number of inserts without a complaint it opens one more lane, or, if all lanes are open, doubles
+/// the rows of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Governor {
     limits: GovernorLimits,

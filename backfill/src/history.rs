@@ -137,9 +137,9 @@ impl HistoryArgs {
         }
     }
 
-    /// Makes sure that what is recorded is what the flags say.
+    /// Makes sure that the recorded run matches the flags.
     fn compare(&self, path: &Path, given: &RunSpec, found: &RunSpec) -> Result<(), BackfillError> {
-        // What the flags do not say is the record's.
+        // For flags that were not given, the recorded values hold.
         let facts = |spec: &RunSpec| {
             let end = self.now.map(|_| rfc3339(spec.start.0)).unwrap_or_default();
             let id = self.id.map(|_| spec.run_id.to_string()).unwrap_or_default();
@@ -157,7 +157,7 @@ impl HistoryArgs {
     }
 }
 
-/// What two runs have in common that are the same history, with a name for each fact.
+/// Facts that are equal if two runs are the same history, each with its name.
 fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     let (days, events, replayed) = match spec.span {
@@ -179,7 +179,7 @@ fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
 
 /// Opens a recorded run to go on with it.
 fn take_up(dir: RunDir, plan: Plan, durability: Durability) -> Result<Recorded, BackfillError> {
-    // Another process must have ended before what it wrote is read.
+    // The ledger is opened first: another process must have ended before its entries are read.
     let ledger = Arc::new(dir.open_ledger(&plan.spec, 0, durability)?);
     let before = dir.read_ledger(&plan)?;
     Ok(Recorded { plan, dir, before, ledger })
@@ -199,5 +199,5 @@ fn rfc3339(at: UnixMicros) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// A clock may be set right by as much while a history is loaded.
+/// How far a clock may be corrected while a history is loaded.
 const CLOCK_TOLERANCE_US: i64 = 60_000_000;

@@ -15,7 +15,7 @@ use crate::native::{BlockColumns, BlockMaker};
 use crate::pool::Pool;
 use crate::rows::Slot;
 
-/// How an insert is sent, and what the server is told that it is.
+/// How an insert is sent, and under which name and token.
 #[derive(Debug, Clone, Copy)]
 pub struct InsertOptions<'o> {
     pub query_id: &'o str,
@@ -75,7 +75,7 @@ impl Failure {
         match fault_of(error) {
             Fault::Passing => Self::Passing,
             Fault::TooManyParts => Self::TooManyParts,
-            // A limit of the account's asks for the same as one of the server's memory.
+            // A limit of the account is handled like a lack of memory: send less at once.
             Fault::Memory | Fault::TooMuch => Self::Memory,
             Fault::NoSpace => Self::NoSpace,
             Fault::Denied | Fault::Final => Self::Final,
@@ -106,7 +106,7 @@ pub async fn insert(
         .with_timeouts(Some(ANSWER_TIMEOUT), Some(ANSWER_TIMEOUT))
         .with_setting("query_id", options.query_id)
         .with_setting("insert_deduplication_token", options.token)
-        // An error that comes late must not hide behind headers that were sent early.
+        // The server must not send headers early: they would hide an error that comes later.
         .with_setting("send_progress_in_http_headers", "0")
         // An insert is answered when its rows are in the table, of every shard.
         .with_setting("async_insert", "0")
@@ -167,5 +167,6 @@ static MAKERS: Pool<BlockMaker> = Pool::new();
 const BLOCK_ROWS: usize = 2_048;
 const ROWS_AT_ONCE: usize = 8 * BLOCK_ROWS;
 
-/// The longest that the server may take no byte, or think about an insert that it has in full.
+/// The longest time in which the server may take no byte, or not answer an insert that it has
+/// received completely.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);

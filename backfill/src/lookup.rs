@@ -22,7 +22,7 @@ use crate::piece::query_prefix;
 pub struct Stores<'s> {
     /// Replicas or shards.
     pub servers: &'s [ClickHouse],
-    /// What one of them has taken comes to the others later.
+    /// Whether rows that one of the servers took come to the others later.
     pub are_replicated: bool,
 }
 
@@ -52,7 +52,7 @@ pub async fn missing(
             return Ok(missing);
         }
     }
-    // Only now: what was found needs no proof.
+    // The proof is only needed for events that were not found.
     prove_sight(stores).await?;
     Ok(missing)
 }
@@ -87,10 +87,10 @@ pub fn received(plan: &Plan, due: &Range<UnixMicros>) -> Range<UnixMicros> {
     midnight(due.start) - earlier_us..due.end
 }
 
-/// Whose inserts are awaited.
+/// Which inserts are awaited.
 #[derive(Debug, Clone, Copy)]
 pub enum Inserts<'n> {
-    /// All of the run, as a process that died may have left them.
+    /// All inserts of the run, including those that a dead process left behind.
     OfRun,
     /// Those with these names.
     Named(&'n [String]),

@@ -46,7 +46,8 @@ pub struct BlockMaker {
 impl BlockMaker {
     /// Appends one block of rows.
     ///
-    /// Events, which are most of it, are written where they stay: they are its first column.
+    /// The events are the first column and most of the block, so they are written directly to where
+    /// they stay.
     pub fn append(
         &mut self,
         script: &Script,

@@ -1,4 +1,4 @@
-//! What one insert is of: the events of a slice of time, or some of them.
+//! The events of one insert: all events of a slice of time, or some of them.
 
 use std::ops::Range;
 
@@ -16,19 +16,19 @@ use crate::chunk::{Chunk, due_of, halves, seqs_due};
 pub struct Piece {
     /// The slice of one day that they are due in.
     pub due: Range<UnixMicros>,
-    /// `None`: all that are due then.
+    /// `None` means all events that are due in the slice.
     some: Option<TenantRanges>,
     pub rows: u64,
     /// An insert of them was begun, here or by a process that died: the table may have them.
     pub is_doubtful: bool,
-    /// The ledger has it that they are begun.
+    /// Whether the ledger already says that they are begun.
     pub is_reserved: bool,
     /// Inserts that were begun here and whose answer did not settle them.
     pub doubts: Vec<String>,
     pub attempts: u32,
     /// Which server its first insert goes to, modulo how many there are.
     pub turn: usize,
-    /// How often the server took them for a repetition, although it did not have them.
+    /// How often the server took an insert of them for a repetition although it did not have them.
     pub swallowed: u32,
 }
 
@@ -60,7 +60,7 @@ impl Piece {
         self.some.clone().unwrap_or_else(|| all_due(script, &self.due))
     }
 
-    /// All that is due in its slice is of the piece.
+    /// Whether the piece has all events that are due in its slice.
     pub fn is_whole(&self) -> bool {
         self.some.is_none()
     }
@@ -82,8 +82,8 @@ impl Piece {
         format!("{}{start}-{end}-{}", query_prefix(run_id), self.attempts)
     }
 
-    /// What tells the server that an insert is of the same rows as one before. The same rows have
-    /// the same token, until the server is found to have swallowed them for it.
+    /// The token by which the server recognizes a repeated insert. The same rows keep the same
+    /// token, until the server is found to have ignored them because of it.
     pub fn token(&self, run_id: Uuid, missing: &TenantRanges) -> String {
         let hash = Sha256::digest(format!("{run_id} {missing:?} {}", self.swallowed));
         let bytes = hash[..16].try_into().expect("it has 32 bytes");

@@ -1,9 +1,10 @@
-//! Memory that is used again: a page that is new to the process costs more than what fills it.
+//! Memory that is used again, because getting a new page from the kernel costs more than filling
+//! it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Things that are lent and come back.
+/// Buffers that are lent and come back.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
     idle: Mutex<Vec<T>>,
@@ -16,14 +17,14 @@ impl<T> Pool<T> {
 }
 
 impl<T: Default> Pool<T> {
-    /// Lends a thing as it came back last, or a new one.
+    /// Lends a buffer that came back earlier, with its old contents, or a new one.
     pub(crate) fn lend(&'static self) -> Loan<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Loan { thing: idle.unwrap_or_default(), pool: self }
     }
 }
 
-/// A thing of a [`Pool`], to which it comes back when it is dropped.
+/// A buffer of a [`Pool`]. It goes back to the pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Loan<T: Default + 'static> {
     thing: T,
@@ -59,7 +60,7 @@ impl<T: Default> Drop for Loan<T> {
     }
 }
 
-/// What comes back beyond this is freed.
+/// If more buffers than this come back, they are freed.
 const IDLE_MAX: usize = 32;
 
 #[cfg(test)]

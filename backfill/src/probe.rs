@@ -35,8 +35,7 @@ impl Probe {
     }
 }
 
-/// Inserts some chunks into a table of the same shape beside the real one, for some seconds, and
-/// takes that table away.
+/// Inserts some chunks into a copy of the table for some seconds, and drops the copy.
 ///
 /// # Errors
 ///
@@ -53,7 +52,7 @@ pub async fn probe(
         return Err(ProbeError::Nothing);
     }
     if let Some(survey) = to.surveys.iter().find(|survey| !survey.is_merge_tree()) {
-        // Rows that are sent to a copy of it would go where its own go.
+        // A copy of such a table would write to the same place as the table itself.
         return Err(ProbeError::Engine { engine: survey.engine.clone() });
     }
     let columns = to.columns();
@@ -82,7 +81,7 @@ pub async fn probe(
     measured
 }
 
-/// Says which copies are left of probes that were killed.
+/// Names the copies that killed probes left behind.
 ///
 /// # Errors
 ///

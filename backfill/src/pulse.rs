@@ -1,4 +1,4 @@
-//! How the server fares while it is loaded: parts and memory, asked once a second.
+//! The load on the server: parts and memory, read once a second.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What a server says of itself and the table.
+/// The state of a server and of the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Row, Deserialize)]
 pub struct Pulse {
     /// Parts of the table that are in use.
     pub parts: u64,
-    /// Those of the partition that has most.
+    /// Parts of the partition with the most parts.
     pub parts_in_partition_max: u64,
     /// Memory that the server has in use.
     pub memory_bytes: u64,
 }
 
-/// Asks a server for its pulse.
+/// Reads the state of a server.
 ///
 /// # Errors
 ///
@@ -40,8 +40,8 @@ pub async fn read_pulse(server: &ClickHouse) -> Result<Pulse, ClickHouseError> {
     server.answer(QUERY_TIMEOUT, pulse).await
 }
 
-/// Asks all servers for their pulse again and again, and keeps the worst of each number. Ends
-/// when it is dropped.
+/// Reads the state of all servers again and again, and keeps the worst of each number. Ends when it
+/// is dropped.
 #[derive(Debug)]
 pub struct PulseWatch {
     pulse: watch::Receiver<Pulse>,
@@ -59,7 +59,7 @@ impl PulseWatch {
                 ticks.tick().await;
                 let mut worst = Pulse::default();
                 for server in &servers {
-                    // One that does not answer now is noticed by who inserts.
+                    // If a server does not answer, the inserts will show it.
                     if let Ok(pulse) = read_pulse(server).await {
                         worst.parts = worst.parts.max(pulse.parts);
                         worst.parts_in_partition_max =
@@ -80,7 +80,8 @@ impl PulseWatch {
 
     /// Waits for a new answer.
     pub async fn next(&mut self) -> Pulse {
-        // Its sender lives as long as the task, which lives as long as this.
+        // This cannot fail: the sender lives as long as the task, and the task as long as this
+        // value.
         self.pulse.changed().await.expect("the task goes on");
         *self.pulse.borrow_and_update()
     }

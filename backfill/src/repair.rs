@@ -1,4 +1,4 @@
-//! Repairs: what a verifier's report calls lost is made again and brought into the table.
+//! Repairs: events that a verifier's report calls lost are made again and inserted into the table.
 
 use std::fmt;
 use std::path::Path;
@@ -90,7 +90,7 @@ pub struct RepairSummary {
     pub lost: u64,
     /// Events that were sent again.
     pub sent: u64,
-    /// Events that were there all the same, when the table was asked.
+    /// Events that turned out to be in the table when it was asked.
     pub found: u64,
 }
 

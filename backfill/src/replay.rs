@@ -3,8 +3,8 @@
 //!
 //! Slices of a day are sent one after another, the oldest first, so that the table sees few
 //! partitions at once. No slice is sent before the pipeline has room for it, lest the stream evict
-//! what nobody has read. What was refused is sent again; what is unknown is left to the caller, who
-//! can look for it in the table.
+//! what nobody has read. Refused events are sent again. Events without a clear answer are left to
+//! the caller, who can look for them in the table.
 
 mod args;
 mod days;
@@ -230,7 +230,7 @@ impl<W: StreamWatch> Replay<W> {
         let Plan { script, send, .. } = self.sender.plan();
         let batches = slice::batches(script, events, send.batch_events.into());
         let portions = slice::portions(batches, self.portion_events());
-        // The first portion has room before the slice is reserved, so that what is reserved is
+        // The slice is reserved only when its first portion has room, so that reserved events are
         // begun soon.
         let mut is_reserved = false;
         let mut portions = portions.into_iter();
@@ -264,7 +264,7 @@ impl<W: StreamWatch> Replay<W> {
         course: &mut Course<'_>,
     ) -> Result<Went, BackfillError> {
         let mut patience = Patience::new(self.clock.now());
-        // What the webhook has refused before.
+        // Events that the webhook refused at an earlier attempt.
         let mut refused = TenantRanges::new();
         loop {
             course.tell(Doing::Sending, self.pacer.fill());
@@ -294,7 +294,8 @@ impl<W: StreamWatch> Replay<W> {
             if self.sleep_until(now + micros(wait), course.shutdown).await == Waited::Stopped {
                 return Ok(Went::Stopped);
             }
-            // From here on it may be taken: a crash must not find it refused.
+            // From here on the events may be taken, so after a crash the ledger must not call them
+            // refused.
             let reserved = self.sender.ledger().reserve_again(again.iter(), IsRepair::No);
             reserved.map_err(BackfillError::ledger)?;
             let Plan { script, send, .. } = self.sender.plan();
@@ -325,7 +326,7 @@ impl<W: StreamWatch> Replay<W> {
         }
     }
 
-    /// Events that are sent before one looks at the pipeline, and at the clock, again.
+    /// Events of a portion: after them, the pipeline and the clock are looked at again.
     fn portion_events(&self) -> u64 {
         let rate = self.options.events_per_second.unwrap_or(u64::MAX);
         let in_time = rate.saturating_mul(PORTION_SECONDS);
@@ -387,10 +388,11 @@ impl Course<'_> {
     }
 }
 
-/// Time for which is sent at a rate before one looks at the pipeline again.
+/// With a limit on the rate, the length of a portion in time: the pipeline is looked at after each
+/// portion.
 const PORTION_SECONDS: u64 = 5;
 
-/// Reckons the mean size of a message from some of the events.
+/// Estimates the mean size of a message from some of the events.
 fn message_bytes(plan: &Plan) -> u64 {
     let mut bytes = Vec::new();
     let mut events = 0;

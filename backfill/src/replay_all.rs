@@ -1,9 +1,9 @@
 //! The last days of a history through the pipeline, until each event is acknowledged or found.
 //!
-//! What ends without an answer may be in the pipeline, or nowhere. Once the pipeline has read all
-//! that it holds and the table does not grow any more, the table is asked for it, and what it lacks
-//! is sent again: within the stream's duplicate window a message that is on its way all the same
-//! is stored once.
+//! An event without an answer may be in the pipeline, or nowhere. Once the consumer has read
+//! everything and the table no longer grows, the table is asked which of these events it has, and
+//! the others are sent again. If one of them was on its way after all, it is stored only once,
+//! because of the duplicate window of the stream.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct Replaying<'r> {
     pub(crate) ledger: &'r LedgerWriter,
     pub(crate) clock: Clock,
     pub(crate) shutdown: &'r Shutdown,
-    /// The table is still, if it has not grown for as long.
+    /// The table counts as still if it has not grown for this long.
     pub(crate) settle: Duration,
 }
 
@@ -116,9 +116,9 @@ impl Replaying<'_> {
     }
 }
 
-/// A table that others write to as well is never still: then this must be long enough.
+/// The longest wait for a still table. If others write to the table too, it never is.
 const SETTLE_WAIT_MAX: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(500);
 
-/// How often what is in doubt is sent again.
+/// How often events in doubt are sent again at most.
 const ROUNDS_MAX: u32 = 5;

@@ -1,4 +1,4 @@
-//! The rows of an insert, in the table's own order: what is sorted need not be sorted again.
+//! The rows of an insert, in the order of the table, so that the server need not sort them.
 
 use std::ops::Range;
 

@@ -65,7 +65,7 @@ impl Shape {
         let properties = WriterProperties::builder()
             .set_created_by(format!("auditstorm version {}", env!("CARGO_PKG_VERSION")))
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            // No two are alike, and nobody looks for the least of them.
+            // All values differ, so a dictionary does not help, and nobody needs their minimum.
             .set_column_dictionary_enabled(path("event_json"), false)
             .set_column_statistics_enabled(path("event_json"), EnabledStatistics::None)
             .set_column_dictionary_enabled(path("audit_id"), false)

@@ -1,4 +1,4 @@
-//! An export with its record: whoever has loaded the file can have the verifier reconcile it.
+//! An export with a run directory, so that the verifier can check the rows once the file is loaded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ pub fn export_recorded(
     let result = export(plan, path, &chunks(&plan.script, &whole, CHUNK_ROWS), shutdown, each);
     let settlement = match result {
         Ok(Exported::Whole(_)) => Settlement::Acknowledged,
-        // Nobody can load what is not there.
+        // Without a file there is nothing to load, so nothing is acknowledged.
         Ok(Exported::Stopped) | Err(_) => Settlement::Refused,
     };
     ledger.settle_slice(&whole, settlement).map_err(BackfillError::ledger)?;

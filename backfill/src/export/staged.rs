@@ -1,4 +1,4 @@
-//! A file that has its name only when it is whole.
+//! A file that gets its final name only when it is complete.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -9,7 +9,8 @@ use parquet::errors::ParquetError;
 
 use crate::export::error::{ExportError, Fault};
 
-/// A file under a name beside the one that it shall have. It goes, unless it is kept.
+/// A file that is written under a temporary name in the same folder. It is deleted, unless it is
+/// kept.
 pub(super) struct Staged {
     path: PathBuf,
     folder: PathBuf,
@@ -33,7 +34,7 @@ impl Staged {
 
     /// Waits until the disk has the file, and gives it its name. Returns its size in bytes.
     pub(super) fn keep(self) -> Result<u64, ExportError> {
-        // Another may have taken the name in the meantime.
+        // Another process may have taken the name in the meantime.
         refuse_existing(&self.path)?;
         let Self { path, folder, file, bytes } = self;
         // The name is in the folder, which reaches the disk by itself.
@@ -79,7 +80,7 @@ impl Write for Staged {
     }
 }
 
-/// Returns an error if a name is taken, be it by a link to nowhere.
+/// Returns an error if a name is taken, even by a broken link.
 pub(super) fn refuse_existing(path: &Path) -> Result<(), ExportError> {
     match fs::symlink_metadata(path) {
         Ok(_) => Err(ExportError::Exists { path: path.to_owned() }),

@@ -2,9 +2,9 @@
 
 use events::timeline::UnixMicros;
 
-/// The days that may come to the table together. One insert may touch a hundred partitions, of
-/// which each day is one, and the aggregator gathers events of some seconds for an insert: of at
-/// most two groups.
+/// The days that may come to the table together. One insert may touch a hundred partitions, and
+/// each day is one. The aggregator gathers the events of some seconds for an insert, so an insert
+/// may have days of two groups.
 #[derive(Debug)]
 pub(crate) struct DayGroup {
     begun: UnixMicros,

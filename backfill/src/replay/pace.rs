@@ -3,7 +3,7 @@
 //! What the webhook has acknowledged waits in the sidecar until it is in the stream (the backlog),
 //! and then in the stream until the consumer acknowledges it (the lag). A stream that discards its
 //! oldest messages at a limit of bytes must not be given so much that it evicts what is unread;
-//! that it evicts what was read is its normal state.
+//! evicting messages that were read is normal.
 
 use events::timeline::UnixMicros;
 use stores::jetstream::StreamState;
@@ -38,7 +38,7 @@ impl Fill {
         self.events() == 0
     }
 
-    /// How many events there is ever room for.
+    /// How many events the pipeline has room for when it is empty.
     pub fn capacity(&self, lag_max: u64) -> u64 {
         let by_bytes = self
             .stream_bytes_max
@@ -47,8 +47,8 @@ impl Fill {
     }
 }
 
-/// Decides whether so many events more may be sent. Where there is nothing in the pipeline, there
-/// will never be more room.
+/// Decides whether so many events more may be sent. If the pipeline is empty there will never be
+/// more room, so the answer is yes.
 pub fn room(fill: &Fill, events: u64, lag_max: u64) -> Room {
     let fits = fill.events().saturating_add(events) <= fill.capacity(lag_max);
     if fits || fill.is_empty() { Room::Go } else { Room::Wait }
@@ -85,7 +85,8 @@ impl Gauge {
     /// Takes what stream and consumer tell. Without a consumer, all that the stream holds is
     /// unread.
     pub(crate) fn look(&mut self, state: &StreamState, now: UnixMicros) -> Fill {
-        // What others send grows the stream, too: then less seems to be on its way than is.
+        // Messages of others make the stream grow too. Then fewer events seem to be on their way
+        // than there are.
         self.backlog = self.backlog.saturating_sub(state.last.saturating_sub(self.last));
         self.last = state.last;
         let moved = self.seen.is_none_or(|seen| {
@@ -96,7 +97,7 @@ impl Gauge {
         }
         self.seen = Some(*state);
         let lag = lag(state);
-        // What the stream knew already, it has not taken again.
+        // Events that the stream took for repetitions never appear in it.
         if lag == 0 && now - self.still_since >= BACKLOG_PATIENCE_US {
             self.backlog = 0;
         }
@@ -115,12 +116,12 @@ impl Gauge {
     }
 }
 
-/// How long what was acknowledged may take to reach an idle stream.
+/// How long acknowledged events may take to reach an idle stream, before they count as repetitions.
 const BACKLOG_PATIENCE_US: i64 = 5_000_000;
 
 fn lag(state: &StreamState) -> u64 {
     let Some(consumer) = state.consumer else { return state.messages };
-    // The floor stays behind where messages were evicted, or are not for this consumer.
+    // The floor stays behind if messages were evicted, or do not match the filter of this consumer.
     if consumer.pending + consumer.unacknowledged == 0 {
         return 0;
     }

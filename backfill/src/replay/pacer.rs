@@ -40,7 +40,7 @@ pub(crate) struct Pacer<W> {
     clock: Clock,
     gauge: Gauge,
     lag_max: u64,
-    /// A pipeline that has not moved for as long does not move any more.
+    /// A pipeline that has not moved for this long counts as stuck.
     still_max: Duration,
     fill: Fill,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Pacer<W> {
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
-    /// What was waited for is so.
+    /// The condition holds.
     Enough,
     /// The user wants to stop.
     Stopped,
@@ -84,7 +84,7 @@ impl<W: StreamWatch> Pacer<W> {
         self.fill
     }
 
-    /// How many events there is ever room for.
+    /// How many events the pipeline has room for when it is empty.
     pub(crate) fn capacity(&self) -> u64 {
         self.fill.capacity(self.lag_max)
     }
@@ -123,7 +123,7 @@ impl<W: StreamWatch> Pacer<W> {
         self.wait(shutdown, each, Fill::is_empty).await
     }
 
-    /// Looks at the pipeline until it is as it should be.
+    /// Looks at the pipeline until the condition holds.
     async fn wait(
         &mut self,
         shutdown: &Shutdown,
@@ -139,7 +139,7 @@ impl<W: StreamWatch> Pacer<W> {
                 state = self.watch.read_state() => state,
             };
             let now = self.clock.now();
-            // NATS may be away for a while: that is a time in which nothing moves.
+            // NATS may be down for a while. That time counts as one in which nothing moves.
             let failure = match state {
                 Ok(state) => {
                     self.fill = self.gauge.look(&state, now);

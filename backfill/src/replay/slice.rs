@@ -1,5 +1,5 @@
-//! What is sent at once: slices of a day, as batches, in portions that the pipeline has room for.
-//! Pure.
+//! Cuts the events of a slice of a day into batches, and these into portions that the pipeline has
+//! room for. Pure.
 
 use events::identity::Seq;
 use events::script::Script;
