@@ -89,7 +89,8 @@ pub(crate) struct Control {
     path: PathBuf,
 }
 
-/// Who waits for an order to be done. Dropped without an answer, it tells them that nobody did it.
+/// The client that waits for an order. If this is dropped without an answer, the client learns that
+/// nobody carried the order out.
 #[derive(Debug)]
 pub(crate) struct Client(UnixStream);
 
@@ -128,7 +129,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // It fails only if somebody has removed the file already.
+        // This fails only if somebody has removed the file already.
         remove_stale(&self.path).ok();
     }
 }
@@ -150,7 +151,7 @@ impl Client {
 ///
 /// Returns an error if nobody takes orders there, or the order could not be done.
 pub(crate) async fn give(dir: &Path, order: Order) -> Result<(), SandboxError> {
-    /// More than any part may take to answer again.
+    /// Longer than any part may take to answer again.
     const ANSWER_LIMIT: Duration = Duration::from_secs(90);
     let path = socket_path(dir);
     let connected = by_short_path(dir, |path| {

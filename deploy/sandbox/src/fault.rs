@@ -1,4 +1,4 @@
-//! Faults that a person orders: which they are, and whom they hit.
+//! Faults that a user asks for: which there are, and which events they hit.
 //!
 //! Whether an event is a victim is a pure function of seed, fault and auditID, so the same order
 //! hits the same events again, whatever the timing.
@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::duration::parse_duration;
 
-/// What may be ordered, shown with every mistake.
+/// The possible faults, shown with every mistake.
 const FORMS: &str = "drop:sidecar:P, drop:aggregator:P, duplicate:sidecar:P, \
     duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1) or delay:aggregator:DURATION";
 

@@ -51,8 +51,8 @@ impl FaultLog {
             .map_err(SandboxError::io("open", path))?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(SandboxError::io("read", path))?;
-        // A line cut off by a crash was never followed by its harm. Where there is none nothing is
-        // cut off: another part may have written on meanwhile.
+        // After a line that a crash cut off, no harm was done, so the line is removed. If there is
+        // none, the file must not be truncated: another part may have appended meanwhile.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
             file.set_len(whole as u64).map_err(SandboxError::io("mend", path))?;

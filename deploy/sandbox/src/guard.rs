@@ -8,10 +8,10 @@ use rustix::process::{Pid, getppid};
 
 use crate::error::SandboxError;
 
-/// Becomes `program`, after asking the kernel to kill this process when its parent ends.
+/// Replaces this process by `program`, after asking the kernel to kill it when its parent ends.
 ///
-/// The request survives `exec`. It must be made in the child, and a child of safe Rust runs no code
-/// of ours before its `exec`; hence this step in between.
+/// The request survives `exec`. It must be made in the child. Safe Rust can run no code of its own
+/// in a child before `exec`, so the sandbox starts itself as a step in between.
 ///
 /// # Errors
 ///

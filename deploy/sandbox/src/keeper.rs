@@ -1,4 +1,4 @@
-//! Watches the running parts, and restarts, stops and starts those that it is ordered to.
+//! Watches the running parts, and carries out orders to restart, stop and start them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub(crate) struct Reached {
     pub(crate) stop_merges: bool,
 }
 
-/// Where that is reached which joins NATS with the outside and with `ClickHouse`.
+/// The addresses of the relay, or of the Vectors.
 #[derive(Debug, Clone)]
 pub(crate) struct Joint {
     /// Where the webhook listens.
@@ -110,7 +110,8 @@ async fn act(
         let nats_is_up = nats_is_up || process.name() == nats_server::NAME;
         match reached.answers(process, nats_is_up).await {
             Err(error @ SandboxError::PartDied { part, .. }) => {
-                // As a Vector does that finds no NATS. It is down then, and may be started again.
+                // A Vector that finds no NATS ends like this. It counts as down then, and may be
+                // started again.
                 process.stay_down();
                 held.insert(part, hold(&reached.ports(part)));
                 return Err(SandboxError::NotDone {
@@ -148,7 +149,7 @@ impl Reached {
             "clickhouse" => {
                 let client = ClickHouse::at(self.clickhouse.http);
                 process.answer(LIMIT, async || client.is_up().await.then_some(())).await?;
-                // The order to stop them does not outlive the process.
+                // Merges are stopped only until the server restarts, so they must be stopped again.
                 if self.stop_merges { stop_merges(self.clickhouse).await } else { Ok(()) }
             }
             nats_server::NAME => {
@@ -158,7 +159,8 @@ impl Reached {
                 for port in self.ports(name) {
                     process.answer(LIMIT, async || TcpStream::connect(port).await.ok()).await?;
                 }
-                // Without NATS nobody can read from it; that is as it was ordered.
+                // If NATS is down by order, nobody can read from it, so there is nothing to wait
+                // for.
                 if name.ends_with("aggregator") && nats_is_up {
                     let read = async || nats_server::is_read(&self.nats).await;
                     process.answer(LIMIT, read).await?;
@@ -181,6 +183,6 @@ fn hold(addresses: &[SocketAddr]) -> Vec<TcpSocket> {
         socket.bind(*address).ok()?;
         Some(socket)
     };
-    // One that cannot be held is only less safe.
+    // If a port cannot be held, restarting is only less safe.
     addresses.iter().filter_map(hold).collect()
 }

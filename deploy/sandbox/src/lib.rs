@@ -2,7 +2,7 @@
 //! them Vector, or a relay that does what Vector does and can be told to misbehave.
 //!
 //! Everything here is behind the program `auditstorm-sandbox`: it starts itself again as guard, as
-//! `ClickHouse` server and as relay, so no other program can do its work.
+//! `ClickHouse` server and as relay, so other programs cannot use this library instead.
 
 mod archive;
 mod chdb;
@@ -91,7 +91,7 @@ fn one_thread() -> Result<Runtime, SandboxError> {
 }
 
 fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
-    /// One for what comes in, one for what goes out.
+    /// One thread for what comes in, one for what goes out.
     const THREADS: usize = 2;
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let plan = FaultPlan::new(&flags.faults, flags.seed)?;

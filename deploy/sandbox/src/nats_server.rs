@@ -67,7 +67,8 @@ pub(crate) async fn start_nats(
     const STOP_LIMIT: Duration = Duration::from_secs(5);
     let data = stack.folder("nats")?;
     let ports = stack.folder("nats/ports")?;
-    // The server names its report by its process id: one of an earlier run would be misread.
+    // The server names its report after its process ID, so a report of an earlier run must not be
+    // left.
     fs::remove_dir_all(&ports)
         .and_then(|()| fs::create_dir(&ports))
         .map_err(SandboxError::io("empty", &ports))?;
@@ -86,7 +87,7 @@ pub(crate) async fn start_nats(
         stop_limit: STOP_LIMIT,
     })?;
     let addresses = process.answer(READY_LIMIT, async || reported(&ports)).await?;
-    // Its own choice the first time, an order when it is started again.
+    // The first time NATS chooses its ports; when it is started again, it is told which to take.
     let [client, monitor] = [&addresses.client, &addresses.monitor].map(|url| port_of(url));
     process.set_args(args(client, monitor));
     write_whole(&kept, &format!("{client} {monitor}\n"))?;

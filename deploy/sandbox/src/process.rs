@@ -68,7 +68,7 @@ impl Process {
         self.is_down
     }
 
-    /// Kills the part, and waits until it is gone. From then on nobody misses it.
+    /// Kills the part, and waits until it is gone. From then on it counts as down by order.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Process {
         self.child.kill().await.map_err(SandboxError::io("kill", &self.launch.program))
     }
 
-    /// Notes that the part has ended, and that nobody misses it.
+    /// Notes that the part has ended as ordered, which is no failure.
     pub(crate) fn stay_down(&mut self) {
         self.is_down = true;
     }
@@ -130,8 +130,7 @@ impl Process {
         }
     }
 
-    /// Waits until the part ends by itself, and says how.
-    /// One that was ordered down does not.
+    /// Waits until the part ends by itself, and says how. A part that is down by order never does.
     pub(crate) async fn ended(&mut self) -> SandboxError {
         if self.is_down {
             return std::future::pending().await;

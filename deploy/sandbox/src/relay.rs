@@ -59,7 +59,7 @@ pub(crate) struct RelayOptions {
     pub(crate) faults_file: PathBuf,
     /// How long a batch may wait for more events.
     pub(crate) batch_wait: Duration,
-    /// The one part to be, honestly; or both, fast.
+    /// Which part this process is, if the relay is honest. `None` means both parts, fast.
     pub(crate) part: Option<Place>,
     /// Where an honest part has its buffer.
     pub(crate) buffer: PathBuf,
@@ -87,7 +87,8 @@ pub(crate) async fn relay(options: RelayOptions) -> Result<(), SandboxError> {
 }
 
 async fn fast(options: RelayOptions) -> Result<(), SandboxError> {
-    /// Requests that are queued whole; their bytes are bounded too, see `sidecar::ROOM_BYTES`.
+    /// How many requests may wait in the queue. Their bytes are bounded too, see
+    /// `sidecar::ROOM_BYTES`.
     const QUEUED_REQUESTS_MAX: usize = 1024;
     /// Full batches that wait for `ClickHouse`, or for an ordered delay to pass.
     const QUEUED_BATCHES_MAX: usize = 16;
@@ -100,7 +101,8 @@ async fn fast(options: RelayOptions) -> Result<(), SandboxError> {
 
     let counters = Arc::new(Counters::default());
     let insert = InsertOptions {
-        // Else two equal rows in one INSERT become one, and the ordered fault would be gone.
+        // Otherwise two equal rows in one INSERT become one, and the duplicate that was asked for
+        // would be gone.
         keep_equal_rows: options.plan.orders(FaultKind::Duplicate, Place::Sidecar),
     };
     let aggregate =
@@ -130,7 +132,8 @@ async fn fast(options: RelayOptions) -> Result<(), SandboxError> {
     terminate.recv().await;
     info!("stopping");
     let passed_on = timeout(DRAIN_LIMIT, async {
-        // In the order of the events' way. A task can fail only by a panic, which is in the log.
+        // In the order in which events pass through the parts. A task can fail only by a panic,
+        // which is in the log.
         stop.send_replace(true);
         drop(serving.await);
         drop(publishing.await);

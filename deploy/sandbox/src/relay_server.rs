@@ -52,7 +52,7 @@ pub(crate) async fn start_relay(
             Ok(Joint { webhook, metrics: vec![metrics] })
         }
         RelayMode::Honest => {
-            // What empties the stream first, as with Vector.
+            // The aggregator starts first, as with Vector.
             let [behind] = start_part(stack, &part("aggregator"), nats).await?;
             let [webhook, before] = start_part(stack, &part("sidecar"), nats).await?;
             Ok(Joint { webhook, metrics: vec![before, behind] })
@@ -74,12 +74,12 @@ async fn start_part<const PORTS: usize>(
     nats: &NatsAddresses,
 ) -> Result<[SocketAddr; PORTS], SandboxError> {
     const READY_LIMIT: Duration = Duration::from_secs(20);
-    /// Beyond its own limit, to write what it could not pass on.
+    /// Time beyond its own limit, in which it writes what it could not pass on.
     const STOP_SLACK: Duration = Duration::from_secs(2);
     let Part { name, folder, .. } = *part;
     let file = if name == "relay" { "address".to_owned() } else { format!("{name}-address") };
     let address_file = folder.join(file);
-    // Whoever was told where it is finds it there again.
+    // After a restart it must have the same address, because others know it.
     let earlier = read_addresses(&address_file).unwrap_or([local(0); PORTS]);
     let earlier = earlier.map(|address| if is_free(&address) { address } else { local(0) });
     remove_stale(&address_file)?;

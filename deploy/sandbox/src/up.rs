@@ -93,7 +93,7 @@ impl Wanted {
     }
 }
 
-/// Fails if a shell would not find the program either: better now than after all has started.
+/// Fails if a shell would not find the program either, before anything is started.
 fn check_program(program: &str) -> Result<(), SandboxError> {
     let path = Path::new(program);
     let is_there = if program.contains('/') { path.is_file() } else { on_path(program).is_some() };
@@ -130,7 +130,7 @@ async fn keep(
     for line in &lines {
         report::print_line(line);
     }
-    // Last of all: who waits for this file finds everything ready.
+    // This file is written last, so that whoever waits for it finds everything ready.
     write_whole(env_file, &format!("{}\n", lines.join("\n")))?;
     if !command.is_empty() {
         return run_command(command, &addresses, &mut keeper, signals).await;

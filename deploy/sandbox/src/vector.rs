@@ -12,7 +12,7 @@ use crate::nats_server::{self, NatsAddresses};
 use crate::process::Launch;
 use crate::stack::{Stack, local, same_ports, write_whole};
 
-/// A Vector, and what is not as committed.
+/// A Vector, and the settings that differ from the committed ones.
 #[derive(Debug)]
 pub(crate) struct Vector {
     program: PathBuf,
@@ -37,7 +37,7 @@ impl Vector {
             let given = retry_max.as_millis();
             return Err(SandboxError::WholeSeconds { flag: "--retry-max", given });
         }
-        // Vector takes no zero.
+        // Vector does not accept zero.
         let batch_wait = batch_wait.max(Duration::from_millis(1));
         Ok(Self {
             program,
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn no_name_is_left_to_vectors_own_interpolation() {
-        // It reads comments too, and fails at a name that the environment lacks.
+        // Vector replaces names in comments too, and fails if the environment lacks one.
         for config in [SIDECAR_YAML, AGGREGATOR_YAML] {
             for (at, _) in config.match_indices('$') {
                 let rest = config[at + 1..].lines().next().unwrap();

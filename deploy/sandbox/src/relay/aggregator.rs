@@ -128,7 +128,8 @@ impl Aggregator {
             }
             let next = tokio::select! {
                 next = timeout(self.exit.patience(draining), messages.next()) => next,
-                // The sender outlives this task, and a change is seen in the next round.
+                // The sender lives longer than this task, and the next round of the loop sees a
+                // change.
                 _ = drain.changed(), if !draining => continue,
             };
             match next {
@@ -161,8 +162,8 @@ impl Aggregator {
         }
     }
 
-    /// Does with a message what Vector's transforms do. What is dropped by order is counted
-    /// nowhere: no metric tells of it. Also says whether the event is to be stored twice by order.
+    /// Treats a message as Vector's transforms do. Events that a fault drops appear in no counter
+    /// and no metric. Also says whether the event is to be stored twice by order.
     fn completed(&self, message: &Message) -> Option<(Event, bool)> {
         let Ok(Value::Object(mut event)) = serde_json::from_slice(&message.payload) else {
             warn!("left out a message that is no event");
@@ -256,7 +257,7 @@ impl Exit {
 }
 
 impl Gatherer {
-    /// Nothing is gathered yet.
+    /// Nothing was gathered yet.
     pub(super) fn new(batches: mpsc::Sender<Batch>, options: AggregatorOptions) -> Self {
         Self { batches, options, gathered: Gathered::nothing() }
     }

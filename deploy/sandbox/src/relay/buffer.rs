@@ -29,7 +29,7 @@ pub(super) fn open(folder: &Path) -> Result<(Buffer, Held)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mark = options.open(folder.join("acknowledged"))?;
-    // Without a readable mark all is passed on again: rather twice than never.
+    // Without a readable mark everything is passed on again, because twice is better than never.
     let mut acknowledged = read_mark(&mark).filter(|at| *at >= oldest).unwrap_or(oldest);
     let has_segments = !numbers.is_empty();
     if !has_segments {
@@ -63,11 +63,11 @@ pub(super) fn open(folder: &Path) -> Result<(Buffer, Held)> {
 /// An open buffer.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    /// Its entrance.
+    /// The end that records are written to.
     pub(super) writer: Writer,
-    /// Its exit.
+    /// The end that records are read from.
     pub(super) reader: Reader,
-    /// Its memory of what has left.
+    /// The record of what was acknowledged.
     pub(super) acknowledger: Acknowledger,
 }
 
@@ -115,7 +115,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 /// The length and the checksum before each payload.
 const HEAD_BYTES: usize = 12;
 
-/// More than any record is long: a longer one is no record.
+/// No record is longer than this. A greater length means that there is no record.
 const RECORD_BYTES_MAX: usize = 256 << 20;
 
 impl Writer {
@@ -143,7 +143,7 @@ impl Writer {
             line.extend_from_slice(payload);
         }
         if let Err(error) = file.write_all(line) {
-            // What was written of it would else stand before the next record.
+            // Otherwise the part that was written would stand before the next record.
             file.set_len(end.offset)?;
             return Err(error);
         }
@@ -178,7 +178,7 @@ impl Reader {
                 return Ok(record);
             }
             if self.at >= end && self.seen.changed().await.is_err() {
-                // The entrance is closed for good: there will be no more.
+                // The writer is gone, so there will be no more records.
                 std::future::pending::<()>().await;
             }
         }
@@ -206,7 +206,7 @@ impl Reader {
     }
 }
 
-/// A buffer's memory of what has left it.
+/// The record of how far a buffer was acknowledged.
 #[derive(Debug)]
 pub(super) struct Acknowledger {
     folder: PathBuf,
@@ -248,7 +248,8 @@ fn read_mark(mark: &File) -> Option<Position> {
     (xxh3_64(&bytes[..16]) == checksum).then_some(Position { segment, offset })
 }
 
-/// Counts the records of a segment from a place on, and cuts off what is none. Returns its length.
+/// Counts the records of a segment from a place on, and cuts off whatever follows the last whole
+/// record. Returns its length.
 fn mend(folder: &Path, number: u64, start: u64, held: &mut Held) -> Result<u64> {
     let path = segment(folder, number);
     let file =

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 /// Counts since the start of this process.
 ///
-/// What enters is counted before it can be seen elsewhere (before the webhook's answer, before a
-/// message is acknowledged), what leaves once it surely has: so nothing that is held is uncounted.
+/// An event is counted as entered before anybody else can know of it (before the webhook's answer,
+/// before a message is acknowledged), and as left only once it surely has left. So an event that is
+/// held is always counted.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     /// Bodies that the webhook could read, each one event or one list of them.
@@ -22,7 +23,7 @@ pub(super) struct Counters {
     pub(super) oversized: Amount,
     /// Read from NATS, with redeliveries and duplicates, without what is dropped by order.
     pub(super) taken: AtomicU64,
-    /// Read, and no event.
+    /// Read, and not an event.
     pub(super) unreadable: AtomicU64,
     /// Read, and of a stage that is not stored.
     pub(super) filtered: AtomicU64,

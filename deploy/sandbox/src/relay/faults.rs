@@ -37,8 +37,8 @@ impl Faults {
         victim.map(|id| self.plan.draw(FaultKind::Corrupt, at, id))
     }
 
-    /// Records a victim. If that fails the event goes unharmed: an unrecorded fault would look
-    /// like one of the pipeline's own.
+    /// Records a victim. If that fails the event is left unharmed, because an unrecorded fault
+    /// would look like one of the pipeline itself.
     pub(super) fn is_recorded(
         &self,
         kind: FaultKind,

@@ -20,7 +20,8 @@ pub(super) fn text(
     millis: i64,
 ) -> String {
     let mut metrics = Metrics { host, families: BTreeMap::new() };
-    // The sidecar first: what leaves it meanwhile is seen behind it.
+    // The sidecar is read first: an event that leaves it meanwhile is then counted at the
+    // aggregator.
     if places.contains(&Place::Sidecar) {
         for component in sidecar(counters) {
             metrics.component(&component);
@@ -83,7 +84,7 @@ impl Component {
 }
 
 fn sidecar(counters: &Counters) -> [Component; 4] {
-    // What has left is read before what came, so that nothing is missed in between.
+    // Events that left are read before events that came, so that none is missed in between.
     let (sent, oversized) = (counters.published.events(), counters.oversized.events());
     let left = (sent + oversized, counters.published.bytes() + counters.oversized.bytes());
     let received = Counters::of(&counters.begun);

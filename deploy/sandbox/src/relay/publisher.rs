@@ -40,7 +40,7 @@ pub(super) async fn publish(
             if is_taken
                 && faults.strike(FaultKind::Duplicate, Place::Sidecar, event.audit_id.as_deref())
             {
-                // Under its own id JetStream would swallow it, so the second one bears none.
+                // With the same ID JetStream would drop the second message, so that one has no ID.
                 publish_until_taken(&context, &event, None).await;
             }
             let gone = if is_taken { &counters.published } else { &counters.oversized };
@@ -49,7 +49,7 @@ pub(super) async fn publish(
         .await;
 }
 
-/// What a patient publisher reads from, and notes what it has done.
+/// The buffer from which a patient publisher reads, and in which it notes what NATS has.
 pub(super) struct Buffered {
     /// Where events come from.
     pub(super) reader: Reader,
@@ -58,8 +58,8 @@ pub(super) struct Buffered {
 }
 
 /// Publishes what is in a buffer as Vector's sink does: one message at a time, tried again until
-/// NATS has it, with waits of up to `retry_max` in between. An event that is larger than NATS takes
-/// any holds up all behind it.
+/// NATS has it, with waits of up to `retry_max` in between. An event that is too large for NATS
+/// holds up all events behind it.
 ///
 /// # Errors
 ///
@@ -110,8 +110,8 @@ async fn publish_patiently(
 /// The subject of every audit event.
 const SUBJECT: &str = "audit.k8s.activity";
 
-/// Tries for ever, always with the same id: `JetStream` drops what it has already. An event that
-/// is larger than NATS takes any is given up, since it never will be taken; returns false then.
+/// Tries for ever, always with the same id: `JetStream` drops what it has already. An event that is
+/// too large for NATS is given up, because NATS will never take it; then this returns false.
 async fn publish_until_taken(context: &Context, event: &Queued, id: Option<&str>) -> bool {
     const FIRST_PAUSE: Duration = Duration::from_millis(100);
     const PAUSE_MAX: Duration = Duration::from_secs(5);

@@ -84,7 +84,7 @@ const ROOM_BYTES: usize = 64 << 20;
 const BODY_BYTES_MAX: usize = 100 << 20;
 
 impl Intake {
-    /// An empty queue before `queue`.
+    /// An intake that puts events into `queue`, in memory.
     pub(super) fn new(
         queue: mpsc::Sender<Vec<Queued>>,
         faults: Arc<Faults>,
@@ -94,7 +94,7 @@ impl Intake {
         Self { entrance, faults, counters }
     }
 
-    /// An intake before a buffer on disk.
+    /// An intake that puts events into a buffer on disk.
     pub(super) fn before(buffer: Writer, faults: Arc<Faults>, counters: Arc<Counters>) -> Self {
         Self { entrance: Entrance::Disk(buffer), faults, counters }
     }
@@ -173,7 +173,8 @@ async fn serve_connection(
     intake: Arc<Intake>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // Answers are small and wanted at once. If it cannot be set, they are only a little later.
+    // Answers are small and should leave at once. If this cannot be set, they only leave a little
+    // later.
     drop(stream.set_nodelay(true));
     let service = service_fn(move |request| {
         let intake = Arc::clone(&intake);
@@ -200,7 +201,7 @@ async fn serve_connection(
     }
 }
 
-/// Waits for the order to stop. If its sender is gone, that is as good.
+/// Waits for the order to stop. If the sender is gone, that counts as the order.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }

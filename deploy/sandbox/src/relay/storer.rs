@@ -70,7 +70,7 @@ pub(super) async fn store_buffered(
             Ok((end, amount, is_stored))
         }
     });
-    // In order, so that what is acknowledged has no gap.
+    // Batches are acknowledged in order, so that there is no gap.
     let mut stored = pin!(stored.try_buffered(IN_FLIGHT_MAX));
     while let Some((end, amount, is_stored)) = stored.try_next().await? {
         acknowledger.acknowledge(end)?;
@@ -84,7 +84,7 @@ pub(super) async fn store_buffered(
 struct Gathered {
     batch: Batch,
     end: Position,
-    /// What of the buffer it is.
+    /// Which part of the buffer it is.
     amount: Held,
 }
 
@@ -113,7 +113,7 @@ async fn gather(
             biased;
             next = reader.next() => next?,
             () = sleep_until(due) => break,
-            // If the sender is gone that is as good as the order to stop.
+            // If the sender is gone, that counts as the order to stop.
             _ = stopped.wait_for(|stop| *stop) => break,
         };
         Record { payload, end } = next;

@@ -52,7 +52,8 @@ struct List<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// What the sidecar reads of an event. Of any type, for a webhook takes any object.
+/// What the sidecar reads of an event. The values may have any type, because a webhook takes any
+/// object.
 #[derive(serde::Deserialize)]
 struct Head<'a> {
     #[serde(rename = "auditID")]
@@ -71,7 +72,8 @@ fn posted(item: &RawValue) -> Result<Posted, NotEvents> {
     let moment = head.stage_timestamp.as_ref().and_then(Value::as_str).and_then(moment);
     let json = match moment {
         None => text.to_owned(),
-        // Rare enough to be slow: the event brings a `timestamp` of its own, to be replaced.
+        // This path may be slow, because it is rare: the event has a `timestamp` already, which
+        // must be replaced.
         Some(moment) if head.timestamp.is_some() => {
             let mut event: Event = serde_json::from_str(text)?;
             event.insert("timestamp".to_owned(), rfc3339(moment).into());
