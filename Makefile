@@ -110,9 +110,11 @@ setup: build ## Fetch the servers of the sandbox into .sandbox, and what the tes
 	target/debug/auditstorm-sandbox setup
 	@tests/setup.sh
 
+# With tests and benches in view, dependencies are built once for all: else some are built again
+# with the features that only tests ask for.
 .PHONY: build
-build: ## Build all programs
-	cargo build --workspace --locked
+build: ## Build all programs, tests and benches
+	cargo build --workspace --all-targets --locked
 
 .PHONY: release
 release: ## Build all programs for speed
