@@ -22,8 +22,8 @@ demo: release ## Run the main job end to end on real servers: about a minute aft
 
 .PHONY: test
 test: check deny build setup bench-smoke nextest ## Check form, lints and docs, and run all tests on real servers
-	cargo nextest run --workspace --no-fail-fast
 	cargo test --doc --workspace --locked --quiet
+	cargo nextest run --workspace --no-fail-fast
 
 .PHONY: check
 check: ## Check form, lints and documentation
