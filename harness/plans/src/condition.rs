@@ -345,7 +345,7 @@ impl Condition {
         }
         if let Some(percent) = bare_percentile(head) {
             return Err(format!(
-                "{head:?} does not say of what: write due_to_acknowledged p({percent}){tail}, \
+                "{head:?} does not say which latency: write due_to_acknowledged p({percent}){tail}, \
                  which it meant, or sent_to_acknowledged p({percent}){tail} for the time of the \
                  webhook alone"
             ));
