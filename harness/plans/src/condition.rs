@@ -345,9 +345,9 @@ impl Condition {
         }
         if let Some(percent) = bare_percentile(head) {
             return Err(format!(
-                "{head:?} does not say which latency: write due_to_acknowledged p({percent}){tail}, \
-                 which it meant, or sent_to_acknowledged p({percent}){tail} for the time of the \
-                 webhook alone"
+                "{head:?} does not say which latency: write due_to_acknowledged \
+                 p({percent}){tail}, which it meant, or sent_to_acknowledged p({percent}){tail} \
+                 for the time of the webhook alone"
             ));
         }
         match head.split_once(char::is_whitespace) {
