@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate with the crates of this workspace that it may use. What is not here, it may not.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 12] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -25,7 +25,8 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("harness/tell", &["edges", "runs"]),
     ("generator", &["edges", "events", "load", "plans", "runs", "tell"]),
     ("backfill", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
-    ("verifier", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
+    ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
+    ("verifier", &["edges", "events", "load", "plans", "report", "runs", "stores", "tell"]),
     ("deploy/sandbox", &[]),
     (
         "tests",

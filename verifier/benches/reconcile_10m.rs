@@ -90,7 +90,7 @@ async fn reconcile(server: &ClickHouse, out: &Path) {
 /// Reads IDs and digests of all columns as the verifier does, and compares them with the plan.
 async fn reconcile_content(server: &ClickHouse, out: &Path, clock: &Clock) {
     let (dir, plan) = RunDir::open(out).unwrap();
-    let mut expected = Expected::open(&dir, &plan);
+    let mut expected = Expected::open(&dir, &plan, |_| {});
     let (_stop, shutdown) = Shutdown::manual();
     let limit = Duration::from_secs(10);
     let mut patience = Patience { clock: *clock, shutdown, limit, story: |_| {} };

@@ -1,5 +1,9 @@
 //! The command line: flags to checks, verdicts to exit codes.
 
+mod compare;
+mod pages;
+mod trend;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +17,10 @@ use edges::exit::{
 use edges::shutdown::{Shutdown, Stop};
 use plans::quantity::{parse_bytes, parse_wait};
 use plans::spec::{DeliveryPath, Targets};
+use report::records::RunRecords;
+use report::render;
+use report::text::Text;
+use report::thresholds::exit;
 use runs::report::{REPORT_FILE, Report};
 use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
@@ -27,15 +35,12 @@ use crate::patience::Patience;
 use crate::preflight::{PreflightArgs, preflight};
 use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
 use crate::recorded::{Recorded, Unread};
-use crate::records::RunRecords;
 use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
-use crate::text::Text;
-use crate::thresholds::{exit, worse};
+use crate::story::{tell, told};
 use crate::vectors::VectorArgs;
 use crate::verdict::CountedRows;
 use crate::watch::{WatchArgs, watch};
-use crate::{render, trend, versus};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
@@ -62,9 +67,9 @@ enum Command {
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
     Preflight(Box<PreflightArgs>),
     #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
-    Report(render::ReportArgs),
+    Report(pages::ReportArgs),
     #[command(after_help = exit_codes(&COMPARE_CODES))]
-    Compare(versus::CompareArgs),
+    Compare(compare::CompareArgs),
     #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
     Trend(trend::TrendArgs),
 }
@@ -160,8 +165,8 @@ pub fn main() -> Exit {
     }
     let done = match cli.command {
         Command::Reconcile(args) => run(&args),
-        Command::Report(args) => render::run(&args),
-        Command::Compare(args) => versus::run(&args),
+        Command::Report(args) => pages::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
         Command::Watch(args) => on_runtime(async { Box::pin(watch(&args, Clock::system())).await }),
         Command::Preflight(args) => {
@@ -211,6 +216,22 @@ fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
         }
         Ok(worst)
     })
+}
+
+/// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
+/// (stopped, a store that is away, what was given, this machine, or all else); then a threshold.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let weight = |exit: &Exit| match exit {
+        Exit::Done => 0,
+        Exit::Threshold => 1,
+        Exit::Unknown => 2,
+        Exit::Machine => 3,
+        Exit::Usage => 4,
+        Exit::Unreachable => 5,
+        Exit::Stopped => 6,
+        Exit::Lossy => 7,
+    };
+    [one, other].into_iter().max_by_key(weight).unwrap_or(one)
 }
 
 /// Checks of runs, one after another: what becomes of one does not keep others from theirs.
@@ -312,7 +333,7 @@ impl Checks<'_> {
             for (name, written) in render::write(dir.path(), &names, report, records, &run.plan) {
                 match written {
                     Ok(_) => forget(name),
-                    Err(error) => unwritten.push(error),
+                    Err(error) => unwritten.push(error.into()),
                 }
             }
         }
@@ -323,7 +344,7 @@ impl Checks<'_> {
 /// Sets aside what an earlier check has left: whatever becomes of this one, it is not of it.
 fn set_aside(dir: &Path) -> Earlier {
     let names = [&[REPORT_FILE][..], &render::FILES].concat();
-    Earlier::set_aside(dir, &names)
+    Earlier::set_aside(dir, &names, tell)
 }
 
 /// Lets no query take more memory than the user allows.
@@ -372,22 +393,6 @@ fn remove_progress(options: &CheckOptions) {
     }
 }
 
-/// Tells what a person should know beside the result.
-pub(crate) fn tell(line: &str) {
-    output::tell(format_args!("auditstorm-verifier: {line}"));
-}
-
-/// How a program ends whose result was shown, or could not be, which is told.
-pub(crate) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
-    match shown {
-        Ok(()) => exit,
-        Err(source) => {
-            tell(&edges::exit::chain(&VerifyError::Output { source }));
-            exit.untold()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -397,5 +402,16 @@ mod tests {
     #[test]
     fn flags_do_not_clash() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_worst_of_several_runs_decides() {
+        assert_eq!(worse(Exit::Done, Exit::Threshold), Exit::Threshold);
+        assert_eq!(worse(Exit::Unknown, Exit::Threshold), Exit::Unknown);
+        assert_eq!(worse(Exit::Unknown, Exit::Lossy), Exit::Lossy);
+        for other in [Exit::Unreachable, Exit::Usage, Exit::Machine, Exit::Stopped] {
+            assert_eq!(worse(Exit::Lossy, other), Exit::Lossy, "what is proven stays so");
+            assert_eq!(worse(other, Exit::Unknown), other);
+        }
     }
 }

@@ -7,8 +7,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::cli::tell;
-
 /// What an earlier check has left in a directory.
 #[derive(Debug)]
 pub(crate) struct Earlier {
@@ -17,8 +15,9 @@ pub(crate) struct Earlier {
 }
 
 impl Earlier {
-    /// Sets results aside: `junit.xml` becomes `junit.xml.earlier`. Tells of those that cannot be.
-    pub(crate) fn set_aside(dir: &Path, names: &[&'static str]) -> Self {
+    /// Sets results aside: `junit.xml` becomes `junit.xml.earlier`. Tells of
+    /// those that cannot be.
+    pub(crate) fn set_aside(dir: &Path, names: &[&'static str], story: fn(&str)) -> Self {
         let is_there = |name: &&'static str| {
             let (path, aside) = (dir.join(name), dir.join(aside(name)));
             match fs::rename(&path, &aside) {
@@ -26,7 +25,7 @@ impl Earlier {
                 Err(error) if error.kind() == ErrorKind::NotFound => aside.exists(),
                 Err(error) => {
                     let path = path.display();
-                    tell(&format!("{path} is of an earlier check, and stays: {error}"));
+                    story(&format!("{path} is of an earlier check, and stays: {error}"));
                     true
                 }
             }
@@ -69,12 +68,12 @@ mod tests {
         let names = ["junit.xml", "report.html", "report.md"];
         // Also if the check that came between has failed.
         for _ in 0..2 {
-            let earlier = Earlier::set_aside(place.path(), &names);
+            let earlier = Earlier::set_aside(place.path(), &names, |_| {});
             assert_eq!(earlier.names(), ["junit.xml", "report.html"]);
             assert!(!path("junit.xml").exists() && path("report.html").exists());
             assert_eq!(fs::read_to_string(path("junit.xml.earlier")).unwrap(), "of before");
         }
-        Earlier::set_aside(place.path(), &names).forget("junit.xml");
+        Earlier::set_aside(place.path(), &names, |_| {}).forget("junit.xml");
         assert!(!path("junit.xml.earlier").exists());
     }
 }

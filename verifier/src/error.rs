@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use plans::profile::ProfileError;
-use runs::report::ReportError;
+use report::error::ShowError;
 use runs::run_dir::RunDirError;
 use stores::clickhouse::ClickHouseError;
 use stores::jetstream::JetStreamError;
@@ -42,33 +42,13 @@ pub enum VerifyError {
     StreamSilent { stream: String, at: u64, last: u64 },
     #[error("cannot keep what was checked in {}", path.display())]
     Progress { path: PathBuf, source: std::io::Error },
-    #[error("cannot read {}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("cannot write {}", path.display())]
-    Unwritable { path: PathBuf, source: std::io::Error },
-    #[error("line {line} of {} is no record of this version", path.display())]
-    NoRecord { path: PathBuf, line: usize },
-    #[error(
-        "the histograms in {}, or in the timeline of another shard, are damaged",
-        path.display()
-    )]
-    Damaged { path: PathBuf },
-    #[error(
-        "the run in {dir} has no report.json: reconcile it first, with \
-         `auditstorm-verifier reconcile {dir}`",
-        dir = dir.display()
-    )]
-    NotReconciled { dir: PathBuf },
     #[error(
         "the directories are of {runs} runs, whose files have the same names: name those of one \
          run, or no --out"
     )]
     OneOutput { runs: usize },
     #[error(transparent)]
-    Report(#[from] ReportError),
-    /// Two runs that cannot be compared, with all reasons.
-    #[error("these runs cannot be compared:\n  {}", reasons.join("\n  "))]
-    Unlike { reasons: Vec<String> },
+    Show(#[from] ShowError),
     #[error("cannot start")]
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
@@ -85,19 +65,13 @@ impl VerifyError {
             | Self::Metrics { .. }
             | Self::Output { .. }
             | Self::Progress { .. }
-            | Self::Unreadable { .. }
-            | Self::Unwritable { .. }
             | Self::Profile(_)
             | Self::NoNatsUrl
             | Self::TooLong
             | Self::NoSandbox { .. }
             | Self::Changes(_)
-            | Self::NoRecord { .. }
-            | Self::Damaged { .. }
-            | Self::NotReconciled { .. }
             | Self::OneOutput { .. }
-            | Self::Report(_)
-            | Self::Unlike { .. }
+            | Self::Show(_)
             | Self::Start { .. } => Exit::of_cause(self),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,

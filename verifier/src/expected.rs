@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use stores::stored::{Arrivals, STRETCH_BITS, Stretch, Sums};
 use uuid::Uuid;
 
-use crate::cli::tell;
 use crate::content::{digest, has_tenant};
 
 /// The digests of what a run sent, by tenant and stretch.
@@ -29,6 +28,8 @@ pub struct Expected<'r> {
     dir: &'r RunDir,
     plan: &'r Plan,
     kept: Sums,
+    /// Who is told that they cannot be kept.
+    story: fn(&str),
 }
 
 /// The file of what is kept.
@@ -49,12 +50,12 @@ struct Origin {
 impl<'r> Expected<'r> {
     /// Takes up what an earlier check of the run has kept. A file that cannot be read, or is of
     /// another version or run, counts for nothing.
-    pub fn open(dir: &'r RunDir, plan: &'r Plan) -> Self {
+    pub fn open(dir: &'r RunDir, plan: &'r Plan, story: fn(&str)) -> Self {
         let text = fs::read(dir.file(FILE)).unwrap_or_default();
         let kept = serde_json::from_slice(&text).ok();
         let kept = kept.filter(|kept: &Kept| kept.of == Origin::of(plan));
         let digests = kept.map(|kept| kept.digests).unwrap_or_default();
-        Self { dir, plan, kept: digests.into_iter().collect() }
+        Self { dir, plan, kept: digests.into_iter().collect(), story }
     }
 
     /// What the digests are of.
@@ -98,7 +99,7 @@ impl<'r> Expected<'r> {
         let digests = self.kept.iter().map(|(stretch, digest)| (*stretch, *digest)).collect();
         let kept = self.dir.write_json(FILE, &Kept { of: Origin::of(self.plan), digests });
         if let Err(error) = kept {
-            tell(&format!("the digests are not kept: {}", chain(&error)));
+            (self.story)(&format!("the digests are not kept: {}", chain(&error)));
         }
     }
 }
@@ -182,7 +183,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let plan = plan();
         let dir = RunDir::create(place.path(), &plan.spec).unwrap();
-        let digests = || Expected::open(&dir, &plan).digests(&held(&plan));
+        let digests = || Expected::open(&dir, &plan, |_| {}).digests(&held(&plan));
         let computed = digests();
         assert_eq!(computed.len(), 4);
         assert_eq!(digests(), computed);
@@ -208,11 +209,11 @@ mod tests {
         let dir = RunDir::create(place.path(), &plan.spec).unwrap();
         let mut part = held(&plan);
         part.get_mut(&TenantIndex(1)).unwrap().seqs = RangeSet::of(1..40_000_000);
-        let before = Expected::open(&dir, &plan).digests(&part);
-        assert!(!Expected::open(&dir, &plan).kept.contains_key(&(1, 0)));
-        let all = Expected::open(&dir, &plan).digests(&held(&plan));
+        let before = Expected::open(&dir, &plan, |_| {}).digests(&part);
+        assert!(!Expected::open(&dir, &plan, |_| {}).kept.contains_key(&(1, 0)));
+        let all = Expected::open(&dir, &plan, |_| {}).digests(&held(&plan));
         assert_ne!(before[&(1, 0)], all[&(1, 0)]);
-        assert_eq!(Expected::open(&dir, &plan).digests(&part), before);
+        assert_eq!(Expected::open(&dir, &plan, |_| {}).digests(&part), before);
         let first = sum(&plan.script, (&(1, 0), &RangeSet::of(0..1)), &mut Columns::default());
         assert_eq!(before[&(1, 0)].wrapping_add(first), all[&(1, 0)]);
     }

@@ -6,7 +6,6 @@
 //! whole.
 
 pub mod absent;
-pub mod awaited;
 pub mod changes;
 pub mod cli;
 pub mod compare;
@@ -21,32 +20,20 @@ pub mod expected;
 pub mod http;
 pub mod jetstream;
 mod mark;
+mod pages;
 pub mod patience;
 mod preflight;
 pub mod reconcile;
 pub mod recorded;
-pub mod records;
-mod render;
 pub mod scan;
 pub mod sections;
 pub mod settle;
+mod story;
 mod suspects;
-mod text;
-pub mod thresholds;
 pub mod trace;
-mod trend;
 pub mod vector;
 mod vectors;
 pub mod verdict;
-mod versus;
 mod watch;
 pub mod ways;
 pub mod windows;
-
-/// The report that the guide shows.
-#[cfg(test)]
-fn example() -> runs::report::Report {
-    let guide = include_str!("../../docs/report.md");
-    let text = guide.split("```json").nth(1).unwrap().split("```").next().unwrap();
-    serde_json::from_str(text).unwrap()
-}

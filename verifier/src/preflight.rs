@@ -26,8 +26,8 @@ use self::advice::{Advice, Rank, advise};
 use self::facts::Facts;
 use self::load::Load;
 use self::read::{read_clocks, read_stream, read_table, read_vectors};
-use crate::cli::told;
 use crate::error::VerifyError;
+use crate::story::told;
 use crate::vectors::VectorArgs;
 
 /// Flags of `preflight`.

@@ -6,6 +6,8 @@ use edges::clock::{Clock, seconds};
 use events::event::MicroTime;
 use events::identity::TenantIndex;
 use plans::spec::DeliveryPath;
+use report::records::RunRecords;
+use report::thresholds::evaluate;
 use runs::observation::Observation;
 use runs::ranges::{RangeSet, TenantRanges};
 use runs::report::cause::Cause;
@@ -31,11 +33,9 @@ use crate::expected::Expected;
 use crate::jetstream::{NoConsumer, StreamArrivals, Wanted, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
-use crate::records::RunRecords;
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::sections::{environment, findings, of_stream};
 use crate::settle::{Look, SettleOptions, Stillness, Watch};
-use crate::thresholds::evaluate;
 use crate::trace::{Traced, Tracks, trace};
 use crate::verdict::{CountedRows, Evidence, Judgement, judge};
 use crate::ways::Ways;
@@ -291,7 +291,7 @@ async fn look_into(
     patience: &mut Patience,
 ) -> Result<Differences, VerifyError> {
     let script = &run.plan.script;
-    let mut expected = Expected::open(&run.dirs[0], &run.plan);
+    let mut expected = Expected::open(&run.dirs[0], &run.plan, patience.story);
     let mut differences = read_differences(server, &mut expected, table, patience).await?;
     if options.depth == Depth::Json {
         let ways = Ways::of(&run.plan, &run.ledger);

@@ -20,7 +20,6 @@ use stores::sight::read::{
 use stores::sight::{EngineKind, Hidden, Whereabouts};
 use stores::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
 
-use crate::cli::tell;
 use crate::content::read_digested;
 use crate::error::VerifyError;
 use crate::patience::Patience;
@@ -91,7 +90,7 @@ pub async fn scan(
         return scan_whole(server, script, &engine, sight, patience).await;
     }
     let origin = Origin::new(server, &engine, script);
-    let mut progress = Progress::open(options.progress_file.clone(), origin);
+    let mut progress = Progress::open(options.progress_file.clone(), origin, patience.story);
     let mut wanted = partitions;
     let mut is_steady = false;
     for _ in 0..ROUNDS_MAX {
@@ -345,12 +344,14 @@ struct Progress {
     file: Option<PathBuf>,
     origin: Origin,
     finished: Vec<Finished>,
+    /// Who is told that nothing can be kept.
+    story: fn(&str),
 }
 
 impl Progress {
     /// Takes up what a check of the same has left that was stopped. A line that was cut, or is of
     /// another check, counts for nothing.
-    fn open(file: Option<PathBuf>, origin: Origin) -> Self {
+    fn open(file: Option<PathBuf>, origin: Origin, story: fn(&str)) -> Self {
         let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         let finished = text.lines().filter_map(|line| {
             let (sum, line) = line.split_once(' ')?;
@@ -358,7 +359,7 @@ impl Progress {
         });
         let is_same = |done: &Finished| done.origin == origin;
         let finished = finished.filter(is_same).collect();
-        Self { file, origin, finished }
+        Self { file, origin, finished, story }
     }
 
     /// Those of some partitions whose present state was read.
@@ -395,7 +396,7 @@ impl Progress {
                 file.sync_data()
             });
             if let Err(source) = write {
-                tell(&chain(&VerifyError::Progress { path: path.clone(), source }));
+                (self.story)(&chain(&VerifyError::Progress { path: path.clone(), source }));
                 self.file = None;
             }
         }
@@ -453,13 +454,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
         let (one, two) = (partition("1", 10), partition("2", 10));
-        let mut progress = Progress::open(Some(path.clone()), origin());
+        let mut progress = Progress::open(Some(path.clone()), origin(), |_| {});
         progress.add(std::slice::from_ref(&one), part(0..10));
         progress.add(std::slice::from_ref(&two), part(8..20));
         let text = fs::read_to_string(&path).unwrap();
         let check = |text: &str, wanted: &[Partition], expected: usize| {
             fs::write(&path, text).unwrap();
-            let known = Progress::open(Some(path.clone()), origin());
+            let known = Progress::open(Some(path.clone()), origin(), |_| {});
             assert_eq!(known.known(wanted).len(), expected, "{text}");
         };
         check(&text, &[one.clone(), two.clone()], 2);
@@ -469,7 +470,8 @@ mod tests {
 
         // Nothing can be written there: it is still read.
         let full = Some(PathBuf::from("/dev/full"));
-        let mut unkept = Progress { file: full, origin: origin(), finished: Vec::new() };
+        let mut unkept =
+            Progress { file: full, origin: origin(), finished: Vec::new(), story: |_| {} };
         unkept.add(std::slice::from_ref(&one), part(0..10));
         assert_eq!(unkept.known(std::slice::from_ref(&one)).len(), 1);
 
@@ -485,10 +487,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
         let one = partition("1", 10);
-        let mut progress = Progress::open(Some(path.clone()), origin());
+        let mut progress = Progress::open(Some(path.clone()), origin(), |_| {});
         progress.add(std::slice::from_ref(&one), part(0..10));
         let check = |origin: Origin, expected: usize| {
-            let known = Progress::open(Some(path.clone()), origin);
+            let known = Progress::open(Some(path.clone()), origin, |_| {});
             assert_eq!(known.known(std::slice::from_ref(&one)).len(), expected);
         };
         let other = || "other".to_owned();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use report::figures::counted;
 use tell::screen::picture::bytes;
 
 use super::super::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, WhenFull};
 use super::{Findings, Rank, Seconds};
 use crate::jetstream::NoConsumer;
-use crate::render::figures::counted;
 
 /// Whether the stream holds what is not read yet, and what the verifier looks for afterwards.
 pub(super) fn limits(facts: &Facts, found: &mut Findings) {

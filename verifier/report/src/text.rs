@@ -7,7 +7,7 @@ use runs::report::{Difference, Finding, Report, ThresholdOutcome, ThresholdResul
 
 /// A report as a terminal shows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Text<'r>(pub(crate) &'r Report);
+pub struct Text<'r>(pub &'r Report);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

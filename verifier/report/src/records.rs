@@ -21,8 +21,8 @@ use runs::report::Report;
 use runs::run_dir::RunDir;
 
 use crate::awaited::{Awaited, awaited, counted};
-use crate::error::VerifyError;
-use crate::thresholds::Bounds;
+use crate::bounds::Bounds;
+use crate::error::ShowError;
 
 /// All that the files of a run tell, of all its shards together.
 #[derive(Debug, Clone)]
@@ -64,10 +64,10 @@ impl RunRecords {
     ///
     /// # Errors
     ///
-    /// Returns [`VerifyError::Unreadable`] if a file that is there cannot be read, and
-    /// [`VerifyError::NoRecord`], [`VerifyError::Damaged`] or [`VerifyError::RunDir`] if what is in
+    /// Returns [`ShowError::Unreadable`] if a file that is there cannot be read, and
+    /// [`ShowError::NoRecord`], [`ShowError::Damaged`] or [`ShowError::RunDir`] if what is in
     /// it is none of ours.
-    pub fn read(dirs: &[RunDir], plan: &Plan) -> Result<Self, VerifyError> {
+    pub fn read(dirs: &[RunDir], plan: &Plan) -> Result<Self, ShowError> {
         let mut timelines = Vec::new();
         let mut summaries = Vec::new();
         let shards = 0..plan.spec.shards;
@@ -76,10 +76,8 @@ impl RunRecords {
             if let Some(text) = read(&path)? {
                 let timeline = Timeline::parse(&text);
                 timelines.push(
-                    timeline.map_err(|it| VerifyError::NoRecord {
-                        path: path.clone(),
-                        line: it.line,
-                    })?,
+                    timeline
+                        .map_err(|it| ShowError::NoRecord { path: path.clone(), line: it.line })?,
                 );
             }
             // A load into the table has a summary of another form.
@@ -97,7 +95,7 @@ impl RunRecords {
         observations.sort_by_key(|seen: &Observation| seen.at.0);
         marks.sort_by_key(|mark: &Mark| mark.at.0);
         let mut records = Self::of(plan.start, plan.spec.shards, &timelines)
-            .ok_or_else(|| VerifyError::Damaged { path: dirs[0].timeline(0) })?;
+            .ok_or_else(|| ShowError::Damaged { path: dirs[0].timeline(0) })?;
         records.awaited = counted(&observations);
         records.observations = observations;
         records.marks = marks;
@@ -293,11 +291,11 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
 }
 
 /// Reads a file as text; `None` if it is not there. What a torn line ends with may be no text.
-fn read(path: &Path) -> Result<Option<String>, VerifyError> {
+fn read(path: &Path) -> Result<Option<String>, ShowError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(VerifyError::Unreadable { path: PathBuf::from(path), source }),
+        Err(source) => Err(ShowError::Unreadable { path: PathBuf::from(path), source }),
     }
 }
 

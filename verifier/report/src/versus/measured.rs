@@ -8,9 +8,9 @@ use runs::latency::percentiles;
 use runs::observation::Observation;
 use runs::record::Second;
 
+use crate::figures::as_f64;
 use crate::records::RunRecords;
-use crate::render::figures::as_f64;
-use crate::versus::Side;
+use crate::versus::side::Side;
 
 /// Something that two runs can be compared by.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,9 +9,8 @@ use runs::report::{
     Difference, Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult,
 };
 
-use super::{percent, shortened};
+use crate::figures::{self, grouped, milliseconds, percent, shortened};
 use crate::records::RunRecords;
-use crate::render::figures::{self, grouped, milliseconds};
 
 #[derive(Debug)]
 pub(crate) struct ThresholdRow {

@@ -9,7 +9,7 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use crate::render::figures;
+use crate::figures;
 use crate::render::series::{Series, thinned, unbroken};
 
 /// A chart, without its size.

@@ -8,12 +8,11 @@ use runs::observation::Mark;
 use runs::report::{LossWindow, Report};
 
 use super::rows::hop_name;
-use super::shortened;
+use crate::figures::{self, grouped, shortened};
 use crate::records::RunRecords;
 use crate::render::chart::{
     Chart, TimeAxis, Unit, ValueScale, Width, distribution, over_time, series_class,
 };
-use crate::render::figures::{self, grouped};
 use crate::render::series::{Lens, Series, bands};
 
 /// A chart with what belongs to it, or why there is none.

@@ -3,12 +3,12 @@
 use edges::clock::seconds;
 use events::timeline::UnixMicros;
 use hdrhistogram::Histogram;
+use runs::measured::percentile;
 use runs::observation::Observation;
 use runs::record::Second;
 
+use crate::figures::as_f64;
 use crate::records::RunRecords;
-use crate::render::figures::as_f64;
-use crate::thresholds::percentile;
 
 /// A line of a chart.
 #[derive(Debug, Clone, PartialEq)]

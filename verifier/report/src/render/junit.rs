@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use runs::report::verdict::Verdict;
 use runs::report::{Fault, Report, ThresholdOutcome};
 
-use crate::render::figures::counted;
+use crate::figures::counted;
 
 /// Writes a report as JUnit's XML.
 pub(crate) fn junit(report: &Report) -> String {

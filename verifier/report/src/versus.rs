@@ -4,60 +4,29 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use edges::exit::Exit;
 use events::event::MicroTime;
-use plans::plan::Plan;
-use runs::report::Report;
 use runs::report::verdict::Verdict;
-use runs::run_dir::RunDir;
 use serde::Serialize;
-use tell::output::{show, show_json};
 use uuid::Uuid;
 
-use crate::cli::told;
-use crate::error::VerifyError;
-use crate::records::RunRecords;
-use crate::render::{figures, read_report};
+use crate::error::ShowError;
+use crate::figures;
 use crate::versus::bootstrap::{METHOD, SECONDS_MIN};
 use crate::versus::likeness::{differences, notes};
 use crate::versus::measured::{Unit, measures};
 use crate::versus::regression::{Compared, Outcome, compared};
+use crate::versus::side::Side;
 
-pub(crate) mod bootstrap;
+mod bootstrap;
 mod likeness;
-pub(crate) mod measured;
+mod measured;
 mod regression;
-
-/// Says whether a run is worse than an earlier one: exit code 5 if it is, 4 if it may be (a change
-/// is larger than allowed, but there is too little to tell it from noise), 2 if the two cannot be
-/// compared.
-///
-/// Counts as worse: 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or memory,
-/// 1 point more errors; each only if it also exceeds the noise of the seconds of both runs.
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// Directory of the run to compare with.
-    base: PathBuf,
-    /// Directory of the run to judge.
-    run: PathBuf,
-    /// Prints the comparison as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// A run that was reconciled, as its directory tells it.
-#[derive(Debug)]
-pub(crate) struct Side {
-    pub(crate) dir: PathBuf,
-    pub(crate) plan: Plan,
-    pub(crate) report: Report,
-    pub(crate) records: RunRecords,
-}
+pub(crate) mod side;
 
 /// What the comparison of two runs says.
 #[derive(Debug, Serialize)]
-struct Comparison {
+pub struct Comparison {
     base: Identity,
     run: Identity,
     is_regression: bool,
@@ -83,37 +52,26 @@ struct Identity {
     nats_version: Option<String>,
 }
 
-/// Does what the command line says.
-///
-/// # Errors
-///
-/// Returns [`VerifyError::Unlike`] if the runs cannot be compared, with all reasons.
-pub(crate) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
-    let (base, run) = (Side::open(&args.base)?, Side::open(&args.run)?);
-    let reasons = differences(&base, &run);
-    if !reasons.is_empty() {
-        return Err(VerifyError::Unlike { reasons });
-    }
-    let comparison = Comparison::new(&base, &run);
-    if !comparison.measures.iter().any(|it| it.outcome.is_judged()) {
-        let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
-        return Err(VerifyError::Unlike { reasons: vec![reason] });
-    }
-    let shown = if args.json { show_json(&comparison) } else { show(&comparison) };
-    Ok(told(shown, comparison.exit()))
-}
-
-impl Side {
-    fn open(path: &Path) -> Result<Self, VerifyError> {
-        let (dir, plan) = RunDir::open(path)?;
-        let report = read_report(path)?;
-        let mut records = RunRecords::read(&[dir], &plan)?;
-        records.find_awaited(&plan, &report);
-        Ok(Self { dir: path.to_owned(), plan, report, records })
-    }
-}
-
 impl Comparison {
+    /// Compares the runs of two directories.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShowError::Unlike`] if they cannot be compared, with all reasons.
+    pub fn of(base: &Path, run: &Path) -> Result<Self, ShowError> {
+        let (base, run) = (Side::open(base)?, Side::open(run)?);
+        let reasons = differences(&base, &run);
+        if !reasons.is_empty() {
+            return Err(ShowError::Unlike { reasons });
+        }
+        let comparison = Self::new(&base, &run);
+        if !comparison.measures.iter().any(|it| it.outcome.is_judged()) {
+            let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
+            return Err(ShowError::Unlike { reasons: vec![reason] });
+        }
+        Ok(comparison)
+    }
+
     fn new(base: &Side, run: &Side) -> Self {
         let compared: Vec<Compared> = measures(base, run).iter().map(compared).collect();
         Self {
@@ -127,7 +85,8 @@ impl Comparison {
         }
     }
 
-    fn exit(&self) -> Exit {
+    /// The exit code that says it.
+    pub fn exit(&self) -> Exit {
         match (self.is_regression, self.not_judged.is_empty()) {
             (true, _) => Exit::Threshold,
             (false, false) => Exit::Unknown,
@@ -233,70 +192,12 @@ impl Unit {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
+mod tests {
     use expect_test::expect_file;
-    use plans::spec::{RunOptions, Span};
-    use runs::observation::{Freshness, Observation};
-    use runs::record::{Ending, Summary, milliseconds};
-    use runs::tally::Tally;
 
     use super::*;
     use crate::awaited::Awaited;
-    use crate::records::tests::{records, second};
-
-    /// A run of a minute in which every second had so many events, at a p95 in ms.
-    pub(crate) fn side(of_second: impl Fn(i64) -> (u64, f64)) -> Side {
-        let text = "name: x\nstages: [{duration: 60s, rate: 100/s, tenants: 1}]\n";
-        let options = RunOptions::new(Uuid::from_u128(7), 0, Span::Live);
-        let plan = Plan::parse(text, "x", options).unwrap();
-        let seconds: Vec<_> = (0..60)
-            .map(|at| {
-                let (events, p95_ms) = of_second(at);
-                second(at + 1, events, p95_ms)
-            })
-            .collect();
-        let mut p95s: Vec<f64> = seconds.iter().map(|it| it.sent_to_acknowledged.p95_ms).collect();
-        p95s.sort_unstable_by(f64::total_cmp);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some ms")]
-        let micros: Vec<u64> = p95s.iter().map(|ms| (ms * 1_000.0) as u64).collect();
-        let mut records = records(seconds, &micros, Vec::new());
-        let ending = Ending { at: 60_000_000, stopped: false, aborted: None };
-        records.summaries = vec![Summary::new(&plan, 6_000, &Tally::new(1), ending)];
-        let mut report = crate::example();
-        report.verdict = Verdict::Whole;
-        report.totals.lost = 0;
-        report.totals.refused = 0;
-        report.totals.unknown = 0;
-        report.run_id = Uuid::from_u128(7);
-        report.start = MicroTime(0);
-        Side { dir: PathBuf::from("runs/x"), plan, report, records }
-    }
-
-    /// The same, watched for so many seconds: ten samples a second, stored every eight seconds, so
-    /// many seconds late.
-    pub(crate) fn watched(seconds: i64, late_s: i64) -> Side {
-        const SECOND_US: i64 = 1_000_000;
-        let mut looks: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-        for due in (0..seconds * 10).map(|tenth| tenth * SECOND_US / 10) {
-            let stored = (due / (8 * SECOND_US) + 1) * 8 * SECOND_US + late_s * SECOND_US;
-            looks.entry(stored).or_default().push(milliseconds(stored - due));
-        }
-        let look = |(at, due_to_visible_ms)| Observation {
-            at: MicroTime(at),
-            stream: None,
-            table: None,
-            freshness: Freshness { due_to_visible_ms, ..Freshness::default() },
-            clocks: Vec::new(),
-            resources: Vec::new(),
-            backlog_min: None,
-            held: Vec::new(),
-        };
-        let mut side = side(|_| (100, 20.0));
-        side.records.observations = looks.into_iter().map(look).collect();
-        side
-    }
+    use crate::versus::side::tests::{side, watched};
 
     #[test]
     fn samples_that_were_never_seen_are_not_left_out() {

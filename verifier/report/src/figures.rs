@@ -5,7 +5,7 @@ use events::event::MicroTime;
 use plans::condition::{Aggregation, Measure};
 
 /// Says what was measured by an aggregation, with its unit.
-pub(crate) fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {
+pub fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {
     match (aggregation, measure) {
         (Aggregation::Rate, _) => share(value),
         (_, Measure::Time) => milliseconds(value),
@@ -16,7 +16,7 @@ pub(crate) fn measured(value: f64, aggregation: Aggregation, measure: Measure) -
 }
 
 /// `1234567` as `1,234,567`.
-pub(crate) fn grouped(count: u64) -> String {
+pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -29,7 +29,7 @@ pub(crate) fn grouped(count: u64) -> String {
 }
 
 /// A number with about three digits, or whole.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value >= 1_000.0 {
         return grouped(whole(value));
     }
@@ -37,7 +37,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// A number with at most three digits: `1.2M`.
-pub(crate) fn compact(value: f64) -> String {
+pub fn compact(value: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.iter().find(|(size, _)| value >= *size) {
         Some((size, unit)) => format!("{}{unit}", number(value / size)),
@@ -46,7 +46,7 @@ pub(crate) fn compact(value: f64) -> String {
 }
 
 /// A time in ms.
-pub(crate) fn milliseconds(value: f64) -> String {
+pub fn milliseconds(value: f64) -> String {
     match value.abs() {
         1_000.0.. => format!("{} s", number(value / 1_000.0)),
         _ => format!("{} ms", number(value)),
@@ -54,7 +54,7 @@ pub(crate) fn milliseconds(value: f64) -> String {
 }
 
 /// A share from 0 to 1, in percent. One that is not all is never shown as all, nor as nothing.
-pub(crate) fn share(value: f64) -> String {
+pub fn share(value: f64) -> String {
     let percent = value * 100.0;
     let text = trimmed(format!("{percent:.3}"));
     match text.as_str() {
@@ -64,11 +64,11 @@ pub(crate) fn share(value: f64) -> String {
     }
 }
 
-pub(crate) fn cores(value: f64) -> String {
+pub fn cores(value: f64) -> String {
     format!("{} cores", trimmed(format!("{value:.2}")))
 }
 
-pub(crate) fn bytes(value: f64) -> String {
+pub fn bytes(value: f64) -> String {
     let units = [(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1_024.0, "KiB")];
     match units.iter().find(|(size, _)| value >= *size) {
         Some((size, unit)) => format!("{} {unit}", number(value / size)),
@@ -77,7 +77,7 @@ pub(crate) fn bytes(value: f64) -> String {
 }
 
 /// Seconds as `5 s`, `1:05` or `1:02:03`.
-pub(crate) fn elapsed(seconds: f64) -> String {
+pub fn elapsed(seconds: f64) -> String {
     let sign = if seconds < 0.0 { "−" } else { "" };
     let all = whole(seconds.abs());
     let (hours, minutes, rest) = (all / 3_600, all / 60 % 60, all % 60);
@@ -89,7 +89,7 @@ pub(crate) fn elapsed(seconds: f64) -> String {
 }
 
 /// A moment, to the second.
-pub(crate) fn moment(at: MicroTime) -> String {
+pub fn moment(at: MicroTime) -> String {
     match DateTime::from_timestamp_micros(at.0) {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
         None => "at no time".to_owned(),
@@ -97,7 +97,7 @@ pub(crate) fn moment(at: MicroTime) -> String {
 }
 
 /// A time of day, to the second.
-pub(crate) fn time_of_day(at: MicroTime) -> String {
+pub fn time_of_day(at: MicroTime) -> String {
     match DateTime::from_timestamp_micros(at.0) {
         Some(time) => time.format("%H:%M:%S UTC").to_string(),
         None => "at no time".to_owned(),
@@ -105,13 +105,13 @@ pub(crate) fn time_of_day(at: MicroTime) -> String {
 }
 
 /// What is there once, or more often: `1 event`, `2 events`.
-pub(crate) fn counted(count: u64, one: &str) -> String {
+pub fn counted(count: u64, one: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {one}{plural}", grouped(count))
 }
 
 /// Breaks a text into lines of so many characters at most.
-pub(crate) fn wrapped(text: &str, chars_max: usize) -> String {
+pub fn wrapped(text: &str, chars_max: usize) -> String {
     let mut wrapped = String::new();
     let mut length = 0;
     for word in text.split_whitespace() {
@@ -126,6 +126,24 @@ pub(crate) fn wrapped(text: &str, chars_max: usize) -> String {
     }
     wrapped
 }
+
+/// A part of a whole in percent, for the width of a bar.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "0".to_owned(),
+        _ => format!("{:.2}", as_f64(part) / as_f64(whole) * 100.0),
+    }
+}
+
+/// The begin of a text, where it is too long to be shown.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+const TEXT_CHARS_MAX: usize = 300;
 
 fn decimals(value: f64) -> usize {
     match value.abs() {
@@ -155,7 +173,7 @@ fn whole(value: f64) -> u64 {
 
 /// Counts are shown and averaged as floating-point numbers.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, more than a run can have")]
-pub(crate) fn as_f64(count: u64) -> f64 {
+pub fn as_f64(count: u64) -> f64 {
     count as f64
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
 mod tests {
     use super::*;
     use crate::versus::measured::measures;
-    use crate::versus::tests::{side, watched};
+    use crate::versus::side::tests::{side, watched};
 
     /// Outcomes of a measure for a run whose every second is as said, against one of 100 events a
     /// second at a p95 of 20 ms.

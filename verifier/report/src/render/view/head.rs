@@ -8,9 +8,9 @@ use runs::latency::percentiles;
 use runs::report::verdict::Verdict;
 use runs::report::{Report, ThresholdOutcome};
 
-use super::{Fact, bad, fact};
+use super::fact::{Fact, bad, fact};
+use crate::figures::{self, as_f64, counted, grouped, milliseconds};
 use crate::records::RunRecords;
-use crate::render::figures::{self, as_f64, counted, grouped, milliseconds};
 use crate::thresholds;
 
 /// The answer, loud and first.

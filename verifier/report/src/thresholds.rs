@@ -1,19 +1,16 @@
 //! Whether a run was as its profile asks. Pure.
 
-mod bounds;
-
 use edges::exit::Exit;
 use plans::condition::{Condition, Metric};
 use plans::threshold::Threshold;
-use runs::measured::{Sent, of_events};
-pub(crate) use runs::measured::{of_samples, percentile};
+use runs::measured::{Sent, of_events, of_samples};
 use runs::report::fates::Totals;
 use runs::report::verdict::Verdict;
 use runs::report::{Report, ThresholdOutcome, ThresholdResult};
 
-pub(crate) use self::bounds::Bounds;
+use crate::bounds::Bounds;
+use crate::figures::{self, as_f64};
 use crate::records::RunRecords;
-use crate::render::figures::{self, as_f64};
 
 /// Measures what the thresholds of a run ask for, and compares. Without samples the outcome is
 /// unknown, never passed; so it is where samples that were never seen leave it open.
@@ -71,22 +68,6 @@ pub fn exit(report: &Report) -> Exit {
         }
         verdict => verdict.exit(),
     }
-}
-
-/// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
-/// (stopped, a store that is away, what was given, this machine, or all else); then a threshold.
-pub fn worse(one: Exit, other: Exit) -> Exit {
-    let weight = |exit: &Exit| match exit {
-        Exit::Done => 0,
-        Exit::Threshold => 1,
-        Exit::Unknown => 2,
-        Exit::Machine => 3,
-        Exit::Usage => 4,
-        Exit::Unreachable => 5,
-        Exit::Stopped => 6,
-        Exit::Lossy => 7,
-    };
-    [one, other].into_iter().max_by_key(weight).unwrap_or(one)
 }
 
 fn measure(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option<Bounds> {
@@ -289,16 +270,5 @@ mod tests {
         check(Verdict::Whole, &[(Unknown, false), (Failed, true)], Exit::Threshold);
         check(Verdict::Lossy, &[(Failed, false)], Exit::Lossy);
         check(Verdict::Unknown, &[(Failed, false)], Exit::Unknown);
-    }
-
-    #[test]
-    fn the_worst_of_several_runs_decides() {
-        assert_eq!(worse(Exit::Done, Exit::Threshold), Exit::Threshold);
-        assert_eq!(worse(Exit::Unknown, Exit::Threshold), Exit::Unknown);
-        assert_eq!(worse(Exit::Unknown, Exit::Lossy), Exit::Lossy);
-        for other in [Exit::Unreachable, Exit::Usage, Exit::Machine, Exit::Stopped] {
-            assert_eq!(worse(Exit::Lossy, other), Exit::Lossy, "what is proven stays so");
-            assert_eq!(worse(other, Exit::Unknown), other);
-        }
     }
 }

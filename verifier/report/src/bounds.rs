@@ -2,9 +2,8 @@
 //! Pure.
 
 use plans::condition::{Aggregation, Comparator, Condition};
+use runs::measured::of_samples;
 use runs::report::ThresholdOutcome;
-
-use super::of_samples;
 
 /// From what to what an aggregate can be in the end: whatever lies between can come out, too.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 use plans::spec::Span;
 use runs::report::verdict::Verdict;
 
-use crate::versus::Side;
+use crate::versus::side::Side;
 
 /// Returns why two runs cannot be compared; nothing, if they can.
 pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
@@ -101,7 +101,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::versus::tests::side;
+    use crate::versus::side::tests::side;
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Side), expected: &str) {

@@ -1,5 +1,6 @@
 //! What a page says, in the words and numbers that it shows. Pure.
 
+mod fact;
 mod head;
 mod rows;
 mod scene;
@@ -7,6 +8,7 @@ mod scene;
 use plans::plan::Plan;
 use runs::report::Report;
 
+use self::fact::Fact;
 use self::head::{Outcome, environment, facts, outcome, tiles};
 pub(crate) use self::rows::TENANT_COLUMNS;
 use self::rows::{
@@ -14,8 +16,8 @@ use self::rows::{
     differences, duplicates, findings, hops, latencies, tenants, threshold_rows,
 };
 use self::scene::{Card, MarkRow, Scene, WindowRow};
+use crate::figures::counted;
 use crate::records::RunRecords;
-use crate::render::figures::{as_f64, counted, grouped};
 
 /// A report as it is shown.
 #[derive(Debug)]
@@ -45,17 +47,7 @@ pub(crate) struct View {
     pub(crate) environment: Vec<Fact>,
 }
 
-#[derive(Debug)]
-pub(crate) struct Fact {
-    pub(crate) name: &'static str,
-    pub(crate) value: String,
-    pub(crate) note: String,
-    pub(crate) tone: &'static str,
-}
-
 const WINDOWS_MAX: usize = 50;
-
-const TEXT_CHARS_MAX: usize = 300;
 
 impl View {
     /// Says what a report and the records of its run say. The thresholds are those of the report.
@@ -104,29 +96,5 @@ impl View {
             differences,
             environment: environment(report),
         }
-    }
-}
-
-fn fact(name: &'static str, value: impl Into<String>, note: impl Into<String>) -> Fact {
-    Fact { name, value: value.into(), note: note.into(), tone: "" }
-}
-
-/// A count of what should not be.
-fn bad(name: &'static str, count: u64) -> Fact {
-    Fact { tone: if count > 0 { "bad" } else { "good" }, ..fact(name, grouped(count), "") }
-}
-
-/// A part of a whole in percent, for the width of a bar.
-fn percent(part: u64, whole: u64) -> String {
-    match whole {
-        0 => "0".to_owned(),
-        _ => format!("{:.2}", as_f64(part) / as_f64(whole) * 100.0),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(TEXT_CHARS_MAX) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", &text[..at]),
     }
 }

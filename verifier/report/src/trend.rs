@@ -1,10 +1,9 @@
 //! Many runs in one table, oldest first.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use edges::clock::seconds;
-use edges::exit::Exit;
 use events::event::MicroTime;
 use plans::condition::Aggregation;
 use plans::plan::Plan;
@@ -12,23 +11,17 @@ use plans::spec::Span;
 use runs::latency::percentiles;
 use runs::run_dir::RunDir;
 use serde::Serialize;
-use tell::output::{show, show_json};
 
-use crate::cli::told;
-use crate::error::VerifyError;
+use crate::error::ShowError;
+use crate::figures::{self, as_f64, grouped, milliseconds};
+use crate::reconciled::read_report;
 use crate::records::RunRecords;
-use crate::render::figures::{self, as_f64, grouped, milliseconds};
-use crate::render::read_report;
 
-/// Prints a table of many runs, oldest first.
-#[derive(Debug, Args)]
-pub(crate) struct TrendArgs {
-    /// Directories of runs.
-    #[arg(required = true)]
-    dirs: Vec<PathBuf>,
-    /// Prints the table as JSON.
-    #[arg(long)]
-    json: bool,
+/// Many runs, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Trend {
+    rows: Vec<Row>,
 }
 
 /// One run of many.
@@ -51,26 +44,32 @@ struct Row {
     lost: Option<u64>,
 }
 
-/// Does what the command line says.
-///
-/// # Errors
-///
-/// Returns [`VerifyError`] if a directory holds no run, or its files cannot be read.
-pub(crate) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
-    let mut rows: Vec<Row> =
-        args.dirs.iter().map(|dir| Row::read(dir)).collect::<Result<_, _>>()?;
-    rows.sort_by(|one, other| (one.start, &one.dir).cmp(&(other.start, &other.dir)));
-    let shown = if args.json { show_json(&rows) } else { show(table(&rows)) };
-    Ok(told(shown, Exit::Done))
+impl Trend {
+    /// Reads the runs of some directories.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShowError`] if a directory holds no run, or its files cannot be read.
+    pub fn read(dirs: &[PathBuf]) -> Result<Self, ShowError> {
+        let mut rows: Vec<Row> = dirs.iter().map(|dir| Row::read(dir)).collect::<Result<_, _>>()?;
+        rows.sort_by(|one, other| (one.start, &one.dir).cmp(&(other.start, &other.dir)));
+        Ok(Self { rows })
+    }
+}
+
+impl fmt::Display for Trend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&table(&self.rows))
+    }
 }
 
 impl Row {
-    fn read(dir: &Path) -> Result<Self, VerifyError> {
+    fn read(dir: &Path) -> Result<Self, ShowError> {
         let (run_dir, plan) = RunDir::open(dir)?;
         let mut records = RunRecords::read(&[run_dir], &plan)?;
         let report = match read_report(dir) {
             Ok(report) => Some(report),
-            Err(VerifyError::NotReconciled { .. }) => None,
+            Err(ShowError::NotReconciled { .. }) => None,
             Err(error) => return Err(error),
         };
         let webhook = records.latencies.as_ref().map(|it| &it.sent_to_acknowledged);

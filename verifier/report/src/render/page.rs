@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::example;
-    use crate::versus::tests::side;
+    use crate::versus::side::tests::side;
 
     fn view(change: impl FnOnce(&mut Report)) -> View {
         let side = side(|_| (10, 5.0));

@@ -1,0 +1,22 @@
+//! Shows what is known of runs: as text, as a page, to CI, one run beside another, and many in one
+//! table. It reads what the directories of runs hold, and asks no server.
+
+pub mod awaited;
+mod bounds;
+pub mod error;
+pub mod figures;
+pub mod reconciled;
+pub mod records;
+pub mod render;
+pub mod text;
+pub mod thresholds;
+pub mod trend;
+pub mod versus;
+
+/// The report that the guide shows.
+#[cfg(test)]
+fn example() -> runs::report::Report {
+    let guide = include_str!("../../../docs/report.md");
+    let text = guide.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    serde_json::from_str(text).unwrap()
+}

@@ -1,0 +1,44 @@
+//! `report`: the pages of runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edges::exit::{Exit, chain};
+use tell::output::show;
+
+use crate::error::VerifyError;
+use crate::pages::write_pages;
+use crate::recorded::Recorded;
+use crate::story::{tell, told};
+
+/// Writes report.html, report.md and junit.xml from report.json and the records of a run.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Directory of a run that was reconciled; of shards that had directories of their own, all.
+    #[arg(required = true, value_name = "RUN")]
+    dirs: Vec<PathBuf>,
+    /// Where the files go, instead of the run's directories.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+pub(super) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
+    let runs = Recorded::open_all(&args.dirs)?;
+    if args.out.is_some() && runs.len() > 1 {
+        return Err(VerifyError::OneOutput { runs: runs.len() });
+    }
+    let mut exit = Exit::Done;
+    for run in &runs {
+        for (_, written) in write_pages(run, args.out.as_deref(), tell)? {
+            match written {
+                Ok(path) => exit = told(show(format_args!("{}\n", path.display())), exit),
+                Err(error) => {
+                    tell(&chain(&error));
+                    exit = exit.untold();
+                }
+            }
+        }
+    }
+    Ok(exit)
+}

@@ -1,0 +1,29 @@
+//! `trend`: many runs in one table.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edges::exit::Exit;
+use report::trend::Trend;
+use tell::output::{show, show_json};
+
+use crate::error::VerifyError;
+use crate::story::told;
+
+/// Prints a table of many runs, oldest first.
+#[derive(Debug, Args)]
+pub(super) struct TrendArgs {
+    /// Directories of runs.
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Prints the table as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what the command line says.
+pub(super) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
+    let trend = Trend::read(&args.dirs)?;
+    let shown = if args.json { show_json(&trend) } else { show(&trend) };
+    Ok(told(shown, Exit::Done))
+}
