@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use clickhouse::Row;
 use events::event::MicroTime;
-use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
+use events::identity::{LocationSql, Seq, TenantIndex};
 use events::row::Columns;
 use events::script::{DAY_US, Script};
 use events::timeline::UnixMicros;
@@ -18,11 +18,9 @@ use runs::ranges::TenantRanges;
 use runs::report::Difference;
 use serde::Deserialize;
 use stores::clickhouse::{ClickHouse, ClickHouseError, SCAN_TIMEOUT};
-use stores::stored::{
-    Rows, STRETCH_BITS, Stored, Stretch, Sums, read_stored_and_sum, received_sql,
-};
-use xxhash_rust::xxh3::xxh3_64;
+use stores::stored::{STRETCH_BITS, Stretch, Sums, received_sql};
 
+use crate::digest::{TEXTS, digest, digest_sql, has_tenant, texts};
 use crate::error::VerifyError;
 use crate::expected::Expected;
 use crate::patience::Patience;
@@ -146,76 +144,6 @@ pub async fn read_differences(
 ///
 /// Source: ClickHouse, `max_query_size`.
 const IDS_A_QUERY: usize = 4_000;
-
-/// Reads what some rows hold of a run, and the digest of each stretch of them.
-///
-/// # Errors
-///
-/// Returns [`ClickHouseError`] if the server does not answer.
-pub async fn read_digested(
-    server: &ClickHouse,
-    script: &Script,
-    rows: &Rows,
-) -> Result<Stored, ClickHouseError> {
-    let LocationSql { tenant, seq, .. } = script.mark().location_sql("audit_id");
-    read_stored_and_sum(server, script, rows, &digest_sql(tenant, seq)).await
-}
-
-/// The text columns, in the order of the digest.
-pub(crate) const TEXTS: [&str; 9] = [
-    "scope_type",
-    "scope_name",
-    "user",
-    "user_uid",
-    "verb",
-    "api_group",
-    "resource",
-    "namespace",
-    "resource_name",
-];
-
-/// The digest of one row: a hash of where it belongs and of all its columns. Numbers are hashed
-/// one into the other; the hash of each text is turned by as many bits as its place says. So a
-/// value counts only in its own row and column.
-fn digest_sql(tenant: &str, seq: &str) -> String {
-    let time = "reinterpretAsUInt64(toUnixTimestamp64Milli(timestamp))";
-    let start = format!("bitXor(bitShiftLeft(toUInt64({tenant}), 48), {seq})");
-    let numbers = [time, "toUInt64(status_code)"]
-        .iter()
-        .fold(start, |all, number| format!("bitXor(intHash64({all}), {number})"));
-    let texts = (1..).zip(TEXTS).fold(format!("intHash64({numbers})"), |all, (place, column)| {
-        format!("bitXor({all}, bitRotateLeft(xxh3({column}), {}))", place * TURN_BITS)
-    });
-    format!("intHash64({texts})")
-}
-
-/// No two of nine columns are turned alike.
-const TURN_BITS: u32 = 7;
-
-pub(crate) fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
-    let start = u64::from(tenant.0) << 48 ^ seq.0;
-    let numbers = [columns.timestamp_ms.cast_unsigned(), u64::from(columns.status_code)]
-        .into_iter()
-        .fold(start, |all, number| int_hash_64(all) ^ number);
-    let texts = (1..).zip(texts(columns)).fold(int_hash_64(numbers), |all, (place, text)| {
-        all ^ xxh3_64(text.as_bytes()).rotate_left(place * TURN_BITS)
-    });
-    int_hash_64(texts)
-}
-
-pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
-    [
-        columns.scope_type,
-        &columns.scope_name,
-        &columns.user,
-        &columns.user_uid,
-        columns.verb,
-        columns.api_group,
-        columns.resource,
-        &columns.namespace,
-        &columns.resource_name,
-    ]
-}
 
 /// A row without its texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
@@ -385,10 +313,6 @@ fn differing(tenant: TenantIndex, columns: &Columns, row: &StoredRow) -> Vec<Dif
             stored,
         })
         .collect()
-}
-
-pub(crate) fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
-    usize::from(tenant.0) < script.world().tenants().len()
 }
 
 #[cfg(test)]

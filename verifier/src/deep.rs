@@ -12,7 +12,8 @@ use stores::sight::read::Sight;
 use stores::stored::Rows;
 
 use crate::changes::Changes;
-use crate::content::{Differences, has_tenant};
+use crate::content::Differences;
+use crate::digest::has_tenant;
 use crate::error::VerifyError;
 use crate::patience::Patience;
 use crate::scan::read_partitions;

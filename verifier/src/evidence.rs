@@ -51,6 +51,17 @@ pub struct Part {
     pub told: Result<VectorState, String>,
 }
 
+/// Whether the stores came to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stillness {
+    /// They have not moved for the time asked for.
+    Still,
+    /// They moved until the deadline.
+    Moving,
+    /// They did not move any more, but messages wait for the consumer.
+    Waiting { messages: u64 },
+}
+
 /// What was seen of the pipeline when its stores had come to rest, or the wait was over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {

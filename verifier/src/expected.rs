@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use stores::stored::{Arrivals, STRETCH_BITS, Stretch, Sums};
 use uuid::Uuid;
 
-use crate::content::{digest, has_tenant};
+use crate::digest::{digest, has_tenant};
 
 /// The digests of what a run sent, by tenant and stretch.
 ///

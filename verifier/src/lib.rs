@@ -11,6 +11,7 @@ pub mod cli;
 pub mod compare;
 pub mod content;
 pub mod deep;
+mod digest;
 mod earlier;
 pub mod engine;
 pub mod error;

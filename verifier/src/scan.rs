@@ -20,7 +20,7 @@ use stores::sight::read::{
 use stores::sight::{EngineKind, Hidden, Whereabouts};
 use stores::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
 
-use crate::content::read_digested;
+use crate::digest::read_digested;
 use crate::error::VerifyError;
 use crate::patience::Patience;
 

@@ -13,7 +13,7 @@ use stores::stored::read_rows;
 use tokio::net::TcpStream;
 
 use crate::error::VerifyError;
-use crate::evidence::{Part, Seen};
+use crate::evidence::{Part, Seen, Stillness};
 use crate::patience::Patience;
 use crate::vector::VectorState;
 use crate::vectors::ask_vector;
@@ -31,17 +31,6 @@ pub struct SettleOptions {
     pub delay_max: Duration,
     /// Where the pipeline's Vectors tell what they hold.
     pub metrics: Vec<String>,
-}
-
-/// Whether the stores came to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stillness {
-    /// They have not moved for the time asked for.
-    Still,
-    /// They moved until the deadline.
-    Moving,
-    /// They did not move any more, but messages wait for the consumer.
-    Waiting { messages: u64 },
 }
 
 /// What is watched: when none of it changes, nothing moves.

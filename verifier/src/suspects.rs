@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use runs::ranges::RangeSet;
 use stores::stored::{STRETCH_BITS, Stretch, Sums};
 
-use crate::content::has_tenant;
+use crate::digest::has_tenant;
 use crate::expected::{all_of, sum};
 use crate::scan::Holdings;
 

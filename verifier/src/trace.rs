@@ -263,7 +263,7 @@ fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
     let mut rows = Vec::with_capacity(events.len());
     for (index, (tenant, seq)) in events.iter().enumerate() {
         columns.fill(&tracks.script.facts(*tenant, *seq).expect("a lost event is planned"));
-        let texts = crate::content::texts(&columns).map(quoted).join(", ");
+        let texts = crate::digest::texts(&columns).map(quoted).join(", ");
         rows.push(format!(
             "({index}, fromUnixTimestamp64Milli({}), {}, '{}', {texts})",
             columns.timestamp_ms,
@@ -272,9 +272,9 @@ fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
         ));
     }
     let name = |standard: &str| tracks.table.column_of(standard).to_owned();
-    let names: BTreeMap<&str, String> = crate::content::TEXTS.map(|it| (it, name(it))).into();
+    let names: BTreeMap<&str, String> = crate::digest::TEXTS.map(|it| (it, name(it))).into();
     let texts: Vec<_> =
-        crate::content::TEXTS.iter().map(|it| format!("{} String", names[it])).collect();
+        crate::digest::TEXTS.iter().map(|it| format!("{} String", names[it])).collect();
     let key = &tracks.engine.sort_key;
     let table = &tracks.table.table;
     // Of the table, no more keys are kept than there are lost events.

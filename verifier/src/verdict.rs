@@ -5,7 +5,7 @@ use runs::report::fates::Totals;
 use runs::report::verdict::Verdict;
 
 use crate::content::LOOKED_AT_MAX;
-use crate::settle::Stillness;
+use crate::evidence::Stillness;
 
 /// Which rows of an event count as its duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
