@@ -91,7 +91,7 @@ async fn check(stack: &Stack, dir: &Path) -> Report {
     let limit = Duration::from_secs(10);
     let mut patience = Patience { clock: Clock::system(), shutdown, limit, story: |_| {} };
     let stores = Stores { table: &table, stream: Some(&stream) };
-    reconcile(&run, stores, &options, &mut patience).await.unwrap().0
+    reconcile(&run, stores, &options, &mut patience).await.unwrap().report
 }
 
 #[test]

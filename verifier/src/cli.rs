@@ -1,45 +1,23 @@
-//! The command line: flags to checks, verdicts to exit codes.
+//! The command line: flags to commands, what they return to output and exit codes.
 
 mod compare;
 mod pages;
+mod preflight;
+mod reconcile;
+mod story;
 mod trend;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use edges::clock::Clock;
 use edges::exit::{
-    DONE, EXIT_CODES, Exit, ExitLine, LOSSY, MACHINE, STOPPED, UNKNOWN, UNREACHABLE, USAGE,
+    DONE, EXIT_CODES, Exit, ExitLine, LOSSY, MACHINE, STOPPED, UNKNOWN, UNREACHABLE, USAGE, chain,
     exit_codes,
 };
-use edges::shutdown::{Shutdown, Stop};
-use plans::quantity::{parse_bytes, parse_wait};
-use plans::spec::{DeliveryPath, Targets};
-use report::records::RunRecords;
-use report::render;
-use report::text::Text;
-use report::thresholds::exit;
-use runs::report::{REPORT_FILE, Report};
-use runs::run_dir::RunDir;
-use stores::clickhouse::{ClickHouse, ClickHouseArgs};
-use stores::jetstream::{AuditStream, NatsArgs};
-use tell::output::{self, show, show_json};
+use tell::output;
 
-use crate::changes::Changes;
-use crate::earlier::Earlier;
+use self::story::tell;
 use crate::error::VerifyError;
 use crate::mark::{MarkArgs, mark};
-use crate::patience::Patience;
-use crate::preflight::{PreflightArgs, preflight};
-use crate::reconcile::{CheckOptions, Depth, Stores, reconcile};
-use crate::recorded::{Recorded, Unread};
-use crate::scan::ScanOptions;
-use crate::settle::SettleOptions;
-use crate::story::{tell, told};
-use crate::vectors::VectorArgs;
-use crate::verdict::CountedRows;
 use crate::watch::{WatchArgs, watch};
 
 /// Says what became of every event of a run, and judges.
@@ -54,7 +32,7 @@ pub struct Cli {
 enum Command {
     /// Compares what runs sent with what stream and table hold, and writes report.json to each.
     #[command(after_help = exit_codes(&RECONCILE_CODES))]
-    Reconcile(Box<Reconcile>),
+    Reconcile(Box<reconcile::ReconcileArgs>),
     /// Watches the pipeline while a run goes on, and writes observations.jsonl.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
     Watch(Box<WatchArgs>),
@@ -65,7 +43,7 @@ enum Command {
     #[command(after_help = exit_codes(&PREFLIGHT_CODES))]
     // There is no run yet whose table it could be.
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
-    Preflight(Box<PreflightArgs>),
+    Preflight(Box<preflight::PreflightArgs>),
     #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
     Report(pages::ReportArgs),
     #[command(after_help = exit_codes(&COMPARE_CODES))]
@@ -107,56 +85,6 @@ const MARK_EXAMPLE: &str = "\
 Example, while the generator runs:
   auditstorm-verifier mark runs/1 \"killed nats-1\"";
 
-#[derive(Debug, Args)]
-struct Reconcile {
-    /// Directories of runs.
-    #[arg(required = true)]
-    dirs: Vec<PathBuf>,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    clickhouse: ClickHouseArgs,
-    /// Stores that have not moved for as long are still. Longer than the aggregator's batch
-    /// timeout.
-    #[arg(long, default_value = "20s", value_parser = parse_wait)]
-    quiet: Duration,
-    /// What is not proven after as long is judged as it is: unknown.
-    #[arg(long, default_value = "8m", value_parser = parse_wait)]
-    wait: Duration,
-    #[command(flatten)]
-    vectors: VectorArgs,
-    /// Longest time for which a part of the pipeline may hold an event while all parts are up and
-    /// nothing moves; what is missing without metrics is proven lost only after it. The default is
-    /// of Vector: back-off 300 s, batch 10 s, request 60 s.
-    #[arg(long, default_value = "370s", value_parser = parse_wait, value_name = "TIME")]
-    pipeline_delay: Duration,
-    /// How long a store may be away during the check.
-    #[arg(long, default_value = "1m", value_parser = parse_wait)]
-    patience: Duration,
-    /// Compares the JSON of each event too: some µs for each row.
-    #[arg(long)]
-    deep: bool,
-    /// What counts as a duplicate: whatever is there more than once, or only what the table shows
-    /// more than once with FINAL. The pipeline delivers at least once, and its table is meant to
-    /// fold what came twice: that is told, and is no fault by itself.
-    #[arg(long, value_enum, default_value_t = CountedRows::Logical)]
-    duplicates: CountedRows,
-    /// What the pipeline does to events on purpose: a YAML file [default: what Vector does in
-    /// deploy/vector].
-    #[arg(long, value_name = "FILE")]
-    changes: Option<PathBuf>,
-    /// Memory that a query may take in ClickHouse, like `2GiB`; needs an account that may set it.
-    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
-    memory_limit: Option<u64>,
-    /// Prints the reports as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Also writes report.html, report.md and junit.xml to each, as `report` does. Those that are
-    /// there already are written anew in any case.
-    #[arg(long)]
-    report: bool,
-}
-
 /// Reads the command line and does what it says.
 pub fn main() -> Exit {
     let cli = Cli::parse();
@@ -164,18 +92,16 @@ pub fn main() -> Exit {
         tell(&warning);
     }
     let done = match cli.command {
-        Command::Reconcile(args) => run(&args),
+        Command::Reconcile(args) => reconcile::run(&args),
         Command::Report(args) => pages::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
         Command::Watch(args) => on_runtime(async { Box::pin(watch(&args, Clock::system())).await }),
-        Command::Preflight(args) => {
-            on_runtime(async { Box::pin(preflight(&args, Clock::system())).await })
-        }
-        Command::Mark(args) => on_runtime(async { mark(&args, &Clock::system()) }),
+        Command::Preflight(args) => on_runtime(async { Box::pin(preflight::run(&args)).await }),
+        Command::Mark(args) => mark(&args, &Clock::system()).map(|()| Exit::Done),
     };
     let exit = done.unwrap_or_else(|error| {
-        tell(&edges::exit::chain(&error));
+        tell(&chain(&error));
         error.exit()
     });
     output::finish();
@@ -187,212 +113,6 @@ fn on_runtime(work: impl Future<Output = Result<Exit, VerifyError>>) -> Result<E
     runtime.block_on(work)
 }
 
-fn run(args: &Reconcile) -> Result<Exit, VerifyError> {
-    let earlier: Vec<Earlier> =
-        args.dirs.iter().filter(|dir| RunDir::is_one(dir)).map(|dir| set_aside(dir)).collect();
-    let changes =
-        args.changes.as_deref().map_or_else(|| Ok(Changes::of_vector()), Changes::read)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|source| VerifyError::Start { source })?;
-    runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
-        let clock = Clock::system();
-        let patience = Patience { clock, shutdown, limit: args.patience, story: tell };
-        let tables = Vec::new();
-        let mut checks = Checks { args, changes, earlier, patience, tables, stream: None };
-        let (runs, unread) = Recorded::open_each(&args.dirs);
-        let mut worst = Exit::Done;
-        for Unread { dir, error } in unread {
-            worst = worse(worst, checks.fail(&dir, &error));
-        }
-        for run in &runs {
-            let ended = match checks.check(run).await {
-                Ok(exit) => exit,
-                Err(error) => checks.fail(run.dirs[0].path(), &error),
-            };
-            worst = worse(worst, ended);
-            if ended == Exit::Stopped {
-                break;
-            }
-        }
-        Ok(worst)
-    })
-}
-
-/// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
-/// (stopped, a store that is away, what was given, this machine, or all else); then a threshold.
-fn worse(one: Exit, other: Exit) -> Exit {
-    let weight = |exit: &Exit| match exit {
-        Exit::Done => 0,
-        Exit::Threshold => 1,
-        Exit::Unknown => 2,
-        Exit::Machine => 3,
-        Exit::Usage => 4,
-        Exit::Unreachable => 5,
-        Exit::Stopped => 6,
-        Exit::Lossy => 7,
-    };
-    [one, other].into_iter().max_by_key(weight).unwrap_or(one)
-}
-
-/// Checks of runs, one after another: what becomes of one does not keep others from theirs.
-struct Checks<'a> {
-    args: &'a Reconcile,
-    changes: Changes,
-    /// What earlier checks have left in the directories.
-    earlier: Vec<Earlier>,
-    patience: Patience,
-    /// The tables of runs, by what they have recorded of them.
-    tables: Vec<(Targets, ClickHouse)>,
-    stream: Option<AuditStream>,
-}
-
-impl Checks<'_> {
-    /// Tells that there is no verdict, and why.
-    fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
-        let why = edges::exit::chain(error);
-        if self.args.dirs.len() > 1 {
-            tell(&format!("no verdict of {}: {why}", dir.display()));
-        } else {
-            tell(&why);
-        }
-        error.exit()
-    }
-
-    /// Checks a run and tells its verdict.
-    async fn check(&mut self, run: &Recorded) -> Result<Exit, VerifyError> {
-        let mut asked = self.patience.shutdown.clone();
-        let table = tokio::select! {
-            stores = self.connect(run) => stores?,
-            () = asked.asked(Stop::Drain) => return Err(VerifyError::Stopped),
-        };
-        let stream = self.stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
-        let stores = Stores { table: &table, stream };
-        let options = options(self.args, self.changes.clone(), run);
-        if !run.is_answered_in_full() {
-            tell("waiting until stream and table are still, or all is stored");
-        }
-        let (report, records) = reconcile(run, stores, &options, &mut self.patience).await?;
-        let exit = self.publish(run, &report, &records);
-        remove_progress(&options);
-        Ok(exit)
-    }
-
-    /// Connects to what the run needs, unless that is done. Returns its table.
-    async fn connect(&mut self, run: &Recorded) -> Result<ClickHouse, VerifyError> {
-        if run.plan.path() != DeliveryPath::Bulk && self.stream.is_none() {
-            let nats = &self.args.nats;
-            let url = nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
-            self.stream = Some(AuditStream::connect(url, nats).await?);
-        }
-        let Targets { table, columns, .. } = run.plan.spec.targets.clone();
-        let place = Targets { table, columns, ..Targets::default() };
-        if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == place) {
-            return Ok(table.clone());
-        }
-        let connected = ClickHouse::connect(&self.args.clickhouse, &place).await?;
-        let table = limited(connected, self.args);
-        self.tables.push((place, table.clone()));
-        Ok(table)
-    }
-
-    /// Tells a verdict, and writes it down wherever that can be. Returns how the check ends: as the
-    /// verdict says; but what is whole and not well told is no success.
-    fn publish(&self, run: &Recorded, report: &Report, records: &RunRecords) -> Exit {
-        // Each goes on, though a terminal is stopped or a disk does not answer.
-        let (shown, unwritten) = std::thread::scope(|scope| {
-            let showing = scope.spawn(|| {
-                if self.args.json {
-                    show_json(report)
-                } else {
-                    show(format_args!("{}\n", Text(report)))
-                }
-            });
-            let unwritten = self.write(run, report, records);
-            (showing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unwritten)
-        });
-        for error in &unwritten {
-            tell(&edges::exit::chain(error));
-        }
-        let exit = told(shown, exit(report));
-        if unwritten.is_empty() { exit } else { exit.untold() }
-    }
-
-    /// Writes the files of a report. Returns why some could not be.
-    fn write(&self, run: &Recorded, report: &Report, records: &RunRecords) -> Vec<VerifyError> {
-        let mut unwritten = Vec::new();
-        for dir in &run.dirs {
-            let earlier = self.earlier.iter().find(|earlier| earlier.dir() == dir.path());
-            let forget = |name| earlier.iter().for_each(|earlier| earlier.forget(name));
-            match dir.write_json(REPORT_FILE, report) {
-                Ok(()) => forget(REPORT_FILE),
-                Err(error) => unwritten.push(error.into()),
-            }
-            let had = |name: &&str| earlier.is_some_and(|it| it.names().contains(name));
-            let wanted = |name: &&'static str| self.args.report || had(name);
-            let names: Vec<_> = render::FILES.into_iter().filter(wanted).collect();
-            for (name, written) in render::write(dir.path(), &names, report, records, &run.plan) {
-                match written {
-                    Ok(_) => forget(name),
-                    Err(error) => unwritten.push(error.into()),
-                }
-            }
-        }
-        unwritten
-    }
-}
-
-/// Sets aside what an earlier check has left: whatever becomes of this one, it is not of it.
-fn set_aside(dir: &Path) -> Earlier {
-    let names = [&[REPORT_FILE][..], &render::FILES].concat();
-    Earlier::set_aside(dir, &names, tell)
-}
-
-/// Lets no query take more memory than the user allows.
-fn limited(mut server: ClickHouse, args: &Reconcile) -> ClickHouse {
-    if let Some(bytes) = args.memory_limit {
-        let spill = (bytes / 2).to_string();
-        server.client = server
-            .client
-            .with_setting("max_memory_usage", bytes.to_string())
-            .with_setting("max_bytes_before_external_group_by", spill);
-    }
-    server
-}
-
-fn options(args: &Reconcile, changes: Changes, run: &Recorded) -> CheckOptions {
-    let rows_at_once = args.memory_limit.map_or(ROWS_AT_ONCE, |bytes| bytes / BYTES_OF_A_ROW);
-    let progress_file = Some(run.dirs[0].file("check-progress.jsonl"));
-    CheckOptions {
-        settle: SettleOptions {
-            quiet: args.quiet,
-            wait_max: args.wait,
-            delay_max: args.pipeline_delay,
-            metrics: args.vectors.urls(),
-        },
-        scan: ScanOptions { rows_at_once, progress_file },
-        changes,
-        duplicates: args.duplicates,
-        depth: if args.deep { Depth::Json } else { Depth::Columns },
-    }
-}
-
-/// Rows whose partitions are read together, unless the user limits the memory.
-const ROWS_AT_ONCE: u64 = 50_000_000;
-
-/// Bytes of memory that a row may take in the server, with the most scattered sets.
-const BYTES_OF_A_ROW: u64 = 20;
-
-/// What was kept of a check that has ended is of no use any more.
-fn remove_progress(options: &CheckOptions) {
-    let Some(path) = &options.scan.progress_file else { return };
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            tell(&format!("{} stays, and is of no use: {source}", path.display()));
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -402,16 +122,5 @@ mod tests {
     #[test]
     fn flags_do_not_clash() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_worst_of_several_runs_decides() {
-        assert_eq!(worse(Exit::Done, Exit::Threshold), Exit::Threshold);
-        assert_eq!(worse(Exit::Unknown, Exit::Threshold), Exit::Unknown);
-        assert_eq!(worse(Exit::Unknown, Exit::Lossy), Exit::Lossy);
-        for other in [Exit::Unreachable, Exit::Usage, Exit::Machine, Exit::Stopped] {
-            assert_eq!(worse(Exit::Lossy, other), Exit::Lossy, "what is proven stays so");
-            assert_eq!(worse(other, Exit::Unknown), other);
-        }
     }
 }

@@ -29,7 +29,6 @@ pub mod recorded;
 pub mod scan;
 pub mod sections;
 pub mod settle;
-mod story;
 mod suspects;
 pub mod trace;
 pub mod vector;

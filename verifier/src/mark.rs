@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use edges::clock::Clock;
-use edges::exit::Exit;
 use events::event::MicroTime;
 use runs::observation::Mark;
 use runs::run_dir::RunDir;
@@ -25,9 +24,9 @@ pub(crate) struct MarkArgs {
 /// # Errors
 ///
 /// Returns [`VerifyError`] if there is no run, or its directory cannot be written.
-pub(crate) fn mark(args: &MarkArgs, clock: &Clock) -> Result<Exit, VerifyError> {
+pub(crate) fn mark(args: &MarkArgs, clock: &Clock) -> Result<(), VerifyError> {
     let at = MicroTime(clock.now());
     let (dir, _) = RunDir::open(&args.dir)?;
     dir.append_mark(&Mark { at, text: args.text.clone() })?;
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -6,12 +6,10 @@ mod facts;
 mod load;
 mod read;
 
-use std::io;
+use std::fmt;
 
 use clap::Args;
 use edges::clock::Clock;
-use edges::exit::Exit;
-use edges::plain::plain_lines;
 use plans::plan::Plan;
 use plans::profile::{Profile, read_profile};
 use plans::scale::ScaleArgs;
@@ -19,7 +17,6 @@ use plans::spec::{RunOptions, RunSpec, Span, Targets};
 use serde::Serialize;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use stores::jetstream::{AuditStream, NatsArgs};
-use tell::output::{show_by, show_json};
 use uuid::Uuid;
 
 use self::advice::{Advice, Rank, advise};
@@ -27,12 +24,11 @@ use self::facts::Facts;
 use self::load::Load;
 use self::read::{read_clocks, read_stream, read_table, read_vectors};
 use crate::error::VerifyError;
-use crate::story::told;
 use crate::vectors::VectorArgs;
 
-/// Flags of `preflight`.
+/// What is looked at.
 #[derive(Debug, Args)]
-pub(crate) struct PreflightArgs {
+pub(crate) struct PreflightOptions {
     /// A built-in profile's name, or a YAML file's path.
     profile: String,
     /// Seed, instead of the profile's.
@@ -53,25 +49,35 @@ pub(crate) struct PreflightArgs {
     /// Days of a history that is to be replayed through the pipeline as well.
     #[arg(long, value_name = "DAYS", default_value_t = 0)]
     days: u32,
-    /// Prints the findings as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
-/// Looks at the pipeline, and prints what is to be known before a run.
+/// What is to be known before a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Findings {
+    load: Load,
+    /// How much of the advice stands against the run.
+    pub(crate) blockers: usize,
+    /// The weightiest first.
+    advice: Vec<Advice>,
+}
+
+/// Looks at the pipeline, and says what is to be known before a run.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError`] if the profile is wrong, or a server does not answer.
-pub(crate) async fn preflight(args: &PreflightArgs, clock: Clock) -> Result<Exit, VerifyError> {
-    let load = load(args, &clock)?;
-    let url = args.nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
-    let table = ClickHouse::connect(&args.clickhouse, &Targets::default()).await?;
-    let audit = AuditStream::connect(url, &args.nats).await?;
-    let webhook = args.webhook.as_ref().and_then(|urls| urls.split(',').next());
+pub(crate) async fn preflight(
+    options: &PreflightOptions,
+    clock: Clock,
+) -> Result<Findings, VerifyError> {
+    let load = load(options, &clock)?;
+    let url = options.nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
+    let table = ClickHouse::connect(&options.clickhouse, &Targets::default()).await?;
+    let audit = AuditStream::connect(url, &options.nats).await?;
+    let webhook = options.webhook.as_ref().and_then(|urls| urls.split(',').next());
     let webhook = webhook.filter(|url| url.starts_with("http://"));
     let (stream, consumer) = read_stream(&audit).await?;
-    let (vectors, vector_clocks) = read_vectors(&args.vectors.urls(), &clock).await?;
+    let (vectors, vector_clocks) = read_vectors(&options.vectors.urls(), &clock).await?;
     let mut clocks = read_clocks(&table, &audit, webhook, &clock).await?;
     clocks.extend(vector_clocks);
     let facts = Facts {
@@ -82,71 +88,48 @@ pub(crate) async fn preflight(args: &PreflightArgs, clock: Clock) -> Result<Exit
         table: read_table(&table).await?,
         vectors,
         clocks,
-        history_days: args.days,
+        history_days: options.days,
     };
     let advice = advise(&facts);
-    let is_blocked = advice.iter().any(|advice| advice.rank == Rank::Blocker);
-    let exit = if is_blocked { Exit::Threshold } else { Exit::Done };
-    Ok(told(print(&load, &advice, args.json), exit))
+    let blockers = advice.iter().filter(|advice| advice.rank == Rank::Blocker).count();
+    Ok(Findings { load, blockers, advice })
 }
 
-fn load(args: &PreflightArgs, clock: &Clock) -> Result<Load, VerifyError> {
-    let text = read_profile(&args.profile)?;
+fn load(options: &PreflightOptions, clock: &Clock) -> Result<Load, VerifyError> {
+    let text = read_profile(&options.profile)?;
     let profile = Profile::parse(&text.text, &text.origin)?;
-    let scale = args.scale.scale();
+    let scale = options.scale.scale();
     if scale.is_too_long(&profile) {
         return Err(VerifyError::TooLong);
     }
-    let options = RunOptions {
-        seed: args.seed,
+    let of_run = RunOptions {
+        seed: options.seed,
         scale,
         ..RunOptions::new(Uuid::nil(), clock.now(), Span::Live)
     };
-    Ok(Load::of(&Plan::new(RunSpec::new(&text.text, &profile, options), &profile)))
+    Ok(Load::of(&Plan::new(RunSpec::new(&text.text, &profile, of_run), &profile)))
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Findings<'a> {
-    load: &'a Load,
-    blockers: usize,
-    /// The weightiest first.
-    advice: &'a [Advice],
-}
-
-fn print(load: &Load, advice: &[Advice], is_json: bool) -> io::Result<()> {
-    let blockers = advice.iter().filter(|advice| advice.rank == Rank::Blocker).count();
-    if is_json {
-        show_json(&Findings { load, blockers, advice })
-    } else {
-        show_by(|out| write_text(out, load, advice, blockers))
-    }
-}
-
-fn write_text(
-    out: &mut dyn io::Write,
-    load: &Load,
-    advice: &[Advice],
-    blockers: usize,
-) -> io::Result<()> {
-    let Load { events, duration_s, peak_events_per_s, event_bytes, .. } = load;
-    writeln!(
-        out,
-        "{events} events of about {event_bytes} bytes in {duration_s:.0} s, \
-         up to {peak_events_per_s} a second"
-    )?;
-    for Advice { rank, about, reason, fix } in advice {
-        let rank = match rank {
-            Rank::Blocker => "BLOCKER",
-            Rank::Warning => "warning",
-            Rank::Note => "note",
-        };
-        let text = format!("\n{rank:<8} {about}: {reason}\n         fix: {fix}");
-        writeln!(out, "{}", plain_lines(&text))?;
-    }
-    match blockers {
-        0 => writeln!(out, "\nnothing stands against the run"),
-        1 => writeln!(out, "\n1 blocker stands against the run"),
-        more => writeln!(out, "\n{more} blockers stand against the run"),
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Load { events, duration_s, peak_events_per_s, event_bytes, .. } = self.load;
+        writeln!(
+            f,
+            "{events} events of about {event_bytes} bytes in {duration_s:.0} s, \
+             up to {peak_events_per_s} a second"
+        )?;
+        for Advice { rank, about, reason, fix } in &self.advice {
+            let rank = match rank {
+                Rank::Blocker => "BLOCKER",
+                Rank::Warning => "warning",
+                Rank::Note => "note",
+            };
+            writeln!(f, "\n{rank:<8} {about}: {reason}\n         fix: {fix}")?;
+        }
+        match self.blockers {
+            0 => writeln!(f, "\nnothing stands against the run"),
+            1 => writeln!(f, "\n1 blocker stands against the run"),
+            more => writeln!(f, "\n{more} blockers stand against the run"),
+        }
     }
 }

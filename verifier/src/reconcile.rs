@@ -70,8 +70,16 @@ pub enum Depth {
     Json,
 }
 
-/// Waits for the stores, compares them with the ledger, and judges. Also returns what the run's
-/// files say of its time.
+/// A run that was checked.
+#[derive(Debug)]
+pub struct Checked {
+    /// All that is known of it, with its verdict.
+    pub report: Report,
+    /// What the run's files say of its time.
+    pub records: RunRecords,
+}
+
+/// Waits for the stores, compares them with the ledger, and judges.
 ///
 /// # Errors
 ///
@@ -81,7 +89,7 @@ pub async fn reconcile(
     stores: Stores<'_>,
     options: &CheckOptions,
     patience: &mut Patience,
-) -> Result<(Report, RunRecords), VerifyError> {
+) -> Result<Checked, VerifyError> {
     let script = &run.plan.script;
     let clock = patience.clock;
     let mut timer = Timer::start(&clock);
@@ -149,7 +157,7 @@ pub async fn reconcile(
     let mut report = report(run, fates, totals, seen, &records);
     records.find_awaited(&run.plan, &report);
     report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
-    Ok((report, records))
+    Ok(Checked { report, records })
 }
 
 /// Events that the stream was given, if the sidecar lost none: those that were acknowledged, but

@@ -7,8 +7,8 @@ use edges::exit::Exit;
 use report::versus::Comparison;
 use tell::output::{show, show_json};
 
+use super::story::told;
 use crate::error::VerifyError;
-use crate::story::told;
 
 /// Says whether a run is worse than an earlier one: exit code 5 if it is, 4 if it may be (a change
 /// is larger than allowed, but there is too little to tell it from noise), 2 if the two cannot be

@@ -6,10 +6,10 @@ use clap::Args;
 use edges::exit::{Exit, chain};
 use tell::output::show;
 
+use super::story::{tell, told};
 use crate::error::VerifyError;
 use crate::pages::write_pages;
 use crate::recorded::Recorded;
-use crate::story::{tell, told};
 
 /// Writes report.html, report.md and junit.xml from report.json and the records of a run.
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use edges::exit::Exit;
 use report::trend::Trend;
 use tell::output::{show, show_json};
 
+use super::story::told;
 use crate::error::VerifyError;
-use crate::story::told;
 
 /// Prints a table of many runs, oldest first.
 #[derive(Debug, Args)]

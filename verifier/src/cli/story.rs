@@ -8,12 +8,12 @@ use tell::output;
 use crate::error::VerifyError;
 
 /// Tells what a person should know beside the result.
-pub(crate) fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     output::tell(format_args!("auditstorm-verifier: {line}"));
 }
 
 /// How a program ends whose result was shown, or could not be, which is told.
-pub(crate) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
+pub(super) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
     match shown {
         Ok(()) => exit,
         Err(source) => {
