@@ -116,6 +116,11 @@ async fn what_a_stream_remembers(stack: &Stack) {
     renamed.purge().sequence(300).await.unwrap();
     let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
     assert_eq!((found, told.memory), (700, forgotten(Forgotten::Evicted)));
+    // All are gone but one of somebody else: no message tells that the sender's clock was ahead.
+    let other = context.publish("RENAMED", "{}".into()).await.unwrap();
+    renamed.purge().sequence(other.await.unwrap().sequence).await.unwrap();
+    let (found, told) = read(stack, "RENAMED", &plan, FIVE_MINUTES, &all).await;
+    assert_eq!((found, told.memory), (0, forgotten(Forgotten::Evicted)));
     // Such a stream takes no second consumer, and what it lacks was read, or never there.
     for (name, kind) in [
         ("QUEUE", stream::RetentionPolicy::WorkQueue),

@@ -206,7 +206,7 @@ pub async fn read_bodies_of(
     let state = patience.ask(async || audit.read_state().await).await?;
     let mut places = BTreeMap::new();
     let mut walk = Walk::since(from, state.last);
-    let find = &mut |message: &Message, sequence| {
+    let find = |places: &mut BTreeMap<_, _>, message: &Message, sequence| {
         let located = id_in_headers(message).and_then(|id| script.locate(id));
         let is_wanted = |(tenant, seq): &(TenantIndex, Seq)| {
             wanted.get(*tenant).is_some_and(|seqs| seqs.contains(seq.0))
@@ -215,7 +215,15 @@ pub async fn read_bodies_of(
             places.insert(sequence, (tenant, seq));
         }
     };
-    patience.ask(async || walk.go_on(audit, find).await).await?;
+    let take = &mut |message: &Message, sequence| find(&mut places, message, sequence);
+    patience.ask(async || walk.go_on(audit, take).await).await?;
+    let first = walk.first.unwrap_or(state.last + 1);
+    if state.first < first && places.len() < limit && (places.len() as u64) < wanted.count() {
+        // As where IDs are read: the sender's clock may have been ahead.
+        let mut walk = Walk::until(first - 1);
+        let take = &mut |message: &Message, sequence| find(&mut places, message, sequence);
+        patience.ask(async || walk.go_on(audit, take).await).await?;
+    }
     let sequences: Vec<u64> = places.keys().copied().collect();
     let mut found = Vec::new();
     for some in sequences.chunks(BODIES_AT_ONCE) {
@@ -247,9 +255,12 @@ impl Oldest {
     /// Whether messages of a run that began then may be gone. Sequence numbers begin at 1: what is
     /// gone was there before the oldest that is left. `earliest` is when the stream took the first
     /// message of the run that it has: if that was before the run began, by the sender's clock,
-    /// then that clock is ahead by as much at least.
+    /// then that clock is ahead by as much at least. Where it has none, nothing tells of the clock.
     fn is_evicted_since(&self, from: DateTime<Utc>, earliest: Option<DateTime<Utc>>) -> bool {
-        let from = earliest.map_or(from, |earliest| from.min(earliest - CLOCK_TOLERANCE));
+        let from = match earliest {
+            Some(earliest) => from.min(earliest - CLOCK_TOLERANCE),
+            None => from - UNTOLD_CLOCK_TOLERANCE,
+        };
         self.sequence > 1 && self.at.is_none_or(|at| at > from)
     }
 }
@@ -464,6 +475,9 @@ const NAMED_MAX: usize = 5;
 /// How far the clocks of generator and NATS may differ.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 
+/// By how much more the clock of a sender may be ahead of which no message is left.
+const UNTOLD_CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,6 +497,8 @@ mod tests {
         check(2, Some(70), None, true);
         check(2, Some(50), None, false);
         check(2, None, None, true);
+        // No message of the run is left to tell how far its clock is ahead.
+        check(2, Some(55), None, true);
         // The first message that is left of the run was taken before it began: its clock is ahead.
         check(2, Some(55), Some(55), true);
         check(2, Some(50), Some(55), false);
