@@ -1,6 +1,8 @@
 //! Asks again while a store is away: a server that is restarted during a check must not end it,
 //! and asking changes nothing.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use edges::clock::{Clock, micros};
@@ -56,6 +58,54 @@ impl Patience {
             }
         }
     }
+
+    /// As [`Self::ask`], of a store that was not reached yet: one that is down, or is none, is told
+    /// of at once, for its address may be wrong.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask`].
+    pub async fn greet<T, E: Into<VerifyError>>(
+        &mut self,
+        mut question: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, VerifyError> {
+        match question().await.map_err(Into::into) {
+            Err(error) if was_there(&error) => {
+                let mut first = Some(error);
+                self.ask(async || match first.take() {
+                    Some(error) => Err(error),
+                    None => question().await.map_err(Into::into),
+                })
+                .await
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Whether a store that was not reached yet had begun to answer.
+fn was_there(error: &VerifyError) -> bool {
+    match error {
+        VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => broke_off(source),
+        VerifyError::JetStream(error) => matches!(error, JetStreamError::Read { .. }),
+        _ => false,
+    }
+}
+
+/// Whether a connection that was made came to an end before the answer did.
+fn broke_off(error: &(dyn Error + 'static)) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    const CUT: [ErrorKind; 4] = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let is_cut = cause.downcast_ref().is_some_and(|it: &io::Error| CUT.contains(&it.kind()));
+        let is_short = cause.downcast_ref().is_some_and(hyper::Error::is_incomplete_message);
+        if is_cut || is_short {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -104,6 +154,33 @@ mod tests {
         let gone = patience.ask(async || Err::<(), _>(query(ClientError::TimedOut))).await;
         assert!(matches!(gone, Err(VerifyError::ClickHouse(_))));
         assert!((12_000_000..13_000_000).contains(&clock.now()), "{}", clock.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_breaks_off_at_first_is_asked_again_and_one_that_is_down_is_not() {
+        let (_stop, shutdown) = Shutdown::manual();
+        let clock = Clock::starting_at(0);
+        let mut patience =
+            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        let down = || {
+            let refused = io::Error::from(ErrorKind::ConnectionRefused);
+            query(ClientError::Network(Box::new(refused)))
+        };
+        let never = patience.greet(async || Err::<(), _>(down())).await;
+        assert!(never.is_err() && clock.now() == 0, "a wrong address is told at once");
+        let mut asked = 0;
+        let answer = patience.greet(async || {
+            asked += 1;
+            match asked {
+                1 => {
+                    let reset = io::Error::from(ErrorKind::ConnectionReset);
+                    Err(query(ClientError::Network(Box::new(reset))))
+                }
+                2..5 => Err(down()),
+                _ => Ok(asked),
+            }
+        });
+        assert_eq!(answer.await.unwrap(), 5);
     }
 
     #[tokio::test(start_paused = true)]

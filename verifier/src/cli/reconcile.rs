@@ -178,14 +178,16 @@ impl Checks<'_> {
         if run.plan.path() != DeliveryPath::Bulk && self.stream.is_none() {
             let nats = &self.args.nats;
             let url = nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
-            self.stream = Some(AuditStream::connect(url, nats).await?);
+            let connect = async || AuditStream::connect(url, nats).await;
+            self.stream = Some(self.patience.greet(connect).await?);
         }
         let Targets { table, columns, .. } = run.plan.spec.targets.clone();
         let place = Targets { table, columns, ..Targets::default() };
         if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == place) {
             return Ok(table.clone());
         }
-        let connected = ClickHouse::connect(&self.args.clickhouse, &place).await?;
+        let connect = async || ClickHouse::connect(&self.args.clickhouse, &place).await;
+        let connected = self.patience.greet(connect).await?;
         let table = limited(connected, self.args);
         self.tables.push((place, table.clone()));
         Ok(table)
