@@ -97,10 +97,11 @@ struct Early {
 
 /// Sends all runs and checks them, while the acts are played. Returns when all that is over.
 fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
-    let playing = Mutex::new(Vec::new());
+    let (playing, begun) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let play = |act: &Act, after: Duration| {
         sleep(after);
         playing.lock().unwrap().push(*act);
+        begun.lock().unwrap().push(*act);
         act.what.begin(stack);
         sleep(act.lasts);
         act.what.end(stack);
@@ -133,7 +134,11 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
         excuses.extend(storm.replica.map(|_| "the replica lagged"));
         wait_until("ClickHouse answers", || stack.answers() || !excuses.is_empty());
         let rows = Seen::try_read(stack).map(|seen| seen.count());
+        let begun_before = begun.lock().unwrap().len();
+        excuses.extend(playing.lock().unwrap().iter().map(|it| it.what.excuse()));
         let told = check(stack, storm, scale);
+        // One that was drawn for the load begins after it if the load is short.
+        excuses.extend(begun.lock().unwrap()[begun_before..].iter().map(|it| it.what.excuse()));
         // All at once: a fast relay does not start before NATS is back.
         scope(|threads| {
             for act in storm.acts.iter().filter(|act| act.at == At::Throughout) {

@@ -223,14 +223,19 @@ pub fn found(report: &Value, kind: &str) -> BTreeSet<String> {
 }
 
 /// Awaits a condition, for a minute at most.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..600 {
+pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_minutes(1, what, is_so);
+}
+
+/// Awaits a condition, for some minutes at most.
+pub fn wait_minutes(minutes: u32, what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..minutes * 600 {
         if is_so() {
             return;
         }
         sleep(Duration::from_millis(100));
     }
-    panic!("waited a minute until {what}");
+    panic!("waited {minutes} min until {what}");
 }
 
 /// The root of the repository.

@@ -12,7 +12,7 @@ use super::disturbance::{Disturbance, Part};
 use super::draw::{Relay, Run, Storm};
 use super::oracle::{Event, Events, Truth};
 use super::{load, tap};
-use crate::stack::{Stack, wait_until};
+use crate::stack::{Stack, wait_minutes};
 
 /// What all runs of a sandbox share, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Seen {
     /// Reads tables and the record of faults, once ClickHouse answers.
     pub fn read(stack: &Stack) -> Self {
         let mut seen = None;
-        wait_until("ClickHouse answers in full", || {
+        wait_minutes(OUTAGE_MINUTES, "ClickHouse answers in full", || {
             seen = Self::try_read(stack);
             seen.is_some()
         });
@@ -72,6 +72,9 @@ impl Seen {
         &self.struck(mark, "drop", "sidecar") | &self.struck(mark, "drop", "aggregator")
     }
 }
+
+/// Longer than any outage, and what follows from it.
+const OUTAGE_MINUTES: u32 = 5;
 
 fn victims(stack: &Stack) -> BTreeMap<(String, String), BTreeSet<Uuid>> {
     let mut victims: BTreeMap<_, BTreeSet<Uuid>> = BTreeMap::new();
