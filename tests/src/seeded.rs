@@ -12,6 +12,7 @@ pub mod oracle;
 pub mod replica;
 pub mod rest;
 pub mod results;
+pub mod tables;
 pub mod tap;
 pub mod told;
 pub mod truth;
@@ -75,7 +76,7 @@ fn begin(storm: &Storm) -> Stack {
         std::fs::write(data.join("users.xml"), users_xml()).unwrap();
     });
     tap::make(&stack, &storm.stream);
-    for table in load::tables().filter(|table| table != "audit_logs") {
+    for table in tables::tables().filter(|table| table != "audit_logs") {
         stack.ask(&format!(
             "CREATE TABLE audit.{table} AS audit.audit_logs ENGINE = MergeTree PARTITION BY \
              toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)"

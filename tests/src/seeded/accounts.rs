@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::load::tables;
+use super::tables::tables;
 
 /// Who asks ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

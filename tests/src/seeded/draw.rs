@@ -11,10 +11,8 @@ use super::accounts::Account;
 use super::disturbance::{Act, At, Disturbance, Part};
 use super::oracle::Counted;
 use super::replica::Lag;
+use super::tables::RUNS_MAX;
 use super::tap::{Retention, StreamForm};
-
-/// Runs that go through one sandbox at most.
-pub const RUNS_MAX: usize = 2;
 
 /// How much a storm may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,15 +6,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::accounts::Account;
-use super::draw::{Load, RUNS_MAX, Run};
+use super::draw::{Load, Run};
 use super::wrong_clock;
 use crate::stack::Stack;
-
-/// The table that the pipeline writes, and one for each history that goes past it: they keep every
-/// row that they are sent, so that nothing sent twice is folded away.
-pub fn tables() -> impl Iterator<Item = String> {
-    std::iter::once("audit_logs".to_owned()).chain((0..RUNS_MAX).map(|it| format!("plain_{it}")))
-}
 
 impl Run {
     /// The directory of the run's record, in the stack's.

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, copy, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
-use super::load::tables;
+use super::tables::tables;
 use crate::proxy::{Framing, Piece};
 use crate::stack::Stack;
 

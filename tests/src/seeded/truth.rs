@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::disturbance::{Disturbance, Part};
 use super::draw::{Relay, Run, Storm};
 use super::oracle::{Event, Events, Truth};
-use super::{load, tap};
+use super::{tables, tap};
 use crate::stack::{Stack, wait_minutes};
 
 /// What all runs of a sandbox share, at one moment.
@@ -37,7 +37,7 @@ impl Seen {
     /// Reads the same; `None` if ClickHouse is away.
     pub fn try_read(stack: &Stack) -> Option<Self> {
         let mut rows = BTreeMap::new();
-        for name in load::tables() {
+        for name in tables::tables() {
             let table = format!("audit.{name}");
             let sql = format!("SELECT audit_id, count() FROM {table} GROUP BY audit_id");
             let told = stack.try_ask(&sql).ok()?;
