@@ -26,7 +26,7 @@ pub enum At {
     Throughout,
 }
 
-/// What happens. A new one is a line here, in [`Disturbance::play`] and where storms are drawn.
+/// What happens. A new one is a line here, in [`Disturbance::begin`] and where storms are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
     /// A part is killed, and not there for a while.
