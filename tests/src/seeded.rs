@@ -23,6 +23,8 @@ use std::sync::Mutex;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use plans::quantity::parse_wait;
+
 pub use self::draw::{BENCH, GATE, Scale};
 
 use self::accounts::{Account, users_xml};
@@ -137,7 +139,7 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
         let rows = Seen::try_read(stack).map(|seen| seen.count());
         let begun_before = begun.lock().unwrap().len();
         excuses.extend(playing.lock().unwrap().iter().map(|it| it.what.excuse()));
-        let told = check(stack, storm, scale);
+        let (told, is_busy) = check_and_look(stack, storm, scale);
         // One that was drawn for the load begins after it if the load is short.
         excuses.extend(begun.lock().unwrap()[begun_before..].iter().map(|it| it.what.excuse()));
         // All at once: a fast relay does not start before NATS is back.
@@ -146,7 +148,7 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
                 threads.spawn(|| act.what.end(stack));
             }
         });
-        if is_anything_held(stack) {
+        if is_busy || is_anything_held(stack) {
             excuses.insert(ON_THEIR_WAY);
         }
         let seen = Seen::read(stack);
@@ -166,8 +168,31 @@ fn send(stack: &Stack, storm: &Storm) {
     });
 }
 
-fn check(stack: &Stack, storm: &Storm, scale: &Scale) -> Vec<Told> {
+/// Checks all runs. Also says whether something was on its way when the time was over after which
+/// a check cannot find the quiet any more that it needs before its deadline.
+fn check_and_look(stack: &Stack, storm: &Storm, scale: &Scale) -> (Vec<Told>, bool) {
+    const LOOK: Duration = Duration::from_millis(100);
+    const SLACK: Duration = Duration::from_secs(2);
     let flags = if storm.is_held_down() { scale.held_down_args } else { scale.check_args };
+    let flag = |name: &str, default: Duration| {
+        let at = flags.iter().position(|flag| *flag == name);
+        at.map_or(default, |at| parse_wait(flags[at + 1]).unwrap())
+    };
+    let (wait, quiet) =
+        (flag("--wait", Duration::from_mins(8)), flag("--quiet", Duration::from_secs(20)));
+    let mut left = wait.saturating_sub(quiet + SLACK);
+    scope(|threads| {
+        let checks = threads.spawn(|| check(stack, storm, flags));
+        while !checks.is_finished() && !left.is_zero() {
+            sleep(LOOK);
+            left = left.saturating_sub(LOOK);
+        }
+        let is_busy = !checks.is_finished() && is_anything_held(stack);
+        (checks.join().unwrap(), is_busy)
+    })
+}
+
+fn check(stack: &Stack, storm: &Storm, flags: &[&str]) -> Vec<Told> {
     let replica = storm.replica.map(|lag| (Replica::start(stack, lag.parts), lag));
     let url = replica.as_ref().map(|(replica, _)| replica.url());
     let mut flags = flags.to_vec();
