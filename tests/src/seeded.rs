@@ -28,8 +28,8 @@ use plans::quantity::parse_wait;
 pub use self::draw::{BENCH, GATE, Scale};
 
 use self::accounts::{Account, users_xml};
-use self::disturbance::{Act, At};
-use self::draw::{Relay, Run, Storm};
+use self::disturbance::{Act, At, Relay};
+use self::draw::{Run, Storm};
 use self::oracle::{Check, Moment, Told, Truth, Violation, violations};
 use self::replica::{Lag, Replica};
 use self::rest::{await_rest, is_anything_held, tells_what_it_holds};

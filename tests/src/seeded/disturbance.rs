@@ -3,7 +3,6 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::draw::Relay;
 use super::tap::{pause, resume, set_messages_max};
 use crate::stack::Stack;
 
@@ -35,6 +34,15 @@ pub enum Disturbance {
     Paused,
     /// The consumer is given no messages, and the stream keeps so many at most: it evicts others.
     Shrunk { messages: i64 },
+}
+
+/// What is between the webhook and NATS, and between NATS and ClickHouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relay {
+    /// One process. It loses what it has in memory when it is killed.
+    Fast,
+    /// A sidecar and an aggregator, as patient as Vector. What they hold outlives them.
+    Honest { retry_max: Duration },
 }
 
 /// A part that can be killed.

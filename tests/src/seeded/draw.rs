@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::accounts::Account;
-use super::disturbance::{Act, At, Disturbance, Part};
+use super::disturbance::{Act, At, Disturbance, Part, Relay};
 use super::oracle::Counted;
 use super::replica::Lag;
 use super::tables::RUNS_MAX;
@@ -76,15 +76,6 @@ pub struct Storm {
     /// Early checks ask a replica that lags.
     pub replica: Option<Lag>,
     pub runs: Vec<Run>,
-}
-
-/// What is between the webhook and NATS, and between NATS and ClickHouse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relay {
-    /// One process. It loses what it has in memory when it is killed.
-    Fast,
-    /// A sidecar and an aggregator, as patient as Vector. What they hold outlives them.
-    Honest { retry_max: Duration },
 }
 
 /// One run, and how it is checked.

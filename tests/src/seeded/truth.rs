@@ -8,8 +8,8 @@ use runs::run_dir::RunDir;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::disturbance::{Disturbance, Part};
-use super::draw::{Relay, Run, Storm};
+use super::disturbance::{Disturbance, Part, Relay};
+use super::draw::{Run, Storm};
 use super::oracle::{Event, Events, Truth};
 use super::{tables, tap};
 use crate::stack::{Stack, wait_minutes};
