@@ -61,6 +61,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
         planned: 0,
     };
     let (left, reporter) = attend(&sender, lanes, reporter, shutdown.clone(), &lane_stop).await?;
+    sender.rest().await;
     let until = sender.reserved_until();
     for (tenant, ranges) in left {
         let reserved = sender.plan.script.timeline(tenant).count_before(until);

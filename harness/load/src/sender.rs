@@ -70,6 +70,12 @@ impl Sender {
         Self { plan, webhook, clock, ledger, reservation }
     }
 
+    /// Waits, once all lanes have ended, until nothing more is reserved: only then may the ledger be
+    /// closed.
+    pub async fn rest(&self) {
+        self.reservation.rest().await;
+    }
+
     /// The moment up to which events are reserved: no event that is due later has been begun.
     pub fn reserved_until(&self) -> UnixMicros {
         self.reservation.until()

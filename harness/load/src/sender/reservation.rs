@@ -82,6 +82,12 @@ impl Reservation {
         })
     }
 
+    /// Waits until no slice is being reserved. One that is reserved in advance may come late, and
+    /// must not be written after the ledger was closed.
+    pub(crate) async fn rest(&self) {
+        drop(self.extending.lock().await);
+    }
+
     /// The end of what is reserved.
     pub(crate) fn until(&self) -> UnixMicros {
         self.until.load(Ordering::Acquire)
@@ -124,5 +130,35 @@ mod tests {
         while reservation.until() == until {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[test]
+    fn a_slice_that_is_reserved_late_comes_before_the_end_of_the_ledger() {
+        // One thread may wait for the disk, and it is busy.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).max_blocking_threads(1).build().unwrap();
+        let plan = live_plan("10/s", "5", "100s");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        let ledger = Arc::new(LedgerWriter::create(&path, &HEAD).unwrap());
+        let reservation = Reservation::new(Arc::clone(&ledger), &plan);
+        runtime.block_on(async {
+            reservation.cover(plan.start).await.unwrap();
+            let (free, busy) = std::sync::mpsc::channel::<()>();
+            let occupied = spawn_blocking(move || busy.recv());
+            let late = reservation.until();
+            reservation.cover(late - 1).await.unwrap();
+            assert_eq!(reservation.until(), late, "it waits for the thread");
+            let mut rest = std::pin::pin!(reservation.rest());
+            assert!(futures_util::poll!(rest.as_mut()).is_pending());
+            free.send(()).unwrap();
+            occupied.await.unwrap().unwrap();
+            rest.await;
+            assert!(reservation.until() > late);
+            ledger.close().unwrap();
+        });
+        let mut read = Ledger::empty(&plan.script);
+        read.read(&path, &plan.script, &HEAD).unwrap();
+        assert!(read.closed);
     }
 }
