@@ -70,8 +70,8 @@ impl Sender {
         Self { plan, webhook, clock, ledger, reservation }
     }
 
-    /// Waits, once all lanes have ended, until nothing more is reserved: only then may the ledger be
-    /// closed.
+    /// Waits, once all lanes have ended, until nothing more is reserved. Only then may the ledger
+    /// be closed.
     pub async fn rest(&self) {
         self.reservation.rest().await;
     }
