@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use load::sender::{Sender, Shard, SharedTally, spawn_lanes};
-use load::webhook::{HttpVersion, Webhook, WebhookArgs};
+use load::webhook::{Webhook, WebhookArgs};
 use plans::plan::{Plan, SendPlan};
 use plans::profile::{Faults, Profile, Stage};
 use plans::quantity::{Micros, RateRamp, TenantsRamp};
@@ -73,17 +73,7 @@ pub(crate) async fn measure(
     let clock = Clock::starting_at(test.start);
     let url = format!("http://{address}/");
     // Bodies are made as for the target, but the sink gets neither its token nor its headers.
-    let args = WebhookArgs {
-        urls: vec![url],
-        encoding: args.encoding,
-        http: HttpVersion::Auto,
-        ca_file: None,
-        client_cert: None,
-        client_key: None,
-        token_file: None,
-        headers: Vec::new(),
-        lifetime: None,
-    };
+    let args = WebhookArgs { encoding: args.encoding, ..WebhookArgs::at(vec![url]) };
     let webhook = Webhook::from_args(&args, test.send.timeout).map_err(io::Error::other)?;
     let sender = Arc::new(Sender::new(test, webhook, clock, ledger));
     let (stop, shutdown) = Shutdown::manual();

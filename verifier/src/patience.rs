@@ -70,14 +70,7 @@ impl Patience {
         mut question: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, VerifyError> {
         match question().await.map_err(Into::into) {
-            Err(error) if was_there(&error) => {
-                let mut first = Some(error);
-                self.ask(async || match first.take() {
-                    Some(error) => Err(error),
-                    None => question().await.map_err(Into::into),
-                })
-                .await
-            }
+            Err(error) if was_there(&error) => self.ask(question).await,
             answer => answer,
         }
     }

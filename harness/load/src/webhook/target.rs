@@ -309,21 +309,10 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(250);
 mod tests {
     use super::*;
     use crate::webhook::args::WebhookArgs;
-    use crate::webhook::encoding::Encoding;
     use edges::address::without_secrets;
 
     fn parse(url: &str) -> Result<Target, WebhookError> {
-        let args = WebhookArgs {
-            urls: vec![url.to_owned()],
-            http: HttpVersion::Auto,
-            ca_file: None,
-            client_cert: None,
-            client_key: None,
-            token_file: None,
-            headers: Vec::new(),
-            encoding: Encoding::None,
-            lifetime: None,
-        };
+        let args = WebhookArgs::at(vec![url.to_owned()]);
         let options = Options {
             timeout: Duration::from_secs(30),
             http: HttpVersion::Auto,
