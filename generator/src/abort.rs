@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use plans::condition::{Aggregation, Comparator, Condition, Metric, Stretch};
+use plans::condition::{Aggregation, Comparator, Condition};
+use plans::metric::{Metric, Of, Source, Stretch};
 use runs::latency::Latencies;
 use runs::measured::Sent;
-use runs::record::milliseconds;
+use runs::record::Second;
 use runs::tally::Tally;
 
 /// Reads a condition that can be asked while a run goes on.
@@ -33,67 +34,57 @@ pub(crate) fn help() -> String {
 #[derive(Debug)]
 pub struct Watchdog {
     conditions: Vec<Condition>,
-    recent: VecDeque<Sample>,
+    /// The last seconds, and the latencies of each.
+    recent: VecDeque<Second>,
+    latencies: VecDeque<Latencies>,
     pub(crate) tripped: Option<String>,
-}
-
-/// What one second contributes.
-#[derive(Debug)]
-struct Sample {
-    acknowledged: u64,
-    refused: u64,
-    unknown: u64,
-    latencies: Latencies,
-    lateness_ms: f64,
 }
 
 impl Watchdog {
     pub fn new(conditions: Vec<Condition>) -> Self {
-        Self { conditions, recent: VecDeque::new(), tripped: None }
+        let (recent, latencies) = (VecDeque::new(), VecDeque::new());
+        Self { conditions, recent, latencies, tripped: None }
     }
 
     /// Takes in a second. Says whether the run is to be given up: from the tenth second on, when a
     /// condition holds over the last ten.
-    pub(crate) fn watch(&mut self, tally: &Tally) -> bool {
+    pub(crate) fn watch(&mut self, second: &Second, tally: &Tally) -> bool {
         if self.conditions.is_empty() || self.tripped.is_some() {
             return false;
         }
-        self.recent.push_back(Sample {
-            acknowledged: tally.events.acknowledged + tally.events.spoiled,
-            refused: tally.events.refused,
-            unknown: tally.events.unknown,
-            latencies: tally.latencies(),
-            lateness_ms: milliseconds(tally.lateness_max_us),
-        });
+        self.recent.push_back(second.clone());
+        self.latencies.push_back(tally.latencies());
         if self.recent.len() < WINDOW_SECONDS {
             return false;
         }
         self.recent.drain(..self.recent.len() - WINDOW_SECONDS);
-        let mut latencies = Latencies::new();
-        self.recent.iter().for_each(|sample| latencies.add(&sample.latencies));
+        self.latencies.drain(..self.latencies.len() - WINDOW_SECONDS);
+        self.recent.make_contiguous();
+        let latencies = self.all_latencies();
         let sent = self.sent(&latencies);
         let tripped = self.conditions.iter().find(|condition| trips(condition, &sent));
         self.tripped = tripped.map(ToString::to_string);
         self.tripped.is_some()
     }
 
+    fn all_latencies(&self) -> Latencies {
+        let mut all = Latencies::new();
+        self.latencies.iter().for_each(|of_second| all.add(of_second));
+        all
+    }
+
     /// What the window says: thresholds measure a whole run by the same.
-    fn sent<'a>(&self, latencies: &'a Latencies) -> Sent<'a> {
-        let sum = |of: fn(&Sample) -> u64| self.recent.iter().map(of).sum();
-        Sent {
-            latencies: Some(latencies),
-            acknowledged: sum(|it| it.acknowledged),
-            refused: sum(|it| it.refused),
-            unknown: sum(|it| it.unknown),
-            lateness_ms: self.recent.iter().map(|it| it.lateness_ms).collect(),
-        }
+    fn sent<'a>(&'a self, latencies: &'a Latencies) -> Sent<'a> {
+        let (seconds, _) = self.recent.as_slices();
+        Sent { latencies: Some(latencies), seconds, exact: Vec::new() }
     }
 }
 
 /// Whether a condition holds over a window. It does not where nothing has ended in it.
 fn trips(condition: &Condition, sent: &Sent<'_>) -> bool {
     let Condition { metric, aggregation, .. } = condition;
-    if sent.attempted() == 0 && *metric != Metric::Lateness {
+    let needs_answers = matches!(metric.source(), Source::Latency | Source::Events(Of::Attempted));
+    if needs_answers && sent.ended() == 0 {
         return false;
     }
     is_unanswered(condition, sent)
@@ -131,7 +122,8 @@ mod tests {
         let mut watchdog = Watchdog::new(vec![parse_condition(condition).unwrap()]);
         let seconds = (0..40).position(|second| {
             let outcome = if (12..12 + bad_seconds).contains(&second) { BUSY } else { OK };
-            watchdog.watch(&tally(&[(0, 100, outcome)]))
+            let tally = tally(&[(0, 100, outcome)]);
+            watchdog.watch(&Second::new(0, 100, &tally), &tally)
         });
         assert_eq!(seconds, expected_at, "{condition}");
     }
@@ -182,23 +174,21 @@ mod tests {
     fn a_window_is_measured_as_a_run_is() {
         let mut watchdog = Watchdog::new(vec![parse_condition("unknown count>100000").unwrap()]);
         let mut run = Tally::new(1);
+        let mut seconds = Vec::new();
         for second in 0..WINDOW_SECONDS {
             let outcome = if second % 3 == 0 { BUSY } else { OK };
             let tally = tally(&[(0, 100, outcome), (1, 7, OK)]);
-            watchdog.watch(&tally);
+            seconds.push(Second::new(0, 110, &tally));
+            watchdog.watch(&seconds[second], &tally);
             run.add(&tally);
         }
-        let (all, of_run) = (run.latencies(), run.events);
-        let mut latencies = Latencies::new();
-        watchdog.recent.iter().for_each(|it| latencies.add(&it.latencies));
+        let (all, events, latencies) = (run.latencies(), run.events, watchdog.all_latencies());
         let window = watchdog.sent(&latencies);
-        let run = Sent {
-            latencies: Some(&all),
-            acknowledged: of_run.acknowledged + of_run.spoiled,
-            refused: of_run.refused,
-            unknown: of_run.unknown,
-            lateness_ms: vec![0.0; WINDOW_SECONDS],
-        };
+        let exact = vec![
+            (Metric::Acknowledged, Some(events.acknowledged)),
+            (Metric::Unknown, Some(events.unknown)),
+        ];
+        let run = Sent { latencies: Some(&all), seconds: &seconds, exact };
         for metric in Metric::over(Stretch::Window) {
             use Aggregation::{Average, Count, Max, Median, Min, Percentile, Rate};
             for aggregation in [Percentile(95.0), Min, Average, Median, Max, Rate, Count] {

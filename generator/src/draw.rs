@@ -3,12 +3,13 @@
 //! On 80 columns and 24 lines or more there is room for all; below that, the lines that matter
 //! most are kept, and what does not fit is cut off at the right and at the bottom.
 
+use plans::metric::{Metric, Source};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
-use runs::latency::Percentiles;
+use runs::measured::{as_u64, of_second, percentiles_of_second};
 use tell::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 
 use crate::view::{RateView, TenantView, View};
@@ -67,7 +68,7 @@ fn head(view: &View, width: u16) -> Vec<Line<'static>> {
 fn state(view: &View) -> Line<'static> {
     let (late, allowed) = (view.lateness_max_ms, view.lateness_allowed_ms);
     if view.saturated {
-        let text = match view.events.unsent {
+        let text = match view.so_far.unsent {
             0 => format!(
                 "SATURATED: the generator was up to {late:.0} ms late; this is its own limit"
             ),
@@ -81,33 +82,34 @@ fn state(view: &View) -> Line<'static> {
 }
 
 fn counts(view: &View) -> Vec<Line<'static>> {
-    let (second, events) = (&view.second, &view.events);
-    let row = |name: &str, events: u64, rate: u64, worry: Color| {
-        let style = if events > 0 { Style::new().fg(worry) } else { Style::new() };
-        Line::styled(format!("{name:<12}{events:>10}{:>7}", per_second(rate)), style)
+    let row = |metric: Metric| {
+        let [all, last] =
+            [&view.so_far, &view.second].map(|it| of_second(&metric, it).map_or(0, as_u64));
+        let style = match metric {
+            Metric::Acknowledged => Style::new().fg(Color::Green),
+            Metric::Refused => Style::new().fg(Color::Red),
+            Metric::Unknown => Style::new().fg(Color::Yellow),
+            _ => Style::new(),
+        };
+        let style = if all > 0 { style } else { Style::new() };
+        let name = metric.words();
+        let told = if all < SHORT_FROM { all.to_string() } else { short(all) };
+        let line = format!("{name:<14}{told:>8}{:>7}", per_second(last));
+        (all > 0 || metric.is_always_shown()).then(|| Line::styled(line, style))
     };
-    vec![
-        row("planned", view.planned, second.planned, Color::Reset),
-        row("attempted", events.attempted(), second.sent, Color::Reset),
-        row("acknowledged", events.acknowledged, second.acknowledged, Color::Green),
-        row("refused", events.refused, second.refused, Color::Red),
-        row("unknown", events.unknown, second.unknown, Color::Yellow),
-    ]
+    Metric::counts().filter_map(row).collect()
 }
 
 fn latency(view: &View) -> Vec<Line<'static>> {
-    let row = |name: &str, latency: &Percentiles| {
+    let row = |metric: Metric| {
+        let latency = percentiles_of_second(&metric, &view.second)?;
         let [p50, p95, p99, max] =
             [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms].map(short_ms);
-        Line::raw(format!("{name:<20}{p50:>6}{p95:>7}{p99:>7}{max:>7}"))
+        Some(Line::raw(format!("{:<20}{p50:>6}{p95:>7}{p99:>7}{max:>7}", metric.words())))
     };
     let title = format!("{:<20}{:>6}{:>7}{:>7}{:>7}", "latency in ms", "p50", "p95", "p99", "max");
-    vec![
-        Line::styled(title, Modifier::DIM),
-        row("due to acknowledged", &view.second.due_to_acknowledged),
-        row("sent to acknowledged", &view.second.sent_to_acknowledged),
-        row("due to sent", &view.second.due_to_sent),
-    ]
+    let rows = Metric::from(Source::Latency).filter_map(row);
+    std::iter::once(Line::styled(title, Modifier::DIM)).chain(rows).collect()
 }
 
 fn delays(view: &View) -> Vec<Line<'static>> {
@@ -184,6 +186,8 @@ const FULL_WIDTH: u16 = 80;
 const FULL_HEIGHT: u16 = 24;
 const CHART_HEIGHT: u16 = 6;
 const LEFT_WIDTH: u16 = 31;
+/// Counts from here on have no room with all their digits.
+const SHORT_FROM: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -231,7 +235,7 @@ mod tests {
                 │acknowledged       540   60/s││sent to acknowledged   7.0    7.0    7.0    7.0│
                 │refused             27    3/s││due to sent            1.2    1.2    1.2    1.2│
                 │unknown            189   21/s││0 requests in flight of 32                     │
-                │                             ││waited up to 0.0 ms for us, 0.0 for the target │
+                │requests            36    4/s││waited up to 0.0 ms for us, 0.0 for the target │
                 └─────────────────────────────┘└───────────────────────────────────────────────┘
                 ┌ outcomes: all, last second ─┐┌ tenants that send most ───────────────────────┐
                 │200                 540    60││tenant      sent/s acknowledged refused unknown│
@@ -263,22 +267,22 @@ mod tests {
             15,
             &busy(),
             &expect![[r#"
-            on time: the generator was at most 0 ms late of 1000 allowed
-            demo to http://127.0.0.1:8080/eve 00:09 of 00:20, 00:11 left
-             45 % stage 2 of 2: 10/s -> 90/s each, 3 tenants, 15s
-            planned            900  100/s
-            attempted          756   84/s
-            acknowledged       540   60/s
-            refused             27    3/s
-            unknown            189   21/s
-            latency in ms          p50    p95    p99    max
-            due to acknowledged    8.2    8.2    8.2    8.2
-            sent to acknowledged   7.0    7.0    7.0    7.0
-            due to sent            1.2    1.2    1.2    1.2
-            0 requests in flight of 32
-            waited up to 0.0 ms for us, 0.0 for the target
-
-        "#]],
+                on time: the generator was at most 0 ms late of 1000 allowed
+                demo to http://127.0.0.1:8080/eve 00:09 of 00:20, 00:11 left
+                 45 % stage 2 of 2: 10/s -> 90/s each, 3 tenants, 15s
+                planned            900  100/s
+                attempted          756   84/s
+                acknowledged       540   60/s
+                refused             27    3/s
+                unknown            189   21/s
+                requests            36    4/s
+                latency in ms          p50    p95    p99    max
+                due to acknowledged    8.2    8.2    8.2    8.2
+                sent to acknowledged   7.0    7.0    7.0    7.0
+                due to sent            1.2    1.2    1.2    1.2
+                0 requests in flight of 32
+                waited up to 0.0 ms for us, 0.0 for the target
+            "#]],
         );
     }
 
@@ -287,7 +291,7 @@ mod tests {
         let mut view = busy();
         view.profile = "ü".repeat(300);
         view.second.due_to_acknowledged.max_ms = 3_600_000.0;
-        view.events.acknowledged = u64::MAX;
+        view.so_far.acknowledged = u64::MAX;
         for width in [0, 1, 2, 20, 60, 79, 80, 81, 200, 500] {
             for height in [0, 1, 2, 15, 23, 24, 25, 50, 100] {
                 drawn(width, height, &view);

@@ -2,10 +2,12 @@
 //!
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
+use plans::metric::{Measure, Metric, Source};
+use runs::measured::{as_u64, of_second, percentiles_of_second};
+use runs::record::{Second, milliseconds};
 use runs::tally::Tally;
 
 use crate::view::{About, Moment};
-use runs::record::{Second, milliseconds};
 
 /// Gathers seconds until they are worth a line.
 #[derive(Debug)]
@@ -42,32 +44,47 @@ impl Lines {
     }
 
     fn told(&self, part: &Second, moment: &Moment<'_>) -> String {
-        let Second { planned, sent, acknowledged, refused, unknown, in_flight, .. } = part;
-        let total = &moment.total.events;
         let at = serde_json::to_string(&part.at).expect("a calendar has this year");
-        let saturated = moment.saturated;
-        format!(
-            "at={} elapsed_s={:.0} planned={planned} sent={sent} acknowledged={acknowledged} \
-             refused={refused} unknown={unknown} in_flight={in_flight} p99_ms={:.1} \
-             lateness_max_ms={:.1} blocked_max_ms={:.1} saturated={saturated} \
-             planned_total={} sent_total={} acknowledged_total={} refused_total={} \
-             unknown_total={}{}",
-            at.trim_matches('"'),
-            milliseconds(moment.now - self.about.start) / 1_000.0,
-            part.due_to_acknowledged.p99_ms,
-            part.lateness_max_ms,
-            part.blocked_max_ms,
-            moment.planned,
-            total.sent,
-            total.acknowledged,
-            total.refused,
-            total.unknown,
-            if total.unsent > 0 {
-                format!(" unsent_total={}", total.unsent)
-            } else {
-                String::new()
-            },
-        )
+        let elapsed_s = milliseconds(moment.now - self.about.start) / 1_000.0;
+        let mut fields = vec![
+            ("at".to_owned(), at.trim_matches('"').to_owned()),
+            ("elapsed_s".to_owned(), format!("{elapsed_s:.0}")),
+        ];
+        let so_far = moment.so_far();
+        let mut totals = Vec::new();
+        for metric in Metric::counts() {
+            let count = |stretch| of_second(&metric, stretch).map_or(0, as_u64);
+            let (key, total) = (key(&metric), count(&so_far));
+            if total > 0 || metric.is_always_shown() {
+                totals.push((format!("{key}_total"), total.to_string()));
+                fields.push((key, count(part).to_string()));
+            }
+        }
+        for metric in Metric::from(Source::Latency) {
+            let p99_ms = percentiles_of_second(&metric, part).map_or(0.0, |it| it.p99_ms);
+            fields.push((key(&metric), format!("{p99_ms:.1}")));
+        }
+        for metric in Metric::from(Source::Level) {
+            let value = of_second(&metric, part).unwrap_or(0.0);
+            let decimals = usize::from(metric.measure() == Measure::Time);
+            fields.push((key(&metric), format!("{value:.decimals$}")));
+        }
+        fields.push(("saturated".to_owned(), moment.saturated.to_string()));
+        fields.append(&mut totals);
+        let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        fields.join(" ")
+    }
+}
+
+/// The key of a metric. Some have keys from before there was a list of metrics.
+fn key(metric: &Metric) -> String {
+    match (metric, metric.source(), metric.measure()) {
+        (Metric::Attempted, ..) => "sent".to_owned(),
+        (Metric::RequestsInFlight, ..) => "in_flight".to_owned(),
+        (Metric::DueToAcknowledged, ..) => "p99_ms".to_owned(),
+        (_, Source::Latency, _) => format!("{metric}_p99_ms"),
+        (_, Source::Level, Measure::Time) => format!("{metric}_max_ms"),
+        _ => metric.to_string(),
     }
 }
 
@@ -107,16 +124,20 @@ mod tests {
             acknowledged=700
             refused=0
             unknown=200
-            in_flight=2
+            requests=20
             p99_ms=8.2
+            sent_to_acknowledged_p99_ms=7.0
+            due_to_sent_p99_ms=1.2
             lateness_max_ms=0.0
             blocked_max_ms=0.0
+            in_flight=2
             saturated=false
             planned_total=2000
             sent_total=1800
             acknowledged_total=1400
             refused_total=0
-            unknown_total=400"#]]
+            unknown_total=400
+            requests_total=40"#]]
         .assert_eq(&told[1].replace(' ', "\n"));
     }
 }

@@ -1,19 +1,20 @@
-//! The generator's metrics, for Prometheus. Names and helps have the words of the glossary.
+//! The generator's metrics, for Prometheus: those of the list of metrics that are known while a
+//! run goes on, and what is broken down by outcome and tenant.
 
 use std::sync::atomic::AtomicU64;
 
 use events::identity::TenantIndex;
+use plans::metric::{Measure, Metric, Source};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
-use runs::latency::Latencies;
+use prometheus_client::registry::{Metric as Series, Registry};
+use runs::measured::{as_u64, of_second};
 use runs::tally::EventCounts;
 use tell::metrics::{Adder, LatencyBuckets, process_registry, register_build};
 
 use crate::view::Moment;
-use runs::record::milliseconds;
 
 /// Whether each tenant has series of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,32 +23,15 @@ pub(crate) enum TenantSeries {
     None,
 }
 
-/// All metrics of a run, fed once a second.
-#[derive(Debug, Default)]
+/// All metrics of a run, fed once a second: those of the list, and what is broken down by labels.
+#[derive(Debug)]
 pub(crate) struct Metrics {
-    planned: Counter,
-    unsent: Counter,
-    events: EventCounters,
-    requests: Counter,
-    request_bytes: Counter,
-    requests_in_flight: Gauge,
+    counts: Vec<(Metric, Counter)>,
+    levels: Vec<(Metric, Gauge<f64, AtomicU64>)>,
+    latencies: Vec<(Metric, Family<ClassLabel, LatencyBuckets>)>,
     outcomes: Family<OutcomeLabel, Counter>,
-    lateness: Gauge<f64, AtomicU64>,
-    blocked: Gauge<f64, AtomicU64>,
     saturated: Gauge,
-    due_to_acknowledged: Family<ClassLabel, LatencyBuckets>,
-    sent_to_acknowledged: Family<ClassLabel, LatencyBuckets>,
-    due_to_sent: Family<ClassLabel, LatencyBuckets>,
     tenants: Option<TenantCounters>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct EventCounters {
-    attempted: Counter,
-    acknowledged: Counter,
-    refused: Counter,
-    unknown: Counter,
-    spoiled: Counter,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -76,11 +60,17 @@ struct TenantLabel {
 impl Metrics {
     /// Makes all metrics, at zero, with the registry to serve them from.
     pub(crate) fn new(series: TenantSeries) -> (Self, Registry) {
-        let tenants = match series {
-            TenantSeries::Apart => Some(TenantCounters::default()),
-            TenantSeries::None => None,
+        let metrics = Self {
+            counts: Metric::counts().map(with_default).collect(),
+            levels: Metric::from(Source::Level).map(with_default).collect(),
+            latencies: Metric::from(Source::Latency).map(with_default).collect(),
+            outcomes: Family::default(),
+            saturated: Gauge::default(),
+            tenants: match series {
+                TenantSeries::Apart => Some(TenantCounters::default()),
+                TenantSeries::None => None,
+            },
         };
-        let metrics = Self { tenants, ..Self::default() };
         let mut registry = process_registry();
         metrics.register(registry.sub_registry_with_prefix("auditstorm_generator"));
         (metrics, registry)
@@ -88,70 +78,49 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry) {
         register_build(registry, env!("CARGO_PKG_VERSION"));
-        self.register_events(registry);
         let mut add = Adder::to(registry);
-        add.metric("requests", "Requests begun", &self.requests);
-        add.bytes("request", "Bytes of the requests' bodies", &self.request_bytes);
-        add.metric("requests_in_flight", "Requests without an answer", &self.requests_in_flight);
-        let help = "The longest that a batch of the last second waited for the generator itself";
-        add.seconds("lateness", help, &self.lateness);
-        let help = "The longest that a batch of the last second waited for a free connection: \
-                    for the target's answers";
-        add.seconds("blocked", help, &self.blocked);
+        self.counts.iter().for_each(|(metric, counter)| register(&mut add, metric, counter));
+        self.levels.iter().for_each(|(metric, gauge)| register(&mut add, metric, gauge));
+        self.latencies.iter().for_each(|(metric, family)| register(&mut add, metric, family));
         let help = "1 if the generator itself was later than its profile allows, or had no file, \
                     port, memory or name to send with: what the run says about the pipeline's \
                     capacity is void";
         add.metric("saturated", help, &self.saturated);
-        let help = "From when an event was due until it was acknowledged";
-        add.seconds("due_to_acknowledged", help, &self.due_to_acknowledged);
-        let help = "From when a request was begun until its events were acknowledged";
-        add.seconds("sent_to_acknowledged", help, &self.sent_to_acknowledged);
-        let help = "From when an event was due until its request was begun";
-        add.seconds("due_to_sent", help, &self.due_to_sent);
-    }
-
-    fn register_events(&self, registry: &mut Registry) {
-        let mut add = Adder::to(registry);
-        add.metric("events_planned", "Events that became due", &self.planned);
-        let help = "Events planned, but given up before any byte left; when the run ends, with all \
-                    that it did not come to";
-        add.metric("events_unsent", help, &self.unsent);
-        add.metric("events_attempted", ATTEMPTED, &self.events.attempted);
-        add.metric("events_acknowledged", ACKNOWLEDGED, &self.events.acknowledged);
-        add.metric("events_refused", REFUSED, &self.events.refused);
-        add.metric("events_unknown", UNKNOWN, &self.events.unknown);
-        let help = "Events acknowledged, but on purpose sent in a way in which nobody can be \
-                    expected to store them";
-        add.metric("events_spoiled", help, &self.events.spoiled);
         let help = "Events by how their request ended: a status code, or what happened instead";
         add.metric("events_outcome", help, &self.outcomes);
         if let Some(tenants) = &self.tenants {
-            add.metric("tenant_events_attempted", ATTEMPTED, &tenants.attempted);
-            add.metric("tenant_events_acknowledged", ACKNOWLEDGED, &tenants.acknowledged);
-            add.metric("tenant_events_refused", REFUSED, &tenants.refused);
-            add.metric("tenant_events_unknown", UNKNOWN, &tenants.unknown);
+            let help = |metric: Metric| format!("Events of a tenant: {}", metric.meaning());
+            let mut add = |name, of, counter| add.metric(name, &help(of), counter);
+            add("tenant_events_attempted", Metric::Attempted, &tenants.attempted);
+            add("tenant_events_acknowledged", Metric::Acknowledged, &tenants.acknowledged);
+            add("tenant_events_refused", Metric::Refused, &tenants.refused);
+            add("tenant_events_unknown", Metric::Unknown, &tenants.unknown);
         }
     }
 
     /// Adds one more second.
     pub(crate) fn tell(&self, moment: &Moment<'_>) {
-        let tally = moment.tally;
-        self.planned.inc_by(moment.second.planned);
-        self.events.add(&tally.events);
-        self.unsent.inc_by(tally.dropped + tally.events.unsent);
-        self.requests.inc_by(tally.requests);
-        self.request_bytes.inc_by(tally.bytes);
-        self.requests_in_flight.set(i64::try_from(tally.in_flight).unwrap_or(i64::MAX));
+        let Moment { second, tally, .. } = moment;
+        for (metric, counter) in &self.counts {
+            counter.inc_by(of_second(metric, second).map_or(0, as_u64));
+        }
+        for (metric, gauge) in &self.levels {
+            let value = of_second(metric, second).unwrap_or(0.0);
+            gauge.set(if metric.measure() == Measure::Time { value / 1_000.0 } else { value });
+        }
+        for (name, latencies) in moment.classes.names.iter().zip(&tally.latencies) {
+            let class = ClassLabel { class: name.clone() };
+            for (metric, family) in &self.latencies {
+                if let Some(histogram) = latencies.of(metric) {
+                    family.get_or_create(&class).add(histogram);
+                }
+            }
+        }
         for (outcome, events) in &tally.outcomes {
             let label = OutcomeLabel { outcome: outcome.name() };
             self.outcomes.get_or_create(&label).inc_by(*events);
         }
-        self.lateness.set(milliseconds(tally.lateness_max_us) / 1_000.0);
-        self.blocked.set(milliseconds(tally.blocked_max_us) / 1_000.0);
         self.saturated.set(moment.saturated.into());
-        for (name, latencies) in moment.classes.names.iter().zip(&tally.latencies) {
-            self.add_latencies(&ClassLabel { class: name.clone() }, latencies);
-        }
         if let Some(tenants) = &self.tenants {
             for (tenant, counts) in &tally.tenants {
                 tenants.add(*tenant, counts);
@@ -161,24 +130,36 @@ impl Metrics {
 
     /// Tells what was never begun, once the run is over.
     pub(crate) fn finish(&self, unsent: u64) {
-        self.unsent.inc_by(unsent.saturating_sub(self.unsent.get()));
-    }
-
-    fn add_latencies(&self, class: &ClassLabel, latencies: &Latencies) {
-        self.due_to_acknowledged.get_or_create(class).add(&latencies.due_to_acknowledged);
-        self.sent_to_acknowledged.get_or_create(class).add(&latencies.sent_to_acknowledged);
-        self.due_to_sent.get_or_create(class).add(&latencies.due_to_sent);
+        let counter = self.counts.iter().find(|(metric, _)| *metric == Metric::Unsent);
+        if let Some((_, counter)) = counter {
+            counter.inc_by(unsent.saturating_sub(counter.get()));
+        }
     }
 }
 
-impl EventCounters {
-    fn add(&self, counts: &EventCounts) {
-        self.attempted.inc_by(counts.attempted());
-        self.acknowledged.inc_by(counts.acknowledged);
-        self.refused.inc_by(counts.refused);
-        self.unknown.inc_by(counts.unknown);
-        self.spoiled.inc_by(counts.spoiled);
+fn with_default<T: Default>(metric: Metric) -> (Metric, T) {
+    (metric, T::default())
+}
+
+/// Registers a metric of the list. Its unit ends its name: Prometheus has seconds, and bytes.
+fn register(add: &mut Adder<'_>, metric: &Metric, series: &(impl Series + Clone)) {
+    let (name, meaning) = (metric.name(), metric.meaning());
+    match metric.measure() {
+        Measure::Time => add.seconds(name, &sentence(&meaning), series),
+        Measure::Bytes => {
+            add.bytes(name.trim_end_matches("_bytes"), &sentence(&meaning), series);
+        }
+        Measure::Events => {
+            add.metric(&format!("events_{name}"), &format!("Events: {meaning}"), series);
+        }
+        Measure::Requests => add.metric(name, &format!("Requests: {meaning}"), series),
+        Measure::Messages | Measure::Cores => add.metric(name, &sentence(&meaning), series),
     }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
 impl TenantCounters {
@@ -196,11 +177,6 @@ impl TenantCounters {
     }
 }
 
-const ATTEMPTED: &str = "Events that a request was begun for";
-const ACKNOWLEDGED: &str = "Events that the webhook answered 2xx for";
-const REFUSED: &str =
-    "Events certainly not taken: no connection, or 400, 401, 403, 404, 405, 413, 415";
-const UNKNOWN: &str = "Events begun, but without an answer that settles them";
 /// Each has four series.
 const TENANTS_APART_MAX: u16 = 1_000;
 
@@ -248,6 +224,7 @@ mod tests {
             due_to_sent_seconds_sum{class="all"} 0.21599999999999998
             events_acknowledged_total 140
             events_attempted_total 180
+            events_dropped_total 0
             events_outcome_total{outcome="200"} 140
             events_outcome_total{outcome="503"} 40
             events_planned_total 200
@@ -256,8 +233,7 @@ mod tests {
             events_unknown_total 40
             events_unsent_total 11
             lateness_seconds 0.0025
-            request_bytes_total 180000
-            requests_in_flight 3
+            requests_in_flight 3.0
             requests_total 4
             saturated 1
             sent_to_acknowledged_seconds_count{class="all"} 180

@@ -170,7 +170,7 @@ impl Reporter<'_> {
         self.observers.tell(&moment);
         self.write(&second)?;
         ledger.flush().map_err(|source| GeneratorError::Ledger { source })?;
-        Ok(self.watchdog.watch(&tally))
+        Ok(self.watchdog.watch(&second, &tally))
     }
 
     fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {

@@ -14,6 +14,9 @@
 //! - `checks`: events. `passes` were acknowledged, `fails` are refused or unknown.
 //! - `data_sent`: bytes of the requests' bodies.
 //!
+//! Beside these, each metric of our own list is there under its own name, like a custom metric of
+//! k6: counts as counters, latencies as trends, in ms.
+//!
 //! What k6 measures and we do not (connecting, waiting, virtual users, data received) is left out.
 
 use std::io::{self, Write as _};
@@ -21,12 +24,14 @@ use std::path::{Path, PathBuf};
 
 use edges::staged::Staged;
 use hdrhistogram::Histogram;
+use plans::metric::{Metric, Source};
+use plans::plan::Classes;
+use runs::measured::{as_u64, of_second};
+use runs::record::{Second, Summary};
 use runs::tally::Tally;
 use serde_json::{Map, Value, json};
 
 use crate::error::GeneratorError;
-use plans::plan::Classes;
-use runs::record::Summary;
 
 /// A file beside its place, to be filled and moved there. Dropped before that, it goes away.
 #[derive(Debug)]
@@ -87,6 +92,17 @@ fn k6_summary(summary: &Summary, total: &Tally, classes: &Classes) -> Value {
     add("dropped_iterations", counter(summary.unsent));
     add("checks", share(summary.acknowledged, not_acknowledged));
     add("data_sent", counter(total.bytes));
+    let so_far = Second::without_latencies(0, summary.planned, total);
+    for metric in Metric::counts() {
+        let count = match metric {
+            Metric::Unsent => summary.unsent,
+            _ => of_second(&metric, &so_far).map_or(0, as_u64),
+        };
+        add(metric.name(), counter(count));
+    }
+    for metric in Metric::from(Source::Latency) {
+        add(metric.name(), latencies.of(&metric).map_or(Value::Null, trend));
+    }
     if classes.names.len() > 1 {
         for (name, latencies) in classes.names.iter().zip(&total.latencies) {
             let name = format!("http_req_duration{{class:{name}}}");
@@ -202,6 +218,42 @@ mod tests {
               "value":0.7777777777777778}
             data_sent {"count":90000,
               "rate":45000.0}
+            planned {"count":100,
+              "rate":50.0}
+            attempted {"count":90,
+              "rate":45.0}
+            acknowledged {"count":70,
+              "rate":35.0}
+            refused {"count":0,
+              "rate":0.0}
+            unknown {"count":20,
+              "rate":10.0}
+            spoiled {"count":0,
+              "rate":0.0}
+            unsent {"count":10,
+              "rate":5.0}
+            dropped {"count":0,
+              "rate":0.0}
+            requests {"count":3,
+              "rate":1.5}
+            due_to_acknowledged {"avg":8.204,
+              "min":8.2,
+              "med":8.207,
+              "max":8.207,
+              "p(90)":8.207,
+              "p(95)":8.207}
+            sent_to_acknowledged {"avg":7.002,
+              "min":7.0,
+              "med":7.003,
+              "max":7.003,
+              "p(90)":7.003,
+              "p(95)":7.003}
+            due_to_sent {"avg":1.2,
+              "min":1.2,
+              "med":1.2,
+              "max":1.2,
+              "p(90)":1.2,
+              "p(95)":1.2}
             {"name":"",
               "path":"",
               "id":"d41d8cd98f00b204e9800998ecf8427e",

@@ -30,9 +30,8 @@ pub(crate) struct View {
     pub(crate) lateness_allowed_ms: f64,
     /// The last second.
     pub(crate) second: Second,
-    /// Events due so far.
-    pub(crate) planned: u64,
-    pub(crate) events: EventCounts,
+    /// All seconds so far, added up: without latencies.
+    pub(crate) so_far: Second,
     pub(crate) connections: u32,
     /// The commonest first.
     pub(crate) outcomes: Vec<OutcomeView>,
@@ -144,6 +143,13 @@ pub(crate) struct Moment<'r> {
     pub(crate) classes: &'r Classes,
 }
 
+impl Moment<'_> {
+    /// All seconds so far, added up: without latencies.
+    pub(crate) fn so_far(&self) -> Second {
+        Second::without_latencies(self.now, self.planned, self.total)
+    }
+}
+
 /// Remembers the last minutes, as far as a view shows them.
 #[derive(Debug)]
 pub(crate) struct Gatherer {
@@ -165,7 +171,7 @@ impl Gatherer {
     pub(crate) fn view(&mut self, moment: &Moment<'_>, stop: Stop) -> View {
         self.remember(moment);
         let about = &self.about;
-        let Moment { now, second, tally, total, planned, saturated, .. } = *moment;
+        let Moment { now, second, tally, total, saturated, .. } = *moment;
         let of_second = |outcome| tally.outcomes.get(outcome).copied().unwrap_or_default();
         let outcomes = total.outcomes.iter().map(|(outcome, events)| OutcomeView {
             name: outcome.name(),
@@ -185,8 +191,7 @@ impl Gatherer {
             lateness_max_ms: milliseconds(total.lateness_max_us),
             lateness_allowed_ms: milliseconds(about.lateness_max_us),
             second: second.clone(),
-            planned,
-            events: total.events,
+            so_far: moment.so_far(),
             connections: about.connections,
             outcomes,
             history: self.history.iter().copied().collect(),

@@ -188,7 +188,7 @@ fn what_cannot_be_run_so_is_refused() {
     check(&["--start-at", "2020-01-01T00:00:00Z"], "in the past");
     check(&["--rate-scale", "0"], "from 0.001 to 1000");
     check(&["--tenants", "0"], "at least one tenant");
-    check(&["--abort-on", "speed<9%"], "is no metric: write one of sent_to_acknowledged");
+    check(&["--abort-on", "speed<9%"], "is no metric: write one of planned, ");
     check(&["--abort-on", "p95>10s"], "write due_to_acknowledged p(95)>10s");
     check(&["--abort-on", "ingested rate<9%"], "ingested is not known while a run goes on");
     assert!(!place.out().exists());

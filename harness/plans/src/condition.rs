@@ -7,50 +7,7 @@
 
 use std::fmt;
 
-/// Over what a condition is asked. It decides which metrics there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
-    /// A whole run, after its end.
-    Run,
-    /// The last seconds of a run that goes on.
-    Window,
-}
-
-/// What of a run is measured. [`Metric::meaning`] says what each is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Metric {
-    SentToAcknowledged,
-    DueToAcknowledged,
-    DueToSent,
-    Lateness,
-    Acknowledged,
-    Refused,
-    Unknown,
-    DueToVisible,
-    AcknowledgedToVisible,
-    Ingested,
-    Lost,
-    Duplicated,
-    Unsent,
-    Dropped,
-    Lag,
-    /// Of the part of the pipeline that is named.
-    Cpu(String),
-    /// Of the part of the pipeline that is named.
-    Memory(String),
-}
-
-/// In what a metric is measured. It decides which aggregations and units a condition may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// In ms.
-    Time,
-    /// Events: a count, or a share from 0 to 1.
-    Events,
-    Messages,
-    Cores,
-    Bytes,
-}
+use crate::metric::{Measure, Metric, Stretch};
 
 /// Like `due_to_acknowledged p(95)<100ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,13 +76,6 @@ const SIZES: [Unit; 6] = [
     Unit("TiB", 1_099_511_627_776.0),
 ];
 
-/// Names that metrics had before. They mean the same.
-const EARLIER_NAMES: [(&str, Metric); 3] = [
-    ("webhook", Metric::SentToAcknowledged),
-    ("end_to_end", Metric::DueToVisible),
-    ("freshness", Metric::AcknowledgedToVisible),
-];
-
 /// What stood before the comparator in earlier versions of `--abort-on`. It means the same.
 const EARLIER_HEADS: [(&str, Metric, Aggregation); 4] = [
     ("acknowledged_rate", Metric::Acknowledged, Aggregation::Rate),
@@ -134,189 +84,14 @@ const EARLIER_HEADS: [(&str, Metric, Aggregation); 4] = [
     ("lateness", Metric::Lateness, Aggregation::Max),
 ];
 
-impl Metric {
-    /// All of them. Those of a part of the pipeline have no name of one here.
-    pub const ALL: [Self; 17] = [
-        Self::SentToAcknowledged,
-        Self::DueToAcknowledged,
-        Self::DueToSent,
-        Self::Lateness,
-        Self::Acknowledged,
-        Self::Refused,
-        Self::Unknown,
-        Self::DueToVisible,
-        Self::AcknowledgedToVisible,
-        Self::Ingested,
-        Self::Lost,
-        Self::Duplicated,
-        Self::Unsent,
-        Self::Dropped,
-        Self::Lag,
-        Self::Cpu(String::new()),
-        Self::Memory(String::new()),
-    ];
-
-    /// Reads the name of a metric that there is over a stretch.
-    ///
-    /// # Errors
-    ///
-    /// Returns which metrics there are.
-    pub fn parse(name: &str, stretch: Stretch) -> Result<Self, String> {
-        let metric = Self::named(name)
-            .ok_or_else(|| format!("{name:?} is no metric: write one of {}", names(stretch)))?;
-        if !metric.is_known_over(stretch) {
-            let those = names(stretch);
-            return Err(format!("{metric} is not known while a run goes on: write one of {those}"));
-        }
-        Ok(metric)
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        match name.split_once('.') {
-            Some(("cpu", part)) if is_part(part) => return Some(Self::Cpu(part.to_owned())),
-            Some(("memory", part)) if is_part(part) => return Some(Self::Memory(part.to_owned())),
-            _ => {}
-        }
-        let earlier = EARLIER_NAMES.iter().find(|(earlier, _)| *earlier == name);
-        // No name has the brackets of `<part>`.
-        let is_named = |metric: &Self| metric.name() == name && is_part(name);
-        let now = || Self::ALL.into_iter().find(is_named);
-        earlier.map(|(_, metric)| metric.clone()).or_else(now)
-    }
-
-    /// As it is written. That of a part of the pipeline ends with `<part>`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::SentToAcknowledged => "sent_to_acknowledged",
-            Self::DueToAcknowledged => "due_to_acknowledged",
-            Self::DueToSent => "due_to_sent",
-            Self::Lateness => "lateness",
-            Self::Acknowledged => "acknowledged",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-            Self::DueToVisible => "due_to_visible",
-            Self::AcknowledgedToVisible => "acknowledged_to_visible",
-            Self::Ingested => "ingested",
-            Self::Lost => "lost",
-            Self::Duplicated => "duplicated",
-            Self::Unsent => "unsent",
-            Self::Dropped => "dropped",
-            Self::Lag => "lag",
-            Self::Cpu(_) => "cpu.<part>",
-            Self::Memory(_) => "memory.<part>",
-        }
-    }
-
-    /// What it is, in words that `docs/conditions.md` has too.
-    pub fn meaning(&self) -> &'static str {
-        match self {
-            Self::SentToAcknowledged => {
-                "from when a batch was sent (again, if it was) to the answer that took it"
-            }
-            Self::DueToAcknowledged => "from when an event was due to the answer that took it",
-            Self::DueToSent => "from when an event was due to when it was first sent",
-            Self::Lateness => {
-                "the longest in a second that a batch waited for the generator itself"
-            }
-            Self::Acknowledged => "taken by the webhook, spoiled ones too; of the attempted",
-            Self::Refused => "certainly not taken; of the attempted",
-            Self::Unknown => "sent, without an answer that settles it; of the attempted",
-            Self::DueToVisible => {
-                "from when an event was due until the table shows it, of the samples of `watch`"
-            }
-            Self::AcknowledgedToVisible => {
-                "from the webhook's answer until the table shows the event, of the same samples"
-            }
-            Self::Ingested => "stored, or filtered as declared; of the acknowledged",
-            Self::Lost => "proven lost; of the acknowledged",
-            Self::Duplicated => "there more than once; of the stored",
-            Self::Unsent => "given up before any byte left; of the planned",
-            Self::Dropped => "unsent because an API server's buffer was full; of the planned",
-            Self::Lag => "in the stream and not acknowledged by the consumer",
-            Self::Cpu(_) => "cores that a part of the pipeline kept busy, as `cpu.nats`",
-            Self::Memory(_) => "memory that a part of the pipeline had, as `memory.clickhouse`",
-        }
-    }
-
-    pub fn measure(&self) -> Measure {
-        match self {
-            Self::SentToAcknowledged
-            | Self::DueToAcknowledged
-            | Self::DueToSent
-            | Self::Lateness
-            | Self::DueToVisible
-            | Self::AcknowledgedToVisible => Measure::Time,
-            Self::Acknowledged
-            | Self::Refused
-            | Self::Unknown
-            | Self::Ingested
-            | Self::Lost
-            | Self::Duplicated
-            | Self::Unsent
-            | Self::Dropped => Measure::Events,
-            Self::Lag => Measure::Messages,
-            Self::Cpu(_) => Measure::Cores,
-            Self::Memory(_) => Measure::Bytes,
-        }
-    }
-
-    /// Whether there is one over a stretch: while a run goes on, only what was sent is known.
-    pub fn is_known_over(&self, stretch: Stretch) -> bool {
-        stretch == Stretch::Run
-            || matches!(
-                self,
-                Self::SentToAcknowledged
-                    | Self::DueToAcknowledged
-                    | Self::DueToSent
-                    | Self::Lateness
-                    | Self::Acknowledged
-                    | Self::Refused
-                    | Self::Unknown
-            )
-    }
-
-    /// The metrics that there are over a stretch.
-    pub fn over(stretch: Stretch) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |metric| metric.is_known_over(stretch))
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu(part) => write!(f, "cpu.{part}"),
-            Self::Memory(part) => write!(f, "memory.{part}"),
-            _ => f.write_str(self.name()),
-        }
-    }
-}
-
-fn names(stretch: Stretch) -> String {
-    let names: Vec<_> = Metric::over(stretch).map(|metric| metric.name()).collect();
-    names.join(", ")
-}
-
-fn is_part(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-}
-
 impl Measure {
-    /// The unit that it is told in.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Time => "ms",
-            Self::Events => "events, or a share",
-            Self::Messages => "messages",
-            Self::Cores => "cores",
-            Self::Bytes => "bytes",
-        }
-    }
-
     fn aggregations(self) -> &'static str {
         match self {
             Self::Events => "write rate or count",
             Self::Messages => "write p(95), min, avg, med or max, or lag<1000",
-            Self::Time | Self::Cores | Self::Bytes => "write p(95), min, avg, med or max",
+            Self::Time | Self::Requests | Self::Cores | Self::Bytes => {
+                "write p(95), min, avg, med or max"
+            }
         }
     }
 
@@ -324,7 +99,7 @@ impl Measure {
         match self {
             Self::Time => "p(95)<100ms",
             Self::Events => "rate<0.1% or count<10",
-            Self::Messages => "max<1000",
+            Self::Messages | Self::Requests => "max<1000",
             Self::Cores => "max<2",
             Self::Bytes => "max<2GiB",
         }

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod condition;
+pub mod metric;
 pub mod plan;
 pub mod profile;
 pub mod quantity;

@@ -6,8 +6,9 @@ use garde::{Path, Validate};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::condition::{
-    Aggregation, Comparator, Condition, Limit, MILLISECONDS, Metric, ONE, PERCENT, SECONDS, Stretch,
+    Aggregation, Comparator, Condition, Limit, MILLISECONDS, ONE, PERCENT, SECONDS,
 };
+use crate::metric::{Metric, Stretch};
 
 /// The thresholds of a profile: conditions by metric.
 #[derive(Debug, Clone, Default, PartialEq)]

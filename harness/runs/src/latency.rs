@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
+use plans::metric::Metric;
 use serde::{Deserialize, Serialize};
 
 /// The three latencies of a webhook, in µs.
@@ -41,6 +42,16 @@ impl Latencies {
         for (sum, part) in pairs {
             sum.add(part).expect("it grows as far as an hour");
         }
+    }
+
+    /// The histogram of a metric, in µs; `None` of a metric that is no latency of the webhook.
+    pub fn of(&self, metric: &Metric) -> Option<&Histogram<u64>> {
+        Some(match metric {
+            Metric::DueToAcknowledged => &self.due_to_acknowledged,
+            Metric::SentToAcknowledged => &self.sent_to_acknowledged,
+            Metric::DueToSent => &self.due_to_sent,
+            _ => return None,
+        })
     }
 
     pub fn clear(&mut self) {

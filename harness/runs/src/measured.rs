@@ -1,55 +1,104 @@
 //! What conditions on what was sent measure, of a whole run and of its last seconds alike. Pure.
 
 use hdrhistogram::Histogram;
-use plans::condition::{Aggregation, Metric};
+use plans::condition::Aggregation;
+use plans::metric::{Metric, Of, Source};
 
-use crate::latency::Latencies;
+use crate::latency::{Latencies, Percentiles};
+use crate::record::Second;
+
+/// What one second says of a metric that the generator counts or notes once a second, in the unit
+/// of the metric; `None` of other metrics.
+///
+/// A count of the list that has no line here has no field of its own either: see
+/// [`Tally::count`](crate::tally::Tally::count).
+pub fn of_second(metric: &Metric, second: &Second) -> Option<f64> {
+    let count = match metric {
+        Metric::Planned => second.planned,
+        Metric::Attempted => second.sent.saturating_sub(second.unsent),
+        Metric::Acknowledged => second.acknowledged,
+        Metric::Refused => second.refused,
+        Metric::Unknown => second.unknown,
+        Metric::Spoiled => second.spoiled,
+        Metric::Unsent => second.unsent + second.dropped,
+        Metric::Dropped => second.dropped,
+        Metric::Requests => second.requests,
+        Metric::RequestsInFlight => second.in_flight,
+        Metric::Lateness => return Some(second.lateness_max_ms),
+        Metric::Blocked => return Some(second.blocked_max_ms),
+        _ => match metric.source() {
+            Source::Events(_) | Source::Counted => {
+                second.more.get(metric.name()).copied().unwrap_or(0)
+            }
+            Source::Level | Source::Latency | Source::Watch | Source::Account => return None,
+        },
+    };
+    Some(as_f64(count))
+}
+
+/// What one second says of a latency of the webhook; `None` of other metrics.
+pub fn percentiles_of_second(metric: &Metric, second: &Second) -> Option<Percentiles> {
+    Some(match metric {
+        Metric::SentToAcknowledged => second.sent_to_acknowledged,
+        Metric::DueToAcknowledged => second.due_to_acknowledged,
+        Metric::DueToSent => second.due_to_sent,
+        _ => return None,
+    })
+}
 
 /// What a stretch of a run says of what was sent in it.
 #[derive(Debug, Clone)]
 pub struct Sent<'a> {
     /// Of what ended in it; nothing, if some of it is not known.
     pub latencies: Option<&'a Latencies>,
-    /// Events that the webhook took, with those that a bad client spoiled.
-    pub acknowledged: u64,
-    pub refused: u64,
-    pub unknown: u64,
-    /// The longest that a batch waited for the generator in each second, in ms.
-    pub lateness_ms: Vec<f64>,
+    pub seconds: &'a [Second],
+    /// Counts of events that are known better than from the seconds. `None` is not known.
+    pub exact: Vec<(Metric, Option<u64>)>,
 }
 
 impl Sent<'_> {
-    /// Events that ended, one way or another.
-    pub fn attempted(&self) -> u64 {
-        self.acknowledged + self.refused + self.unknown
+    /// Events that ended, one way or another, as far as that is known.
+    pub fn ended(&self) -> u64 {
+        let ended = [Metric::Acknowledged, Metric::Refused, Metric::Unknown];
+        ended.iter().filter_map(|metric| self.count(metric)).sum()
     }
 
     /// Measures in the unit of a condition's limit; nothing without samples, and of a metric that
     /// is not of what was sent.
     pub fn measure(&self, metric: &Metric, aggregation: Aggregation) -> Option<f64> {
-        let of = |histogram: fn(&Latencies) -> &Histogram<u64>| {
-            of_histogram(aggregation, histogram(self.latencies?))
-        };
-        let events = |count| of_events(aggregation, count, self.attempted());
-        match metric {
-            Metric::SentToAcknowledged => of(|it| &it.sent_to_acknowledged),
-            Metric::DueToAcknowledged => of(|it| &it.due_to_acknowledged),
-            Metric::DueToSent => of(|it| &it.due_to_sent),
-            Metric::Lateness => of_samples(aggregation, self.lateness_ms.clone()),
-            Metric::Acknowledged => events(self.acknowledged),
-            Metric::Refused => events(self.refused),
-            Metric::Unknown => events(self.unknown),
-            Metric::DueToVisible
-            | Metric::AcknowledgedToVisible
-            | Metric::Ingested
-            | Metric::Lost
-            | Metric::Duplicated
-            | Metric::Unsent
-            | Metric::Dropped
-            | Metric::Lag
-            | Metric::Cpu(_)
-            | Metric::Memory(_) => None,
+        match metric.source() {
+            Source::Latency | Source::Counted | Source::Level => {
+                self.in_seconds(metric, aggregation)
+            }
+            Source::Events(Of::Attempted) => {
+                of_events(aggregation, self.count(metric)?, self.ended())
+            }
+            Source::Events(Of::Planned) => {
+                of_events(aggregation, self.count(metric)?, self.count(&Metric::Planned)?)
+            }
+            Source::Watch | Source::Account => None,
         }
+    }
+
+    /// Aggregates the samples of a metric: one of each second, or the events of a latency.
+    pub fn in_seconds(&self, metric: &Metric, aggregation: Aggregation) -> Option<f64> {
+        if metric.source() == Source::Latency {
+            return of_histogram(aggregation, self.latencies?.of(metric)?);
+        }
+        let samples = self.seconds.iter().filter_map(|second| of_second(metric, second));
+        of_samples(aggregation, samples.collect())
+    }
+
+    fn count(&self, metric: &Metric) -> Option<u64> {
+        if let Some((_, count)) = self.exact.iter().find(|(exact, _)| exact == metric) {
+            return *count;
+        }
+        let in_second = |second: &Second| match metric {
+            // A bad client's events are taken as well: what becomes of them is not our question.
+            Metric::Acknowledged => second.acknowledged + second.spoiled,
+            _ => of_second(metric, second).map_or(0, as_u64),
+        };
+        Some(self.seconds.iter().map(in_second).sum())
     }
 }
 
@@ -103,6 +152,15 @@ pub fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are whole and not negative"
+)]
+pub fn as_u64(count: f64) -> u64 {
+    count as u64
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are far below 2^53")]
 fn as_f64(value: u64) -> f64 {
     value as f64
@@ -110,26 +168,45 @@ fn as_f64(value: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use plans::condition::{Condition, Stretch};
+    use plans::condition::Condition;
+    use plans::metric::Stretch;
 
     use super::*;
     use crate::latency::record;
+    use crate::tally::Tally;
 
-    #[test]
-    fn everything_that_is_known_while_a_run_goes_on_is_measured() {
+    /// Three seconds, of which the second was late.
+    fn seconds() -> Vec<Second> {
+        let second = |lateness_ms: i64, requests| {
+            let mut tally = Tally::new(1);
+            tally.events.sent = 40;
+            tally.events.acknowledged = 30;
+            tally.events.refused = 8;
+            tally.events.unknown = 2;
+            tally.dropped = 5;
+            tally.requests = requests;
+            tally.in_flight = requests / 2;
+            tally.lateness_max_us = lateness_ms * 1_000;
+            tally.blocked_max_us = lateness_ms * 2_000;
+            Second::new(0, 50, &tally)
+        };
+        vec![second(3, 10), second(250, 40), second(1, 20)]
+    }
+
+    fn latencies() -> Latencies {
         let mut latencies = Latencies::new();
         for ms in 1..=100 {
             record(&mut latencies.sent_to_acknowledged, ms * 1_000);
             record(&mut latencies.due_to_acknowledged, ms * 2_000);
             record(&mut latencies.due_to_sent, ms * 500);
         }
-        let sent = Sent {
-            latencies: Some(&latencies),
-            acknowledged: 90,
-            refused: 8,
-            unknown: 2,
-            lateness_ms: vec![3.0, 250.0, 1.0],
-        };
+        latencies
+    }
+
+    #[test]
+    fn everything_that_is_known_while_a_run_goes_on_is_measured() {
+        let (latencies, seconds) = (latencies(), seconds());
+        let sent = Sent { latencies: Some(&latencies), seconds: &seconds, exact: Vec::new() };
         let check = |condition: &str, expected: f64| {
             let condition = Condition::parse(condition, Stretch::Window).unwrap();
             let found = sent.measure(&condition.metric, condition.aggregation).unwrap();
@@ -144,26 +221,59 @@ mod tests {
         check("due_to_sent min<1s", 0.5);
         check("lateness max<1s", 250.0);
         check("lateness p(50)<1s", 3.0);
-        check("acknowledged rate<1%", 0.9);
-        check("refused rate<1%", 0.08);
-        check("unknown count<1", 2.0);
-        let nothing = Sent { acknowledged: 0, refused: 0, unknown: 0, ..sent };
-        assert_eq!(nothing.measure(&Metric::Acknowledged, Aggregation::Rate), None);
+        check("blocked max<1s", 500.0);
+        check("requests max<1", 40.0);
+        check("requests min<1", 10.0);
+        check("requests_in_flight avg<1", 35.0 / 3.0);
+        check("planned count<1", 150.0);
+        check("attempted rate<1%", 0.8);
+        check("acknowledged rate<1%", 0.75);
+        check("refused rate<1%", 0.2);
+        check("unknown count<1", 6.0);
+        check("dropped rate<1%", 0.1);
+        check("unsent count<1", 15.0);
+    }
+
+    #[test]
+    fn what_is_known_better_than_from_the_seconds_is_taken_from_there() {
+        let seconds = seconds();
+        let known = |count| Sent {
+            latencies: None,
+            seconds: &seconds,
+            exact: vec![(Metric::Refused, count)],
+        };
+        let measure = |sent: Sent<'_>, it| sent.measure(&Metric::Refused, it);
+        assert_eq!(measure(known(Some(4)), Aggregation::Count), Some(4.0));
+        assert_eq!(measure(known(Some(4)), Aggregation::Rate), Some(0.04));
+        assert_eq!(measure(known(None), Aggregation::Count), None);
+        let nothing = Sent { latencies: None, seconds: &[], exact: Vec::new() };
+        assert_eq!(measure(nothing, Aggregation::Rate), None);
     }
 
     #[test]
     fn what_is_known_while_a_run_goes_on_and_nothing_else_is_measured_here() {
-        let mut latencies = Latencies::new();
-        record(&mut latencies.sent_to_acknowledged, 1);
-        record(&mut latencies.due_to_acknowledged, 1);
-        record(&mut latencies.due_to_sent, 1);
-        let (acknowledged, refused, unknown) = (1, 1, 1);
-        let latencies = Some(&latencies);
-        let sent = Sent { latencies, acknowledged, refused, unknown, lateness_ms: vec![1.0] };
+        let (latencies, seconds) = (latencies(), seconds());
+        let sent = Sent { latencies: Some(&latencies), seconds: &seconds, exact: Vec::new() };
         for metric in Metric::ALL {
             let found = [Aggregation::Max, Aggregation::Count].map(|it| sent.measure(&metric, it));
             let is_measured = found.iter().any(Option::is_some);
             assert_eq!(is_measured, metric.is_known_over(Stretch::Window), "{metric}");
+            let of_one = of_second(&metric, &seconds[0]).is_some()
+                || percentiles_of_second(&metric, &seconds[0]).is_some();
+            assert_eq!(of_one, metric.is_known_over(Stretch::Window), "{metric}");
         }
+    }
+
+    #[test]
+    fn a_count_without_a_field_of_its_own_is_measured_by_its_name() {
+        let metric = Metric::counts().last().unwrap();
+        let mut tally = Tally::new(1);
+        tally.count(metric.clone(), 3);
+        let mut second = Second::new(0, 0, &tally);
+        assert_eq!(second.more[metric.name()], 3);
+        let text = serde_json::to_string(&second).unwrap();
+        assert_eq!(serde_json::from_str::<Second>(&text).unwrap(), second);
+        second.more.clear();
+        assert!(!serde_json::to_string(&second).unwrap().contains("more"));
     }
 }

@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use crate::tally::Tally;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
+use plans::metric::Metric;
 use plans::plan::{Classes, Plan};
 use plans::samples::AcknowledgedSample;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct Second {
     pub due_to_acknowledged: Percentiles,
     pub sent_to_acknowledged: Percentiles,
     pub due_to_sent: Percentiles,
+    /// Counts of the list of metrics that have no field of their own, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, u64>,
     /// Those of the events that are watched which were acknowledged in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acknowledged_samples: Vec<AcknowledgedSample>,
@@ -112,8 +116,20 @@ pub struct Histograms {
 
 impl Second {
     pub fn new(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
-        let events = &tally.events;
         let latencies = ClassLatencies::new(&tally.latencies());
+        Self {
+            due_to_acknowledged: latencies.due_to_acknowledged,
+            sent_to_acknowledged: latencies.sent_to_acknowledged,
+            due_to_sent: latencies.due_to_sent,
+            acknowledged_samples: tally.acknowledged_samples.clone(),
+            ..Self::without_latencies(now, planned, tally)
+        }
+    }
+
+    /// The same for a stretch of any length, without what takes time: its latencies are zero.
+    pub fn without_latencies(now: UnixMicros, planned: u64, tally: &Tally) -> Self {
+        let events = &tally.events;
+        let by_name = |(metric, count): (&Metric, &u64)| (metric.to_string(), *count);
         Self {
             at: MicroTime(now),
             planned,
@@ -129,10 +145,11 @@ impl Second {
             in_flight: tally.in_flight,
             lateness_max_ms: milliseconds(tally.lateness_max_us),
             blocked_max_ms: milliseconds(tally.blocked_max_us),
-            due_to_acknowledged: latencies.due_to_acknowledged,
-            sent_to_acknowledged: latencies.sent_to_acknowledged,
-            due_to_sent: latencies.due_to_sent,
-            acknowledged_samples: tally.acknowledged_samples.clone(),
+            due_to_acknowledged: Percentiles::default(),
+            sent_to_acknowledged: Percentiles::default(),
+            due_to_sent: Percentiles::default(),
+            more: tally.more.iter().map(by_name).collect(),
+            acknowledged_samples: Vec::new(),
         }
     }
 }

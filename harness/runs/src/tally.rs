@@ -7,6 +7,7 @@ use events::identity::TenantIndex;
 use crate::latency::Latencies;
 use crate::ledger::Settlement;
 use crate::outcome::Outcome;
+use plans::metric::Metric;
 use plans::samples::AcknowledgedSample;
 
 /// Counts over a stretch of time.
@@ -38,6 +39,8 @@ pub struct Tally {
     pub not_tried: u64,
     /// Where the webhook last redirected to.
     pub location: Option<String>,
+    /// Counts that have no field of their own.
+    pub more: BTreeMap<Metric, u64>,
     /// Samples that were acknowledged. Sums have none: they would grow with the run.
     pub acknowledged_samples: Vec<AcknowledgedSample>,
 }
@@ -117,6 +120,13 @@ impl Tally {
         self.tenants.entry(tenant).or_default().sent += events;
     }
 
+    /// Adds to a count of the list of metrics that has no field of its own. That is all that a new
+    /// count needs here: the seconds' records, and all that shows or judges them, go through the
+    /// list.
+    pub fn count(&mut self, metric: Metric, more: u64) {
+        *self.more.entry(metric).or_default() += more;
+    }
+
     /// Counts what became of some events, of which some may have been spoiled.
     pub fn end(&mut self, tenant: TenantIndex, events: u64, spoiled: u64, ended: Ended) {
         self.in_flight -= 1;
@@ -147,6 +157,9 @@ impl Tally {
         self.dropped += other.dropped;
         self.resent += other.resent;
         self.not_tried += other.not_tried;
+        for (metric, count) in &other.more {
+            self.count(metric.clone(), *count);
+        }
         if other.location.is_some() {
             self.location.clone_from(&other.location);
         }
@@ -188,6 +201,7 @@ impl Tally {
             resent: 0,
             not_tried: 0,
             location: None,
+            more: BTreeMap::new(),
             acknowledged_samples: Vec::new(),
         }
     }

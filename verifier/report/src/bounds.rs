@@ -40,7 +40,7 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use ThresholdOutcome::{Failed, Passed, Unknown};
-    use plans::condition::Metric;
+    use plans::metric::Metric;
     use proptest::prelude::*;
 
     use super::*;

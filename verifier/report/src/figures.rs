@@ -2,16 +2,24 @@
 
 use chrono::DateTime;
 use events::event::MicroTime;
-use plans::condition::{Aggregation, Measure};
+use plans::condition::Aggregation;
+use plans::metric::Measure;
 
 /// Says what was measured by an aggregation, with its unit.
 pub fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {
     match (aggregation, measure) {
         (Aggregation::Rate, _) => share(value),
-        (_, Measure::Time) => milliseconds(value),
-        (_, Measure::Cores) => cores(value),
-        (_, Measure::Bytes) => bytes(value),
-        (_, Measure::Events | Measure::Messages) => number(value),
+        _ => of_measure(value, measure),
+    }
+}
+
+/// A value in the unit of its measure.
+pub fn of_measure(value: f64, measure: Measure) -> String {
+    match measure {
+        Measure::Time => milliseconds(value),
+        Measure::Cores => cores(value),
+        Measure::Bytes => bytes(value),
+        Measure::Events | Measure::Messages | Measure::Requests => number(value),
     }
 }
 

@@ -178,19 +178,22 @@ impl RunRecords {
     /// Whether a sender did not keep its schedule; `None` unless all shards have ended in order,
     /// and none was late.
     pub fn saturated(&self, span: &Span) -> Option<bool> {
-        let is_complete = self.summaries.len() == self.shards as usize;
         match span {
             // It has no schedule to keep.
             Span::History { .. } => Some(false),
             Span::Live if self.summaries.iter().any(|summary| summary.saturated) => Some(true),
-            Span::Live => is_complete.then_some(false),
+            Span::Live => self.is_complete().then_some(false),
         }
+    }
+
+    /// Whether all shards have ended in order.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.summaries.len() == self.shards as usize
     }
 
     /// What the generators dropped; `None` unless all shards have ended in order.
     pub fn dropped(&self) -> Option<u64> {
-        let is_complete = self.summaries.len() == self.shards as usize;
-        is_complete.then(|| self.summaries.iter().map(|summary| summary.dropped).sum())
+        self.is_complete().then(|| self.summaries.iter().map(|summary| summary.dropped).sum())
     }
 
     /// Messages in the stream that the consumer has not acknowledged, whenever it was looked.
@@ -253,6 +256,7 @@ fn add(sum: &mut Second, other: &Second) {
         (&mut sum.refused, other.refused),
         (&mut sum.unknown, other.unknown),
         (&mut sum.spoiled, other.spoiled),
+        (&mut sum.unsent, other.unsent),
         (&mut sum.dropped, other.dropped),
         (&mut sum.requests, other.requests),
         (&mut sum.bytes, other.bytes),
@@ -260,6 +264,9 @@ fn add(sum: &mut Second, other: &Second) {
     ];
     for (sum, part) in counts {
         *sum += part;
+    }
+    for (name, part) in &other.more {
+        *sum.more.entry(name.clone()).or_default() += part;
     }
     sum.lateness_max_ms = sum.lateness_max_ms.max(other.lateness_max_ms);
     sum.blocked_max_ms = sum.blocked_max_ms.max(other.blocked_max_ms);

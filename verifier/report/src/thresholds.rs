@@ -1,7 +1,8 @@
 //! Whether a run was as its profile asks. Pure.
 
 use edges::exit::Exit;
-use plans::condition::{Condition, Metric};
+use plans::condition::Condition;
+use plans::metric::{Metric, Source};
 use plans::threshold::Threshold;
 use runs::measured::{Sent, of_events, of_samples};
 use runs::report::fates::Totals;
@@ -89,17 +90,7 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
     };
     let events = |count, of| of_events(aggregation, count, of);
     match metric {
-        Metric::SentToAcknowledged
-        | Metric::DueToAcknowledged
-        | Metric::DueToSent
-        | Metric::Lateness
-        | Metric::Acknowledged
-        | Metric::Refused
-        | Metric::Unknown => sent(records, totals).measure(metric, aggregation),
-        Metric::DueToVisible | Metric::AcknowledgedToVisible => None,
         Metric::Ingested => events(totals.stored + totals.filtered, totals.acknowledged),
-        Metric::Unsent => events(totals.unsent, totals.planned),
-        Metric::Dropped => events(records.dropped()?, totals.planned),
         Metric::Lost => events(totals.lost, totals.acknowledged),
         Metric::Duplicated => events(totals.duplicated, totals.stored),
         Metric::Lag => {
@@ -112,24 +103,37 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
             let bytes = uses(part).iter().map(|it| as_f64(it.memory_bytes)).collect();
             of_samples(aggregation, bytes)
         }
+        _ => sent(records, totals).measure(metric, aggregation),
     }
 }
 
 /// What the generators' files and the account say of what was sent: `--abort-on` asks the same.
+/// The account knows events better than the seconds do, of which a killed generator left some out.
 fn sent<'a>(records: &'a RunRecords, totals: &Totals) -> Sent<'a> {
-    Sent {
-        latencies: records.latencies.as_ref(),
-        acknowledged: totals.acknowledged + totals.spoiled,
-        refused: totals.refused,
-        unknown: totals.unknown,
-        lateness_ms: records.seconds.iter().map(|second| second.lateness_max_ms).collect(),
-    }
+    let is_event = |metric: &Metric| matches!(metric.source(), Source::Events(_));
+    let exact = Metric::counts().filter(is_event).filter_map(|metric| {
+        let count = match metric {
+            Metric::Planned => Some(totals.planned),
+            Metric::Attempted => Some(totals.attempted),
+            Metric::Acknowledged => Some(totals.acknowledged + totals.spoiled),
+            Metric::Refused => Some(totals.refused),
+            Metric::Unknown => Some(totals.unknown),
+            Metric::Spoiled => Some(totals.spoiled),
+            Metric::Unsent => Some(totals.unsent),
+            Metric::Dropped => records.dropped(),
+            _ if records.is_complete() => return None,
+            _ => None,
+        };
+        Some((metric, count))
+    });
+    let (latencies, seconds) = (records.latencies.as_ref(), records.seconds.as_slice());
+    Sent { latencies, seconds, exact: exact.collect() }
 }
 
 #[cfg(test)]
 mod tests {
     use events::event::MicroTime;
-    use plans::condition::Stretch;
+    use plans::metric::Stretch;
     use plans::threshold::Thresholds;
     use runs::observation::{ConsumerSeen, Freshness, Observation, ResourceUse, StreamSeen};
 

@@ -12,12 +12,14 @@ use uuid::Uuid;
 
 use crate::error::ShowError;
 use crate::figures;
+use crate::versus::beside::{Beside, beside};
 use crate::versus::bootstrap::{METHOD, SECONDS_MIN};
 use crate::versus::likeness::{differences, notes};
 use crate::versus::measured::{Unit, measures};
 use crate::versus::regression::{Compared, Outcome, compared};
 use crate::versus::side::Side;
 
+mod beside;
 mod bootstrap;
 mod likeness;
 mod measured;
@@ -38,6 +40,8 @@ pub struct Comparison {
     /// In what the runs differ that may explain a change.
     notes: Vec<String>,
     measures: Vec<Compared>,
+    /// What else is known of what was sent. No objective is published for it.
+    beside: Vec<Beside>,
 }
 
 /// Which run a side is.
@@ -82,6 +86,7 @@ impl Comparison {
             method: METHOD,
             notes: notes(base, run),
             measures: compared,
+            beside: beside(base, run),
         }
     }
 
@@ -165,6 +170,10 @@ impl fmt::Display for Comparison {
                 change(it.allowed),
                 it.outcome.as_str()
             )?;
+        }
+        if !self.beside.is_empty() {
+            writeln!(f, "\n{:<28}{:>13}{:>13}", "also measured", "base", "run")?;
+            self.beside.iter().try_for_each(|it| writeln!(f, "{it}"))?;
         }
         writeln!(f, "\n{}\n", self.verdict())?;
         writeln!(f, "{}", figures::wrapped(self.method, METHOD_CHARS_MAX))

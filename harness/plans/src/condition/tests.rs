@@ -57,7 +57,7 @@ fn what_a_metric_cannot_have_is_refused_with_what_it_can() {
     check_wrong("memory.nats", "max<2GB", "KiB, MiB, GiB or TiB");
     for bad in ["latency", "cpu", "cpu.", "cpu.<part>", "memory.a b", "p95", ""] {
         let message = Metric::parse(bad, Stretch::Run).unwrap_err();
-        assert!(message.contains("is no metric: write one of sent_to_"), "{message}");
+        assert!(message.contains("is no metric: write one of planned, "), "{message}");
     }
 }
 
@@ -98,8 +98,9 @@ fn earlier_spellings_mean_what_they_meant_or_name_the_new_one() {
 
 #[test]
 fn what_is_not_known_yet_is_refused_with_what_is() {
-    let of_window = "write one of sent_to_acknowledged, due_to_acknowledged, due_to_sent, \
-                     lateness, acknowledged, refused, unknown";
+    let of_window = "write one of planned, attempted, acknowledged, refused, unknown, spoiled, \
+                     unsent, dropped, due_to_acknowledged, sent_to_acknowledged, due_to_sent, \
+                     lateness, blocked, requests, requests_in_flight";
     let check = |text: &str, expected: &str| {
         let message = Condition::parse(text, Stretch::Window).unwrap_err();
         assert!(message.ends_with(expected), "{message}");
@@ -168,7 +169,9 @@ fn limits(measure: Measure, is_share: bool) -> BoxedStrategy<String> {
             prop::collection::vec(with(&TIMES), 1..4).prop_map(|parts| parts.concat()).boxed()
         }
         Measure::Bytes => with(&SIZES).boxed(),
-        Measure::Events | Measure::Messages | Measure::Cores => numbers().boxed(),
+        Measure::Events | Measure::Messages | Measure::Requests | Measure::Cores => {
+            numbers().boxed()
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use self::fact::Fact;
 use self::head::{Outcome, environment, facts, outcome, tiles};
 pub(crate) use self::rows::TENANT_COLUMNS;
 use self::rows::{
-    AccountRow, DifferenceRow, FindingRow, HopRow, LatencyRow, TenantRow, ThresholdRow, account,
-    differences, duplicates, findings, hops, latencies, tenants, threshold_rows,
+    AccountRow, DifferenceRow, FindingRow, HopRow, LatencyRow, SentRow, TenantRow, ThresholdRow,
+    account, differences, duplicates, findings, hops, latencies, sent, tenants, threshold_rows,
 };
 use self::scene::{Card, MarkRow, Scene, WindowRow};
 use crate::figures::counted;
@@ -34,6 +34,7 @@ pub(crate) struct View {
     pub(crate) windows: Vec<WindowRow>,
     pub(crate) windows_left_out: Option<String>,
     pub(crate) latencies: Vec<LatencyRow>,
+    pub(crate) sent: Vec<SentRow>,
     pub(crate) cards: Vec<Card>,
     pub(crate) marks: Vec<MarkRow>,
     pub(crate) tenants: Vec<TenantRow>,
@@ -80,6 +81,7 @@ impl View {
             ),
             windows: windows.into_iter().map(|it| scene.window(it)).collect(),
             latencies: latencies(records),
+            sent: sent(records),
             cards: scene.cards(),
             marks: scene.marks(),
             tenants_all: counted(report.tenants.len() as u64, "tenant"),

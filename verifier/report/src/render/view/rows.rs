@@ -2,14 +2,16 @@
 
 use std::cmp::Reverse;
 
+use plans::metric::{Metric, Source};
 use plans::spec::DeliveryPath;
 use runs::latency::{Latencies, percentiles};
+use runs::measured::of_second;
 use runs::report::cause::{Cause, Hop};
 use runs::report::{
     Difference, Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult,
 };
 
-use crate::figures::{self, grouped, milliseconds, percent, shortened};
+use crate::figures::{self, as_f64, grouped, milliseconds, percent, shortened};
 use crate::records::RunRecords;
 
 #[derive(Debug)]
@@ -170,28 +172,52 @@ pub(crate) struct LatencyRow {
 }
 
 pub(super) fn latencies(records: &RunRecords) -> Vec<LatencyRow> {
-    let rows = |of: &Latencies, class: &str| {
-        [
-            ("due to acknowledged", &of.due_to_acknowledged),
-            ("sent to acknowledged", &of.sent_to_acknowledged),
-            ("due to sent", &of.due_to_sent),
-        ]
-        .map(|(name, histogram)| {
-            let it = percentiles(histogram);
-            LatencyRow {
-                name: format!("{name}{class}"),
+    let rows = |of: &Latencies, class: &str| -> Vec<LatencyRow> {
+        let row = |metric: Metric| {
+            let it = percentiles(of.of(&metric)?);
+            Some(LatencyRow {
+                name: format!("{}{class}", metric.words()),
                 p50: milliseconds(it.p50_ms),
                 p95: milliseconds(it.p95_ms),
                 p99: milliseconds(it.p99_ms),
                 p99_9: milliseconds(it.p99_9_ms),
                 max: milliseconds(it.max_ms),
-            }
-        })
+            })
+        };
+        Metric::from(Source::Latency).filter_map(row).collect()
     };
     let Some(all) = &records.latencies else { return Vec::new() };
     let classes = records.classes.iter().filter(|_| records.classes.len() > 1);
     let classes = classes.flat_map(|(name, of)| rows(of, &format!(", class {name}")));
     rows(all, "").into_iter().chain(classes).collect()
+}
+
+/// What the generators counted or noted once a second.
+#[derive(Debug)]
+pub(crate) struct SentRow {
+    pub(crate) name: String,
+    /// Empty of what does not add up.
+    pub(crate) all: String,
+    pub(crate) mean: String,
+    pub(crate) most: String,
+}
+
+/// One row for each metric of the list that is known of every second and was not always 0.
+pub(super) fn sent(records: &RunRecords) -> Vec<SentRow> {
+    let row = |metric: Metric, adds_up: bool| {
+        let samples = records.seconds.iter().filter_map(|second| of_second(&metric, second));
+        let samples: Vec<f64> = samples.collect();
+        let sum: f64 = samples.iter().sum();
+        let say = |value| figures::of_measure(value, metric.measure());
+        (sum > 0.0).then(|| SentRow {
+            name: metric.words(),
+            all: if adds_up { say(sum) } else { String::new() },
+            mean: say(sum / as_f64(samples.len() as u64)),
+            most: say(samples.iter().copied().fold(0.0, f64::max)),
+        })
+    };
+    let counts = Metric::counts().filter_map(|metric| row(metric, true));
+    counts.chain(Metric::from(Source::Level).filter_map(|metric| row(metric, false))).collect()
 }
 
 #[derive(Debug)]

@@ -1,0 +1,78 @@
+//! What is told of two runs and not judged: all metrics of what was sent that have no objective.
+
+use std::fmt;
+
+use plans::condition::Aggregation;
+use plans::metric::{Measure, Metric, Source};
+use runs::measured::Sent;
+use serde::{Serialize, Serializer};
+
+use crate::figures;
+use crate::versus::side::Side;
+
+/// An aggregate of a metric, of both runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Beside {
+    metric: String,
+    aggregation: &'static str,
+    #[serde(serialize_with = "unit")]
+    measure: Measure,
+    base: Option<f64>,
+    run: Option<f64>,
+}
+
+/// Counts and levels by their averages over the seconds, latencies by two percentiles. What was 0
+/// all the time in both runs is left out.
+pub(crate) fn beside(base: &Side, run: &Side) -> Vec<Beside> {
+    let aggregations = |metric: &Metric| match metric.source() {
+        Source::Latency => {
+            vec![("p(95)", Aggregation::Percentile(95.0)), ("p(99)", Aggregation::Percentile(99.0))]
+        }
+        _ => vec![("avg", Aggregation::Average), ("max", Aggregation::Max)],
+    };
+    let metrics = Metric::counts()
+        .chain(Metric::from(Source::Level))
+        .chain(Metric::from(Source::Latency))
+        .filter(|metric| !is_judged(metric));
+    let rows = metrics.flat_map(|metric| {
+        let row = |(name, aggregation)| Beside {
+            metric: metric.to_string(),
+            aggregation: name,
+            measure: metric.measure(),
+            base: measured(base, &metric, aggregation),
+            run: measured(run, &metric, aggregation),
+        };
+        aggregations(&metric).into_iter().map(row).collect::<Vec<_>>()
+    });
+    rows.filter(|it| [it.base, it.run].into_iter().flatten().any(|value| value > 0.0)).collect()
+}
+
+/// Whether the published criteria have it, under another name.
+fn is_judged(metric: &Metric) -> bool {
+    use Metric::{Acknowledged, Refused, SentToAcknowledged, Unknown};
+    matches!(metric, Acknowledged | Refused | SentToAcknowledged | Unknown)
+}
+
+fn measured(side: &Side, metric: &Metric, aggregation: Aggregation) -> Option<f64> {
+    let records = &side.records;
+    let (latencies, seconds) = (records.latencies.as_ref(), records.seconds.as_slice());
+    Sent { latencies, seconds, exact: Vec::new() }.in_seconds(metric, aggregation)
+}
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let say = |value: Option<f64>| {
+            value.map_or("–".to_owned(), |value| figures::of_measure(value, self.measure))
+        };
+        let name = format!("{} {}", self.metric, self.aggregation);
+        write!(f, "{name:<28}{:>13}{:>13}", say(self.base), say(self.run))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn unit<S: Serializer>(measure: &Measure, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match measure {
+        Measure::Events => "events",
+        other => other.unit(),
+    })
+}
