@@ -276,12 +276,12 @@ mod tests {
                 refused             27    3/s
                 unknown            189   21/s
                 requests            36    4/s
+                request bytes   756000  84k/s
                 latency in ms          p50    p95    p99    max
                 due to acknowledged    8.2    8.2    8.2    8.2
                 sent to acknowledged   7.0    7.0    7.0    7.0
                 due to sent            1.2    1.2    1.2    1.2
                 0 requests in flight of 32
-                waited up to 0.0 ms for us, 0.0 for the target
             "#]],
         );
     }

@@ -125,6 +125,7 @@ mod tests {
             refused=0
             unknown=200
             requests=20
+            request_bytes=900000
             p99_ms=8.2
             sent_to_acknowledged_p99_ms=7.0
             due_to_sent_p99_ms=1.2
@@ -137,7 +138,8 @@ mod tests {
             acknowledged_total=1400
             refused_total=0
             unknown_total=400
-            requests_total=40"#]]
+            requests_total=40
+            request_bytes_total=1800000"#]]
         .assert_eq(&told[1].replace(' ', "\n"));
     }
 }

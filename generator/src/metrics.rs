@@ -233,6 +233,7 @@ mod tests {
             events_unknown_total 40
             events_unsent_total 11
             lateness_seconds 0.0025
+            request_bytes_total 180000
             requests_in_flight 3.0
             requests_total 4
             saturated 1

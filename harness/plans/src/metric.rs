@@ -119,6 +119,8 @@ metrics! {
         "the longest in a second that a batch waited for a free connection: for the target's \
          answers";
     Requests = "requests" Counted, Requests, "begun in a second";
+    RequestBytes = "request_bytes" Counted, Bytes,
+        "of the requests' bodies as they were sent in a second";
     RequestsInFlight = "requests_in_flight" Level, Requests,
         "without an answer at the end of a second";
     DueToVisible = "due_to_visible" Watch, Time,

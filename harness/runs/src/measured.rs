@@ -23,6 +23,7 @@ pub fn of_second(metric: &Metric, second: &Second) -> Option<f64> {
         Metric::Unsent => second.unsent + second.dropped,
         Metric::Dropped => second.dropped,
         Metric::Requests => second.requests,
+        Metric::RequestBytes => second.bytes,
         Metric::RequestsInFlight => second.in_flight,
         Metric::Lateness => return Some(second.lateness_max_ms),
         Metric::Blocked => return Some(second.blocked_max_ms),
