@@ -236,6 +236,7 @@ mod tests {
             request_bytes_total 180000
             requests_in_flight 3.0
             requests_total 4
+            retries_total 0
             saturated 1
             sent_to_acknowledged_seconds_count{class="all"} 180
             sent_to_acknowledged_seconds_sum{class="all"} 1.2603600000000002"#]]

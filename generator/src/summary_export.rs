@@ -238,6 +238,8 @@ mod tests {
               "rate":1.5}
             request_bytes {"count":90000,
               "rate":45000.0}
+            retries {"count":0,
+              "rate":0.0}
             due_to_acknowledged {"avg":8.204,
               "min":8.2,
               "med":8.207,

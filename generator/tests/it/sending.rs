@@ -217,12 +217,15 @@ fn an_api_server_sends_a_batch_again_unchanged_until_it_is_taken() {
             if before.iter().any(|other| other == body) { OK } else { BUSY }
         },
     );
-    let (code, summary) = place.run(&sink, &[]);
+    let export = place.0.path().join("k6.json");
+    let (code, summary) = place.run(&sink, &["--summary-export", export.to_str().unwrap()]);
     assert_eq!((code, number(&summary, "acknowledged")), (0, 1_200));
     let bodies = sink.bodies();
     let different: BTreeSet<_> = bodies.iter().collect();
     assert_eq!(bodies.len(), different.len() * 2);
     assert_eq!(number(&summary, "requests"), bodies.len() as u64);
+    let exported: Value = serde_json::from_slice(&std::fs::read(export).unwrap()).unwrap();
+    assert_eq!(number(&exported["metrics"]["retries"], "count"), different.len() as u64);
     assert_eq!(place.recorded(|account| account.acknowledged.clone()), 1_200);
     // What a user feels counts from the event, not from the attempt that was taken.
     assert!(summary["due_to_acknowledged"]["p50_ms"].as_f64().unwrap() >= 100.0);

@@ -124,7 +124,9 @@ impl Tally {
     /// count needs here: the seconds' records, and all that shows or judges them, go through the
     /// list.
     pub fn count(&mut self, metric: Metric, more: u64) {
-        *self.more.entry(metric).or_default() += more;
+        if more > 0 {
+            *self.more.entry(metric).or_default() += more;
+        }
     }
 
     /// Counts what became of some events, of which some may have been spoiled.

@@ -23,6 +23,7 @@ use crate::lane::{Departure, Free, Journey, Load, drive};
 use crate::webhook::Connection;
 use edges::clock::{Clock, micros};
 use edges::shutdown::Shutdown;
+use plans::metric::Metric;
 use plans::plan::Plan;
 use plans::samples::{AcknowledgedSample, Unacknowledged};
 use runs::ledger::Settlement;
@@ -304,6 +305,7 @@ impl<'s> Lane<'s> {
         let mut tally = lock(&self.tally);
         tally.acknowledged_samples.extend(samples);
         tally.requests += delivered.requests - 1;
+        tally.count(Metric::Retries, delivered.requests - 1);
         tally.end(batch.tenant, batch.seqs.count(), spoiled, delivered.how);
         let latencies = &mut tally.latencies[self.sender.plan.classes.of(batch.tenant)];
         let Delivered { begun, last_begun, ended, .. } = *delivered;

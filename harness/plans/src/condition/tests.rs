@@ -100,7 +100,8 @@ fn earlier_spellings_mean_what_they_meant_or_name_the_new_one() {
 fn what_is_not_known_yet_is_refused_with_what_is() {
     let of_window = "write one of planned, attempted, acknowledged, refused, unknown, spoiled, \
                      unsent, dropped, due_to_acknowledged, sent_to_acknowledged, due_to_sent, \
-                     lateness, blocked, requests, request_bytes, requests_in_flight";
+                     lateness, blocked, requests, request_bytes, retries, \
+                     requests_in_flight";
     let check = |text: &str, expected: &str| {
         let message = Condition::parse(text, Stretch::Window).unwrap_err();
         assert!(message.ends_with(expected), "{message}");
