@@ -121,7 +121,8 @@ metrics! {
     Requests = "requests" Counted, Requests, "begun in a second";
     RequestBytes = "request_bytes" Counted, Bytes,
         "of the requests' bodies as they were sent in a second";
-    Retries = "retries" Counted, Requests, "begun again for a batch that was sent before, in a second";
+    Retries = "retries" Counted, Requests,
+        "begun again for a batch that was sent before, in a second";
     RequestsInFlight = "requests_in_flight" Level, Requests,
         "without an answer at the end of a second";
     DueToVisible = "due_to_visible" Watch, Time,
