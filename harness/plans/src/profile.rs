@@ -600,8 +600,8 @@ mod tests {
                 "line 8 column 10: \"speed\" is no metric: write one of planned, attempted, \
                  acknowledged, refused, unknown, spoiled, unsent, dropped, due_to_acknowledged, \
                  sent_to_acknowledged, due_to_sent, lateness, blocked, requests, request_bytes, \
-                 retries, requests_in_flight, due_to_visible, acknowledged_to_visible, ingested, lost, \
-                 duplicated, lag, cpu.<part>, memory.<part> for `thresholds.speed`",
+                 retries, requests_in_flight, due_to_visible, acknowledged_to_visible, ingested, \
+                 lost, duplicated, lag, cpu.<part>, memory.<part> for `thresholds.speed`",
                 "line 7 column 25: \"5\" is no limit here: write a number with µs, ms, s, m, h or \
                  d, like 100ms for `thresholds.webhook[1]`",
             ],
