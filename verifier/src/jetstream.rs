@@ -133,7 +133,7 @@ pub async fn read_stream(
     let oldest = patience.ask(async || oldest(audit).await).await?;
     let memory = if !state.keeps_what_is_read {
         StreamMemory::Partial(Forgotten::Read)
-    } else if oldest.is_evicted_since(since(from), collected.earliest) {
+    } else if oldest.is_evicted_since(since(from), collected.ahead) {
         StreamMemory::Partial(Forgotten::Evicted)
     } else if is_holed {
         StreamMemory::Partial(Forgotten::Deleted)
@@ -253,14 +253,11 @@ struct Oldest {
 
 impl Oldest {
     /// Whether messages of a run that began then may be gone. Sequence numbers begin at 1: what is
-    /// gone was there before the oldest that is left. `earliest` is when the stream took the first
-    /// message of the run that it has: if that was before the run began, by the sender's clock,
-    /// then that clock is ahead by as much at least. Where it has none, nothing tells of the clock.
-    fn is_evicted_since(&self, from: DateTime<Utc>, earliest: Option<DateTime<Utc>>) -> bool {
-        let from = match earliest {
-            Some(earliest) => from.min(earliest - CLOCK_TOLERANCE),
-            None => from - UNTOLD_CLOCK_TOLERANCE,
-        };
+    /// gone was there before the oldest that is left. `from` is a time of the sender's clock, and
+    /// `ahead` by how much that clock is ahead at least; `None` if no message of the run is left
+    /// to tell.
+    fn is_evicted_since(&self, from: DateTime<Utc>, ahead: Option<TimeDelta>) -> bool {
+        let from = from - ahead.unwrap_or(UNTOLD_CLOCK_TOLERANCE);
         self.sequence > 1 && self.at.is_none_or(|at| at > from)
     }
 }
@@ -393,8 +390,11 @@ struct Collected {
     without_id: Vec<u64>,
     /// Those of the messages whose ID is none of the run's.
     foreign: RoaringTreemap,
-    /// When the stream took the first message of the run.
-    earliest: Option<DateTime<Utc>>,
+    /// By how much the sender's clock is ahead at least: the stream took an event before it was
+    /// due. `None` before the first message of the run.
+    ahead: Option<TimeDelta>,
+    /// Messages of the run that were read.
+    count: u64,
 }
 
 #[derive(Debug, Default)]
@@ -409,11 +409,24 @@ impl Collected {
         let Some(id) = id_in_headers(message) else {
             return self.without_id.push(stream_sequence);
         };
-        if self.insert(script, id, stream_sequence) {
-            let taken = message.info().ok().map(|info| info.published);
-            self.earliest = self.earliest.into_iter().chain(taken).min();
-        } else {
+        let Some((tenant, seq)) = self.insert(script, id, stream_sequence) else {
             self.foreign.insert(stream_sequence);
+            return;
+        };
+        self.count += 1;
+        if self.count <= CLOCK_SAMPLES || self.count.is_multiple_of(CLOCK_SAMPLES) {
+            self.compare_clocks(script, tenant, seq, message);
+        }
+    }
+
+    /// Finds out how far the sender's clock is ahead. Messages that wait for the stream hide a part
+    /// of it, so the largest difference counts.
+    fn compare_clocks(&mut self, script: &Script, tenant: TenantIndex, seq: Seq, it: &Message) {
+        let due = script.timeline(tenant).due(seq).ok().and_then(DateTime::from_timestamp_micros);
+        let taken = it.info().ok().map(|info| info.published);
+        if let Some((due, taken)) = due.zip(taken) {
+            let ahead = self.ahead.unwrap_or_default().max(due - taken);
+            self.ahead = Some(ahead);
         }
     }
 
@@ -426,8 +439,13 @@ impl Collected {
         expected.iter().any(is_lacking)
     }
 
-    /// Returns whether the event is of the run.
-    fn insert(&mut self, script: &Script, id: Uuid, stream_sequence: u64) -> bool {
+    /// Returns which event of the run it is; `None` if it is none.
+    fn insert(
+        &mut self,
+        script: &Script,
+        id: Uuid,
+        stream_sequence: u64,
+    ) -> Option<(TenantIndex, Seq)> {
         let located = script.locate(id);
         if let Some((tenant, seq)) = located {
             if stream_sequence > self.read_until {
@@ -439,7 +457,7 @@ impl Collected {
                 sets.repeated.insert(seq.0);
             }
         }
-        located.is_some()
+        located
     }
 
     fn finish(self) -> BTreeMap<TenantIndex, Arrivals> {
@@ -475,6 +493,9 @@ const NAMED_MAX: usize = 5;
 /// How far the clocks of generator and NATS may differ.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 
+/// So many messages tell how far the clocks differ, and then each of as many.
+const CLOCK_SAMPLES: u64 = 64;
+
 /// By how much more the clock of a sender may be ahead of which no message is left.
 const UNTOLD_CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(10);
 
@@ -488,20 +509,21 @@ mod tests {
 
     #[test]
     fn a_stream_has_forgotten_a_run_if_older_messages_are_gone() {
-        let check = |sequence, oldest: Option<i64>, earliest: Option<i64>, expected| {
+        let check = |sequence, oldest: Option<i64>, ahead: Option<i64>, expected| {
             let oldest = Oldest { sequence, at: oldest.map(minutes) };
-            let evicted = oldest.is_evicted_since(minutes(60), earliest.map(minutes));
+            let evicted = oldest.is_evicted_since(minutes(60), ahead.map(TimeDelta::minutes));
             assert_eq!(evicted, expected, "{sequence}");
         };
-        check(1, Some(70), None, false);
-        check(2, Some(70), None, true);
-        check(2, Some(50), None, false);
-        check(2, None, None, true);
+        check(1, Some(70), Some(0), false);
+        check(2, Some(70), Some(0), true);
+        check(2, Some(59), Some(0), false);
+        check(2, None, Some(0), true);
         // No message of the run is left to tell how far its clock is ahead.
         check(2, Some(55), None, true);
-        // The first message that is left of the run was taken before it began: its clock is ahead.
-        check(2, Some(55), Some(55), true);
-        check(2, Some(50), Some(55), false);
+        check(2, Some(50), None, false);
+        // The messages that are left of the run were taken five minutes before they were due.
+        check(2, Some(56), Some(5), true);
+        check(2, Some(54), Some(5), false);
     }
 
     #[test]
