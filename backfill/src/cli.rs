@@ -18,24 +18,28 @@ use load::webhook::{Webhook, WebhookArgs};
 use plans::plan::Plan;
 use plans::quantity::parse_wait;
 use plans::spec::{DeliveryPath, Targets};
+use ready::finding::{Rank, is_refused};
+use ready::intent::{Bulk, Intent};
+use ready::judge::judge;
 use runs::ledger::{Durability, Ledger};
 use runs::run_dir::RunDir;
 use serde::Serialize;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
-use stores::jetstream::AuditStream;
+use stores::jetstream::{AuditStream, NatsArgs};
 use tell::output::{self, show, show_json, tell};
 
-use crate::absent::{read_ttl_objections, refuse_detached_of_load, refuse_detached_of_repair};
 use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
-use crate::forecast::{BulkLoad, forecast};
+use crate::forecast::{BulkLoad, bulk_bytes, forecast};
 use crate::history::{HistoryArgs, Recorded};
 use crate::insert::Compress;
-use crate::objection::Objection;
 use crate::options::{LoadOptions, Surveyed};
 use crate::piece::{Piece, pieces_left};
-use crate::probe::{ProbeError, left_behind, probe};
+use crate::probe::{ProbeError, probe};
 use crate::progress::Progress;
+use crate::readiness::{
+    doubtful_days, intent_of_load, intent_of_repair, read_servers, refuse_blockers,
+};
 use crate::repair::read_lost;
 use crate::replay::{ReplayArgs, ReplayRate};
 use crate::run::{Pipeline, bulk_chunks, load, repair};
@@ -104,6 +108,8 @@ struct PlanArgs {
     history: HistoryArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
     #[command(flatten)]
     replay: ReplayRate,
     #[command(flatten)]
@@ -227,7 +233,8 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let recorded = args.history.record(plan, args.out.as_deref(), &clock, options.durability)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
-    refuse_what_cannot_work(&recorded, &pieces, &to, clock, args.load.quiet).await?;
+    refuse_what_cannot_work(&recorded, &pieces, (&to, pipeline.as_ref()), clock, &args.load)
+        .await?;
     let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
     let summary = Box::pin(loading).await?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
@@ -304,19 +311,35 @@ async fn plan(args: &PlanArgs) -> Result<Exit, BackfillError> {
     }
     let measured = probed.as_ref().and_then(|probed| probed.as_ref().ok().copied());
     let load = BulkLoad { events: chunks.iter().map(|it| it.rows).sum(), inserts: chunks.len() };
-    let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured, clock.now());
-    let nothing = Ledger::empty(&plan.script);
-    forecast.objections.extend(read_ttl_objections(&to.servers, &plan, &nothing).await?);
-    for server in &to.servers {
-        forecast.objections.extend(left_behind(server).await?);
-    }
+    let mut forecast = forecast(&plan, load, to.forecasts(), &to.columns(), measured);
     forecast.replay.seconds = args.replay.seconds_for(forecast.replay.events);
+    let bulk = Bulk { events: load.events, bytes: forecast.bulk.bytes };
+    let nothing = Ledger::empty(&plan.script);
+    let intent = Intent {
+        probed: measured.map(|probe| probe.sizes()),
+        ..intent_of_load(&plan, &nothing, bulk, args.replay.events_per_second())
+    };
+    let (stream, unseen) = match &intent.piped {
+        Some(_) => look_for_stream(&args.nats).await,
+        None => (None, None),
+    };
+    let mut facts = read_servers(&to, stream.as_ref(), &intent, &clock).await?;
+    facts.unseen = unseen;
+    forecast.objections = judge(&facts, &intent);
     if let Some(Err(error)) = probed {
         forecast.not_probed = Some(edges::exit::chain(&error));
     }
-    let is_refused = forecast.objections.iter().any(|objection| objection.is_refusal);
-    let exit = if is_refused { Exit::Usage } else { Exit::Done };
+    let exit = if is_refused(&forecast.objections) { Exit::Usage } else { Exit::Done };
     Ok(print(&forecast, args.json, exit))
+}
+
+/// Connects to the stream, or says why that cannot be: a plan needs no pipeline.
+async fn look_for_stream(args: &NatsArgs) -> (Option<AuditStream>, Option<String>) {
+    let Some(url) = &args.url else { return (None, None) };
+    match AuditStream::connect(url, args).await {
+        Ok(stream) => (Some(stream), None),
+        Err(error) => (None, Some(edges::exit::chain(&error))),
+    }
 }
 
 async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
@@ -328,7 +351,9 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let lost = read_lost(args.report.as_ref().unwrap_or(&own_report), &plan, &ledger)?;
     let servers = ClickHouse::connect_all(&args.clickhouse, &plan.spec.targets).await?;
     let to = Surveyed::ask(servers).await?;
-    refuse_detached_of_repair(&to.servers, &plan, &lost).await?;
+    let intent = intent_of_repair(&plan, &lost);
+    let facts = read_servers(&to, None, &intent, &clock).await?;
+    refuse_blockers(judge(&facts, &intent))?;
     let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
     Ok(print(&summary, args.json, exit))
@@ -338,23 +363,26 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
 async fn refuse_what_cannot_work(
     recorded: &Recorded,
     pieces: &[Piece],
-    to: &Surveyed,
+    (to, pipeline): (&Surveyed, Option<&Pipeline>),
     clock: Clock,
-    quiet: bool,
+    args: &LoadArgs,
 ) -> Result<(), BackfillError> {
+    let Recorded { plan, before, .. } = recorded;
     // What is loaded already needs no room.
     let events = pieces.iter().map(|piece| piece.rows).sum();
-    let left = BulkLoad { events, inserts: pieces.len() };
-    let Recorded { plan, before, .. } = recorded;
-    let forecast = forecast(plan, left, to.forecasts(), &to.columns(), None, clock.now());
-    let of_ttl = read_ttl_objections(&to.servers, plan, before).await?;
-    refuse_detached_of_load(&to.servers, plan, before, pieces).await?;
-    for Objection { is_refusal, url, text } in forecast.objections.into_iter().chain(of_ttl) {
-        if is_refusal {
-            return Err(BackfillError::CannotWork { url, text });
-        }
-        if !quiet {
-            tell(format_args!("auditstorm-backfill: note: {url}: {text}"));
+    let bulk = Bulk { events, bytes: bulk_bytes(plan, events, &to.columns()) };
+    let rate = pipeline.and_then(|pipeline| pipeline.options.events_per_second);
+    let intent = Intent {
+        doubtful_days: doubtful_days(plan, before, pieces),
+        ..intent_of_load(plan, before, bulk, rate)
+    };
+    let stream = pipeline.map(|pipeline| &pipeline.stream);
+    let facts = read_servers(to, stream, &intent, &clock).await?;
+    for finding in refuse_blockers(judge(&facts, &intent))? {
+        if !args.quiet {
+            let word = if finding.rank == Rank::Note { "note" } else { "warning" };
+            let (place, text) = (finding.place(), finding.text());
+            tell(format_args!("auditstorm-backfill: {word}: {place}: {text}"));
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use edges::exit::Exit;
 use edges::files::TooFewFiles;
 use load::webhook::WebhookError;
 use plans::profile::ProfileError;
+use ready::read::ReadError;
 use runs::run_dir::RunDirError;
 use stores::clickhouse::{ClickHouseError, is_denial};
 use stores::jetstream::JetStreamError;
@@ -51,8 +52,8 @@ pub enum BackfillError {
         path.display()
     )]
     Report { path: PathBuf, fact: &'static str, source: Option<io::Error> },
-    #[error("this cannot work at {url}: {text}")]
-    CannotWork { url: String, text: String },
+    #[error("this cannot work at {place}: {text}")]
+    CannotWork { place: String, text: String },
     #[error("cannot insert {rows} rows at {url}{}", hint(source))]
     Insert { url: String, rows: u64, source: clickhouse::error::Error },
     #[error(
@@ -130,6 +131,15 @@ fn hint(error: &clickhouse::error::Error) -> &'static str {
         _ if is_denial(error) => "; the account may not do that, see --clickhouse-user",
         Failure::NoSpace => "; free some space and run again to go on",
         _ => "; run again to go on where this ended",
+    }
+}
+
+impl From<ReadError> for BackfillError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ClickHouse(error) => error.into(),
+            ReadError::JetStream(error) => error.into(),
+        }
     }
 }
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use events::script::DAY_US;
-use events::timeline::UnixMicros;
 use indicatif::{BinaryBytes, HumanCount, HumanDuration};
 use plans::plan::Plan;
+use ready::finding::{Finding, Rank};
+use ready::intent::bytes_on_disk;
 use runs::ranges::TenantRanges;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use stores::survey::Survey;
 
 use crate::chunk::seqs_due;
 use crate::native::{BlockColumns, block};
-use crate::objection::Objection;
 use crate::probe::Probe;
 use crate::rows::slots;
 
@@ -33,7 +33,9 @@ pub struct Forecast {
     pub not_probed: Option<String>,
     /// How long the bulk part takes, by the probe.
     pub bulk_seconds: Option<f64>,
-    pub objections: Vec<Objection>,
+    /// What is to be known before, the weightiest first.
+    #[serde(serialize_with = "as_objections")]
+    pub objections: Vec<Finding>,
 }
 
 /// A day of the history.
@@ -92,14 +94,13 @@ pub struct ServerForecast {
     pub unfilled: Vec<String>,
 }
 
-/// Says what a load will be.
+/// Says what a load will be, but for what stands against it.
 pub fn forecast(
     plan: &Plan,
     load: BulkLoad,
     servers: Vec<ServerForecast>,
     columns: &BlockColumns,
     probe: Option<Probe>,
-    now: UnixMicros,
 ) -> Forecast {
     let days = days(plan);
     let BulkLoad { events: bulk_events, inserts } = load;
@@ -109,24 +110,18 @@ pub fn forecast(
         days: replayed.count(),
         seconds: None,
     };
-    let bytes = bulk_events * row_bytes(plan, columns);
-    let measured = bytes_on_disk(bulk_events, &servers, probe);
-    // The size as sent is an upper bound: rows on disk were never seen to take more.
-    let bytes_on_disk = measured.unwrap_or(bytes);
-    let own_days = days.len() - replay.days;
+    let bytes = bulk_bytes(plan, bulk_events, columns);
+    let surveys = servers.iter().map(|server| &server.survey);
+    let measured = bytes_on_disk(bulk_events, probe.map(|probe| probe.sizes()), surveys);
     let bulk = BulkForecast {
         events: bulk_events,
-        days: own_days,
+        days: days.len() - replay.days,
         chunks: inserts,
         bytes,
-        bytes_on_disk,
+        // The size as sent is an upper bound: rows on disk were never seen to take more.
+        bytes_on_disk: measured.unwrap_or(bytes),
         is_disk_measured: measured.is_some(),
     };
-    let objections = servers.iter().flat_map(|server| objections(server, plan, now));
-    // Shards share the rows, and an estimate is no reason to refuse a load.
-    let is_certain = measured.is_some() && servers.len() == 1;
-    let objections =
-        disk_objection(&bulk, &servers, is_certain).into_iter().chain(objections).collect();
     let tenant = |index| {
         let tenant = plan.script.world().tenant(index);
         // One tenant is the platform itself, which has no name.
@@ -143,7 +138,7 @@ pub fn forecast(
         probe,
         not_probed: None,
         bulk_seconds: probe.map(|probe| seconds_for(bulk_events, &probe)),
-        objections,
+        objections: Vec::new(),
         days,
     }
 }
@@ -170,6 +165,11 @@ fn days(plan: &Plan) -> Vec<DayForecast> {
     days
 }
 
+/// Returns what some events take as sent, before compression.
+pub fn bulk_bytes(plan: &Plan, events: u64, columns: &BlockColumns) -> u64 {
+    events * row_bytes(plan, columns)
+}
+
 /// Returns what a row takes as sent, from a sample of each tenant's events.
 fn row_bytes(plan: &Plan, columns: &BlockColumns) -> u64 {
     let script = &plan.script;
@@ -184,88 +184,34 @@ fn row_bytes(plan: &Plan, columns: &BlockColumns) -> u64 {
     block(script, &slots(script, &sets), columns).len() as u64 / rows
 }
 
-/// What rows take on disk: as in the probe, else as those that the table has already.
-fn bytes_on_disk(events: u64, servers: &[ServerForecast], probe: Option<Probe>) -> Option<u64> {
-    let of_table = servers.iter().map(|server| (server.survey.bytes_on_disk, server.survey.rows));
-    let of_probe = probe.map(|probe| (probe.bytes_on_disk, probe.rows));
-    let known = of_probe.into_iter().chain(of_table).find(|(_, rows)| *rows >= ROWS_TELLING);
-    known.map(|(bytes, rows)| {
-        let scaled = u128::from(bytes) * u128::from(events) / u128::from(rows);
-        u64::try_from(scaled).unwrap_or(u64::MAX)
-    })
+/// A finding as programs read it: what stands against a load, or is to be known of it.
+#[derive(Serialize)]
+struct Objection<'f> {
+    /// The load cannot work; else it works, but not as one might expect.
+    is_refusal: bool,
+    url: Option<&'f str>,
+    /// What is wrong, and what to do.
+    text: String,
+    rank: Rank,
+    about: &'f str,
+    reason: &'f str,
+    fix: &'f str,
 }
 
-fn disk_objection(
-    bulk: &BulkForecast,
-    servers: &[ServerForecast],
-    is_certain: bool,
-) -> Option<Objection> {
-    let fullest = servers.iter().min_by_key(|server| server.survey.disk_free_bytes)?;
-    let (needed, free) = (bulk.bytes_on_disk, fullest.survey.disk_free_bytes);
-    (needed > free).then(|| Objection {
-        is_refusal: is_certain,
-        url: fullest.url.clone(),
-        text: format!(
-            "the rows need about {} on disk, and {} are free",
-            BinaryBytes(needed),
-            BinaryBytes(free)
-        ),
-    })
-}
-
-/// Says what stands against a load. Pure.
-pub fn objections(server: &ServerForecast, plan: &Plan, now: UnixMicros) -> Vec<Objection> {
-    let ServerForecast { url, survey, unfilled } = server;
-    let mut found = Vec::new();
-    let mut object = |is_refusal: bool, text: String| {
-        found.push(Objection { is_refusal, url: url.clone(), text });
-    };
-    if survey.account_is_readonly {
-        object(true, "the account may only read; name another with --clickhouse-user".to_owned());
-    }
-    if survey.replica_is_readonly {
-        object(true, "the replica is read-only; see system.replicas, and its Keeper".to_owned());
-    }
-    let off_s = (survey.now_us - now) / 1_000_000;
-    if off_s.abs() > CLOCK_OFF_MAX_S {
-        let text = "the server's clock is {} s off this machine's; set them right";
-        object(true, text.replace("{}", &off_s.to_string()));
-    }
-    if plan.end > survey.now_us {
-        object(true, "the history ends in the server's future; give an earlier --now".to_owned());
-    }
-    if !survey.is_merge_tree() && survey.engine != "Distributed" {
-        let engine = &survey.engine;
-        object(true, format!("a table of engine {engine} does not keep the rows that it is sent"));
-    }
-    // Each day is a partition at least, which has a part at least.
-    let days = u64::try_from((plan.piped_from - plan.start) / DAY_US).unwrap_or(0);
-    let parts = survey.parts + days;
-    if parts > survey.max_parts_in_total {
-        let limit = survey.max_parts_in_total;
-        object(true, format!("the table would have {parts} parts or more, and may have {limit}"));
-    }
-    if !survey.is_in_utc() {
-        let zone = &survey.timezone;
-        object(false, format!("the server cuts days in {zone}: a day is in two partitions"));
-    }
-    if !unfilled.is_empty() {
-        let columns = unfilled.join(", ");
-        object(false, format!("nothing fills {columns}; name the event's columns with --columns"));
-    }
-    if !survey.takes_materialized {
-        let text = "materialized columns cannot be sent: the server computes them, more slowly";
-        object(false, text.to_owned());
-    }
-    found
+fn as_objections<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(findings.iter().map(|finding| Objection {
+        is_refusal: finding.rank == Rank::Blocker,
+        url: finding.server.as_deref(),
+        text: finding.text(),
+        rank: finding.rank,
+        about: finding.about,
+        reason: &finding.reason,
+        fix: &finding.fix,
+    }))
 }
 
 const SAMPLES_PER_TENANT: u64 = 64;
 const TENANTS_SAMPLED: usize = 64;
-
-/// From this many rows on, their size on disk is typical for more of them.
-const ROWS_TELLING: u64 = 100_000;
-const CLOCK_OFF_MAX_S: i64 = 300;
 
 impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -307,9 +253,13 @@ impl fmt::Display for Forecast {
             }
         }
         self.servers.iter().try_for_each(|server| server.fmt(f))?;
-        for Objection { is_refusal, url, text } in &self.objections {
-            let word = if *is_refusal { "cannot work" } else { "note" };
-            writeln!(f, "\n{word}: {url}: {text}")?;
+        for finding in &self.objections {
+            let word = match finding.rank {
+                Rank::Blocker => "cannot work",
+                Rank::Warning => "warning",
+                Rank::Note => "note",
+            };
+            writeln!(f, "\n{word}: {}: {}", finding.place(), finding.text())?;
         }
         Ok(())
     }

@@ -6,7 +6,6 @@
 //! it. What a crash or a lost answer leaves in doubt is looked up in the table before anything of
 //! it is sent again.
 
-pub mod absent;
 pub mod bulk;
 pub mod chunk;
 pub mod cli;
@@ -18,13 +17,13 @@ pub mod history;
 pub mod insert;
 pub mod lookup;
 pub mod native;
-pub mod objection;
 pub mod options;
 pub mod piece;
 mod pool;
 pub mod probe;
 pub mod progress;
 pub mod pulse;
+pub mod readiness;
 pub mod repair;
 pub mod replay;
 mod replay_all;

@@ -8,13 +8,14 @@ use edges::shutdown::{Shutdown, Stop};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use plans::plan::Plan;
+use ready::intent::RowSizes;
+use ready::read::COPY_PREFIX;
 use serde::{Deserialize, Serialize};
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
 use crate::chunk::Chunk;
 use crate::insert::{InsertOptions, insert};
 use crate::native::BlockColumns;
-use crate::objection::Objection;
 use crate::options::{LoadOptions, Surveyed};
 use crate::piece::all_due;
 use crate::rows::slots;
@@ -32,6 +33,11 @@ impl Probe {
     #[expect(clippy::cast_precision_loss, reason = "a measured rate is no exact number")]
     pub fn rows_per_second(&self) -> f64 {
         self.rows as f64 / self.seconds.max(0.001)
+    }
+
+    /// What its rows take on disk.
+    pub fn sizes(&self) -> RowSizes {
+        RowSizes { rows: self.rows, bytes_on_disk: self.bytes_on_disk }
     }
 }
 
@@ -80,28 +86,6 @@ pub async fn probe(
     taken_away?;
     measured
 }
-
-/// Names the copies that killed probes left behind.
-///
-/// # Errors
-///
-/// Returns [`ClickHouseError`] if the server does not answer.
-pub async fn left_behind(server: &ClickHouse) -> Result<Option<Objection>, ClickHouseError> {
-    let database = server.table.database();
-    let sql = "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?)";
-    let query = server.client.query(sql).bind(database).bind(COPY_PREFIX).fetch_all::<String>();
-    let names = server.answer(QUERY_TIMEOUT, query).await?;
-    let drop = |name: &String| format!("DROP TABLE {database}.{name} SYNC");
-    let drops: Vec<_> = names.iter().map(drop).collect();
-    Ok((!drops.is_empty()).then(|| Objection {
-        is_refusal: false,
-        url: server.url.clone(),
-        text: format!("a probe that was killed, or goes on, has left tables: {}", drops.join("; ")),
-    }))
-}
-
-/// What the name of every copy begins with.
-const COPY_PREFIX: &str = "auditstorm_probe_";
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate with the crates of this workspace that it may use. What is not here, it may not.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 13] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -23,10 +23,11 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("harness/stores", &["edges", "events", "plans", "runs"]),
     ("harness/load", &["edges", "events", "plans", "runs"]),
     ("harness/tell", &["edges", "runs"]),
+    ("harness/ready", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
     ("generator", &["edges", "events", "load", "plans", "runs", "tell"]),
-    ("backfill", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
+    ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
     ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
-    ("verifier", &["edges", "events", "load", "plans", "report", "runs", "stores", "tell"]),
+    ("verifier", &["edges", "events", "plans", "ready", "report", "runs", "stores", "tell"]),
     ("deploy/sandbox", &[]),
     (
         "tests",

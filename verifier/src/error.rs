@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use plans::profile::ProfileError;
+use ready::read::ReadError;
 use report::error::ShowError;
 use runs::run_dir::RunDirError;
 use stores::clickhouse::ClickHouseError;
@@ -53,6 +54,15 @@ pub enum VerifyError {
     Start { source: std::io::Error },
     #[error("stopped by the user before there was a verdict")]
     Stopped,
+}
+
+impl From<ReadError> for VerifyError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ClickHouse(error) => error.into(),
+            ReadError::JetStream(error) => error.into(),
+        }
+    }
 }
 
 impl VerifyError {

@@ -11,10 +11,9 @@ use std::time::Duration;
 use plans::spec::DeliveryPath;
 use runs::report::cause::Cause;
 use runs::report::doubt::{Doubt, Place};
-use stores::jetstream::StreamState;
+use stores::jetstream::{NoConsumer, StreamState};
 use stores::sight::Hidden;
 
-use crate::jetstream::NoConsumer;
 use crate::vector::{Sink, VectorState};
 
 /// The places that must be excluded before a missing event is lost for that cause; `None` if that

@@ -1,8 +1,6 @@
 //! What the stream holds of a run: sets of sequence numbers, from message IDs alone.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::future::ready;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Message;
@@ -18,7 +16,9 @@ use roaring::RoaringTreemap;
 use runs::ranges::{RangeSet, TenantRanges};
 use runs::report::fates::Forgotten;
 use stores::bitmap::ranges;
-use stores::jetstream::{ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, StreamState};
+use stores::jetstream::{
+    ANSWER_TIMEOUT, AuditStream, ConsumerState, JetStreamError, NoConsumer, StreamState,
+};
 use stores::stored::Arrivals;
 use uuid::Uuid;
 
@@ -51,38 +51,6 @@ pub struct Wanted<'w> {
     /// Events that the stream should have been given: if one is not found, all of the stream is
     /// read, and bodies where IDs tell nothing.
     pub expected: &'w TenantRanges,
-}
-
-/// A consumer that the stream does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoConsumer {
-    pub name: String,
-    /// Those that it has, in alphabetical order; none, if they are not known.
-    pub others: Vec<String>,
-}
-
-impl fmt::Display for NoConsumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the stream has no consumer {}", self.name)?;
-        let named: Vec<&str> = self.others.iter().map(String::as_str).take(NAMED_MAX).collect();
-        match self.others.len().saturating_sub(NAMED_MAX) {
-            0 if named.is_empty() => Ok(()),
-            0 => write!(f, ", but has {}", named.join(", ")),
-            more => write!(f, ", but has {} and {more} more", named.join(", ")),
-        }
-    }
-}
-
-/// Reads the names of the stream's consumers, in alphabetical order, but of those that are given
-/// no bodies: these are ours. They only help who has named a wrong one, and are none if NATS does
-/// not tell them.
-pub(crate) async fn read_consumers(audit: &AuditStream) -> Vec<String> {
-    let consumers = audit.stream().consumers();
-    let foreign = consumers.try_filter(|it| ready(!it.config.headers_only));
-    let mut names: Vec<String> =
-        foreign.map_ok(|it| it.name).try_collect().await.unwrap_or_default();
-    names.sort_unstable();
-    names
 }
 
 /// Reads the IDs of all messages since a time, and keeps those of the run.
@@ -148,7 +116,7 @@ pub async fn read_stream(
         Some(_) => None,
         None => Some(NoConsumer {
             name: audit.consumer().to_owned(),
-            others: read_consumers(audit).await,
+            others: audit.read_consumers().await,
         }),
     };
     let (by_tenant, without_id) = (collected.finish(), without_id.len() as u64);
@@ -487,8 +455,6 @@ const REQUESTS_AT_ONCE: usize = 64;
 const SAMPLED_IDS: usize = 100;
 /// Messages whose bodies are read because their IDs tell nothing.
 const FOREIGN_BODIES_MAX: usize = 200_000;
-/// Consumers that are named to who has named a wrong one.
-const NAMED_MAX: usize = 5;
 
 /// How far the clocks of generator and NATS may differ.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
@@ -540,18 +506,5 @@ mod tests {
         check(&[7, 8, 9, 10], false);
         check(&[7, 9, 10], true);
         check(&[7, 8, 9], true);
-    }
-
-    #[test]
-    fn who_names_a_wrong_consumer_is_told_which_there_are() {
-        let check = |others: usize, expected: &str| {
-            let others = (1..=others).map(|number| format!("c{number}")).collect();
-            let none = NoConsumer { name: "x".to_owned(), others };
-            assert_eq!(none.to_string(), format!("the stream has no consumer x{expected}"));
-        };
-        check(0, "");
-        check(1, ", but has c1");
-        check(5, ", but has c1, c2, c3, c4, c5");
-        check(7, ", but has c1, c2, c3, c4, c5 and 2 more");
     }
 }

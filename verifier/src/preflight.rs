@@ -1,30 +1,34 @@
 //! Looks at a pipeline before a run, compares it with what the profile will do, and says what
 //! stands against it.
 
-mod advice;
-mod facts;
-mod load;
-mod read;
-
 use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
 
 use clap::Args;
 use edges::clock::Clock;
+use events::script::{DAY_US, midnight};
+use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::profile::{Profile, read_profile};
 use plans::scale::ScaleArgs;
 use plans::spec::{RunOptions, RunSpec, Span, Targets};
+use ready::facts::VectorFacts;
+use ready::finding::{Finding, Rank};
+use ready::intent::Intent;
+use ready::judge::judge;
+use ready::piped::{Load, Pace, Piped};
+use ready::read::read_facts;
+use runs::observation::ClockOffset;
 use serde::Serialize;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use stores::jetstream::{AuditStream, NatsArgs};
+use stores::survey::survey;
 use uuid::Uuid;
 
-use self::advice::{Advice, Rank, advise};
-use self::facts::Facts;
-use self::load::Load;
-use self::read::{read_clocks, read_stream, read_table, read_vectors};
 use crate::error::VerifyError;
-use crate::vectors::VectorArgs;
+use crate::http::read_webhook_date;
+use crate::vectors::{VectorArgs, ask_vector};
 
 /// What is looked at.
 #[derive(Debug, Args)]
@@ -58,7 +62,7 @@ pub(crate) struct Findings {
     /// How much of the advice stands against the run.
     pub(crate) blockers: usize,
     /// The weightiest first.
-    advice: Vec<Advice>,
+    advice: Vec<Finding>,
 }
 
 /// Looks at the pipeline, and says what is to be known before a run.
@@ -74,26 +78,57 @@ pub(crate) async fn preflight(
     let url = options.nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
     let table = ClickHouse::connect(&options.clickhouse, &Targets::default()).await?;
     let audit = AuditStream::connect(url, &options.nats).await?;
+    let survey = survey(&table).await?;
+    let history = history(options.days, clock.now());
+    let received = history.clone().unwrap_or(clock.now()..clock.now());
+    let mut facts = read_facts(&[(&table, &survey)], Some(&audit), &received, &clock).await?;
+    let (vectors, clocks) = read_vectors(&options.vectors.urls(), &clock).await?;
+    facts.vectors = vectors;
+    facts.clocks.extend(clocks);
     let webhook = options.webhook.as_ref().and_then(|urls| urls.split(',').next());
-    let webhook = webhook.filter(|url| url.starts_with("http://"));
-    let (stream, consumer) = read_stream(&audit).await?;
-    let (vectors, vector_clocks) = read_vectors(&options.vectors.urls(), &clock).await?;
-    let mut clocks = read_clocks(&table, &audit, webhook, &clock).await?;
-    clocks.extend(vector_clocks);
-    let facts = Facts {
-        load,
-        stream,
-        consumer_name: audit.consumer().to_owned(),
-        consumer,
-        table: read_table(&table).await?,
-        vectors,
-        clocks,
-        history_days: options.days,
+    if let Some(url) = webhook.filter(|url| url.starts_with("http://")) {
+        // It is asked only once, so that it is not disturbed.
+        facts.clocks.extend(read_webhook_date(url, &clock, HTTP_LIMIT).await?);
+    }
+    let intent = Intent {
+        piped: Some(Piped { load, pace: Pace::OfPlan }),
+        history,
+        replayed_days: options.days.into(),
+        ..Intent::default()
     };
-    let advice = advise(&facts);
-    let blockers = advice.iter().filter(|advice| advice.rank == Rank::Blocker).count();
+    let advice = judge(&facts, &intent);
+    let blockers = advice.iter().filter(|finding| finding.rank == Rank::Blocker).count();
     Ok(Findings { load, blockers, advice })
 }
+
+/// The last days, as a history of so many has them.
+fn history(days: u32, now: UnixMicros) -> Option<Range<UnixMicros>> {
+    let end = midnight(now);
+    (days > 0).then(|| end - i64::from(days) * DAY_US..end)
+}
+
+/// Reads what Vectors say of themselves, and their clocks.
+async fn read_vectors(
+    urls: &[String],
+    clock: &Clock,
+) -> Result<(Vec<VectorFacts>, Vec<ClockOffset>), VerifyError> {
+    let (mut vectors, mut clocks) = (Vec::new(), Vec::new());
+    for url in urls {
+        let told = ask_vector(url, clock, HTTP_LIMIT).await?;
+        vectors.push(VectorFacts {
+            url: url.clone(),
+            held_events: told.state.held_events(),
+            buffered_bytes: told.state.buffered_bytes(),
+            discarded_events: told.state.discarded_events,
+            errors: told.state.errors,
+        });
+        clocks.extend(told.clock);
+    }
+    Ok((vectors, clocks))
+}
+
+/// How long a page may take.
+const HTTP_LIMIT: Duration = Duration::from_secs(10);
 
 fn load(options: &PreflightOptions, clock: &Clock) -> Result<Load, VerifyError> {
     let text = read_profile(&options.profile)?;
@@ -118,7 +153,7 @@ impl fmt::Display for Findings {
             "{events} events of about {event_bytes} bytes in {duration_s:.0} s, \
              up to {peak_events_per_s} a second"
         )?;
-        for Advice { rank, about, reason, fix } in &self.advice {
+        for Finding { rank, about, reason, fix, .. } in &self.advice {
             let rank = match rank {
                 Rank::Blocker => "BLOCKER",
                 Rank::Warning => "warning",

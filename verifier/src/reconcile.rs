@@ -17,7 +17,7 @@ use runs::report::{
     Durations, Environment, REPORT_FORMAT, Report, StreamReport, TableReport, TenantReport,
 };
 use stores::clickhouse::ClickHouse;
-use stores::jetstream::AuditStream;
+use stores::jetstream::{AuditStream, NoConsumer};
 use stores::sight::Hidden;
 use stores::stored::Arrivals;
 
@@ -30,7 +30,7 @@ use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
 use crate::evidence::{self, Grounds, Stillness};
 use crate::expected::Expected;
-use crate::jetstream::{NoConsumer, StreamArrivals, Wanted, read_stream};
+use crate::jetstream::{StreamArrivals, Wanted, read_stream};
 use crate::patience::Patience;
 use crate::recorded::Recorded;
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};

@@ -48,7 +48,6 @@ use self::lines::Lines;
 use self::metrics::Metrics;
 use self::resources::{Meter, ResourceArgs};
 use self::servers::{Servers, connect};
-pub(crate) use self::table::read_clock;
 use self::table::read_visible;
 use self::tracker::Tracker;
 use self::view::{Gatherer, View};

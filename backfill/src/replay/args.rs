@@ -39,6 +39,11 @@ pub struct ReplayRate {
 }
 
 impl ReplayRate {
+    /// The rate, if there is one.
+    pub fn events_per_second(self) -> Option<u64> {
+        self.replay_rate
+    }
+
     /// Seconds that some events take at least; not known without a rate.
     #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
     pub fn seconds_for(self, events: u64) -> Option<f64> {

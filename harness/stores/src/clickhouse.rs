@@ -22,9 +22,12 @@ use crate::table::{
     ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
 use edges::address::{Address, AddressError, CLICKHOUSE};
+use edges::clock::Clock;
 use edges::secret::{self, ExposeSecret as _, SecretError, SecretString};
+use events::timeline::UnixMicros;
 use plans::spec::ColumnNames;
 use plans::spec::Targets;
+use runs::observation::ClockOffset;
 
 /// Flags that say which server and table.
 #[derive(Debug, Clone, Args)]
@@ -231,6 +234,23 @@ impl ClickHouse {
     pub fn source_of_partitions(&self, partitions: &[String]) -> String {
         let ids: Vec<_> = partitions.iter().map(|id| format!("'{id}'")).collect();
         self.columns.source(&self.table, &format!("_partition_id IN ({})", ids.join(", ")))
+    }
+
+    /// Compares the server's clock with ours. The offset bears the name that is given.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ClickHouseError`] if the server does not answer in time.
+    pub async fn read_clock(
+        &self,
+        name: &str,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Result<ClockOffset, ClickHouseError> {
+        let asked = clock.now();
+        let told = self.client.query_raw("SELECT toUnixTimestamp64Micro(now64(6))");
+        let told: UnixMicros = self.answer(limit, told.fetch_one()).await?;
+        Ok(ClockOffset::new(name, (asked, clock.now()), told))
     }
 
     /// Waits for an answer, but not for ever.

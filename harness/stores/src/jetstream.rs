@@ -4,6 +4,8 @@
 mod error;
 mod login;
 
+use std::fmt;
+use std::future::ready;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -13,6 +15,7 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, consumer, stream};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 
 pub use self::error::{JetStreamError, NatsError};
@@ -103,6 +106,29 @@ pub struct Position {
     /// Messages that the consumer has not taken or not acknowledged; `None` if there is none.
     pub waiting: Option<u64>,
 }
+
+/// A consumer that the stream does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoConsumer {
+    pub name: String,
+    /// Those that it has, in alphabetical order; none, if they are not known.
+    pub others: Vec<String>,
+}
+
+impl fmt::Display for NoConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the stream has no consumer {}", self.name)?;
+        let named: Vec<&str> = self.others.iter().map(String::as_str).take(NAMED_MAX).collect();
+        match self.others.len().saturating_sub(NAMED_MAX) {
+            0 if named.is_empty() => Ok(()),
+            0 => write!(f, ", but has {}", named.join(", ")),
+            more => write!(f, ", but has {} and {more} more", named.join(", ")),
+        }
+    }
+}
+
+/// Consumers that are named to who has named a wrong one.
+const NAMED_MAX: usize = 5;
 
 impl AuditStream {
     /// Connects and makes sure that the stream is there. A connection that is lost later is made
@@ -210,6 +236,18 @@ impl AuditStream {
         }
     }
 
+    /// Reads the names of the stream's consumers, in alphabetical order, but of those that are given
+    /// no bodies: these are ours. They only help who has named a wrong one, and are none if NATS
+    /// does not tell them.
+    pub async fn read_consumers(&self) -> Vec<String> {
+        let consumers = self.stream.consumers();
+        let foreign = consumers.try_filter(|it| ready(!it.config.headers_only));
+        let mut names: Vec<String> =
+            foreign.map_ok(|it| it.name).try_collect().await.unwrap_or_default();
+        names.sort_unstable();
+        names
+    }
+
     /// Says that the stream could not be read.
     pub fn failed(&self, source: impl Into<NatsError>) -> JetStreamError {
         failed(&self.name, &self.complaint, source)
@@ -290,6 +328,19 @@ mod tests {
         check(-1, None);
         check(0, None);
         check(1 << 30, Some(1 << 30));
+    }
+
+    #[test]
+    fn who_names_a_wrong_consumer_is_told_which_there_are() {
+        let check = |others: usize, expected: &str| {
+            let others = (1..=others).map(|number| format!("c{number}")).collect();
+            let none = NoConsumer { name: "x".to_owned(), others };
+            assert_eq!(none.to_string(), format!("the stream has no consumer x{expected}"));
+        };
+        check(0, "");
+        check(1, ", but has c1");
+        check(5, ", but has c1, c2, c3, c4, c5");
+        check(7, ", but has c1, c2, c3, c4, c5 and 2 more");
     }
 
     /// What a server tells of a stream.

@@ -188,6 +188,15 @@ pub(crate) fn in_force(values: &Values, rows: Whereabouts) -> Vec<Hidden> {
     SETTINGS.into_iter().filter_map(hidden).collect()
 }
 
+/// Names the limits that end queries with an error, with their values.
+pub(crate) fn limits_in_force(values: &Values) -> Vec<String> {
+    let limit = |it: Setting| {
+        let value = values.get(it.name).filter(|value| !it.is_harmless(value))?;
+        (it.effect == Stops).then(|| format!("{}={value}", it.name))
+    };
+    SETTINGS.into_iter().filter_map(limit).collect()
+}
+
 fn is_limited(values: &Values, name: &str) -> bool {
     let limit = SETTINGS.iter().find(|it| it.name == name);
     let harmless = limit.copied().unwrap_or(setting("", "0", Stops));

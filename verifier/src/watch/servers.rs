@@ -11,7 +11,7 @@ use stores::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
 use stores::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
 
 use super::resources::Meter;
-use super::table::{read_clock, read_table};
+use super::table::read_table;
 use crate::error::VerifyError;
 use crate::vector::{Sink, VectorState};
 use crate::vectors::{Told, ask_vector, name};
@@ -113,7 +113,7 @@ impl Servers {
         let (state, seen, offset, told, resources) = tokio::join!(
             stream_state,
             read_table(table, limit),
-            read_clock(table, clock, limit),
+            table.read_clock("clickhouse", clock, limit),
             join_all(asked),
             meter.read(clock.now(), limit)
         );

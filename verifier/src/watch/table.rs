@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use edges::clock::Clock;
-use events::timeline::UnixMicros;
-use runs::observation::{ClockOffset, TableSeen};
+use runs::observation::TableSeen;
 use stores::clickhouse::{ClickHouse, ClickHouseError};
 use stores::stored::{read_rows, received_sql};
 use uuid::Uuid;
@@ -40,22 +38,6 @@ SELECT toUInt64(sum(parts)), toUInt64(max(parts)) FROM (
     WHERE active AND database = {database:String} AND table = {table:String}
     GROUP BY partition_id
 )";
-
-/// Compares the server's clock with ours.
-///
-/// # Errors
-///
-/// Returns [`ClickHouseError`] if the server does not answer in time.
-pub(crate) async fn read_clock(
-    server: &ClickHouse,
-    clock: &Clock,
-    limit: Duration,
-) -> Result<ClockOffset, ClickHouseError> {
-    let asked = clock.now();
-    let told = server.client.query_raw("SELECT toUnixTimestamp64Micro(now64(6))");
-    let told: UnixMicros = server.answer(limit, told.fetch_one()).await?;
-    Ok(ClockOffset::new("clickhouse", (asked, clock.now()), told))
-}
 
 /// Asks which of some events the table has.
 ///

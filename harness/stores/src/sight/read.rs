@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     ALWAYS, EngineKind, Hidden, ReplicaState, RowCounts, SETTINGS, Setting, Values, in_force,
-    several_servers,
+    limits_in_force, several_servers,
 };
 use crate::clickhouse::fault::{Fault, fault_of, server_code};
 use crate::clickhouse::settings::{UNKNOWN_SETTING, is_refusal, probe, read_values};
@@ -89,6 +89,30 @@ pub async fn read_sight(
     }
     sight.hidden.extend(read_waiting(server).await?);
     Ok(sight)
+}
+
+/// What may be in the way of an account that is to prove what a table has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub hidden: Vec<Hidden>,
+    /// Limits that end a query with an error, like `max_rows_to_read=1000`.
+    pub limits: Vec<String>,
+}
+
+/// Tells what may be in the way of an account, without a look at any row: settings that it cannot
+/// change, and a row policy. Whether a policy hides rows, only counting shows.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_standing(server: &ClickHouse, engine: &str) -> Result<Standing, ClickHouseError> {
+    let values = read_in_force(server).await?;
+    let mut hidden = in_force(&values, EngineKind::of(engine).rows());
+    if let Some(policy) = read_policy(server).await? {
+        let what = format!("a row policy lets this account see only rows with {policy}");
+        hidden.push(Hidden::new(what, "ask as an account that no row policy applies to"));
+    }
+    Ok(Standing { hidden, limits: limits_in_force(&values) })
 }
 
 /// A setting that every server has.

@@ -2,22 +2,37 @@
 
 use std::time::Duration;
 
-use report::figures::counted;
+use stores::jetstream::NoConsumer;
 use tell::screen::picture::bytes;
 
-use super::super::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, WhenFull};
-use super::{Findings, Rank, Seconds};
-use crate::jetstream::NoConsumer;
+use crate::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, StreamFacts, WhenFull};
+use crate::finding::{Findings, Rank, Seconds};
+use crate::piped::{Load, Pace, Piped};
+
+/// What is to be known of what goes through the pipeline.
+pub(super) fn judge(facts: &Facts, piped: &Piped, found: &mut Findings) {
+    let Some(stream) = &facts.stream else {
+        let why = facts.unseen.as_deref().unwrap_or("no NATS is named");
+        let reason = format!("the stream was not looked at: {why}");
+        return found.warn("stream", reason, "name its NATS with --nats or NATS_URL");
+    };
+    let load = &piped.load;
+    limits(stream, piped, found);
+    sizes(stream, load, found);
+    repetitions(stream, load, found);
+    durability(stream, found);
+    consumer(stream, load, found);
+}
 
 /// Whether the stream holds what is not read yet, and what the verifier looks for afterwards.
-pub(super) fn limits(facts: &Facts, found: &mut Findings) {
-    let (load, stream) = (&facts.load, &facts.stream);
+fn limits(stream: &StreamFacts, piped: &Piped, found: &mut Findings) {
+    let load = &piped.load;
     if let Some(most) = stream.bytes_max {
-        full(facts, most, found);
+        full(stream, piped, most, found);
     }
     if let Some(most) = stream.messages_max {
         let bytes = most.saturating_mul(load.message_bytes());
-        stall(facts, &format!("{most} messages"), load.seconds_held(bytes), found);
+        stall(stream, piped, (&format!("{most} messages"), bytes), found);
     }
     if let Some(age) = stream.age_max {
         if age < Duration::from_mins(10) {
@@ -42,8 +57,7 @@ pub(super) fn limits(facts: &Facts, found: &mut Findings) {
 
 /// Whether every event fits into a message. One that does not is tried again for ever by a sidecar
 /// that waits for each acknowledgement, and holds up all behind it.
-pub(super) fn sizes(facts: &Facts, found: &mut Findings) {
-    let (load, stream) = (&facts.load, &facts.stream);
+fn sizes(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     let of_stream = stream.message_bytes_max.unwrap_or(u64::MAX);
     let (most, setting) = match stream.payload_bytes_max {
         of_server if of_server <= of_stream => (of_server, "NATS, by its max_payload"),
@@ -83,12 +97,12 @@ pub(super) fn sizes(facts: &Facts, found: &mut Findings) {
 }
 
 /// What happens once the stream's bytes are used up.
-fn full(facts: &Facts, most: u64, found: &mut Findings) {
-    let (load, stream) = (&facts.load, &facts.stream);
+fn full(stream: &StreamFacts, piped: &Piped, most: u64, found: &mut Findings) {
+    let load = &piped.load;
     let whole = load.events.saturating_mul(load.message_bytes());
     match stream.when_full {
         WhenFull::EvictsOld => {
-            stall(facts, &bytes(most), load.seconds_held(most), found);
+            stall(stream, piped, (&bytes(most), most), found);
             if whole > most {
                 let reason = format!(
                     "the run writes {} into a stream of {}: it evicts meanwhile, and of what is \
@@ -115,9 +129,16 @@ fn full(facts: &Facts, most: u64, found: &mut Findings) {
     }
 }
 
-/// How long a stall of the aggregator may be until a limit evicts what it has not read.
-fn stall(facts: &Facts, limit: &str, held_s: f64, found: &mut Findings) {
-    let load = &facts.load;
+/// How long a stall of the aggregator may be until a limit, which is so many bytes, evicts what it
+/// has not read. Who sends no more than it reads stalls with it.
+fn stall(
+    stream: &StreamFacts,
+    piped: &Piped,
+    (limit, limit_bytes): (&str, u64),
+    found: &mut Findings,
+) {
+    let Piped { load, pace: Pace::OfPlan } = piped else { return };
+    let held_s = load.seconds_held(limit_bytes);
     let rank = match held_s {
         s if s < STALL_BLOCK_S => Rank::Blocker,
         s if s < STALL_WARN_S => Rank::Warning,
@@ -132,15 +153,14 @@ fn stall(facts: &Facts, limit: &str, held_s: f64, found: &mut Findings) {
     );
     let fix = format!(
         "for a stall of ten minutes: nats stream edit {} --max-bytes {}",
-        facts.stream.name,
+        stream.name,
         load.bytes_of_peak(600)
     );
     found.add(rank, "stream", reason, fix);
 }
 
 /// What is sent again.
-pub(super) fn repetitions(facts: &Facts, found: &mut Findings) {
-    let (load, stream) = (&facts.load, &facts.stream);
+fn repetitions(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     let window_s = stream.duplicate_window.as_secs_f64();
     let window = Seconds(window_s);
     if load.resend_s > window_s {
@@ -166,8 +186,7 @@ pub(super) fn repetitions(facts: &Facts, found: &mut Findings) {
 }
 
 /// What the stream's own faults would cost.
-pub(super) fn durability(facts: &Facts, found: &mut Findings) {
-    let stream = &facts.stream;
+fn durability(stream: &StreamFacts, found: &mut Findings) {
     if stream.storage == Storage::Memory {
         let reason = "the stream is kept in memory: a restart of NATS loses it".to_owned();
         found.warn("stream", reason, "make it anew with storage file");
@@ -196,14 +215,17 @@ pub(super) fn durability(facts: &Facts, found: &mut Findings) {
 }
 
 /// Whether the aggregator can read.
-pub(super) fn consumer(facts: &Facts, found: &mut Findings) {
-    let (load, stream, name) = (&facts.load, &facts.stream, &facts.consumer_name);
-    let Some(consumer) = &facts.consumer else {
+fn consumer(stream: &StreamFacts, load: &Load, found: &mut Findings) {
+    let name = &stream.consumer_name;
+    let Some(consumer) = &stream.consumer else {
         let none = NoConsumer { name: name.clone(), others: stream.others.clone() };
         if stream.consumers == 0 {
             found.block("consumer", format!("{none}, and no other: nobody reads it"), "make it");
         } else {
-            let unnamed = format!("{none}, but {}", counted(stream.consumers as u64, "other"));
+            let unnamed = match stream.consumers {
+                1 => format!("{none}, but 1 other"),
+                more => format!("{none}, but {more} others"),
+            };
             let named = if none.others.is_empty() { unnamed } else { none.to_string() };
             let reason = format!("{named}: what waits for the aggregator would not be known");
             found.block("consumer", reason, "name the aggregator's with --consumer");
@@ -231,7 +253,7 @@ pub(super) fn consumer(facts: &Facts, found: &mut Findings) {
         let rank = if is_long { Rank::Warning } else { Rank::Note };
         found.add(rank, "consumer", reason, "wait until the aggregator has read them");
     }
-    acknowledgements(facts, consumer, found);
+    acknowledgements((name, consumer), load, found);
     let unread = stream.subjects.iter().filter(|subject| {
         !consumer.filters.is_empty()
             && !consumer.filters.iter().any(|filter| covers(filter, subject))
@@ -242,8 +264,7 @@ pub(super) fn consumer(facts: &Facts, found: &mut Findings) {
     }
 }
 
-fn acknowledgements(facts: &Facts, consumer: &ConsumerFacts, found: &mut Findings) {
-    let name = &facts.consumer_name;
+fn acknowledgements((name, consumer): (&str, &ConsumerFacts), load: &Load, found: &mut Findings) {
     match consumer.acks {
         Acks::Each => {}
         Acks::AllBefore => {
@@ -264,7 +285,7 @@ fn acknowledgements(facts: &Facts, consumer: &ConsumerFacts, found: &mut Finding
         found.warn("consumer", reason, "raise ack_wait well above the aggregator's batch timeout");
     }
     if let Some(most) = consumer.ack_pending_max {
-        let peak = facts.load.peak_events_per_s;
+        let peak = load.peak_events_per_s;
         if most < peak {
             let reason = format!(
                 "{name} may have {most} messages unacknowledged, less than a second's worth at \

@@ -1,4 +1,4 @@
-//! What a profile will do to the pipeline: rates and sizes. Pure.
+//! What goes through a pipeline: rates and sizes, from the plan. Pure.
 
 use std::time::Duration;
 
@@ -10,24 +10,41 @@ use load::sender::OVERSIZED_PADDING_BYTES;
 use plans::plan::{Backend, Plan, SendPlan};
 use serde::Serialize;
 
-/// What a profile will do to the pipeline.
+/// What goes through the pipeline, and who sets its pace.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Piped {
+    pub load: Load,
+    pub pace: Pace,
+}
+
+/// Who sets the pace at which events are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// The plan does, whatever becomes of them.
+    OfPlan,
+    /// The aggregator does: no more are sent than it reads.
+    AsRead,
+}
+
+/// What a plan will do to the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Load {
-    pub(crate) events: u64,
-    pub(crate) duration_s: f64,
-    /// Events of the busiest second, of those that were looked at.
-    pub(crate) peak_events_per_s: u64,
+pub struct Load {
+    pub events: u64,
+    pub duration_s: f64,
+    /// Events of the busiest second, of those that were looked at; 0 if that is not known.
+    pub peak_events_per_s: u64,
     /// What an event takes as JSON, on average and at most, in a sample.
-    pub(crate) event_bytes: u64,
-    pub(crate) event_bytes_max: u64,
+    pub event_bytes: u64,
+    pub event_bytes_max: u64,
     /// What those take at most that are too large on purpose; `None` if none are.
-    pub(crate) oversized_bytes: Option<u64>,
+    pub oversized_bytes: Option<u64>,
     /// A batch that gets no answer may be sent again until so long after it was sent first.
-    pub(crate) resend_s: f64,
+    pub resend_s: f64,
 }
 
 impl Load {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    /// What a run on schedule will do.
+    pub fn of(plan: &Plan) -> Self {
         let (event_bytes, event_bytes_max) = sizes(plan);
         Self {
             events: plan.script.planned(),
@@ -41,19 +58,35 @@ impl Load {
         }
     }
 
+    /// What some events of a history will do that is replayed, at a rate if it has one. Of what
+    /// gets no answer, nothing is sent again that may still arrive, and no client misbehaves.
+    #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
+    pub fn of_replay(plan: &Plan, events: u64, events_per_s: Option<u64>) -> Self {
+        let (event_bytes, event_bytes_max) = sizes(plan);
+        Self {
+            events,
+            duration_s: events_per_s.map_or(0.0, |rate| events as f64 / rate as f64),
+            peak_events_per_s: events_per_s.unwrap_or(0),
+            event_bytes,
+            event_bytes_max,
+            oversized_bytes: None,
+            resend_s: 0.0,
+        }
+    }
+
     /// What an event takes in the stream.
-    pub(crate) fn message_bytes(&self) -> u64 {
+    pub fn message_bytes(&self) -> u64 {
         self.event_bytes + MESSAGE_OVERHEAD_BYTES
     }
 
     /// What the events of some seconds at the peak take in the stream.
-    pub(crate) fn bytes_of_peak(&self, seconds: u64) -> u64 {
+    pub fn bytes_of_peak(&self, seconds: u64) -> u64 {
         self.peak_events_per_s.saturating_mul(self.message_bytes()).saturating_mul(seconds)
     }
 
     /// How many seconds at the peak some bytes of the stream hold.
     #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
-    pub(crate) fn seconds_held(&self, bytes: u64) -> f64 {
+    pub fn seconds_held(&self, bytes: u64) -> f64 {
         bytes as f64 / self.bytes_of_peak(1).max(1) as f64
     }
 }
@@ -117,7 +150,7 @@ const TENANTS_SAMPLED: usize = 64;
 const EVENTS_SAMPLED: u64 = 64;
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use plans::spec::{RunOptions, Span};
     use uuid::Uuid;
 
@@ -141,6 +174,19 @@ pub(crate) mod tests {
              - {duration: 5m, rate: 10/s -> 40/s, tenants: 5}",
         );
         assert_eq!(spike.peak_events_per_s, 500);
+    }
+
+    #[test]
+    fn a_replay_has_the_rate_that_it_is_given_and_no_faults() {
+        let text = "name: x\nstages: [{duration: 1m, rate: 20/s, tenants: 10}]\n\
+                    faults: {oversized: 0.5}\nsend: {sender: apiserver}\n";
+        let options = RunOptions::new(Uuid::nil(), 1_790_000_000_000_000, Span::Live);
+        let plan = Plan::parse(text, "x", options).unwrap();
+        let load = Load::of_replay(&plan, 900, Some(300));
+        assert_eq!((load.events, load.peak_events_per_s, load.oversized_bytes), (900, 300, None));
+        assert!((load.duration_s - 3.0).abs() < f64::EPSILON && load.resend_s.abs() < f64::EPSILON);
+        assert_eq!(load.event_bytes, Load::of(&plan).event_bytes);
+        assert_eq!(Load::of_replay(&plan, 900, None).peak_events_per_s, 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Reads the facts of a pipeline from its servers.
+//! Reads the facts, each once, from ClickHouse and NATS.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy};
@@ -7,43 +8,73 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use clickhouse::Row;
 use edges::clock::Clock;
+use events::timeline::UnixMicros;
 use runs::observation::{ClockOffset, ConsumerSeen, StreamSeen};
 use serde::Deserialize;
-use stores::clickhouse::{ClickHouse, QUERY_TIMEOUT};
-use stores::jetstream::AuditStream;
-use stores::survey::survey;
+use stores::absent::{read_absent, read_expired_until};
+use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, server_code};
+use stores::jetstream::{AuditStream, JetStreamError};
+use stores::sight::read::read_standing;
+use stores::survey::Survey;
 
-use super::facts::{
-    Acks, ConsumerFacts, InsertSettings, Keeps, Storage, StreamFacts, TableFacts, VectorFacts,
+use crate::facts::{
+    Acks, ConsumerFacts, Deleted, Facts, InsertSettings, Keeps, Storage, StreamFacts, TableFacts,
     WhenFull,
 };
-use crate::error::VerifyError;
-use crate::http::read_webhook_date;
-use crate::jetstream::read_consumers;
-use crate::vectors::ask_vector;
 
-/// Reads the stream and its consumer.
+/// Why facts could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
+    #[error(transparent)]
+    JetStream(#[from] JetStreamError),
+}
+
+/// Reads the table on each server, with what it said of itself before, the stream if there is one,
+/// and all their clocks. `received` is when the requests were received whose events are to be sent.
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError::JetStream`] if NATS does not answer.
-pub(crate) async fn read_stream(
-    audit: &AuditStream,
-) -> Result<(StreamFacts, Option<ConsumerFacts>), VerifyError> {
+/// Returns [`ReadError`] of the first server that does not answer.
+pub async fn read_facts(
+    tables: &[(&ClickHouse, &Survey)],
+    audit: Option<&AuditStream>,
+    received: &Range<UnixMicros>,
+    clock: &Clock,
+) -> Result<Facts, ReadError> {
+    let mut facts = Facts::default();
+    for (server, survey) in tables {
+        facts.tables.push(read_table(server, survey, received).await?);
+        let name = if tables.len() == 1 { "clickhouse" } else { &server.url };
+        facts.clocks.push(read_table_clock(server, name, clock).await?);
+    }
+    if let Some(audit) = audit {
+        facts.stream = Some(read_stream(audit).await?);
+        facts.clocks.extend(read_stream_clock(audit, clock).await?);
+    }
+    Ok(facts)
+}
+
+/// Reads the stream and its consumer.
+async fn read_stream(audit: &AuditStream) -> Result<StreamFacts, JetStreamError> {
     let info = audit.stream().get_info().await.map_err(|error| audit.failed(error))?;
     let consumer = read_consumer(audit).await?;
     let others = match consumer {
         Some(_) => Vec::new(),
-        None => read_consumers(audit).await,
+        None => audit.read_consumers().await,
     };
-    let facts =
-        StreamFacts { others, ..stream_facts(&info, consumer.as_ref(), audit.payload_bytes_max()) };
-    Ok((facts, consumer.as_ref().map(consumer_facts)))
+    Ok(StreamFacts {
+        others,
+        consumer_name: audit.consumer().to_owned(),
+        consumer: consumer.as_ref().map(consumer_facts),
+        ..stream_facts(&info, consumer.as_ref(), audit.payload_bytes_max())
+    })
 }
 
 /// Reads the aggregator's consumer. Between two pulls nobody waits for its messages, so that it is
 /// asked again for a while.
-async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, VerifyError> {
+async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, JetStreamError> {
     let mut asked = 0;
     loop {
         asked += 1;
@@ -51,7 +82,7 @@ async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, Ve
             Ok(info) if is_read(&info) || asked == READER_QUESTIONS => return Ok(Some(info)),
             Ok(_) => tokio::time::sleep(READER_PAUSE).await,
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(audit.failed(error).into()),
+            Err(error) => return Err(audit.failed(error)),
         }
     }
 }
@@ -109,6 +140,8 @@ fn stream_facts(
         consumers: state.consumer_count,
         others: Vec::new(),
         evicted_unread: evicted.end - evicted.start,
+        consumer_name: String::new(),
+        consumer: None,
     }
 }
 
@@ -157,12 +190,12 @@ SELECT
         WHERE active AND database = {database:String} AND table = {table:String}
         GROUP BY partition_id)), 0) AS parts_of_a_partition_max";
 
-/// Reads the table and the settings of inserts.
-///
-/// # Errors
-///
-/// Returns [`VerifyError::ClickHouse`] if the server does not answer.
-pub(crate) async fn read_table(server: &ClickHouse) -> Result<TableFacts, VerifyError> {
+/// Reads the table, the settings of inserts, and what may be in the way of the account.
+async fn read_table(
+    server: &ClickHouse,
+    survey: &Survey,
+    received: &Range<UnixMicros>,
+) -> Result<TableFacts, ClickHouseError> {
     let settings = server
         .client
         .query(SETTINGS_SQL)
@@ -170,69 +203,79 @@ pub(crate) async fn read_table(server: &ClickHouse) -> Result<TableFacts, Verify
         .param("table", server.table.name())
         .fetch_one::<SettingsRow>();
     let settings = server.answer(QUERY_TIMEOUT, settings).await?;
+    let absent = read_absent(server).await?;
+    let deleted = match &absent.ttl {
+        None => Deleted::Nothing,
+        Some(ttl) => match read_expired_until(server, ttl, received).await {
+            Ok(None) => Deleted::Nothing,
+            Ok(Some(until)) => Deleted::Until(until),
+            Err(ClickHouseError::Query { source, .. }) if server_code(&source).is_some() => {
+                Deleted::Untold
+            }
+            Err(error) => return Err(error),
+        },
+    };
     Ok(TableFacts {
         name: server.table.to_string(),
-        survey: survey(server).await?,
+        url: server.url.clone(),
+        survey: survey.clone(),
         missing: server.columns.missing(),
+        unfilled: server.columns.unfilled().to_vec(),
         settings: InsertSettings {
             is_async: settings.async_insert == "1",
             waits_for_async: settings.wait_for_async_insert != "0",
             deduplicates: settings.insert_deduplicate != "0",
         },
         parts_of_a_partition_max: settings.parts_of_a_partition_max,
+        absent,
+        deleted,
+        standing: read_standing(server, &survey.engine).await?,
+        copies: read_copies(server).await?,
     })
 }
 
-/// Reads what Vectors say of themselves, and their clocks.
-///
-/// # Errors
-///
-/// Returns [`VerifyError::Http`] if one does not answer.
-pub(crate) async fn read_vectors(
-    urls: &[String],
-    clock: &Clock,
-) -> Result<(Vec<VectorFacts>, Vec<ClockOffset>), VerifyError> {
-    let (mut vectors, mut clocks) = (Vec::new(), Vec::new());
-    for url in urls {
-        let told = ask_vector(url, clock, HTTP_LIMIT).await?;
-        vectors.push(VectorFacts { url: url.clone(), state: told.state });
-        clocks.extend(told.clock);
-    }
-    Ok((vectors, clocks))
+/// What the name of every copy of a table begins with that a probe makes.
+pub const COPY_PREFIX: &str = "auditstorm_probe_";
+
+/// Names the copies that killed probes left behind, or that others work with now.
+async fn read_copies(server: &ClickHouse) -> Result<Vec<String>, ClickHouseError> {
+    let database = server.table.database();
+    let sql = "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) \
+               ORDER BY name";
+    let query = server.client.query(sql).bind(database).bind(COPY_PREFIX).fetch_all::<String>();
+    let names = server.answer(QUERY_TIMEOUT, query).await?;
+    Ok(names.iter().map(|name| format!("{database}.{name}")).collect())
 }
 
-/// How long a page may take.
-pub(crate) const HTTP_LIMIT: Duration = Duration::from_secs(10);
-
-/// Reads the clocks of all servers, each several times: the quickest answer tells most. Only the
-/// webhook is asked once, so that it is not disturbed.
-///
-/// # Errors
-///
-/// Returns [`VerifyError`] if a server does not answer.
-pub(crate) async fn read_clocks(
+/// Compares the clock of a table's server with ours.
+async fn read_table_clock(
     server: &ClickHouse,
-    audit: &AuditStream,
-    webhook: Option<&str>,
+    name: &str,
     clock: &Clock,
-) -> Result<Vec<ClockOffset>, VerifyError> {
-    let date = match webhook {
-        Some(url) => read_webhook_date(url, clock, HTTP_LIMIT).await?,
-        None => None,
-    };
-    let mut best: Vec<ClockOffset> = date.into_iter().collect();
-    for _ in 0..CLOCK_QUESTIONS {
-        let clickhouse = crate::watch::read_clock(server, clock, QUERY_TIMEOUT).await?;
-        let (_, nats) = audit.read_timed_state(clock).await?;
-        for offset in [Some(clickhouse), nats].into_iter().flatten() {
-            match best.iter_mut().find(|known| known.server == offset.server) {
-                Some(known) if offset.error_ms < known.error_ms => *known = offset,
-                Some(_) => {}
-                None => best.push(offset),
-            }
-        }
+) -> Result<ClockOffset, ClickHouseError> {
+    let mut best = server.read_clock(name, clock, QUERY_TIMEOUT).await?;
+    for _ in 1..CLOCK_QUESTIONS {
+        best = surer(best, server.read_clock(name, clock, QUERY_TIMEOUT).await?);
     }
     Ok(best)
+}
+
+/// Compares the clock of the stream's server with ours. Old servers do not tell it.
+async fn read_stream_clock(
+    audit: &AuditStream,
+    clock: &Clock,
+) -> Result<Option<ClockOffset>, JetStreamError> {
+    let mut best: Option<ClockOffset> = None;
+    for _ in 0..CLOCK_QUESTIONS {
+        let (_, offset) = audit.read_timed_state(clock).await?;
+        best = best.into_iter().chain(offset).reduce(surer);
+    }
+    Ok(best)
+}
+
+/// The quicker an answer, the more it tells.
+fn surer(one: ClockOffset, other: ClockOffset) -> ClockOffset {
+    if other.error_ms < one.error_ms { other } else { one }
 }
 
 const CLOCK_QUESTIONS: u32 = 3;
