@@ -7,6 +7,7 @@
 
 pub mod absent;
 pub mod changes;
+pub mod checks;
 pub mod cli;
 pub mod compare;
 pub mod content;

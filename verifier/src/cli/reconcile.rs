@@ -1,32 +1,30 @@
 //! `reconcile`: runs checked one after another, and their verdicts told and written down.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use edges::clock::Clock;
 use edges::exit::{Exit, chain};
-use edges::shutdown::{Shutdown, Stop};
+use edges::shutdown::Shutdown;
 use plans::quantity::{parse_bytes, parse_wait};
-use plans::spec::{DeliveryPath, Targets};
 use report::render;
 use report::text::Text;
 use report::thresholds::exit;
 use runs::report::REPORT_FILE;
 use runs::run_dir::RunDir;
-use stores::clickhouse::{ClickHouse, ClickHouseArgs};
-use stores::jetstream::{AuditStream, NatsArgs};
+use stores::clickhouse::ClickHouseArgs;
+use stores::jetstream::NatsArgs;
 use tell::output::{show, show_json};
 
 use super::story::{tell, told};
 use crate::changes::Changes;
+use crate::checks::{Checks, ChecksOptions};
 use crate::earlier::Earlier;
 use crate::error::VerifyError;
 use crate::patience::Patience;
-use crate::reconcile::{CheckOptions, Checked, Depth, Stores, reconcile};
+use crate::reconcile::{Checked, Depth};
 use crate::recorded::{Recorded, Unread};
-use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
 use crate::vectors::VectorArgs;
 use crate::verdict::CountedRows;
@@ -93,25 +91,40 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<Exit, VerifyError> {
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
         let clock = Clock::system();
         let patience = Patience { clock, shutdown, limit: args.patience, story: tell };
-        let tables = Vec::new();
-        let mut checks = Checks { args, changes, earlier, patience, tables, stream: None };
+        let mut checks = Checks::new(options(args, changes), patience);
+        let publisher = Publisher { args, earlier };
         let (runs, unread) = Recorded::open_each(&args.dirs);
         let mut worst = Exit::Done;
         for Unread { dir, error } in unread {
-            worst = worse(worst, checks.fail(&dir, &error));
+            worst = worse(worst, publisher.fail(&dir, &error));
         }
-        for run in &runs {
-            let ended = match checks.check(run).await {
-                Ok(exit) => exit,
-                Err(error) => checks.fail(run.dirs[0].path(), &error),
+        let publish = |run: &Recorded, checked: Result<Checked, VerifyError>| {
+            let ended = match checked {
+                Ok(checked) => publisher.publish(run, &checked),
+                Err(error) => publisher.fail(run.dirs[0].path(), &error),
             };
             worst = worse(worst, ended);
-            if ended == Exit::Stopped {
-                break;
-            }
-        }
+        };
+        checks.check_each(&runs, publish).await;
         Ok(worst)
     })
+}
+
+fn options(args: &ReconcileArgs, changes: Changes) -> ChecksOptions {
+    ChecksOptions {
+        nats: args.nats.clone(),
+        clickhouse: args.clickhouse.clone(),
+        memory_bytes_max: args.memory_limit,
+        settle: SettleOptions {
+            quiet: args.quiet,
+            wait_max: args.wait,
+            delay_max: args.pipeline_delay,
+            metrics: args.vectors.urls(),
+        },
+        changes,
+        depth: if args.deep { Depth::Json } else { Depth::Columns },
+        duplicates: args.duplicates,
+    }
 }
 
 /// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
@@ -130,19 +143,14 @@ fn worse(one: Exit, other: Exit) -> Exit {
     [one, other].into_iter().max_by_key(weight).unwrap_or(one)
 }
 
-/// Checks of runs, one after another: what becomes of one does not keep others from theirs.
-struct Checks<'a> {
+/// Tells what became of runs, and writes it down.
+struct Publisher<'a> {
     args: &'a ReconcileArgs,
-    changes: Changes,
     /// What earlier checks have left in the directories.
     earlier: Vec<Earlier>,
-    patience: Patience,
-    /// The tables of runs, by what they have recorded of them.
-    tables: Vec<(Targets, ClickHouse)>,
-    stream: Option<AuditStream>,
 }
 
-impl Checks<'_> {
+impl Publisher<'_> {
     /// Tells that there is no verdict, and why.
     fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
         let why = chain(error);
@@ -152,45 +160,6 @@ impl Checks<'_> {
             tell(&why);
         }
         error.exit()
-    }
-
-    /// Checks a run and tells its verdict.
-    async fn check(&mut self, run: &Recorded) -> Result<Exit, VerifyError> {
-        let mut asked = self.patience.shutdown.clone();
-        let table = tokio::select! {
-            stores = self.connect(run) => stores?,
-            () = asked.asked(Stop::Drain) => return Err(VerifyError::Stopped),
-        };
-        let stream = self.stream.as_ref().filter(|_| run.plan.path() != DeliveryPath::Bulk);
-        let stores = Stores { table: &table, stream };
-        let options = options(self.args, self.changes.clone(), run);
-        if !run.is_answered_in_full() {
-            tell("waiting until stream and table are still, or all is stored");
-        }
-        let checked = reconcile(run, stores, &options, &mut self.patience).await?;
-        let exit = self.publish(run, &checked);
-        remove_progress(&options);
-        Ok(exit)
-    }
-
-    /// Connects to what the run needs, unless that is done. Returns its table.
-    async fn connect(&mut self, run: &Recorded) -> Result<ClickHouse, VerifyError> {
-        if run.plan.path() != DeliveryPath::Bulk && self.stream.is_none() {
-            let nats = &self.args.nats;
-            let url = nats.url.as_ref().ok_or(VerifyError::NoNatsUrl)?;
-            let connect = async || AuditStream::connect(url, nats).await;
-            self.stream = Some(self.patience.greet(connect).await?);
-        }
-        let Targets { table, columns, .. } = run.plan.spec.targets.clone();
-        let place = Targets { table, columns, ..Targets::default() };
-        if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == place) {
-            return Ok(table.clone());
-        }
-        let connect = async || ClickHouse::connect(&self.args.clickhouse, &place).await;
-        let connected = self.patience.greet(connect).await?;
-        let table = limited(connected, self.args);
-        self.tables.push((place, table.clone()));
-        Ok(table)
     }
 
     /// Tells a verdict, and writes it down wherever that can be. Returns how the check ends: as the
@@ -245,52 +214,6 @@ impl Checks<'_> {
 fn set_aside(dir: &Path) -> Earlier {
     let names = [&[REPORT_FILE][..], &render::FILES].concat();
     Earlier::set_aside(dir, &names, tell)
-}
-
-/// Lets no query take more memory than the user allows.
-fn limited(mut server: ClickHouse, args: &ReconcileArgs) -> ClickHouse {
-    if let Some(bytes) = args.memory_limit {
-        let spill = (bytes / 2).to_string();
-        server.client = server
-            .client
-            .with_setting("max_memory_usage", bytes.to_string())
-            .with_setting("max_bytes_before_external_group_by", spill);
-    }
-    server
-}
-
-fn options(args: &ReconcileArgs, changes: Changes, run: &Recorded) -> CheckOptions {
-    let rows_at_once = args.memory_limit.map_or(ROWS_AT_ONCE, |bytes| bytes / BYTES_OF_A_ROW);
-    let progress_file = Some(run.dirs[0].file("check-progress.jsonl"));
-    CheckOptions {
-        settle: SettleOptions {
-            quiet: args.quiet,
-            wait_max: args.wait,
-            delay_max: args.pipeline_delay,
-            metrics: args.vectors.urls(),
-        },
-        scan: ScanOptions { rows_at_once, progress_file },
-        changes,
-        duplicates: args.duplicates,
-        depth: if args.deep { Depth::Json } else { Depth::Columns },
-    }
-}
-
-/// Rows whose partitions are read together, unless the user limits the memory.
-const ROWS_AT_ONCE: u64 = 50_000_000;
-
-/// Bytes of memory that a row may take in the server, with the most scattered sets.
-const BYTES_OF_A_ROW: u64 = 20;
-
-/// What was kept of a check that has ended is of no use any more.
-fn remove_progress(options: &CheckOptions) {
-    let Some(path) = &options.scan.progress_file else { return };
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            tell(&format!("{} stays, and is of no use: {source}", path.display()));
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]
