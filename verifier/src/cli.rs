@@ -6,6 +6,7 @@ mod preflight;
 mod reconcile;
 mod story;
 mod trend;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use edges::clock::Clock;
@@ -18,7 +19,6 @@ use tell::output;
 use self::story::tell;
 use crate::error::VerifyError;
 use crate::mark::{MarkArgs, mark};
-use crate::watch::{WatchArgs, watch};
 
 /// Says what became of every event of a run, and judges.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ enum Command {
     Reconcile(Box<reconcile::ReconcileArgs>),
     /// Watches the pipeline while a run goes on, and writes observations.jsonl.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
-    Watch(Box<WatchArgs>),
+    Watch(Box<watch::WatchArgs>),
     /// Writes down what happens while a run goes on, in marks.jsonl.
     #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE, MACHINE])))]
     Mark(MarkArgs),
@@ -96,7 +96,7 @@ pub fn main() -> Exit {
         Command::Report(args) => pages::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
-        Command::Watch(args) => on_runtime(async { Box::pin(watch(&args, Clock::system())).await }),
+        Command::Watch(args) => on_runtime(async { Box::pin(watch::run(&args)).await }),
         Command::Preflight(args) => on_runtime(async { Box::pin(preflight::run(&args)).await }),
         Command::Mark(args) => mark(&args, &Clock::system()).map(|()| Exit::Done),
     };

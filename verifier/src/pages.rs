@@ -19,7 +19,7 @@ use crate::recorded::Recorded;
 ///
 /// Returns [`VerifyError`] if the run was not reconciled by this version, or a file cannot be
 /// read.
-pub(crate) fn write_pages(
+pub fn write_pages(
     run: &Recorded,
     out: Option<&Path>,
     story: fn(&str),

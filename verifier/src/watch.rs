@@ -1,114 +1,103 @@
-//! Watches the pipeline while a run goes on: what is seen goes to a screen, to Prometheus, and
-//! into the run's directory.
+//! Watches the pipeline while a run goes on: what is seen goes to whoever listens, and into the
+//! run's directory.
 //!
 //! A watch is a witness. A server that does not answer is a fact to be written down, and no reason
 //! to end. It talks to nobody who sends: which events to look for follows from the plan, and when
 //! they were acknowledged from the generator's files.
 
 mod backlog;
-mod draw;
+pub(crate) mod draw;
 mod ending;
-mod lines;
-mod metrics;
+pub(crate) mod lines;
+pub(crate) mod metrics;
 mod processes;
 mod resources;
 mod servers;
 mod table;
 mod tracker;
-mod view;
+pub(crate) mod view;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::Args;
-use edges::address::read_listen;
 use edges::clock::{Clock, micros};
-use edges::exit::Exit;
 use edges::shutdown::{Shutdown, Stop};
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use plans::plan::Plan;
-use plans::quantity::parse_wait;
 use runs::json_lines::Tail;
 use runs::observation::Observation;
+use runs::ranges::RangeSet;
 use runs::record::Second;
 use runs::run_dir::{RunDir, RunDirError};
-use stores::clickhouse::{ClickHouse, ClickHouseArgs};
-use stores::jetstream::NatsArgs;
-use tell::metrics::MetricsServer;
-use tell::output;
-use tell::screen::{Screen, is_ours};
+use stores::clickhouse::ClickHouse;
 use tokio::task::JoinHandle;
 
 use self::backlog::Backlog;
-use self::ending::{Ending, EndingOptions};
-use self::lines::Lines;
-use self::metrics::Metrics;
-use self::resources::{Meter, ResourceArgs};
-use self::servers::{Servers, connect};
+use self::ending::Ending;
+pub use self::ending::EndingOptions;
+pub use self::resources::{Meter, ResourceArgs};
+pub use self::servers::Servers;
 use self::table::read_visible;
 use self::tracker::Tracker;
-use self::view::{Gatherer, View};
+pub use self::view::Phase;
 use crate::error::VerifyError;
-use crate::vectors::VectorArgs;
 
-/// Flags of `watch`.
-#[derive(Debug, Args)]
-pub(crate) struct WatchArgs {
-    /// Directory of the run; it need not be there yet.
-    dir: PathBuf,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    clickhouse: ClickHouseArgs,
-    /// Ends after as long, whatever the run does.
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_wait)]
-    duration: Option<Duration>,
-    /// Goes on until nothing waits for the consumer and the table has not grown for ten seconds.
-    #[arg(long)]
-    until_still: bool,
-    /// Once the run is over, waits at most as long for what it sent to become visible.
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_wait)]
-    linger: Duration,
-    /// How long to wait, at the start, for the run's directory and for servers to answer.
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_wait)]
-    wait: Duration,
+/// How a run is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchOptions {
     /// Time between two looks at the pipeline.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
-    interval: Duration,
-    /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", value_parser = read_listen)]
-    metrics: Option<SocketAddr>,
-    #[command(flatten)]
-    vectors: VectorArgs,
-    /// Tells nothing but errors.
-    #[arg(long)]
-    quiet: bool,
-    #[command(flatten)]
-    resources: ResourceArgs,
+    pub interval: Duration,
+    pub ending: EndingOptions,
 }
 
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let in_limits = Duration::from_millis(100)..=Duration::from_mins(1);
-    let interval = parse_wait(text)?;
-    in_limits.contains(&interval).then_some(interval).ok_or("take 100ms to 1m".to_owned())
+/// One look at the pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// What was seen, as it is written to the run's directory.
+    pub observation: Observation,
+    /// Servers that did not answer.
+    pub silent: Vec<String>,
+    pub phase: Phase,
 }
 
-/// Watches a run until it is over, or the user asks to stop.
+/// What a watch has seen in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchSummary {
+    pub end: WatchEnd,
+    pub looks: u64,
+    /// Samples that became visible while it watched.
+    pub samples_visible: u64,
+    /// Samples that were due and not visible when it ended.
+    pub samples_missed: u64,
+    /// Messages that the stream evicted before the consumer was given them, as far as it was seen.
+    pub evicted_unread: u64,
+}
+
+/// Why a watch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// There is nothing more to be seen, or it was not to last longer.
+    Over,
+    /// Somebody asked it to stop.
+    Stopped,
+}
+
+/// Watches a run until it is over, or somebody asks to stop. Each look is written to the run's
+/// directory, and then told to `listen`.
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if there is no run or no sandbox, a server does not answer at the start,
-/// or the run's directory or the metrics' address cannot be had.
-pub(crate) async fn watch(args: &WatchArgs, clock: Clock) -> Result<Exit, VerifyError> {
-    let mut shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
-    let begun = tokio::select! {
-        begun = begin(args, clock) => begun?,
-        () = shutdown.asked(Stop::Drain) => return Ok(Exit::Stopped),
-    };
-    let Begun { dir, plan, servers, teller } = begun;
+/// Returns [`VerifyError`] if what is seen cannot be written to the run's directory.
+pub async fn watch(
+    (dir, plan): (RunDir, Plan),
+    servers: Servers,
+    options: WatchOptions,
+    clock: Clock,
+    shutdown: Shutdown,
+    listen: impl FnMut(&Look),
+) -> Result<WatchSummary, VerifyError> {
     let plan = Arc::new(plan);
     let tracker = Arc::new(Mutex::new(Tracker::new(&plan, clock.now())));
     let poller = Poller {
@@ -118,14 +107,7 @@ pub(crate) async fn watch(args: &WatchArgs, clock: Clock) -> Result<Exit, Verify
         clock,
     };
     let watcher = Watcher {
-        ending: Ending::new(
-            &plan,
-            EndingOptions {
-                until: args.duration.map(|duration| clock.now() + micros(duration)),
-                linger: args.linger,
-                until_still: args.until_still,
-            },
-        ),
+        ending: Ending::new(&plan, options.ending),
         backlog: Backlog::new(plan.start, plan.spec.shards),
         tails: (0..plan.spec.shards).map(|shard| Tail::new(dir.timeline(shard))).collect(),
         poller: Stopped(tokio::spawn(poller.poll())),
@@ -133,34 +115,19 @@ pub(crate) async fn watch(args: &WatchArgs, clock: Clock) -> Result<Exit, Verify
         plan,
         servers,
         tracker,
-        teller,
         clock,
-        interval: args.interval,
+        interval: options.interval,
+        seen: Seen::default(),
     };
-    Box::pin(watcher.watch(shutdown)).await
-}
-
-/// All that a watch needs, ready.
-struct Begun {
-    dir: RunDir,
-    plan: Plan,
-    servers: Servers,
-    teller: Teller,
-}
-
-async fn begin(args: &WatchArgs, clock: Clock) -> Result<Begun, VerifyError> {
-    let meter = Meter::new(&args.resources)?;
-    let deadline = clock.now() + micros(args.wait);
-    let (dir, plan) = open(&args.dir, &clock, deadline).await?;
-    let (table, stream) = connect(&plan, &args.clickhouse, &args.nats, &clock, deadline).await?;
-    let gatherer = Gatherer::new(&plan, table.table.to_string());
-    let servers = Servers { table, stream, vectors: args.vectors.urls(), meter };
-    let teller = Teller::begin(args, gatherer, &servers).await?;
-    Ok(Begun { dir, plan, servers, teller })
+    Box::pin(watcher.watch(shutdown, listen)).await
 }
 
 /// Opens a run's directory, as soon as there is one.
-async fn open(
+///
+/// # Errors
+///
+/// Returns [`VerifyError::RunDir`] if there is none by the deadline, or it is damaged.
+pub async fn open(
     path: &Path,
     clock: &Clock,
     deadline: UnixMicros,
@@ -228,42 +195,77 @@ struct Watcher {
     tracker: Arc<Mutex<Tracker>>,
     tails: Vec<Tail>,
     backlog: Backlog,
-    teller: Teller,
     ending: Ending,
     poller: Stopped,
     clock: Clock,
     interval: Duration,
+    seen: Seen,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: u64,
+    samples_visible: u64,
+    evicted: RangeSet,
+}
+
+impl Seen {
+    fn add(&mut self, observation: &Observation) {
+        self.looks += 1;
+        self.samples_visible += observation.freshness.due_to_visible_ms.len() as u64;
+        if let Some(stream) = &observation.stream {
+            let evicted = stream.evicted_unread();
+            if !evicted.is_empty() {
+                self.evicted.insert(evicted);
+            }
+        }
+    }
 }
 
 impl Watcher {
-    async fn watch(mut self, mut shutdown: Shutdown) -> Result<Exit, VerifyError> {
+    async fn watch(
+        mut self,
+        mut shutdown: Shutdown,
+        mut listen: impl FnMut(&Look),
+    ) -> Result<WatchSummary, VerifyError> {
         self.follow_timelines();
         let mut next = self.clock.now();
         loop {
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
-                () = shutdown.asked(Stop::Drain) => return Ok(Exit::Stopped),
+                () = shutdown.asked(Stop::Drain) => return Ok(self.finish(WatchEnd::Stopped)),
             }
             // After a look that took long, those that it held up are left out.
             next = (next + micros(self.interval)).max(self.clock.now());
-            let is_over = tokio::select! {
-                is_over = self.look() => is_over?,
-                () = shutdown.asked(Stop::Drain) => return Ok(Exit::Stopped),
+            let (look, is_over) = tokio::select! {
+                looked = self.look() => looked?,
+                () = shutdown.asked(Stop::Drain) => return Ok(self.finish(WatchEnd::Stopped)),
             };
+            listen(&look);
             if is_over {
-                let missed = lock(&self.tracker).take(self.clock.now()).waiting;
-                drop(self.poller);
-                self.teller.finish(missed, self.dir.path());
-                return Ok(Exit::Done);
+                return Ok(self.finish(WatchEnd::Over));
             }
         }
     }
 
+    fn finish(self, end: WatchEnd) -> WatchSummary {
+        let last = lock(&self.tracker).take(self.clock.now());
+        drop(self.poller);
+        WatchSummary {
+            end,
+            looks: self.seen.looks,
+            samples_visible: self.seen.samples_visible + last.due_to_visible_ms.len() as u64,
+            samples_missed: last.waiting,
+            evicted_unread: self.seen.evicted.count(),
+        }
+    }
+
     /// Looks once, and writes it down. Says whether the watch is over.
-    async fn look(&mut self) -> Result<bool, VerifyError> {
-        let look = Box::pin(self.servers.look(&self.clock, self.look_limit())).await;
+    async fn look(&mut self) -> Result<(Look, bool), VerifyError> {
+        let answers = Box::pin(self.servers.look(&self.clock, self.look_limit())).await;
         // What was acknowledged before the stream was asked is compared with what it has taken.
-        let backlog_min = self.backlog.see(self.clock.now(), look.stream.as_ref());
+        let backlog_min = self.backlog.see(self.clock.now(), answers.stream.as_ref());
         self.follow_timelines();
         if self.ending.may_be_closed(&self.dir, &self.plan, self.clock.now()) {
             self.read_ledger();
@@ -277,19 +279,20 @@ impl Watcher {
         };
         let observation = Observation {
             at: MicroTime(now),
-            stream: look.stream,
-            table: look.table,
+            stream: answers.stream,
+            table: answers.table,
             freshness,
-            clocks: look.clocks,
-            resources: look.resources,
+            clocks: answers.clocks,
+            resources: answers.resources,
             backlog_min,
-            held: look.held,
+            held: answers.held,
         };
         self.dir.append_observation(&observation)?;
         let grown = self.tails.iter().map(Tail::position).sum();
         self.ending.see(&observation, grown);
-        self.teller.tell(&observation, &look.silent, &self.ending);
-        Ok(self.ending.is_over(now, is_all_visible))
+        self.seen.add(&observation);
+        let look = Look { observation, silent: answers.silent, phase: self.ending.phase() };
+        Ok((look, self.ending.is_over(now, is_all_visible)))
     }
 
     /// A server that is slower than that counts as silent: looks keep to their beat.
@@ -329,82 +332,6 @@ impl Watcher {
             tracker.stop();
         }
     }
-}
-
-/// Who is told what is seen.
-struct Teller {
-    gatherer: Gatherer,
-    progress: Progress,
-    metrics: Option<(Metrics, MetricsServer)>,
-    servers: Vec<String>,
-}
-
-enum Progress {
-    Screen(Screen<View>),
-    Lines(Lines),
-    Nothing,
-}
-
-impl Teller {
-    async fn begin(
-        args: &WatchArgs,
-        gatherer: Gatherer,
-        servers: &Servers,
-    ) -> Result<Self, VerifyError> {
-        let metrics = match args.metrics {
-            Some(address) => Some(serve(address, args.quiet).await?),
-            None => None,
-        };
-        // Last, because from here on standard error is not to be written to.
-        let progress = match args.quiet {
-            true => Progress::Nothing,
-            false if is_ours() => Screen::start(draw::draw)
-                .map_or_else(|_| Progress::Lines(Lines::default()), Progress::Screen),
-            false => Progress::Lines(Lines::default()),
-        };
-        Ok(Self { gatherer, progress, metrics, servers: servers.names() })
-    }
-
-    fn tell(&mut self, observation: &Observation, silent: &[String], ending: &Ending) {
-        let view = self.gatherer.view(observation, silent, ending.phase());
-        if let Some((metrics, _)) = &self.metrics {
-            metrics.tell(&view, &self.servers);
-        }
-        match &mut self.progress {
-            Progress::Screen(screen) => screen.show(view),
-            Progress::Lines(lines) => {
-                if let Some(line) = lines.line(&view) {
-                    output::tell(line);
-                }
-            }
-            Progress::Nothing => {}
-        }
-    }
-
-    /// Gives the terminal back, and tells of samples that were not seen.
-    fn finish(self, missed: u64, dir: &Path) {
-        let is_quiet = matches!(self.progress, Progress::Nothing);
-        drop(self.progress);
-        if missed > 0 && !is_quiet {
-            let text = "sampled events were not visible when the watch ended";
-            let hint = format!("`auditstorm-verifier reconcile {}` says why", dir.display());
-            output::tell(format_args!("{missed} {text}; {hint}"));
-        }
-    }
-}
-
-async fn serve(
-    address: SocketAddr,
-    is_quiet: bool,
-) -> Result<(Metrics, MetricsServer), VerifyError> {
-    let (metrics, registry) = Metrics::new();
-    let server = MetricsServer::start(address, registry)
-        .await
-        .map_err(|source| VerifyError::Metrics { address, source })?;
-    if !is_quiet {
-        output::tell(format_args!("metrics on http://{}/metrics", server.address()));
-    }
-    Ok((metrics, server))
 }
 
 const OPEN_PAUSE: Duration = Duration::from_millis(100);

@@ -13,13 +13,13 @@ use super::view::Phase;
 
 /// What ends a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EndingOptions {
+pub struct EndingOptions {
     /// It ends then, whatever the run does.
-    pub(crate) until: Option<UnixMicros>,
+    pub until: Option<UnixMicros>,
     /// How long it waits, once the run is over.
-    pub(crate) linger: Duration,
+    pub linger: Duration,
     /// It waits until the pipeline is still, too.
-    pub(crate) until_still: bool,
+    pub until_still: bool,
 }
 
 /// Follows a run to its end.

@@ -14,7 +14,7 @@ use crate::error::VerifyError;
 
 /// Follows the processes of a sandbox.
 #[derive(Debug)]
-pub(crate) struct Processes {
+pub struct Processes {
     /// The file that holds the sandbox's own process ID.
     pid_file: PathBuf,
     ticks_per_second: u64,

@@ -18,7 +18,7 @@ use crate::http::{HttpError, get_text};
 /// Flags that say where resources are read.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Resources")]
-pub(crate) struct ResourceArgs {
+pub struct ResourceArgs {
     /// Address of a Prometheus that knows what the parts of the pipeline use.
     #[arg(long, value_name = "URL", value_parser = read_page)]
     prometheus: Option<String>,
@@ -41,7 +41,7 @@ const MEMORY_QUERY: &str = "sum by (job) (process_resident_memory_bytes) or \
 
 /// Where resources are read.
 #[derive(Debug)]
-pub(crate) enum Meter {
+pub enum Meter {
     Prometheus { cpu_url: String, memory_url: String },
     Sandbox(Processes),
     None,
@@ -53,7 +53,7 @@ impl Meter {
     /// # Errors
     ///
     /// Returns [`VerifyError::NoSandbox`] if there is no sandbox in the directory named.
-    pub(crate) fn new(args: &ResourceArgs) -> Result<Self, VerifyError> {
+    pub fn new(args: &ResourceArgs) -> Result<Self, VerifyError> {
         Ok(match (&args.prometheus, &args.sandbox) {
             (Some(url), _) => Self::Prometheus {
                 cpu_url: query_url(url, &args.cpu_query),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use edges::clock::Clock;
+use events::timeline::UnixMicros;
 use futures_util::future::join_all;
 use plans::plan::Plan;
 use plans::spec::DeliveryPath;
@@ -18,18 +19,18 @@ use crate::vectors::{Told, ask_vector, name};
 
 /// What is looked at.
 #[derive(Debug)]
-pub(crate) struct Servers {
-    pub(crate) table: ClickHouse,
+pub struct Servers {
+    pub table: ClickHouse,
     /// `None` for a run that does not go through the pipeline.
-    pub(crate) stream: Option<AuditStream>,
+    pub stream: Option<AuditStream>,
     /// Addresses of the metrics of Vectors.
-    pub(crate) vectors: Vec<String>,
-    pub(crate) meter: Meter,
+    pub vectors: Vec<String>,
+    pub meter: Meter,
 }
 
 /// What one look told.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Look {
+pub(crate) struct Answers {
     pub(crate) stream: Option<StreamSeen>,
     pub(crate) table: Option<TableSeen>,
     pub(crate) clocks: Vec<ClockOffset>,
@@ -37,31 +38,6 @@ pub(crate) struct Look {
     pub(crate) held: Vec<HeldSeen>,
     /// Those that did not answer.
     pub(crate) silent: Vec<String>,
-}
-
-/// Connects to ClickHouse, and to NATS if the run goes through it. Servers that do not answer yet
-/// are asked again until the deadline.
-///
-/// # Errors
-///
-/// Returns [`VerifyError`] if a server does not answer by then, or has not what is named.
-pub(crate) async fn connect(
-    plan: &Plan,
-    clickhouse: &ClickHouseArgs,
-    nats: &NatsArgs,
-    clock: &Clock,
-    deadline: i64,
-) -> Result<(ClickHouse, Option<AuditStream>), VerifyError> {
-    loop {
-        let error = match connect_once(plan, clickhouse, nats).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => error,
-        };
-        if !is_passing(&error) || clock.now() >= deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(CONNECT_PAUSE).await;
-    }
 }
 
 async fn connect_once(
@@ -90,8 +66,35 @@ fn is_passing(error: &VerifyError) -> bool {
 }
 
 impl Servers {
+    /// Connects to ClickHouse, and to NATS if the run goes through it. Servers that do not answer
+    /// yet are asked again until the deadline. No others are looked at, unless they are added.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError`] if a server does not answer by then, or has not what is named.
+    pub async fn connect(
+        plan: &Plan,
+        clickhouse: &ClickHouseArgs,
+        nats: &NatsArgs,
+        clock: &Clock,
+        deadline: UnixMicros,
+    ) -> Result<Self, VerifyError> {
+        loop {
+            let error = match connect_once(plan, clickhouse, nats).await {
+                Ok((table, stream)) => {
+                    return Ok(Self { table, stream, vectors: Vec::new(), meter: Meter::None });
+                }
+                Err(error) => error,
+            };
+            if !is_passing(&error) || clock.now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(CONNECT_PAUSE).await;
+        }
+    }
+
     /// What the servers are called that are asked.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let mut names = vec!["clickhouse".to_owned()];
         names.extend(self.stream.is_some().then(|| "nats".to_owned()));
         names.extend(self.vectors.iter().map(|url| name(url)));
@@ -102,7 +105,7 @@ impl Servers {
 
     /// Looks at all servers at once, but for the webhook: to a Vector, whatever is no POST is an
     /// error. What does not answer within the limit is left out.
-    pub(crate) async fn look(&mut self, clock: &Clock, limit: Duration) -> Look {
+    pub(crate) async fn look(&mut self, clock: &Clock, limit: Duration) -> Answers {
         let Self { table, stream, vectors, meter } = self;
         let stream_state = async {
             let Some(stream) = stream else { return None };
@@ -117,7 +120,7 @@ impl Servers {
             join_all(asked),
             meter.read(clock.now(), limit)
         );
-        let mut look = Look::default();
+        let mut look = Answers::default();
         let mut heard = |server: &str, answered: bool| {
             if !answered {
                 look.silent.push(server.to_owned());

@@ -44,7 +44,7 @@ pub(crate) struct Held {
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     Going,
     /// All is due, and the ledger is not closed.
     Due,
