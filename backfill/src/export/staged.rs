@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use edges::staged::sync_folder;
+use edges::staged::folder_of;
 use parquet::errors::ParquetError;
 
 use crate::export::error::{ExportError, Fault};
@@ -13,7 +13,6 @@ use crate::export::error::{ExportError, Fault};
 /// kept.
 pub(super) struct Staged {
     path: PathBuf,
-    folder: PathBuf,
     file: edges::staged::Staged,
     bytes: u64,
 }
@@ -22,24 +21,18 @@ impl Staged {
     /// Makes the file, if there is none of the final name.
     pub(super) fn create(path: &Path) -> Result<Self, ExportError> {
         refuse_existing(path)?;
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        match edges::staged::Staged::create(path) {
-            Ok(file) => Ok(Self { path: path.to_owned(), folder, file, bytes: 0 }),
-            Err(source) => Err(ExportError::Folder { folder, source }),
-        }
+        let file = edges::staged::Staged::create(path);
+        let file = file
+            .map_err(|source| ExportError::Folder { folder: folder_of(path).to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file, bytes: 0 })
     }
 
     /// Waits until the disk has the file, and gives it its name. Returns its size in bytes.
     pub(super) fn keep(self) -> Result<u64, ExportError> {
         // Another process may have taken the name in the meantime.
         refuse_existing(&self.path)?;
-        let Self { path, folder, file, bytes } = self;
-        // The name is in the folder, which reaches the disk by itself.
-        let kept = file.keep().and_then(|()| sync_folder(&folder));
-        kept.map_err(|source| failed(&path, bytes, Fault::File(source)))?;
+        let Self { path, file, bytes } = self;
+        file.keep().map_err(|source| failed(&path, bytes, Fault::File(source)))?;
         Ok(bytes)
     }
 

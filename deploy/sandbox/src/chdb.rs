@@ -77,7 +77,7 @@ fn config_of_users(data: &Path) -> Result<Option<PathBuf>, SandboxError> {
     }
     let config = data.join("config.xml");
     let named = format!("<users_config>{}</users_config>", users.display());
-    write_whole(&config, &format!("<clickhouse>{named}</clickhouse>\n"))?;
+    write_whole(&config, format!("<clickhouse>{named}</clickhouse>\n"))?;
     Ok(Some(config))
 }
 

@@ -76,7 +76,7 @@ async fn start_once(
         (Path::new(OWN_PROGRAM), library_args(program, &data, http, tcp))
     } else {
         let config = data.join("config.xml");
-        write_whole(&config, &server_config(&data, http, tcp))?;
+        write_whole(&config, server_config(&data, http, tcp))?;
         let config = format!("--config-file={}", config.display());
         (program, vec!["server".to_owned(), config])
     };

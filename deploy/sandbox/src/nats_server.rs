@@ -90,7 +90,7 @@ pub(crate) async fn start_nats(
     // The first time NATS chooses its ports; when it is started again, it is told which to take.
     let [client, monitor] = [&addresses.client, &addresses.monitor].map(|url| port_of(url));
     process.set_args(args(client, monitor));
-    write_whole(&kept, &format!("{client} {monitor}\n"))?;
+    write_whole(&kept, format!("{client} {monitor}\n"))?;
     let client = process
         .answer(READY_LIMIT, async || async_nats::connect(&addresses.client).await.ok())
         .await?;

@@ -126,7 +126,7 @@ async fn fast(options: RelayOptions) -> Result<(), SandboxError> {
     let publishing = tokio::spawn(publish);
     let aggregating = tokio::spawn(aggregator.run(drained));
     let inserting = tokio::spawn(insert);
-    write_whole(&options.address_file, &format!("{address}\n{metrics_address}\n"))?;
+    write_whole(&options.address_file, format!("{address}\n{metrics_address}\n"))?;
     info!("listening on {address}");
 
     terminate.recv().await;

@@ -10,6 +10,7 @@ use crate::error::SandboxError;
 use crate::fetching::{last_lines, remove_folder};
 use crate::guard::guarded;
 use crate::parts::{self, CLICKHOUSE, MARKER, NATS, Part, Pin, Source};
+use crate::stack::write_whole;
 use crate::{prometheus, report};
 
 /// Where the parts go, and which of them are on the machine already.
@@ -53,8 +54,7 @@ pub(crate) fn setup(options: &SetupOptions) -> Result<(), SandboxError> {
 fn remember(part: &'static Part, path: &Path, home: &Path) -> Result<(), SandboxError> {
     let path = parts::find(part, Some(path), home)?;
     let file = part.named_file(home);
-    fs::write(&file, path.as_os_str().as_encoded_bytes())
-        .map_err(SandboxError::io("write", &file))?;
+    write_whole(&file, path.as_os_str().as_encoded_bytes())?;
     report::print_line(&format!("{}: {}, as named", part.name, path.display()));
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! All parts of one sandbox: started in order, watched, stopped in the opposite order.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::select_all;
+use tempfile::Builder;
 
 use crate::error::SandboxError;
 use crate::process::{Launch, Process};
@@ -115,7 +117,7 @@ pub(crate) fn same_ports<const COUNT: usize>(file: &Path) -> Result<[u16; COUNT]
         return Ok(ports);
     }
     let ports = free_ports()?;
-    write_whole(file, &ports.map(|port| port.to_string()).join(" "))?;
+    write_whole(file, ports.map(|port| port.to_string()).join(" "))?;
     Ok(ports)
 }
 
@@ -134,10 +136,15 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 /// # Errors
 ///
 /// Returns an error if it cannot be written.
-pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), SandboxError> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, text).map_err(SandboxError::io("write", &partial))?;
-    fs::rename(&partial, path).map_err(SandboxError::io("write", path))
+pub(crate) fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> Result<(), SandboxError> {
+    let write = || {
+        let folder = path.parent().unwrap_or(path);
+        // Not with the library's own permissions: others may read the file, as any other.
+        let mut file = Builder::new().make_in(folder, |partial| File::create_new(partial))?;
+        file.as_file_mut().write_all(text.as_ref())?;
+        file.persist(path).map_err(|unkept| unkept.error)
+    };
+    write().map(drop).map_err(SandboxError::io("write", path))
 }
 
 /// Removes a file of an earlier run, if there is one.

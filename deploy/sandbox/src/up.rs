@@ -131,7 +131,7 @@ async fn keep(
         report::print_line(line);
     }
     // This file is written last, so that whoever waits for it finds everything ready.
-    write_whole(env_file, &format!("{}\n", lines.join("\n")))?;
+    write_whole(env_file, format!("{}\n", lines.join("\n")))?;
     if !command.is_empty() {
         return run_command(command, &addresses, &mut keeper, signals).await;
     }

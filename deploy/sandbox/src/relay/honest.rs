@@ -56,7 +56,7 @@ pub(super) async fn sidecar(options: RelayOptions) -> Result<(), SandboxError> {
         Arc::clone(&counters),
         options.retry_max.min(RETRY_MAX),
     );
-    write_whole(&options.address_file, &format!("{address}\n{metrics_address}\n"))?;
+    write_whole(&options.address_file, format!("{address}\n{metrics_address}\n"))?;
     info!("listening on {address}");
     let stop = async {
         stop.send_replace(true);
@@ -95,7 +95,7 @@ pub(super) async fn aggregator(options: RelayOptions) -> Result<(), SandboxError
     let clickhouse = ClickHouse::at(options.clickhouse);
     let counted = Arc::clone(&counters);
     let storing = store_buffered(clickhouse, reader, acknowledger, counted, store, stopped);
-    write_whole(&options.address_file, &format!("{metrics_address}\n"))?;
+    write_whole(&options.address_file, format!("{metrics_address}\n"))?;
     info!("telling metrics on {metrics_address}");
     let stop = async {
         stop.send_replace(true);
