@@ -8,7 +8,6 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::spec::{RunOptions, Span};
+use procfs::process::Process;
 use runs::ledger::{Ledger, LedgerHead, LedgerWriter, Settlement};
 use runs::ranges::RangeSet;
 use runs::report::TenantReport;
@@ -156,10 +156,8 @@ fn account(plan: &Plan, ledger: &Ledger, stream: &Arrived, table: &Arrived) -> (
 
 /// The most memory that this process has had.
 fn peak_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kibibytes * 1_024
+    let status = Process::myself().and_then(|own| own.status()).unwrap();
+    status.vmhwm.unwrap() * 1_024
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

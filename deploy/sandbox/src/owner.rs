@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
+use procfs::process::Process;
+
 use crate::error::SandboxError;
 
 /// The right to run a sandbox in a directory, until dropped.
@@ -89,18 +91,10 @@ fn read(file: &mut File) -> Option<Owner> {
     Some(Owner { pid: pid.parse().ok()?, start_ticks: start_ticks.parse().ok()? })
 }
 
-/// Reads when a process started: field 22 of its `stat`, counted from behind the name in
-/// parentheses, which may itself hold anything. A zombie counts as ended.
+/// Reads when a process started. A zombie counts as ended.
 fn start_ticks(pid: i32) -> Option<u64> {
-    const STATE: usize = 0;
-    const START: usize = 19;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    if *fields.get(STATE)? == "Z" {
-        return None;
-    }
-    fields.get(START)?.parse().ok()
+    let stat = Process::new(pid).and_then(|process| process.stat()).ok()?;
+    (stat.state != 'Z').then_some(stat.starttime)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use crate::peers::Settings;
-use crate::process::{Process, cpu_s};
+use crate::process::{Process, thread_cpu_s};
 
 /// What our generator is told to post.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +88,7 @@ impl Load {
     /// The CPU time of making all events into bodies, on one thread, and posting none.
     pub(crate) fn making_cpu_s(self) -> f64 {
         let script = self.script();
-        let stat = Path::new("/proc/thread-self/stat");
-        let before_s = cpu_s(stat);
+        let before_s = thread_cpu_s();
         let mut body = Vec::new();
         for batch in 0..self.batches() {
             for tenant in script.tenants() {
@@ -98,7 +97,7 @@ impl Load {
                 black_box(&body);
             }
         }
-        cpu_s(stat) - before_s
+        thread_cpu_s() - before_s
     }
 
     /// Full batches of each tenant.

@@ -1,6 +1,5 @@
 //! Programs as children that end with the bench, and what they cost.
 
-use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -39,16 +38,22 @@ impl Process {
 
     /// Waits for the end. The costs are read while the kernel still keeps them for us: from the
     /// end of a child until it is waited for.
+    #[expect(clippy::cast_precision_loss, reason = "days in ticks are exact in an f64")]
     pub(crate) fn finish(mut self) -> Run {
         let stdout = self.0.stdout.take().map(read_in_background);
-        let stat = PathBuf::from(format!("/proc/{}/stat", self.0.id()));
-        let status = stat.with_file_name("status");
+        let seen = procfs::process::Process::new(self.0.id().cast_signed()).unwrap();
         let mut memory_bytes_max = 0;
-        while state(&stat) != "Z" {
-            memory_bytes_max = memory_peak(&status).unwrap_or(memory_bytes_max);
+        let stat = loop {
+            let stat = seen.stat().unwrap();
+            if stat.state == 'Z' {
+                break stat;
+            }
+            let peak_kib = seen.status().ok().and_then(|status| status.vmhwm);
+            memory_bytes_max = peak_kib.map_or(memory_bytes_max, |kib| kib << 10);
             sleep(Duration::from_millis(20));
-        }
-        let cpu_s = cpu_s(&stat);
+        };
+        let ticks = stat.utime + stat.stime;
+        let cpu_s = ticks as f64 / procfs::ticks_per_second() as f64;
         assert!(self.0.wait().unwrap().success(), "a program failed");
         let stdout = stdout.unwrap().join().unwrap();
         Run { stdout, cpu_s, memory_bytes_max }
@@ -69,30 +74,10 @@ pub(crate) fn beside(name: &str) -> PathBuf {
     bench.ancestors().nth(2).unwrap().join(name)
 }
 
-/// User and system time so far, in the kernel's ticks of 10 ms, of a process or a thread.
-pub(crate) fn cpu_s(stat: &Path) -> f64 {
-    const TICKS_PER_S: f64 = 100.0;
-    let fields = fields(stat);
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / TICKS_PER_S
-}
-
-fn state(stat: &Path) -> String {
-    fields(stat)[0].clone()
-}
-
-/// The fields after the program's name, which may hold spaces: the state is the first.
-fn fields(stat: &Path) -> Vec<String> {
-    let text = read_to_string(stat).unwrap();
-    let (_, rest) = text.rsplit_once(") ").unwrap();
-    rest.split(' ').map(str::to_owned).collect()
-}
-
-fn memory_peak(status: &Path) -> Option<u64> {
-    let text = read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes << 10)
+/// User and system time of this thread so far.
+pub(crate) fn thread_cpu_s() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap().as_secs_f64()
 }
 
 fn read_in_background(stdout: ChildStdout) -> std::thread::JoinHandle<String> {

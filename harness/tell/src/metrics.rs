@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use procfs::process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text,
@@ -68,7 +69,7 @@ impl Drop for MetricsServer {
 /// metrics in a part of it with the program's prefix.
 pub fn process_registry() -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Process));
+    registry.register_collector(Box::new(OwnUse));
     registry
 }
 
@@ -159,9 +160,9 @@ impl EncodeMetric for LatencyBuckets {
 /// CPU time and memory of this process, read at each scrape, under the names that all Prometheus
 /// clients use.
 #[derive(Debug)]
-struct Process;
+struct OwnUse;
 
-impl Collector for Process {
+impl Collector for OwnUse {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let cpu = Duration::try_from(time).unwrap_or_default();
@@ -179,12 +180,10 @@ impl Collector for Process {
     }
 }
 
-/// Source: `VmRSS` of proc(5), in KiB. `None` where there is no such file.
+/// `None` where the machine does not tell.
 fn resident_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
+    let status = Process::myself().and_then(|own| own.status()).ok()?;
+    Some(status.vmrss? * 1024)
 }
 
 /// Accepts connections for good, a bounded number of them at a time.

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use events::timeline::UnixMicros;
+use procfs::process::{Process, all_processes_with_root};
 use runs::observation::ResourceUse;
 
 use crate::error::VerifyError;
@@ -24,7 +25,7 @@ pub struct Processes {
 }
 
 /// A process: its ID, and when it was started, in ticks since the machine was.
-type ProcessKey = (u32, u64);
+type ProcessKey = (i32, u64);
 
 /// One process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +49,8 @@ impl Processes {
         }
         Ok(Self {
             pid_file,
-            ticks_per_second: rustix::param::clock_ticks_per_second(),
-            page_bytes: rustix::param::page_size() as u64,
+            ticks_per_second: procfs::ticks_per_second(),
+            page_bytes: procfs::page_size(),
             last: None,
         })
     }
@@ -62,26 +63,19 @@ impl Processes {
         self.compare(&found, now)
     }
 
-    fn children(&self, proc: &Path, owner: u32) -> Vec<Found> {
-        let Ok(entries) = fs::read_dir(proc) else { return Vec::new() };
-        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid| self.child(proc, owner, pid)).collect()
+    fn children(&self, proc: &Path, owner: i32) -> Vec<Found> {
+        let Ok(processes) = all_processes_with_root(proc) else { return Vec::new() };
+        processes.flatten().filter_map(|process| self.child(&process, owner)).collect()
     }
 
     /// What a process is; `None` if it is no child of the owner, or gone.
-    fn child(&self, proc: &Path, owner: u32, pid: u32) -> Option<Found> {
-        let folder = proc.join(pid.to_string());
-        let stat = Stat::parse(&fs::read_to_string(folder.join("stat")).ok()?)?;
-        if stat.parent != owner {
-            return None;
-        }
-        let memory = fs::read_to_string(folder.join("statm")).ok()?;
-        let pages: u64 = memory.split(' ').nth(1)?.parse().ok()?;
+    fn child(&self, process: &Process, owner: i32) -> Option<Found> {
+        let stat = process.stat().ok().filter(|stat| stat.ppid == owner)?;
         Some(Found {
-            key: (pid, stat.started),
-            part: part_name(&fs::read(folder.join("cmdline")).ok()?)?,
-            ticks: stat.ticks,
-            memory_bytes: pages * self.page_bytes,
+            key: (process.pid(), stat.starttime),
+            part: part_name(&process.cmdline().ok()?)?,
+            ticks: stat.utime + stat.stime,
+            memory_bytes: process.statm().ok()?.resident * self.page_bytes,
         })
     }
 
@@ -107,36 +101,9 @@ impl Processes {
     }
 }
 
-/// What proc(5) says of a process in its `stat`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    parent: u32,
-    /// CPU time in user and kernel mode, in ticks.
-    ticks: u64,
-    started: u64,
-}
-
-impl Stat {
-    /// Fields are counted from behind the name, which may itself hold anything.
-    fn parse(text: &str) -> Option<Self> {
-        let (_, fields) = text.rsplit_once(") ")?;
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-        Some(Self {
-            parent: u32::try_from(number(1)?).ok()?,
-            ticks: number(11)? + number(12)?,
-            started: number(19)?,
-        })
-    }
-}
-
 /// Which part of the pipeline a command line is of. The sandbox's own programs have their part
 /// as first argument, Vector its role in its configuration's name.
-fn part_name(cmdline: &[u8]) -> Option<String> {
-    let words: Vec<String> = cmdline
-        .split(|byte| *byte == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+fn part_name(words: &[String]) -> Option<String> {
     let program = Path::new(words.first()?).file_name()?.to_str()?;
     let roles = ["vector-sidecar", "vector-aggregator"];
     let role = words
@@ -168,7 +135,7 @@ mod tests {
         let rest = ticks - half;
         let stat = format!(
             "{pid} (a) b) S {parent} 1 1 0 -1 4194560 9 9 9 9 {half} {rest} 7 7 20 0 4 0 \
-             {started} 9"
+             {started} 9 100 99 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"
         );
         fs::write(folder.join("stat"), stat).unwrap();
         fs::write(folder.join("statm"), "900 100 50 1 0 300 0\n").unwrap();
@@ -207,8 +174,8 @@ mod tests {
     #[test]
     fn parts_are_told_by_their_command_lines() {
         let check = |words: &[&str], expected: Option<&str>| {
-            let cmdline = format!("{}\0", words.join("\0"));
-            assert_eq!(part_name(cmdline.as_bytes()).as_deref(), expected, "{words:?}");
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(part_name(&words).as_deref(), expected, "{words:?}");
         };
         check(&["auditstorm-sandbox", "clickhouse", "--library", "/x"], Some("clickhouse"));
         check(&["auditstorm-sandbox", "guard", "--parent", "1"], None);

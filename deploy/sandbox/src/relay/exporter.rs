@@ -78,6 +78,5 @@ impl Exporter {
 
 /// The machine's name, with which Vector labels every metric.
 fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

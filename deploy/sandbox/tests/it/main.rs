@@ -13,6 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use procfs::ProcResult;
+use procfs::process::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -371,19 +373,20 @@ fn event(index: u32) -> Value {
     })
 }
 
+fn process(pid: u32) -> ProcResult<Process> {
+    Process::new(pid.cast_signed())
+}
+
 fn children_of(pid: u32) -> Vec<u32> {
-    let file = format!("/proc/{pid}/task/{pid}/children");
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let children = process(pid).and_then(|it| it.task_main_thread()?.children());
+    children.unwrap_or_default()
 }
 
 fn command_of(pid: u32) -> String {
-    let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&text).replace('\0', " ")
+    process(pid).and_then(|it| it.cmdline()).unwrap_or_default().join(" ")
 }
 
 /// Says whether a process still does anything: one that nobody waits for yet does not.
 fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with('Z'))
+    process(pid).and_then(|it| it.stat()).is_ok_and(|stat| stat.state != 'Z')
 }
