@@ -4,21 +4,21 @@
 //! `GET /metrics` until it is dropped: in OpenMetrics for whoever asks for it, as Prometheus does,
 //! and in the plain text format 0.0.4 for all others.
 
-use std::convert::Infallible;
 use std::fmt;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use hdrhistogram::Histogram;
-use http_body_util::Full;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use procfs::process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -50,7 +50,7 @@ impl MetricsServer {
     pub async fn start(address: SocketAddr, registry: Registry) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(serve(listener, Arc::new(registry))) })
+        Ok(Self { address, task: tokio::spawn(serve(listener, pages(registry))) })
     }
 
     /// The address that is really bound.
@@ -186,14 +186,15 @@ fn resident_memory_bytes() -> Option<u64> {
     Some(status.vmrss? * 1024)
 }
 
-/// Accepts connections for good, a bounded number of them at a time.
-async fn serve(listener: TcpListener, registry: Arc<Registry>) {
+/// Accepts connections for good, a bounded number of them at a time. axum's own loop has no limit of
+/// connections, nor of the time that one may take to ask.
+async fn serve(listener: TcpListener, pages: Router) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    let connection = serve_connection(stream, Arc::clone(&registry));
+                    let connection = serve_connection(stream, pages.clone());
                     connections.spawn(tokio::time::timeout(CONNECTION_TIMEOUT, connection));
                 }
                 // An error like too many open files goes away by itself.
@@ -205,42 +206,36 @@ async fn serve(listener: TcpListener, registry: Arc<Registry>) {
 }
 
 /// Answers one request. A connection is for one, so that none is held idle.
-async fn serve_connection(stream: TcpStream, registry: Arc<Registry>) {
-    let service = service_fn(|request| {
-        let answer = answer(&request, &registry);
-        async { Ok::<_, Infallible>(answer) }
-    });
+async fn serve_connection(stream: TcpStream, pages: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
     // A client that goes away, or talks nonsense, is its own concern.
     served.await.ok();
 }
 
-fn answer<B>(request: &Request<B>, registry: &Registry) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    let headers = response.headers_mut();
-    if request.uri().path() != "/metrics" {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-    } else if request.method() != Method::GET {
-        headers.insert(ALLOW, HeaderValue::from_static("GET"));
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+fn pages(registry: Registry) -> Router {
+    let registry = Arc::new(registry);
+    let metrics = move |headers: HeaderMap| ready(metrics(&headers, &registry));
+    Router::new().route("/metrics", get(metrics))
+}
+
+fn metrics(headers: &HeaderMap, registry: &Registry) -> impl IntoResponse + use<> {
+    let is_open = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    let mut text = String::new();
+    text::encode(&mut text, registry).expect("a string takes what is written to it");
+    if is_open {
+        ([(CONTENT_TYPE, OPEN_METRICS)], text)
     } else {
-        let accepted = request.headers().get_all(ACCEPT).iter();
-        let is_open = accepted
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.contains("application/openmetrics-text"));
-        let mut text = String::new();
-        text::encode(&mut text, registry).expect("a string takes what is written to it");
-        let kind = if is_open { OPEN_METRICS } else { PLAIN };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        let text = if is_open { text } else { plain(&text) };
-        *response.body_mut() = Full::new(text.into());
+        ([(CONTENT_TYPE, PLAIN)], plain(&text))
     }
-    response
 }
 
 /// Rewrites OpenMetrics in the older text format: there, a counter's name has its `_total` in
@@ -292,8 +287,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use expect_test::expect;
     use http_body_util::BodyExt as _;
+    use hyper::service::Service as _;
+    use hyper::{Method, Request};
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -319,7 +317,8 @@ mod tests {
     /// Status, kind and text of the answer to a request.
     async fn asked(method: Method, uri: &str, accept: &str) -> (u16, String, String) {
         let request = Request::builder().method(method).uri(uri).header(ACCEPT, accept);
-        let response = answer(&request.body(()).unwrap(), &registry());
+        let service = TowerToHyperService::new(pages(registry()));
+        let response = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
         let kind = response.headers().get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap());
         let (status, kind) = (response.status().as_u16(), kind.unwrap_or_default().to_owned());
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,20 +1,19 @@
 //! The webhook: takes requests, splits them into events, and queues these for NATS.
 
-use std::convert::Infallible;
 use std::io::Read;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::StatusCode;
 use hyper::header::CONTENT_ENCODING;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tracing::{debug, warn};
 
 use super::buffer::Writer;
 use super::counters::Counters;
@@ -28,26 +27,29 @@ pub(super) async fn serve(
     intake: Intake,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let intake = Arc::new(intake);
-    let connection_stopped = stopped.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = told(&mut stopped) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let intake = Arc::clone(&intake);
-                tokio::spawn(serve_connection(stream, intake, connection_stopped.clone()));
-            }
-            Err(error) => {
-                // Most likely no file descriptor is left; some connection must end first.
-                warn!("cannot accept a connection: {error}");
-                tokio::task::yield_now().await;
-            }
-        }
-    }
+    // Answers are small and should leave at once. If this cannot be set, they only leave a little
+    // later.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let pages = Router::new()
+        .route("/events", post(take))
+        .route("/health", get(health))
+        .with_state(Arc::new(intake));
+    // If the sender is gone, that counts as the order.
+    let told = async move { drop(stopped.wait_for(|stop| *stop).await) };
+    let served = axum::serve(listener, pages).with_graceful_shutdown(told).await;
+    served.expect("the library goes on after every error");
 }
+
+/// Success means that its events are queued, and no more than that.
+async fn take(State(intake): State<Arc<Intake>>, request: Request) -> Result<(), Refusal> {
+    intake.take(request).await
+}
+
+async fn health(State(intake): State<Arc<Intake>>) -> String {
+    intake.counters.to_json().to_string()
+}
+
+type Refusal = (StatusCode, String);
 
 /// One event on its way to NATS.
 #[derive(Debug)]
@@ -99,20 +101,7 @@ impl Intake {
         Self { entrance: Entrance::Disk(buffer), faults, counters }
     }
 
-    /// Answers one request. Success means that its events are queued, and no more than that.
-    async fn answer(&self, request: Request<Incoming>) -> (StatusCode, String) {
-        match (request.method(), request.uri().path()) {
-            (&Method::POST, "/events") => match self.take(request).await {
-                Ok(()) => (StatusCode::OK, String::new()),
-                Err(refusal) => refusal,
-            },
-            (&Method::GET, "/health") => (StatusCode::OK, self.counters.to_json().to_string()),
-            (_, "/events" | "/health") => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
-            _ => (StatusCode::NOT_FOUND, String::new()),
-        }
-    }
-
-    async fn take(&self, request: Request<Incoming>) -> Result<(), (StatusCode, String)> {
+    async fn take(&self, request: Request) -> Result<(), Refusal> {
         let body = read_body(request).await?;
         let events = split(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         Counters::add(&self.counters.bodies, 1);
@@ -168,45 +157,7 @@ impl Intake {
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    intake: Arc<Intake>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    // Answers are small and should leave at once. If this cannot be set, they only leave a little
-    // later.
-    drop(stream.set_nodelay(true));
-    let service = service_fn(move |request| {
-        let intake = Arc::clone(&intake);
-        async move {
-            let (status, text) = intake.answer(request).await;
-            let mut response = Response::new(Full::new(Bytes::from(text)));
-            *response.status_mut() = status;
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!("a connection broke: {error}");
-    }
-}
-
-/// Waits for the order to stop. If the sender is gone, that counts as the order.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    drop(stopped.wait_for(|stop| *stop).await);
-}
-
-async fn read_body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, String)> {
+async fn read_body(request: Request) -> Result<Bytes, Refusal> {
     let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
     let body = body.map_err(|error| {
@@ -225,7 +176,7 @@ async fn read_body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, Str
     }
 }
 
-fn gunzip(packed: &[u8]) -> Result<Bytes, (StatusCode, String)> {
+fn gunzip(packed: &[u8]) -> Result<Bytes, Refusal> {
     let mut body = Vec::new();
     let limit = BODY_BYTES_MAX as u64 + 1;
     match MultiGzDecoder::new(packed).take(limit).read_to_end(&mut body) {
