@@ -70,7 +70,7 @@ impl VerifyError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,
-            Self::Http(HttpError::Address(_))
+            Self::Http(HttpError::Address(_) | HttpError::NoAuthorities { .. })
             | Self::RunDir(_)
             | Self::Metrics { .. }
             | Self::Output { .. }

@@ -1,20 +1,27 @@
-//! Small questions over plain HTTP: what a page says, and what its server's clock does.
+//! Small questions over HTTP: what a page says, and what its server's clock does.
 
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::DateTime;
 use edges::address::{Address, AddressError, PAGE};
 use edges::clock::Clock;
+use edges::trust::{Trusted, trusting};
 use events::timeline::UnixMicros;
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{DATE, HOST, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{DATE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use runs::observation::ClockOffset;
 use runs::outcome::status_hint;
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
 
 /// What a server answered.
 #[derive(Debug, Clone)]
@@ -29,6 +36,10 @@ pub(crate) struct Answer {
 pub enum HttpError {
     #[error(transparent)]
     Address(#[from] AddressError),
+    #[error("this machine has no trusted certificates for {url}: name a file with SSL_CERT_FILE")]
+    NoAuthorities { url: String },
+    #[error("{url} refuses TLS, or is not to be trusted; check SSL_CERT_FILE")]
+    Untrusted { url: String, source: BoxError },
     #[error("{url} does not answer")]
     Unreachable { url: String, source: BoxError },
     #[error("{url} does not answer within {} s", limit.as_secs())]
@@ -39,45 +50,83 @@ pub enum HttpError {
     Answer { url: String, fact: String },
 }
 
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Asks for a page, and returns whatever the server answered.
+/// Asks for a page, and returns whatever the server answered. With https, the server's certificate
+/// must be one that this machine trusts, or the file that `SSL_CERT_FILE` names.
 ///
 /// # Errors
 ///
 /// Returns [`HttpError`] if the address is none, or the server does not answer in time.
 pub(crate) async fn ask(method: Method, url: &str, limit: Duration) -> Result<Answer, HttpError> {
+    ask_trusting(method, url, limit, || OF_MACHINE.clone()).await
+}
+
+/// Certificates are read once, when the first page needs them.
+static OF_MACHINE: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
+    let trusted = Trusted::of_machine();
+    (!trusted.is_empty()).then(|| Arc::new(trusting(trusted).with_no_client_auth()))
+});
+
+async fn ask_trusting(
+    method: Method,
+    url: &str,
+    limit: Duration,
+    tls: impl FnOnce() -> Option<Arc<ClientConfig>>,
+) -> Result<Answer, HttpError> {
     let address = Address::read(url, &PAGE)?;
+    // Not the text itself: so the client dials what was read, and nothing else.
+    let uri = format!("{}://{}{}", address.scheme, address.authority(), address.target());
+    let request = Request::builder().method(method).uri(uri).body(Empty::<Bytes>::new());
+    let url = || url.to_owned();
     let request =
-        Request::builder().method(method).uri(address.target()).header(HOST, address.authority());
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| HttpError::Unreachable { url: url.to_owned(), source: error.into() })?;
-    match tokio::time::timeout(limit, exchange(&address.place(), request)).await {
-        Ok(answer) => {
-            answer.map_err(|source| HttpError::Unreachable { url: url.to_owned(), source })
+        request.map_err(|error| HttpError::Unreachable { url: url(), source: error.into() })?;
+    let mut tcp = HttpConnector::new();
+    let asked = if address.is_tls() {
+        let tls = tls().ok_or_else(|| HttpError::NoAuthorities { url: url() })?;
+        tcp.enforce_http(false);
+        let tls = HttpsConnector::from((tcp, tls));
+        tokio::time::timeout(limit, exchange(tls, request)).await
+    } else {
+        tokio::time::timeout(limit, exchange(tcp, request)).await
+    };
+    match asked {
+        Ok(Err(error)) if is_of_tls(&*error) => {
+            Err(HttpError::Untrusted { url: url(), source: cause(&*error) })
         }
-        Err(_) => Err(HttpError::Silent { url: url.to_owned(), limit }),
+        Ok(Err(error)) => Err(HttpError::Unreachable { url: url(), source: cause(&*error) }),
+        Ok(Ok(answer)) => Ok(answer),
+        Err(_) => Err(HttpError::Silent { url: url(), limit }),
     }
 }
 
-async fn exchange(authority: &str, request: Request<Empty<Bytes>>) -> Result<Answer, BoxError> {
-    let stream = TcpStream::connect(authority).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let answer = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
-        Ok(Answer { status: head.status, headers: head.headers, body })
+async fn exchange<C>(connector: C, request: Request<Empty<Bytes>>) -> Result<Answer, BoxError>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    // Each question has a connection of its own, so that the time of an answer says as much as
+    // that of any other.
+    let mut client = legacy::Client::builder(TokioExecutor::new());
+    let client = client.pool_max_idle_per_host(0).build(connector);
+    let (head, body) = client.request(request).await?.into_parts();
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+/// What is behind an error of the client, whose own words only say in which of its parts it was.
+fn cause(error: &(dyn Error + 'static)) -> BoxError {
+    let last = successors(Some(error), |&error| error.source()).last();
+    last.map(ToString::to_string).unwrap_or_default().into()
+}
+
+/// Whether TLS is behind an error. An error of input or output does not name its own inside as its
+/// source.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let inside: Option<&(dyn Error + 'static)> = match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|inside| inside as _),
+        None => error.source(),
     };
-    // The connection is driven only as long as an answer is awaited.
-    let mut answer = std::pin::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        ended = connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(error.into()),
-        },
-    }
+    error.is::<rustls::Error>() || inside.is_some_and(is_of_tls)
 }
 
 fn hint(status: StatusCode, location: Option<&str>) -> String {
@@ -168,8 +217,12 @@ const BODY_BYTES_MAX: usize = 32 << 20;
 
 #[cfg(test)]
 mod tests {
+    use rustls::ServerConfig;
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::PrivateKeyDer;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
 
@@ -229,13 +282,62 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_address_is_refused_and_silence_has_a_limit() {
-        for wrong in ["127.0.0.1:80", "https://host/", "http://", "x y", "http://127.0.0.1:99999/"]
-        {
+        for wrong in ["127.0.0.1:80", "ftp://host/", "http://", "x y", "http://127.0.0.1:99999/"] {
             let error = get_text(wrong, LIMIT).await.unwrap_err();
             assert!(matches!(error, HttpError::Address(_)), "{wrong}: {error}");
         }
         let error = get_text(&server("").await, LIMIT).await.unwrap_err();
         assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
+    }
+
+    /// A server behind TLS that answers one request, and what trusts it.
+    async fn secure_server() -> (String, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/metrics", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /metrics HTTP/1.1\r\n"));
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nvector_";
+            stream.write_all(answer).await.unwrap();
+        });
+        let trusted = Trusted::these(vec![made.cert.der().clone()]).unwrap();
+        (url, Arc::new(trusting(trusted).with_no_client_auth()))
+    }
+
+    #[tokio::test]
+    async fn a_page_behind_tls_is_read_from_whom_the_machine_trusts_only() {
+        let (url, trusted) = secure_server().await;
+        let answer = ask_trusting(Method::GET, &url, LIMIT, || Some(trusted)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"vector_"[..]));
+        let ((url, _), (_, other)) = (secure_server().await, secure_server().await);
+        let error = ask_trusting(Method::GET, &url, LIMIT, || Some(other)).await.unwrap_err();
+        let HttpError::Untrusted { source, .. } = &error else { panic!("{error}: {error:?}") };
+        assert!(source.to_string().starts_with("invalid peer certificate"), "{source}");
+        assert!(error.to_string().ends_with("check SSL_CERT_FILE"), "{error}");
+        let error = ask_trusting(Method::GET, &url, LIMIT, || None).await.unwrap_err();
+        assert!(matches!(error, HttpError::NoAuthorities { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn why_there_is_no_answer_is_told_in_the_words_of_the_machine() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = get_text(&url, LIMIT).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{url} does not answer"));
+        let source = error.source().unwrap().to_string();
+        assert_eq!(source, "Connection refused (os error 111)");
     }
 
     #[test]

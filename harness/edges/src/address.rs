@@ -63,9 +63,9 @@ pub const NATS: Form = Form {
     example: "nats://127.0.0.1:4222",
 };
 
-/// A page that is read without TLS: metrics, and answers of Prometheus.
+/// A page that is read: metrics, and answers of Prometheus.
 pub const PAGE: Form = Form {
-    schemes: &[("http", 80)],
+    schemes: &[("http", 80), ("https", 443)],
     scheme: None,
     user: Part::MustNot,
     path: Part::May,
@@ -389,7 +389,8 @@ mod tests {
         check("http://a/#b", &WEBHOOK, Err("fragment"));
         check("http://a/?password=secret", &CLICKHOUSE, Err("query"));
         check("nats://a/b", &NATS, Err("path"));
-        check("https://a/metrics", &PAGE, Err("scheme is none"));
+        check("https://a/metrics", &PAGE, Ok(("a", 443, true)));
+        check("ftp://a/metrics", &PAGE, Err("scheme is none"));
     }
 
     #[test]
