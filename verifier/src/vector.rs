@@ -126,6 +126,10 @@ impl VectorState {
 const METRICS_SINK: &str = "prometheus_exporter";
 
 /// A line like `vector_name{label="value"} 3 1790000000000`.
+///
+/// It is taken apart here, because the crate `prometheus-parse` skips lines with a brace in a label
+/// or with no labels between the braces, and makes several labels of one with commas in it. What a
+/// skipped line holds would be called lost.
 struct Sample<'t> {
     /// Without the namespace `vector_`.
     name: &'t str,
@@ -264,6 +268,19 @@ mod tests {
         check(0, 10, 4, 6);
         // A disk buffer still counts what is being sent.
         check(6, 10, 4, 6);
+    }
+
+    #[test]
+    fn a_label_may_hold_what_else_ends_it() {
+        let labels = r#"{component_id="a{b},c=\"d\" \\e\nf",component_kind="sink",x="1,y=2",}"#;
+        let text = format!("vector_component_received_events_total{labels} 7 1790000000000\n");
+        let mut sample = Sample::parse(text.trim_end()).unwrap();
+        assert_eq!(sample.label("component_id"), Some("a{b},c=\"d\" \\e\nf"));
+        assert_eq!((sample.label("x"), sample.label("y")), (Some("1,y=2"), None));
+        assert_eq!(VectorState::parse(&text).held_events(), 7);
+        sample = Sample::parse("up{} 1").unwrap();
+        assert_eq!((sample.name, sample.labels.len(), sample.count()), ("up", 0, 1));
+        assert_eq!(Sample::parse("vector_utilization NaN").unwrap().count(), 0);
     }
 
     #[test]
