@@ -10,6 +10,7 @@ use events::render::{Form, render};
 use events::row::Columns;
 use events::script::Script;
 use foldhash::fast::FixedState;
+use runs::leb128;
 use stores::table::COLUMNS;
 
 use crate::rows::Slot;
@@ -55,8 +56,8 @@ impl BlockMaker {
         columns: &BlockColumns,
         block: &mut Vec<u8>,
     ) {
-        put_number(columns.sent.len() as u64, block);
-        put_number(slots.len() as u64, block);
+        leb128::put(columns.sent.len() as u64, block);
+        leb128::put(slots.len() as u64, block);
         let event = columns.sent.iter().find(|(index, _)| *index == EVENT);
         if let Some((_, name)) = event {
             put_string(name.as_bytes(), block);
@@ -197,7 +198,7 @@ const U32_INDEX: u64 = 2;
 const OWN_KEYS: u64 = 1 << 9;
 
 fn put_string(text: &[u8], out: &mut Vec<u8>) {
-    put_number(text.len() as u64, out);
+    leb128::put(text.len() as u64, out);
     out.extend_from_slice(text);
 }
 
@@ -208,20 +209,12 @@ fn put_written(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let text_start = out.len();
     write(out);
     let mut length = ArrayVec::<u8, 10>::new();
-    put_number((out.len() - text_start) as u64, &mut length);
+    leb128::put((out.len() - text_start) as u64, &mut length);
     out.splice(start..text_start, length);
 }
 
 /// An event has at least 2^7 bytes, and nearly always less than 2^14.
 const USUAL_LENGTH_BYTES: usize = 2;
-
-fn put_number(mut number: u64, out: &mut impl Extend<u8>) {
-    while number >= 0x80 {
-        out.extend([(number & 0x7f) as u8 | 0x80]);
-        number >>= 7;
-    }
-    out.extend([u8::try_from(number).expect("below 128")]);
-}
 
 #[cfg(test)]
 mod tests {

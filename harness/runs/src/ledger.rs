@@ -42,6 +42,7 @@ use tokio::task::block_in_place;
 pub use self::account::Account;
 use self::account::{REPAIRED, RESERVED};
 use self::slices::{Place, Slices};
+use crate::leb128;
 use crate::ranges::{RangeSet, TenantRanges};
 use plans::spec::RunSpec;
 
@@ -450,7 +451,7 @@ impl Ledger {
             if kind == CLOSED {
                 continue;
             }
-            let mut number = || take_number(&mut entries).ok_or("an entry ends too early");
+            let mut number = || leb128::take(&mut entries).ok_or("an entry ends too early");
             if kind & SLICE == 0 {
                 let (tenant, start, count) = (number()?, number()?, number()?);
                 self.take(reading, tenant, kind, start..start + count)?;
@@ -541,37 +542,16 @@ const WAITING_RANGES_MAX: u64 = 1 << 20;
 
 fn put_range(kind: u8, tenant: TenantIndex, seqs: &Range<u64>, entries: &mut Vec<u8>) {
     entries.push(kind);
-    put_number(tenant.0.into(), entries);
-    put_number(seqs.start, entries);
-    put_number(seqs.end - seqs.start, entries);
+    leb128::put(tenant.0.into(), entries);
+    leb128::put(seqs.start, entries);
+    leb128::put(seqs.end - seqs.start, entries);
 }
 
 fn put_slice(kind: u8, due: &Range<UnixMicros>, entries: &mut Vec<u8>) {
     let positive = |micros| u64::try_from(micros).expect("history is after 1970");
     entries.push(kind | SLICE);
-    put_number(positive(due.start), entries);
-    put_number(positive(due.end - due.start), entries);
-}
-
-fn put_number(mut number: u64, entries: &mut Vec<u8>) {
-    while number >= 0x80 {
-        entries.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    entries.push(u8::try_from(number).expect("below 128"));
-}
-
-fn take_number(entries: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let (&byte, rest) = entries.split_first()?;
-        *entries = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
+    leb128::put(positive(due.start), entries);
+    leb128::put(positive(due.end - due.start), entries);
 }
 
 /// Calls `each` with the entries of every frame of a ledger and where the frame begins. Returns

@@ -19,6 +19,7 @@
 
 pub mod json_lines;
 pub mod latency;
+pub mod leb128;
 pub mod ledger;
 pub mod measured;
 pub mod observation;

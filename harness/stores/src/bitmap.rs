@@ -7,6 +7,7 @@
 
 use roaring::{RoaringBitmap, RoaringTreemap};
 
+use runs::leb128;
 use runs::ranges::RangeSet;
 
 /// Bytes that are no set of numbers.
@@ -77,15 +78,7 @@ pub fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8], BitmapEr
 ///
 /// Returns [`BitmapError`] if it ends too early or is too long.
 pub fn take_number(bytes: &mut &[u8]) -> Result<u64, BitmapError> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let byte = take(bytes, 1)?[0];
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(BitmapError("a number in it is too long"))
+    leb128::take(bytes).ok_or(BitmapError("a number in it ends too early, or is too long"))
 }
 
 #[cfg(test)]
