@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::metric::{Measure, Metric, Stretch};
+use crate::quantity::SIZES;
 
 /// Like `due_to_acknowledged p(95)<100ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,14 +68,11 @@ const TIMES: [Unit; 8] = [
     Unit("h", 3.6e6),
     Unit("d", 8.64e7),
 ];
-const SIZES: [Unit; 6] = [
-    ONE,
-    Unit("B", 1.0),
-    Unit("KiB", 1_024.0),
-    Unit("MiB", 1_048_576.0),
-    Unit("GiB", 1_073_741_824.0),
-    Unit("TiB", 1_099_511_627_776.0),
-];
+
+#[expect(clippy::cast_precision_loss, reason = "powers of two are exact in an f64")]
+fn sizes() -> [Unit; 6] {
+    SIZES.map(|(sign, size)| Unit(sign, size as f64))
+}
 
 /// What stood before the comparator in earlier versions of `--abort-on`. It means the same.
 const EARLIER_HEADS: [(&str, Metric, Aggregation); 4] = [
@@ -300,7 +298,7 @@ impl Limit {
                 (Self::sum_of(&TIMES, text), "a number with µs, ms, s, m, h or d, like 100ms")
             }
             (_, Measure::Bytes) => {
-                (Self::in_one_of(&SIZES, text), "bytes, or a number with KiB, MiB, GiB or TiB")
+                (Self::in_one_of(&sizes(), text), "bytes, or a number with KiB, MiB, GiB or TiB")
             }
             _ => (Self::in_one_of(&[ONE], text), "a number without a unit"),
         };

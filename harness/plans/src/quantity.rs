@@ -306,19 +306,17 @@ pub fn parse_wait(text: &str) -> Result<Duration, String> {
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim() {
-        "" | "B" => Some(0),
-        "KiB" => Some(10),
-        "MiB" => Some(20),
-        "GiB" => Some(30),
-        "TiB" => Some(40),
-        _ => None,
-    };
-    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(n, by)| n.checked_mul(1 << by));
+    let size = SIZES.iter().find(|(name, _)| *name == unit.trim()).map(|(_, size)| *size);
+    let bytes = number.parse::<u64>().ok().zip(size).and_then(|(n, size)| n.checked_mul(size));
     bytes
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| format!("{text:?} is no size: write it like 2GiB"))
 }
+
+/// The units of sizes, in bytes. `2GB` and `2G` are none: some mean powers of ten by them and some
+/// powers of two. The crate `bytesize` takes both.
+pub(crate) const SIZES: [(&str, u64); 6] =
+    [("", 1), ("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// Reads a time like `2026-01-31T12:00:00Z`, with or without fractions of a second.
 ///

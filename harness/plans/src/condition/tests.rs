@@ -169,7 +169,7 @@ fn limits(measure: Measure, is_share: bool) -> BoxedStrategy<String> {
         Measure::Time => {
             prop::collection::vec(with(&TIMES), 1..4).prop_map(|parts| parts.concat()).boxed()
         }
-        Measure::Bytes => with(&SIZES).boxed(),
+        Measure::Bytes => with(&sizes()).boxed(),
         Measure::Events | Measure::Messages | Measure::Requests | Measure::Cores => {
             numbers().boxed()
         }
