@@ -3,6 +3,7 @@
 
 pub mod awaited;
 mod bounds;
+mod columns;
 pub mod error;
 pub mod figures;
 pub mod reconciled;

@@ -12,6 +12,7 @@ use runs::latency::percentiles;
 use runs::run_dir::RunDir;
 use serde::Serialize;
 
+use crate::columns::{Left, Right, aligned};
 use crate::error::ShowError;
 use crate::figures::{self, as_f64, grouped, milliseconds};
 use crate::reconciled::read_report;
@@ -111,24 +112,23 @@ fn rate(records: &RunRecords) -> Option<f64> {
 
 fn table(rows: &[Row]) -> String {
     let heads = [
-        "start",
-        "version",
-        "verdict",
-        "events/s",
-        "p95",
-        "p99",
-        "end to end p95",
-        "lag",
-        "lost",
-        "profile",
-        "run",
+        ("start", Left),
+        ("version", Left),
+        ("verdict", Left),
+        ("events/s", Right),
+        ("p95", Right),
+        ("p99", Right),
+        ("end to end p95", Right),
+        ("lag", Right),
+        ("lost", Right),
+        ("profile", Left),
+        ("run", Left),
     ];
-    let mut lines = vec![heads.map(str::to_owned)];
     let none = || "–".to_owned();
-    for row in rows {
+    let cells = |row: &Row| {
         let sign = if row.end_to_end_is_open { "≥ " } else { "" };
         let end_to_end = |ms| format!("{sign}{}", milliseconds(ms));
-        lines.push([
+        [
             figures::moment(row.start),
             row.version.clone(),
             row.verdict.clone(),
@@ -140,24 +140,9 @@ fn table(rows: &[Row]) -> String {
             row.lost.map_or_else(none, grouped),
             row.profile.clone(),
             row.dir.display().to_string(),
-        ]);
-    }
-    let widths: Vec<usize> = (0..heads.len())
-        .map(|column| lines.iter().map(|it| it[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for line in &lines {
-        let mut row = String::new();
-        for (index, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            let pad = " ".repeat(width - cell.chars().count());
-            let is_number = (3..9).contains(&index);
-            let [left, right] = if is_number { [&pad, cell] } else { [cell, &pad] };
-            row.extend([left, right, "  "]);
-        }
-        text += row.trim_end();
-        text.push('\n');
-    }
-    text
+        ]
+    };
+    aligned(heads, rows.iter().map(cells))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use runs::report::verdict::Verdict;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::columns::{Left, Right, aligned};
 use crate::error::ShowError;
 use crate::figures;
 use crate::versus::beside::{Beside, beside};
@@ -149,31 +150,35 @@ impl fmt::Display for Comparison {
             )?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
-        writeln!(
-            f,
-            "\n{:<22}{:>13}{:>13}{:>10}  {:<21}{:>9}  outcome",
-            "measure", "base", "run", "change", "95 % interval", "allowed"
-        )?;
-        for it in &self.measures {
+        let heads = [
+            ("measure", Left),
+            ("base", Right),
+            ("run", Right),
+            ("change", Right),
+            ("95 % interval", Left),
+            ("allowed", Right),
+            ("outcome", Left),
+        ];
+        let cells = |it: &Compared| {
             let value = |value: Option<f64>| value.map_or("–".to_owned(), |it_| it.unit.say(it_));
             let change = |change: f64| it.unit.say_change(change);
             let interval = it.interval.map_or("–".to_owned(), |[low, high]| {
                 format!("{} to {}", change(low), change(high))
             });
-            writeln!(
-                f,
-                "{:<22}{:>13}{:>13}{:>10}  {interval:<21}{:>9}  {}",
-                it.name,
+            [
+                it.name.clone(),
                 value(it.base),
                 value(it.run),
                 it.change.map_or("–".to_owned(), change),
+                interval,
                 change(it.allowed),
-                it.outcome.as_str()
-            )?;
-        }
+                it.outcome.as_str().to_owned(),
+            ]
+        };
+        write!(f, "\n{}", aligned(heads, self.measures.iter().map(cells)))?;
         if !self.beside.is_empty() {
-            writeln!(f, "\n{:<28}{:>13}{:>13}", "also measured", "base", "run")?;
-            self.beside.iter().try_for_each(|it| writeln!(f, "{it}"))?;
+            let heads = [("also measured", Left), ("base", Right), ("run", Right)];
+            write!(f, "\n{}", aligned(heads, self.beside.iter().map(Beside::cells)))?;
         }
         writeln!(f, "\n{}\n", self.verdict())?;
         writeln!(f, "{}", figures::wrapped(self.method, METHOD_CHARS_MAX))

@@ -1,7 +1,5 @@
 //! What is told of two runs and not judged: all metrics of what was sent that have no objective.
 
-use std::fmt;
-
 use plans::condition::Aggregation;
 use plans::metric::{Measure, Metric, Source};
 use runs::measured::Sent;
@@ -59,13 +57,13 @@ fn measured(side: &Side, metric: &Metric, aggregation: Aggregation) -> Option<f6
     Sent { latencies, seconds, exact: Vec::new() }.in_seconds(metric, aggregation)
 }
 
-impl fmt::Display for Beside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Beside {
+    /// What it is, and the values of both runs.
+    pub(crate) fn cells(&self) -> [String; 3] {
         let say = |value: Option<f64>| {
             value.map_or("–".to_owned(), |value| figures::of_measure(value, self.measure))
         };
-        let name = format!("{} {}", self.metric, self.aggregation);
-        write!(f, "{name:<28}{:>13}{:>13}", say(self.base), say(self.run))
+        [format!("{} {}", self.metric, self.aggregation), say(self.base), say(self.run)]
     }
 }
 
