@@ -1,8 +1,8 @@
-//! How far the mixes are from the published shares and sizes that they follow.
+//! Measures how far the mixes are from the published shares and sizes that they follow.
 //!
-//! Prints, for each mix, the total variation over verb and resource and over status codes, and
-//! sizes of events at each level beside those of a real capture. `AUDITSTORM_BENCH_EVENTS` sets
-//! how many events are drawn.
+//! For each mix, this prints the total variation distance of the shares of verb and resource, and
+//! of the shares of status codes. For each level, it prints the sizes of events beside those of a
+//! real capture. `AUDITSTORM_BENCH_EVENTS` sets how many events are drawn.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::cast_precision_loss, reason = "figures for a person to read")]
 
@@ -22,8 +22,8 @@ const TENANTS: u16 = 40;
 const DISTANCE_MAX: f64 = 0.05;
 const SIZE_OFF_MAX: f64 = 0.1;
 
-/// Bytes of an event at p50 and p95 in a capture of a real control plane, by level: 20,909 events
-/// of version 1.36 with everything audited.
+/// Bytes of an event at p50 and p95, by level, in a capture of a real control plane: 20,909 events
+/// of Kubernetes 1.36, which audited everything.
 const PUBLISHED_BYTES: [(Level, [f64; 2]); 3] = [
     (Level::Metadata, [1_203.0, 1_608.0]),
     (Level::Request, [1_742.0, 4_650.0]),
@@ -70,7 +70,7 @@ fn line(mix: &str, what: &str, distance: f64) {
     println!("distance {mix} {what} total-variation={distance:.4} bar={DISTANCE_MAX} {verdict}");
 }
 
-/// Half the sum of the differences of shares.
+/// Returns half the sum of the differences between shares: the total variation distance.
 fn total_variation<K: Ord + Copy>(seen: &BTreeMap<K, u64>, expected: &BTreeMap<K, f64>) -> f64 {
     let total = seen.values().sum::<u64>() as f64;
     let keys: std::collections::BTreeSet<K> = seen.keys().chain(expected.keys()).copied().collect();

@@ -1,6 +1,6 @@
-//! How fast events are made, against copying as many bytes from one place in memory to another.
+//! Measures how fast events are made, compared with copying the same number of bytes in memory.
 //!
-//! Prints `bench make-events …`. `AUDITSTORM_BENCH_EVENTS` sets the events of a round.
+//! Prints `bench make-events …`. `AUDITSTORM_BENCH_EVENTS` sets how many events a round makes.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::hint::black_box;
@@ -24,7 +24,7 @@ fn main() {
         .map_or(500_000, |text| text.parse::<u64>().expect("a number of events"));
     let script = script();
     let bytes_once = make(&script, events);
-    // Larger than any cache: copies of what a cache holds would measure the cache.
+    // This is larger than any cache. A smaller source would stay in the cache and measure that.
     let source = vec![b'x'; MEMORY_BYTES];
     let mut target = vec![0; MEMORY_BYTES];
     let copies = bytes_once.div_ceil(MEMORY_BYTES);
@@ -68,7 +68,7 @@ fn script() -> Script {
     Script::new(RunMark::of(Uuid::nil()), world, timelines, Days::Flow)
 }
 
-/// Makes events into bodies of half a megabyte, as batches are. Returns their bytes.
+/// Makes events in bodies of half a megabyte, the size of a batch. Returns how many bytes.
 fn make(script: &Script, events: u64) -> usize {
     let mut body = Vec::with_capacity(2 * BODY_BYTES);
     let mut bytes = 0;

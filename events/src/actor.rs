@@ -1,4 +1,4 @@
-//! Who asks the API server: people, operators, and the parts of Kubernetes itself.
+//! Who sends requests to the API server: people, operators, and the parts of Kubernetes itself.
 
 use crate::draw::mix;
 use crate::prose::Prose;
@@ -17,7 +17,7 @@ pub enum Actor<'w> {
     Apiserver,
 }
 
-/// The program a person uses, by its user agent.
+/// The program that a person uses, known by its user agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client(pub &'static str);
 
@@ -30,7 +30,8 @@ pub struct Operator {
     pub user_agent: &'static str,
 }
 
-/// What a user proved who they are with, as `authentication.kubernetes.io/credential-id` names it.
+/// The credential that a user authenticated with, as `authentication.kubernetes.io/credential-id`
+/// names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     /// SHA-256 of a client certificate, as two halves.
@@ -39,7 +40,7 @@ pub enum Credential {
     Token(u128),
 }
 
-/// Programs of people, by share.
+/// The programs that people use, with their shares.
 pub const CLIENTS: [(u32, Client); 6] = [
     (45, Client("kubectl/v1.32.4 (linux/amd64) kubernetes/4cb5f07")),
     (25, Client("kubectl/v1.33.1 (darwin/arm64) kubernetes/8adc0f0")),
@@ -138,8 +139,8 @@ impl Actor<'_> {
         }
     }
 
-    /// UID of the user, where its authenticator gives one: not to holders of certificates.
-    /// `key` is the user's own.
+    /// UID of the user, if the authenticator gives one. It gives none to users of certificates.
+    /// `key` is the user's own key.
     pub fn uid(&self, key: u64) -> Option<u128> {
         match self {
             Self::Person(..) | Self::Operator(_) | Self::Controller(_) | Self::Apiserver => {
@@ -170,14 +171,15 @@ impl Actor<'_> {
         }
     }
 
-    /// Whether the user came to the control plane through the platform, which then says in the
-    /// user's extra fields whose control plane it is. Its own parts did not.
+    /// Whether the user came to the control plane through the platform. The platform then writes
+    /// into the user's extra fields whose control plane it is. The control plane's own parts do not
+    /// come through it.
     pub fn came_through_platform(&self) -> bool {
         matches!(self, Self::Person(..))
     }
 
-    /// What the user authenticated with; the API server's own loopback client has nothing.
-    /// `key` is the user's own.
+    /// What the user authenticated with. The API server's own loopback client has no credential.
+    /// `key` is the user's own key.
     pub fn credential(&self, key: u64) -> Option<Credential> {
         let key = mix(key, 1);
         match self {
@@ -189,8 +191,8 @@ impl Actor<'_> {
         }
     }
 
-    /// Tells the user agent. Where the parts of the control plane elect their leaders, they say
-    /// so.
+    /// Writes the user agent. It says "leader-election" where a part of the control plane elects
+    /// its leader.
     pub fn user_agent(&self, electing: bool, out: &mut impl Prose) {
         match self {
             Self::Person(_, client) => out.plain(client.0),
@@ -215,7 +217,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Tells why the authorizer allowed the request. The node authorizer and membership in
+    /// Writes why the authorizer allowed the request. The node authorizer and membership in
     /// `system:masters` leave no reason.
     ///
     /// Source: annotation `authorization.k8s.io/reason` of real clusters.
@@ -243,7 +245,7 @@ impl Actor<'_> {
         }
     }
 
-    /// A number of the tenant's own for this user: its UID and credentials follow from it.
+    /// A number that belongs to this user of the tenant. UID and credentials follow from it.
     pub fn key(&self, tenant: &Tenant) -> u64 {
         match self {
             Self::Person(person, _) => tenant.key_of(
@@ -262,7 +264,7 @@ impl Actor<'_> {
     }
 }
 
-/// Returns the version 4 UUID of a key.
+/// Makes a version 4 UUID from a key.
 pub fn uuid_of(key: u64) -> u128 {
     let version_and_variant = !(0xf << 76 | 0b11 << 62);
     wide(key) & version_and_variant | 4 << 76 | 0b10 << 62
@@ -282,7 +284,8 @@ fn person_email(person: &Person<'_>, out: &mut impl Prose) {
     }
 }
 
-/// A third of the people are bound by name, the others through their team.
+/// Writes a person's grant. A third of the people have a binding of their own, the others have one
+/// through their team.
 fn person_grant(person: &Person<'_>, namespace: Option<&str>, out: &mut impl Prose) {
     let Some(namespace) = namespace else {
         cluster_grant(&[person.team, "-read"], &["cluster-reader"], out);

@@ -1,8 +1,8 @@
-//! Picks by weight in constant time, in integers: the same on every machine.
+//! Weighted random picks in constant time, in integers, so that every machine picks the same.
 
 use crate::draw::Draw;
 
-/// A table for picking one of some things by weight with a single draw.
+/// A table that picks one of several things by weight, with a single draw.
 ///
 /// Source: Vose, "A linear algorithm for generating random numbers with a given distribution",
 /// IEEE Transactions on Software Engineering 17 (1991).
@@ -11,22 +11,23 @@ pub struct AliasTable<T> {
     cells: Vec<Cell<T>>,
 }
 
-/// An equal share of the whole: its own thing below the threshold, another's above it.
+/// All cells are equally likely. A draw below the threshold picks the cell's own thing, any other
+/// draw picks the other thing.
 #[derive(Debug, Clone)]
 struct Cell<T> {
-    /// Of 2³².
+    /// In units of 2⁻³².
     threshold: u64,
     own: T,
     other: T,
 }
 
 impl<T: Copy> AliasTable<T> {
-    /// Builds the table of some things, of which at least one has a weight above zero.
+    /// Builds the table. At least one weight must be above zero.
     pub fn new(weighted: &[(u64, T)]) -> Self {
         let total: u128 = weighted.iter().map(|(weight, _)| u128::from(*weight)).sum();
         assert!(total > 0, "something has a weight");
         let count = weighted.len() as u128;
-        // What each cell still has to hold, in units of which the whole table has `total * count`.
+        // What each cell still has to take, in units of which the whole table has `total * count`.
         let mut rest: Vec<u128> =
             weighted.iter().map(|(weight, _)| u128::from(*weight) * count).collect();
         let (mut poor, mut rich): (Vec<usize>, Vec<usize>) =
@@ -47,7 +48,7 @@ impl<T: Copy> AliasTable<T> {
         Self { cells }
     }
 
-    /// Picks one.
+    /// Picks one thing.
     #[inline]
     pub fn pick(&self, draw: &mut Draw) -> T {
         let bits = draw.bits();

@@ -1,6 +1,6 @@
-//! Verbs and resources of the Kubernetes API, kinds of request for them, and how these end.
+//! Verbs and resources of the Kubernetes API, kinds of request for them, and how requests end.
 
-/// What was asked of the API server.
+/// The verb of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
     Get,
@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// Whether the request is for one object by its name.
+    /// Whether the request names one object.
     pub fn is_of_one(self) -> bool {
         matches!(self, Self::Get | Self::Update | Self::Patch | Self::Delete)
     }
@@ -37,7 +37,7 @@ impl Verb {
 
 macro_rules! resources {
     ($($name:ident $plural:literal $kind:literal $group:literal;)*) => {
-        /// A resource type of the Kubernetes API, all of version v1.
+        /// A resource type of the Kubernetes API. All are of version v1.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Resource {
             /// No resource: paths like `/readyz`.
@@ -109,12 +109,12 @@ impl Resource {
         }
     }
 
-    /// Whether its objects are in no namespace.
+    /// Whether the resource is cluster-scoped: its objects are in no namespace.
     pub fn is_of_cluster(self) -> bool {
         matches!(self, Self::None | Self::Nodes | Self::Namespaces)
     }
 
-    /// Whether its objects hold a template of pods.
+    /// Whether its objects contain a pod template.
     pub fn has_pods(self) -> bool {
         matches!(
             self,
@@ -128,7 +128,7 @@ impl Resource {
     }
 }
 
-/// A part of an object with a path of its own.
+/// A subresource: a part of an object that has its own path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subresource {
     None,
@@ -164,14 +164,14 @@ pub enum Class {
 pub enum Outcome {
     Ok,
     Created,
-    /// The connection became one of another protocol.
+    /// The server switched the connection to another protocol.
     Switched,
-    /// A delete that answers with a status instead of the object.
+    /// A delete was answered with a status instead of the object.
     Deleted,
     NotFound,
-    /// The path itself is not served.
+    /// The server does not serve this path.
     NoSuchPath,
-    /// The namespace to create in does not exist.
+    /// The object was to be created in a namespace that does not exist.
     NoSuchNamespace,
     Forbidden,
     Conflict,
@@ -206,7 +206,7 @@ impl Outcome {
         }
     }
 
-    /// `reason` of the status object; `None` where the request succeeded.
+    /// `reason` of the status object, or `None` if the request succeeded.
     ///
     /// Source: constructors of `k8s.io/apimachinery/pkg/api/errors`.
     pub fn reason(self) -> Option<&'static str> {
@@ -255,9 +255,9 @@ pub struct Choice {
 
 /// How requests of a verb end in a mix, in ten-thousandths.
 ///
-/// Those of the mix `cluster` are the codes by verb of a capture of a busy control plane of
-/// version 1.36, where two operators lacked permissions; those of `seed` keep every kind of
-/// failure visible.
+/// In the mix `cluster` they are the status codes by verb in a capture of a busy control plane of
+/// Kubernetes 1.36, where two operators lacked permissions. In the mix `seed` every kind of failure
+/// has a visible share.
 pub fn outcomes(mix: Mix, verb: Verb) -> &'static [(u32, Outcome)] {
     match mix {
         Mix::Seed => seed_outcomes(verb),
@@ -369,8 +369,8 @@ fn cluster_outcomes(verb: Verb) -> &'static [(u32, Outcome)] {
     }
 }
 
-/// Time a request takes in the API server, in µs at the quantiles 0, 0.5, 0.95, 0.99 and 1. A
-/// watch takes as long as its client asked for, which is its URI's to say.
+/// How long a request takes in the API server, in µs at the quantiles 0, 0.5, 0.95, 0.99 and 1. For
+/// a watch, the time that the client asked for in its URI is added.
 pub fn service_time_us(verb: Verb) -> [u32; 5] {
     match verb {
         Verb::Get | Verb::Watch => [400, 1_300, 3_900, 11_000, 40_000],

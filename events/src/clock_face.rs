@@ -1,8 +1,9 @@
-//! Moments as text, fast: `2006-01-02T15:04:05.000000Z`.
+//! Formats moments quickly, as `2006-01-02T15:04:05.000000Z`.
 
 use crate::timeline::UnixMicros;
 
-/// Appends a moment in the form of Kubernetes' `MicroTime`; one before 1970 as 1970 itself.
+/// Appends a moment in the format of Kubernetes' `MicroTime`. A moment before 1970 becomes the
+/// start of 1970.
 pub(crate) fn write_time(at: UnixMicros, bytes: &mut Vec<u8>) {
     let at = u64::try_from(at).unwrap_or(0);
     let (seconds, micros) = (at / 1_000_000, narrow(at % 1_000_000));
@@ -25,7 +26,7 @@ pub(crate) fn write_time(at: UnixMicros, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&text);
 }
 
-/// The same for a moment shortly after `earlier`, which has been written to `bytes[at..]`.
+/// Does the same for a moment shortly after `earlier`, which is already written at `bytes[at..]`.
 pub(crate) fn write_later_time(
     later: UnixMicros,
     earlier: UnixMicros,
@@ -47,7 +48,7 @@ pub(crate) fn write_later_time(
     bytes.extend_from_slice(&text);
 }
 
-/// Returns year, month and day of a count of days since 1970-01-01.
+/// Returns year, month and day for a number of days since 1970-01-01.
 ///
 /// Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
 fn civil(days: u32) -> (u32, u32, u32) {

@@ -1,18 +1,18 @@
-//! Draws that depend on nothing but their coordinates.
+//! Random draws that depend on nothing but their coordinates.
 //!
-//! No state passes from event to event: the draws of event `seq` of `tenant` start from a hash of
-//! (seed, tenant, seq), so that any event can be made alone, in any order, on any machine.
+//! No state passes from event to event. The draws of event `seq` of `tenant` start from a hash of
+//! (seed, tenant, seq), so any event can be made alone, in any order, on any machine.
 
 use crate::identity::int_hash_64;
 
-/// A stream of draws: the SplitMix64 sequence from a start given by coordinates.
+/// A stream of draws: the SplitMix64 sequence, started from a hash of the coordinates.
 ///
 /// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 #[derive(Debug, Clone)]
 pub struct Draw(u64);
 
 impl Draw {
-    /// Starts the draws of one thing of the world: an event, or a name of a tenant.
+    /// Starts the draws for one thing: an event, or a name of a tenant.
     #[inline]
     pub fn new(seed: u64, stream: u64, index: u64) -> Self {
         Self(mix(mix(seed, stream), index))
@@ -34,8 +34,8 @@ impl Draw {
         scale(self.bits() >> 32, end)
     }
 
-    /// Returns a number below `end` that is smaller more often: the product of two uniform draws,
-    /// which has the steep head and long tail of real popularity.
+    /// Returns a number below `end`; smaller numbers are more likely. It is the product of two
+    /// uniform draws, which has the steep head and long tail of real popularity.
     #[inline]
     pub fn skewed(&mut self, end: u32) -> u32 {
         let bits = self.bits();
@@ -43,13 +43,13 @@ impl Draw {
         scale(product >> 32, end)
     }
 
-    /// Returns true in `per_myriad` of 10,000 cases.
+    /// Returns true with a probability of `per_myriad` in 10,000.
     #[inline]
     pub fn chance(&mut self, per_myriad: u32) -> bool {
         self.below(10_000) < per_myriad
     }
 
-    /// Picks by weight.
+    /// Picks one thing by weight.
     #[inline]
     pub fn pick<T: Copy>(&mut self, weighted: &[(u32, T)]) -> T {
         let total: u32 = weighted.iter().map(|(weight, _)| weight).sum();
@@ -64,7 +64,8 @@ impl Draw {
     }
 }
 
-/// Hashes two numbers into one. Used for names of things, which must not change between events.
+/// Hashes two numbers into one. Names of things use it, because they must not change between
+/// events.
 #[inline]
 pub fn mix(left: u64, right: u64) -> u64 {
     int_hash_64(left.rotate_left(32) ^ int_hash_64(right))

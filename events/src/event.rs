@@ -1,8 +1,9 @@
 //! The types of `audit.k8s.io/v1`, and their JSON as Go writes it.
 //!
-//! This is the reference: plain owned types, serialized by `serde_json` under Go's rules (fields
-//! in the order of the Go structs, empty optional fields left out, `&`, `<` and `>` escaped,
-//! times with six digits). [`crate::render`] writes the same bytes without building any of it.
+//! This is the reference implementation: plain owned types that `serde_json` writes under Go's
+//! rules. Fields are in the order of the Go structs, empty optional fields are left out, `&`, `<`
+//! and `>` are escaped, and times have six digits. [`crate::render`] writes the same bytes without
+//! building any of these types.
 //!
 //! Source: `k8s.io/apiserver/pkg/apis/audit/v1/types.go`, `k8s.io/api/authentication/v1/types.go`,
 //! `k8s.io/apimachinery/pkg/apis/meta/v1/types.go`.
@@ -51,10 +52,10 @@ pub struct Event {
     pub object_ref: Option<ObjectReference>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_status: Option<Status>,
-    /// What the client sent, as JSON of any form.
+    /// The object that the client sent, as JSON of any form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_object: Option<Value>,
-    /// What the server answered, as JSON of any form.
+    /// The object that the server answered, as JSON of any form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_object: Option<Value>,
     pub request_received_timestamp: MicroTime,
@@ -63,7 +64,7 @@ pub struct Event {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// The user as the authenticator saw them.
+/// The user, as the authenticator sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserInfo {
@@ -77,7 +78,7 @@ pub struct UserInfo {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What the request was for.
+/// The object that the request is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectReference {
@@ -99,7 +100,7 @@ pub struct ObjectReference {
     pub subresource: String,
 }
 
-/// The answer, without the object.
+/// The status of the answer, without the object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
@@ -115,7 +116,7 @@ pub struct Status {
     pub code: u16,
 }
 
-/// Always empty here: Go writes an empty struct even if it may be omitted.
+/// Always empty here. Go writes an empty struct even where it is declared `omitempty`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListMeta {}
@@ -148,8 +149,8 @@ pub struct StatusCause {
     pub field: String,
 }
 
-/// A moment in µs since the Unix epoch, written with exactly six digits: Go's decoder of audit
-/// events refuses any other number of them.
+/// A moment in µs since the Unix epoch, written with exactly six fractional digits, because Go's
+/// decoder of audit events refuses any other number of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MicroTime(pub UnixMicros);
 
@@ -173,7 +174,7 @@ impl<'de> Deserialize<'de> for MicroTime {
 }
 
 impl Event {
-    /// Puts facts into words, as an item of a list: without `kind` and `apiVersion`.
+    /// Makes an event from facts, as an item of a list: without `kind` and `apiVersion`.
     pub fn of(facts: &Facts<'_>) -> Self {
         Self {
             kind: None,
@@ -208,7 +209,7 @@ impl Event {
     }
 }
 
-/// Escapes what Go's `encoding/json` escapes beyond JSON's own rules.
+/// Escapes the characters that Go's `encoding/json` escapes in addition to JSON's own rules.
 struct GoFormatter;
 
 impl serde_json::ser::Formatter for GoFormatter {
@@ -231,8 +232,8 @@ impl serde_json::ser::Formatter for GoFormatter {
     }
 }
 
-/// Objects have one teller: here its JSON is read, so that writing it again shows that it was
-/// canonical.
+/// Only one place writes objects, [`crate::objects`]. Here its JSON is read; the event then writes
+/// it again, which shows that it was in Go's form.
 fn request_object(facts: &Facts<'_>) -> Option<Value> {
     let mut bytes = Vec::new();
     let is_there = facts.level >= Level::Request && write_request(facts, &mut bytes);

@@ -1,8 +1,8 @@
-//! What one event says, before it is put into words.
+//! What one event says, before it is written in some format.
 //!
-//! [`Facts`] are drawn from the seed and the event's coordinates alone. They are told as JSON
-//! bytes ([`crate::render`]), as a typed event ([`crate::event`]) and as the columns of a table
-//! row ([`crate::row`]); texts that all three need are told here, once.
+//! [`Facts`] are drawn from the seed and the event's coordinates alone. [`crate::render`] writes
+//! them as JSON bytes, [`crate::event`] makes a typed event of them, and [`crate::row`] the columns
+//! of a table row. Texts that all three need are written here, once.
 
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub struct Facts<'w> {
     pub audit_id: Uuid,
     pub level: Level,
     pub received: UnixMicros,
-    /// When the response was complete: the moment the event is due.
+    /// When the response was complete. The event is due at this moment.
     pub completed: UnixMicros,
     pub actor: Actor<'w>,
     pub verb: Verb,
@@ -31,20 +31,21 @@ pub struct Facts<'w> {
     pub query: Query,
     pub outcome: Outcome,
     pub pod_security: PodSecurity,
-    /// IPv4 addresses the request came through, the client's first.
+    /// IPv4 addresses that the request came through, beginning with the client's.
     pub sources: [Option<[u8; 4]>; 2],
-    /// Version of the control plane's store once the request is done. It grows with every event.
+    /// Version of the control plane's store after the request. It grows with every event.
     pub version: u64,
-    /// What the request is about, whatever of it has a name in the request.
+    /// The workload and the object that the request is about, whether or not the request names
+    /// them.
     pub subject: Subject<'w>,
-    /// Name of the object; empty if nothing that the event tells needs it.
+    /// Name of the object. It is empty if no field of the event needs it.
     pub(crate) object_name: Name,
     pub(crate) is_named: bool,
     pub(crate) world: &'w World,
     pub(crate) timeline: &'w Timeline,
 }
 
-/// The query of a request.
+/// The query string of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Query {
     None,
@@ -52,33 +53,33 @@ pub enum Query {
     Page,
     /// The first list of an informer.
     Informer,
-    /// A page of one application's objects.
+    /// One page of the objects of one application.
     OfApplication,
-    /// The pods of a node.
+    /// The pods on a node.
     OnNode(u32),
-    /// One object by its name, as kubelets ask for what their pods mount.
+    /// One object, selected by its name: kubelets ask so for the objects that their pods mount.
     Named,
-    /// Whatever the server has at hand.
+    /// Whatever version the server has in its cache.
     Cached,
-    /// The client waits no longer than this, in seconds.
+    /// The request gives up after this many seconds.
     Within(u32),
     /// A watch that ends after this time.
     Watch {
         seconds: u32,
     },
-    /// A shell in a pod, which was left after this time.
+    /// A shell in a pod, which was closed after this time.
     Shell {
         seconds: u32,
     },
     /// A write that names its field manager.
     Managed(&'static str),
-    /// A write of kubectl, which also asks for strict validation.
+    /// A write by kubectl, which names its field manager and asks for strict validation.
     Validated(&'static str),
-    /// No resource but one of the paths that clients and probes ask for.
+    /// No resource, but one of the paths that clients and probes ask for.
     Path(u32),
 }
 
-/// What pod security admission notes on the event.
+/// What pod security admission writes into the event's annotations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodSecurity {
     None,
@@ -87,13 +88,13 @@ pub enum PodSecurity {
 }
 
 impl Facts<'_> {
-    /// Name of the object as the request has it; empty if the request is for a collection, or
-    /// leaves it to the server.
+    /// Name of the object as the request has it. It is empty if the request is for a collection, or
+    /// lets the server choose the name.
     pub fn name(&self) -> &str {
         if self.is_named { &self.object_name } else { "" }
     }
 
-    /// Tells `requestURI`: path and query.
+    /// Writes `requestURI`: path and query.
     pub fn uri(&self, out: &mut impl Prose) {
         if let Query::Path(number) = self.query {
             return self.path(number, out);
@@ -125,7 +126,8 @@ impl Facts<'_> {
         self.query(out);
     }
 
-    /// Paths that are of no resource: people's programs discover what there is, others probe.
+    /// Writes a path that belongs to no resource: people's programs discover the API with it,
+    /// others probe the server's health.
     fn path(&self, number: u32, out: &mut impl Prose) {
         out.plain(match (self.actor, number) {
             (Actor::Apiserver, 0..=3) => "/readyz",
@@ -226,19 +228,19 @@ impl Facts<'_> {
         object_uid(self.tenant, self.resource, namespace, &self.object_name)
     }
 
-    /// ID of the token that the request was for, as the annotation
-    /// `authentication.kubernetes.io/issued-credential-id` names it.
+    /// ID of the token that the request created, for the annotation
+    /// `authentication.kubernetes.io/issued-credential-id`.
     pub fn issued_token(&self) -> Option<u128> {
         let issued = self.subresource == Subresource::Token && self.outcome == Outcome::Created;
         issued.then(|| uuid_of(self.tenant.key_of(Thing::Token, self.version)))
     }
 
-    /// Whether the API is one that its users are warned of: `v1` endpoints.
+    /// Whether the server warns users of this API that it is deprecated: only that of `endpoints`.
     pub fn is_deprecated(&self) -> bool {
         self.resource == Resource::Endpoints
     }
 
-    /// Tells the annotation `authorization.k8s.io/reason`.
+    /// Writes the annotation `authorization.k8s.io/reason`.
     pub fn authorization_reason(&self, out: &mut impl Prose) {
         match (self.outcome, self.actor) {
             (Outcome::Forbidden, Actor::Node(node)) => no_relationship(node, out),
@@ -255,7 +257,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Name in the details of a failure. Empty if there is none.
+    /// Name in the `details` of a failure, or empty if there is none.
     pub fn details_name(&self) -> &str {
         match self.outcome {
             Outcome::NoSuchNamespace => self.namespace.unwrap_or_default(),
@@ -264,7 +266,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Group in the details of an answer. Empty if there is none.
+    /// API group in the `details` of an answer, or empty if there is none.
     pub fn details_group(&self) -> &'static str {
         match self.outcome {
             Outcome::NoSuchNamespace | Outcome::NoSuchPath => "",
@@ -272,7 +274,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Kind in the details of an answer: the resource, but for invalid objects, whose kind it is.
+    /// Kind in the `details` of an answer. It is the resource's name, but for an invalid object its
+    /// kind.
     pub fn details_kind(&self) -> &'static str {
         match self.outcome {
             Outcome::NoSuchNamespace => "namespaces",
@@ -282,7 +285,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Tells the message of a failed request.
+    /// Writes the message of a failed request.
     ///
     /// Source: constructors of `k8s.io/apimachinery/pkg/api/errors`, and
     /// `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go` for 403.
@@ -351,7 +354,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Tells the annotation `pod-security.kubernetes.io/audit-violations`.
+    /// Writes the annotation `pod-security.kubernetes.io/audit-violations`.
     pub fn violation(&self, out: &mut impl Prose) {
         out.plain("would violate PodSecurity ");
         out.quoted("restricted:latest");
@@ -363,18 +366,18 @@ impl Facts<'_> {
         out.plain(" must set securityContext.runAsNonRoot=true)");
     }
 
-    /// Whether `objectRef` bears the UID: only where the request had a body with it.
+    /// Whether `objectRef` has the UID. It has it only if the request's body had it.
     pub fn refers_to_uid(&self) -> bool {
         self.refers_to_version() || self.subresource == Subresource::Binding
     }
 
-    /// Whether `objectRef` bears the version: only where the request had a body with it.
+    /// Whether `objectRef` has the version. It has it only if the request's body had it.
     pub fn refers_to_version(&self) -> bool {
         self.verb == Verb::Update && self.outcome != Outcome::Forbidden
     }
 
-    /// The version that a request for a change is based on. One that is refused for it is based
-    /// on an older one.
+    /// The version of the object that a change is based on. A request that ended in a conflict is
+    /// based on an older one.
     pub fn version_before(&self) -> u64 {
         self.version - if self.outcome == Outcome::Conflict { 7 } else { 1 }
     }
@@ -428,14 +431,14 @@ impl Facts<'_> {
         self.invalid_cause(out);
     }
 
-    /// Tells why an object is invalid, without the field.
+    /// Writes why an object is invalid, without the name of the field.
     pub fn invalid_cause(&self, out: &mut impl Prose) {
         out.plain("Invalid value: ");
         out.quoted("-web");
         out.plain(": a valid label must begin with an alphanumeric character");
     }
 
-    /// Tells the resource as errors name it: with its group, if it has one.
+    /// Writes the resource as error messages name it: with its group, if it has one.
     fn qualified_resource(&self, out: &mut impl Prose) {
         out.plain(self.resource.plural());
         if !self.resource.group().is_empty() {
@@ -445,7 +448,7 @@ impl Facts<'_> {
     }
 }
 
-/// The field of which invalid objects are.
+/// The field that is wrong in every invalid object.
 pub const INVALID_FIELD: &str = "metadata.labels";
 
 /// The cause of internal errors.

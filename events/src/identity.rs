@@ -6,13 +6,14 @@
 //! run tag 24 bits | tenant 16 bits | seq 40 bits | run check 42 bits
 //! ```
 //!
-//! so that whoever sees an ID (in a NATS header, in a ClickHouse column) can say which event of
-//! which tenant it is, and whether it belongs to this run at all: tag and check together are 66
-//! bits of the run's own, which a foreign ID meets once in 7·10¹⁹ times.
+//! Whoever sees an ID (in a NATS header, or in a ClickHouse column) can therefore say which event
+//! of which tenant it is, and whether it belongs to this run at all. Tag and check together are 66
+//! bits that belong to the run; a foreign ID matches them once in 7·10¹⁹ times.
 //!
-//! The bijection is a Feistel network over the two halves of the UUID as they lie in memory, 60
-//! free bits in the first and 62 in the second. Its round function is ClickHouse's `intHash64`,
-//! so that the server itself can undo it: [`RunMark::location_sql`] is the same decoding in SQL.
+//! The bijection is a Feistel network over the two halves of the UUID, as they lie in memory: 60
+//! free bits in the first half and 62 in the second. Its round function is ClickHouse's
+//! `intHash64`, so the server itself can undo it: [`RunMark::location_sql`] is the same decoding in
+//! SQL.
 
 use uuid::Uuid;
 
@@ -22,15 +23,16 @@ pub const TENANTS_MAX: u32 = 1 << 16;
 /// One more than the highest sequence number of a tenant: an ID has 40 bits for it.
 pub const SEQ_END: u64 = 1 << 40;
 
-/// Which tenant (simulated control plane) of a run, counted from 0.
+/// The index of a tenant (a simulated control plane) in a run, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantIndex(pub u16);
 
-/// Which event of a tenant, counted from 0 in the order of due times. Less than [`SEQ_END`].
+/// The number of an event of a tenant, counted from 0 in the order of due times. It is less than
+/// [`SEQ_END`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 
-/// What all IDs of one run have in common: 24 bits of tag and 42 bits of check.
+/// The bits that all IDs of one run share: 24 bits of tag and 42 bits of check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RunMark {
     tag: u64,
@@ -90,7 +92,7 @@ impl RunMark {
 /// The parts of a ClickHouse query that decode a column of audit IDs.
 ///
 /// Use it as `WITH {with} SELECT {tenant}, {seq} … WHERE {is_ours}`. `tenant` has the type
-/// `UInt16` and `seq` `UInt64`; both mean something only where `is_ours` holds.
+/// `UInt16`, and `seq` has `UInt64`. Both are meaningful only where `is_ours` is true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocationSql {
     pub with: String,
@@ -102,7 +104,7 @@ pub struct LocationSql {
 fn location_sql(column: &str, mark: RunMark) -> LocationSql {
     let round = |index: usize, half: &str| format!("intHash64(bitXor({half}, {}))", KEYS[index]);
     let with = [
-        // A UUID lies in memory as two little-endian numbers, first half of the text first.
+        // A UUID is two little-endian numbers in memory; the first half of its text comes first.
         format!("reinterpretAsUInt64({column}) AS id_high"),
         format!("toUInt64(toUInt128({column})) AS id_low"),
         "bitOr(bitShiftLeft(bitShiftRight(id_high, 16), 12), bitAnd(id_high, 4095)) AS first_4"
@@ -114,7 +116,7 @@ fn location_sql(column: &str, mark: RunMark) -> LocationSql {
         format!("bitXor(second_2, bitAnd({}, {SECOND_MASK})) AS second_0", round(0, "first_0")),
     ]
     .join(", ");
-    // All that must hold in one expression: the server computes it without branches.
+    // All conditions are in one expression, so that the server computes them without branches.
     let is_ours = format!(
         "bitOr(bitOr(bitXor(bitShiftRight(first_0, {}), {}), \
          bitXor(bitAnd(second_0, {CHECK_MASK}), {})), \
@@ -132,7 +134,7 @@ fn location_sql(column: &str, mark: RunMark) -> LocationSql {
     }
 }
 
-/// ClickHouse's `intHash64`: the finalizer of MurmurHash3 over its argument and a constant.
+/// ClickHouse's `intHash64`: the finalizer of MurmurHash3, applied to the argument XOR a constant.
 ///
 /// Source: ClickHouse, `src/Common/HashTable/Hash.h` and `src/Functions/FunctionsHashing.h`.
 pub fn int_hash_64(value: u64) -> u64 {
@@ -158,7 +160,8 @@ const VERSION_MASK: u64 = 0xf000;
 const VERSION_4: u64 = 0x4000;
 const VARIANT_RFC: u64 = 1 << 63;
 
-/// One key a round: the first fractional digits of pi. They need not be secret, only different.
+/// One key for each round: the first fractional digits of pi. The keys must differ, but need not be
+/// secret.
 const KEYS: [u64; 4] =
     [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
@@ -190,7 +193,7 @@ mod tests {
         for index in 0..1_000_000u64 {
             let mark = RunMark::of(Uuid::from_u64_pair(draw.bits(), draw.bits()));
             let tenant = TenantIndex(u16::try_from(draw.bits() >> 48).unwrap());
-            // Half of them small and dense, as in real runs; half anywhere.
+            // Half of them are small and dense, as in real runs; the others are anywhere.
             let seq = Seq(if index % 2 == 0 { index / 2 } else { draw.bits() % SEQ_END });
             let id = mark.audit_id(tenant, seq);
             assert_eq!(mark.locate(id), Some((tenant, seq)), "{id}");
@@ -246,7 +249,7 @@ mod tests {
                 *count += u32::from(id >> bit & 1 == 1);
             }
         }
-        // Six standard deviations of a fair coin: sqrt(n)/2 each.
+        // Six standard deviations of a fair coin, each of which is sqrt(n)/2.
         let tolerance = 6 * ids_count.isqrt() / 2;
         for (bit, &count) in set.iter().enumerate() {
             let fixed = (76..80).contains(&bit) || (62..64).contains(&bit);
@@ -270,7 +273,8 @@ mod tests {
             let expected = f64::from(ids_count) / 256.0;
             let chi: f64 =
                 counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
-            // 255 degrees of freedom: mean 255, standard deviation 22.6; six of them.
+            // With 255 degrees of freedom the mean is 255, and six standard deviations are 6 ·
+            // 22.6.
             assert!((120.0..391.0).contains(&chi), "byte {at}: chi-square {chi}");
         }
     }

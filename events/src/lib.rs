@@ -1,10 +1,10 @@
 //! Audit events as pure functions: `event = f(plan, tenant, seq)`.
 //!
 //! This library makes the events of simulated Kubernetes control planes. It uses no clock, file,
-//! socket or environment, and an event depends on no other event: whoever has the plan can make
+//! socket or environment, and an event depends on no other event. So whoever has the plan can make
 //! any event again, alone and in any order.
 //!
-//! The ID of an event tells which one it is, to whoever knows the run:
+//! Whoever knows the run can read from the ID of an event which event it is:
 //!
 //! ```rust
 //! use events::identity::{RunMark, Seq, TenantIndex};

@@ -1,8 +1,9 @@
-//! Who asks for what, how often: the mixes of requests that control planes see.
+//! Which users send which requests, and how often: the mixes of requests that control planes see.
 //!
-//! A mix is a table of shares. Part of its events belong to stories ([`crate::story`]), in which
-//! controllers follow what a human or an operator wrote; the others are drawn one by one, from
-//! what the stories leave of the table, so that all together have the shares of the table.
+//! A mix is a table of shares. Some of its events belong to stories ([`crate::story`]), in which
+//! controllers react to what a human or an operator wrote. The other events are drawn one by one
+//! from the shares that the stories leave, so that all events together have the shares of the
+//! table.
 
 use crate::alias::AliasTable;
 use crate::catalog::Resource::{
@@ -20,8 +21,8 @@ use crate::story::{self, BLOCK, Story};
 use crate::timeline::UnixMicros;
 use crate::week::people_at;
 
-/// A kind of request, its share in hundred-thousandths, and the percentages of humans, operators
-/// and the system itself among those who make it.
+/// A share in hundred-thousandths, the kind of request that has it, and the percentages of humans,
+/// operators and the system among those who send it.
 pub type Share = (u32, Kind, [u32; 3]);
 
 impl Mix {
@@ -37,7 +38,7 @@ impl Mix {
     }
 }
 
-/// What events of a mix are drawn from.
+/// What the events of a mix are drawn from.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     alone: Alone,
@@ -53,7 +54,7 @@ pub struct Alone {
     all: AliasTable<Choice>,
     of_people: AliasTable<Choice>,
     of_others: AliasTable<Choice>,
-    /// Share of people, of 2³².
+    /// The share of people, in units of 2⁻³².
     people: u64,
 }
 
@@ -71,14 +72,14 @@ impl Alone {
         }
     }
 
-    /// Picks one, at any time.
+    /// Picks a request, regardless of the time.
     #[inline]
     pub fn pick(&self, draw: &mut Draw) -> Choice {
         self.all.pick(draw)
     }
 
-    /// Picks one at a moment of a history, when people are at work or not. Over a week, all
-    /// requests have the same shares as without.
+    /// Picks a request at a moment of a history, which has working hours. Over a whole week, each
+    /// request has the same share as without them.
     #[inline(never)] // Live runs, which are in a hurry, do without.
     pub fn pick_at(&self, at: UnixMicros, draw: &mut Draw) -> Choice {
         let people = self.people * people_at(at) / 1_024;
@@ -105,18 +106,18 @@ impl Catalog {
         }
     }
 
-    /// What an event is about that belongs to no story.
+    /// The requests that belong to no story.
     pub fn alone(&self) -> &Alone {
         &self.alone
     }
 
-    /// The same in a run with combs: leases are renewed in their teeth. Over time, all requests
-    /// have the same shares as without.
+    /// Returns the same for a run with combs, where leases are renewed in the teeth of the combs.
+    /// Over time, each request has the same share as without combs.
     pub fn alone_at(&self, is_in_tooth: bool) -> &Alone {
         if is_in_tooth { &self.in_teeth } else { &self.between_teeth }
     }
 
-    /// How requests of a verb end.
+    /// How requests of a verb end, by weight.
     pub fn outcomes(&self, verb: Verb) -> &AliasTable<Outcome> {
         &self.outcomes[verb as usize]
     }
@@ -129,8 +130,8 @@ impl Catalog {
 
 type Weighted = Vec<(u64, Choice)>;
 
-/// Splits weights into those in the teeth of combs, where nine of ten are leases if there are as
-/// many, and those between them.
+/// Splits weights into those inside the teeth of combs and those between them. In the teeth, nine
+/// of ten requests are leases, if there are enough leases.
 fn combed(left: &Weighted) -> (Weighted, Weighted) {
     let is_lease = |choice: &Choice| choice.kind.resource == Leases;
     let sum = |wanted: bool| -> u128 {
@@ -154,7 +155,7 @@ fn combed(left: &Weighted) -> (Weighted, Weighted) {
         .unzip()
 }
 
-/// Returns the weights of what stories leave of the shares.
+/// Returns the weights that are left when the stories have taken their part of the shares.
 fn left_by(stories: &[Story; story::TYPES], mix: Mix) -> Weighted {
     let steps_of = |choice: Choice| -> u64 {
         let steps = stories.iter().flat_map(|story| &story.steps);
@@ -184,8 +185,8 @@ const fn part(share: u32, verb: Verb, resource: Resource, subresource: Sub) -> S
     (share, Kind { verb, resource, subresource }, [0, 0, 100])
 }
 
-/// The shares that the pipeline's first users asked for, each verb's filled with the resources and
-/// users of real traffic. The system's updates of workloads are updates of their status.
+/// The shares that the first users of the pipeline asked for. Each verb has the resources and users
+/// of real traffic. Where the system updates a workload, it updates the status.
 static SEED: [Share; 59] = [
     of(8_800, Get, ConfigMaps, [25, 50, 25]),
     of(8_000, Get, Secrets, [25, 50, 25]),
@@ -248,9 +249,9 @@ static SEED: [Share; 59] = [
     of(10, Delete, DaemonSets, [50, 50, 0]),
 ];
 
-/// The shares of verbs and of the busiest resources in a capture of a control plane of version
-/// 1.36 with six nodes, five operators and people at work; what it does not tell apart is spread
-/// over the resources that such a control plane serves.
+/// The shares of verbs and of the busiest resources in a capture of a control plane of Kubernetes
+/// 1.36, with six nodes, five operators and people at work. What the capture does not break down is
+/// spread over the resources that such a control plane serves.
 static CLUSTER: [Share; 86] = [
     of(7_800, Get, Leases, [0, 100, 0]),
     of(3_600, Get, ConfigMaps, [40, 35, 25]),

@@ -1,5 +1,5 @@
-//! What objects are called: each by its workload, its revision and its number, as the controller
-//! that made it would call it.
+//! Names of objects. A name follows from the workload, the revision and the number of the object,
+//! in the format of the controller that would create it.
 
 use arrayvec::ArrayString;
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,31 +12,33 @@ use crate::prose::decimal;
 use crate::timeline::UnixMicros;
 use crate::world::{Tenant, Workload};
 
-/// A name of at most 96 bytes; the longest that is drawn has about 70.
+/// A name of at most 96 bytes. The longest name that is drawn has about 70.
 pub type Name = ArrayString<96>;
 
-/// What a request is about: a workload as it is at some revision, and one of its objects.
+/// The subject of a request: a workload at some revision, and one of its objects.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'w> {
     pub workload: Workload<'w>,
-    /// Counts the rollouts and runs of the workload.
+    /// Counts the rollouts of the workload, or the runs of a cron job.
     pub revision: u64,
-    /// Which of the objects of the revision.
+    /// The number of the object among the objects of the revision.
     pub number: u32,
-    /// The event with which the revision began to come; `None` if that was before the run.
+    /// The first event of the block that brought the revision, or `None` if that was before the
+    /// run.
     pub first: Option<Seq>,
-    /// The minute of a run of a cron job, which its name bears; 0 for other workloads.
+    /// The minute in which the run of a cron job began, which its name contains. It is 0 for other
+    /// workloads.
     pub minute: u64,
 }
 
 const HASH: u64 = 1 << 40;
 
-/// Objects with this number or a higher one come and go outside of the stories, with an owner of
-/// their own.
+/// Objects with this number or a higher one are created and deleted outside of the stories, and
+/// have an owner of their own.
 pub const PASSING: u32 = 8;
 
 impl Subject<'_> {
-    /// Tells the pod from all others.
+    /// A number that no other pod has.
     pub fn pod_key(&self) -> u64 {
         mix(mix(self.workload.key, self.revision), self.number.into())
     }
@@ -46,7 +48,8 @@ impl Subject<'_> {
         1 + u32::try_from(self.pod_key() % u64::from(tenant.nodes)).expect("below a u32")
     }
 
-    /// The letters that a deployment gives its replica set, and that the set's pods bear.
+    /// The letters that a deployment appends to the name of its replica set, and that the names of
+    /// the set's pods contain.
     pub fn hash(&self) -> ArrayString<10> {
         let own = if self.is_passing() { u64::from(self.number) } else { 0 };
         letters(mix(mix(self.workload.key, self.revision), HASH ^ own), 10)
@@ -56,7 +59,7 @@ impl Subject<'_> {
         self.number >= PASSING
     }
 
-    /// Name of the object that makes the pods.
+    /// Name of the object that creates the pods.
     pub fn owner(&self) -> Name {
         let mut name = Name::from(self.workload.name).expect("a workload's name is short");
         match self.workload.resource() {
@@ -94,7 +97,7 @@ impl Subject<'_> {
         name
     }
 
-    /// Name of one of the workload's objects.
+    /// Name of one of the workload's objects, or of another object that belongs to it.
     pub fn object(&self, resource: Resource, actor: &Actor, at: UnixMicros) -> Name {
         match resource {
             Resource::Pods => self.pod(),
@@ -121,7 +124,7 @@ impl Subject<'_> {
         }
     }
 
-    /// The secret in which helm keeps a release.
+    /// Name of the secret in which helm stores a release.
     fn release(&self) -> Name {
         let mut name = Name::from("sh.helm.release.v1.").expect("it is short");
         name.push_str(self.workload.name);
@@ -130,7 +133,8 @@ impl Subject<'_> {
         name
     }
 
-    /// An event is called after its object and the nanosecond of its first occurrence.
+    /// Name of a Kubernetes event: the name of its object and the nanosecond of its first
+    /// occurrence.
     fn event(&self, at: UnixMicros) -> Name {
         let mut name = if self.number == 0 { self.owner() } else { self.pod() };
         name.push('.');
@@ -150,13 +154,13 @@ pub fn numbered(prefix: &str, number: u32) -> Name {
     name
 }
 
-/// An object has one UID, whoever writes to it.
+/// Returns the UID of an object. It is the same for everybody who writes to the object.
 pub fn object_uid(tenant: &Tenant, resource: Resource, namespace: &str, name: &str) -> u128 {
     let place = mix(xxh3_64(resource.plural().as_bytes()), xxh3_64(namespace.as_bytes()));
     uuid_of(tenant.key_in(place, xxh3_64(name.as_bytes())))
 }
 
-/// Returns letters as Kubernetes appends them to names.
+/// Returns random letters of the kind that Kubernetes appends to names.
 ///
 /// Source: `k8s.io/apimachinery/pkg/util/rand`, `SafeEncodeString`.
 pub fn letters(mut bits: u64, length: usize) -> ArrayString<10> {

@@ -1,8 +1,8 @@
-//! The objects of requests and responses, as levels above metadata write them down.
+//! The objects in requests and responses, which audit levels above metadata record.
 //!
 //! Every resource has a template in `events/objects`: an object as the server stores it, with
-//! `${slots}` for what differs from object to object. What clients send is the same object
-//! without the parts that only the server knows. Slots that begin with `#` are not strings.
+//! `${slots}` for the parts that differ from object to object. Clients send the same object without
+//! the parts that only the server knows. A slot whose name begins with `#` is not a string.
 
 use std::sync::LazyLock;
 
@@ -35,7 +35,7 @@ pub(crate) fn write_request(facts: &Facts<'_>, bytes: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Appends the object that the server answered with, where [`answer`] says that it did.
+/// Appends the object in the server's answer, if [`answer`] says that it is recorded.
 pub(crate) fn write_response(facts: &Facts<'_>, bytes: &mut Vec<u8>) {
     let objects = &*OBJECTS;
     match (facts.verb, facts.subresource) {
@@ -47,17 +47,17 @@ pub(crate) fn write_response(facts: &Facts<'_>, bytes: &mut Vec<u8>) {
     }
 }
 
-/// How a response is written down.
+/// How a response is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Not at all.
     Nothing,
-    /// As a status, which says what `responseStatus` says.
+    /// As a status with the contents of `responseStatus`.
     Status,
     Object,
 }
 
-/// Returns how the response to a request is written down.
+/// Returns how the response to a request is recorded.
 pub(crate) fn answer(facts: &Facts<'_>) -> Answer {
     match (facts.outcome, facts.verb) {
         _ if facts.resource == Resource::None => Answer::Nothing,
@@ -88,7 +88,7 @@ fn write_list(facts: &Facts<'_>, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"]}");
 }
 
-/// How many objects a list has: what a namespace, an application or a node holds.
+/// How many objects a list has: those of a namespace, an application or a node.
 fn items(facts: &Facts<'_>) -> u32 {
     let per_namespace = match facts.resource {
         Resource::Pods => 30,
@@ -108,12 +108,12 @@ fn items(facts: &Facts<'_>) -> u32 {
     }
 }
 
-/// One object, as it is to be written.
+/// One object that is being written.
 struct Object<'f, 'w> {
     facts: &'f Facts<'w>,
     subject: Subject<'w>,
     name: Name,
-    /// Version of the object: what the client last saw, or what the server has made.
+    /// Version of the object: the one that the client last saw, or the one that the server made.
     version: u64,
 }
 
@@ -125,7 +125,7 @@ impl<'f, 'w> Object<'f, 'w> {
 
     fn of_response(facts: &'f Facts<'w>) -> Self {
         let version = match facts.verb {
-            // What is only read was written some time before.
+            // An object that is only read was written some time before.
             Verb::Get => facts.version - 1 - facts.subject.workload.key % 50,
             _ => facts.version,
         };
@@ -195,7 +195,7 @@ impl<'f, 'w> Object<'f, 'w> {
         }
     }
 
-    /// What only some objects have.
+    /// Fills the slots that only some objects have.
     fn fill_detail(&self, slot: Slot, bytes: &mut Vec<u8>) {
         let subject = &self.subject;
         let key = subject.workload.key;
@@ -240,12 +240,12 @@ impl<'f, 'w> Object<'f, 'w> {
         Name::from(self.subject.workload.name).expect("a workload's name is short")
     }
 
-    /// Whether pods belong to the workload itself, with nothing between them.
+    /// Whether the workload itself owns its pods, without a replica set or job between them.
     fn is_owned_whole(&self) -> bool {
         matches!(self.subject.workload.resource(), Resource::StatefulSets | Resource::DaemonSets)
     }
 
-    /// What the pods of the workload belong to.
+    /// The resource that owns the pods of the workload.
     fn owner_resource(&self) -> Resource {
         match self.subject.workload.resource() {
             Resource::CronJobs => Resource::Jobs,
@@ -254,7 +254,7 @@ impl<'f, 'w> Object<'f, 'w> {
         }
     }
 
-    /// When the revision came.
+    /// When the revision began.
     fn since(&self) -> UnixMicros {
         if self.subject.minute > 0 {
             return i64::try_from(self.subject.minute).expect("minutes are few") * 60_000_000;
@@ -266,7 +266,7 @@ impl<'f, 'w> Object<'f, 'w> {
         })
     }
 
-    /// When the object was made: with the revision, or some weeks before the run.
+    /// When the object was created: with the revision, or some weeks before the run.
     fn created(&self) -> UnixMicros {
         let facts = self.facts;
         let of_revision =
@@ -297,7 +297,7 @@ impl<'f, 'w> Object<'f, 'w> {
         raw(".0", bytes);
     }
 
-    /// What an event is about.
+    /// The object that a Kubernetes event is about.
     fn involved(&self) -> (Resource, Name) {
         match self.subject.number {
             0 => (self.owner_resource(), self.subject.owner()),
@@ -314,7 +314,7 @@ impl<'f, 'w> Object<'f, 'w> {
     }
 }
 
-/// The program that a change is by, as `managedFields` and events name it.
+/// The program that made a change, as `managedFields` and Kubernetes events name it.
 fn manager(actor: &Actor) -> &'static str {
     match actor {
         Actor::Person(..) => "kubectl-client-side-apply",
@@ -327,7 +327,7 @@ fn manager(actor: &Actor) -> &'static str {
     }
 }
 
-/// The environment of a container: a few variables, more where the workload has many settings.
+/// Writes the environment of a container: a few variables.
 fn environment(key: u64, bytes: &mut Vec<u8>) {
     raw(r#"[{"name":"LOG_LEVEL","value":"info"}"#, bytes);
     for index in 0..key % 4 {
@@ -338,7 +338,7 @@ fn environment(key: u64, bytes: &mut Vec<u8>) {
     raw("]", bytes);
 }
 
-/// A file of settings, of which most are short.
+/// Writes a settings file. Most are short.
 fn settings(key: u64, revision: u64, bytes: &mut Vec<u8>) {
     raw("revision=", bytes);
     number(revision, bytes);
@@ -392,7 +392,7 @@ fn base64(bits: u128, length: usize, bytes: &mut Vec<u8>) {
     bytes.extend(letters);
 }
 
-/// A moment as `metav1.Time` has it: in whole seconds.
+/// Appends a moment in the format of `metav1.Time`: in whole seconds.
 fn second(at: UnixMicros, bytes: &mut Vec<u8>) {
     write_time(at, bytes);
     bytes.truncate(bytes.len() - ".000000Z".len());
@@ -501,17 +501,17 @@ impl Template {
 /// The forms in which objects of one resource are written.
 #[derive(Debug)]
 struct Forms {
-    /// As the server has it.
+    /// As the server stores it.
     stored: Template,
     /// As an item of a list.
     listed: Template,
     /// As a client sends it back with changes.
     updated: Template,
-    /// As a client sends it first.
+    /// As a client sends it when it creates the object.
     created: Template,
-    /// The same, with the name left to the server.
+    /// The same, but the server chooses the name.
     unnamed: Template,
-    /// A change alone.
+    /// Only the change, as a patch.
     patch: Template,
 }
 
@@ -561,7 +561,7 @@ struct Objects {
 
 impl Objects {
     fn of(&self, resource: Resource) -> &Forms {
-        // The first of the resources is none at all.
+        // The first resource, `Resource::None`, has no objects.
         &self.forms[resource as usize - 1]
     }
 }

@@ -1,15 +1,15 @@
-//! How much of a request an audit policy writes down.
+//! How much of a request an audit policy records.
 
 use crate::catalog::{Resource, Subresource};
 
-/// How much an event tells.
+/// How much an event records of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Level {
     /// Who did what to what, when, and how it ended.
     Metadata,
-    /// With the object of the request.
+    /// Also the object in the request.
     Request,
-    /// With the objects of request and response.
+    /// Also the objects in request and response.
     RequestResponse,
 }
 
@@ -23,15 +23,16 @@ impl Level {
     }
 }
 
-/// Which level requests are audited at.
+/// Which requests are audited at which level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// All at one level.
+    /// All requests at the same level.
     All(Level),
-    /// The example of the Kubernetes documentation: pods with request and response, their status
-    /// and all secrets and config maps without either (in kube-system, config maps with the
-    /// request), the rest of the core group with the request, all else without. What it leaves out
-    /// altogether (discovery under `/api*` and `/version`) does not occur.
+    /// The example policy in the Kubernetes documentation. Pods are audited with request and
+    /// response. Their status, all secrets and all config maps are audited without either; but
+    /// config maps in kube-system with the request. The rest of the core group is audited with the
+    /// request, and everything else without. Requests that the policy leaves out (discovery under
+    /// `/api*` and `/version`) do not occur.
     ///
     /// Source: kubernetes/website, `content/en/examples/audit/audit-policy.yaml`.
     Example,

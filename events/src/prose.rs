@@ -1,9 +1,9 @@
-//! Text that is told once and written twice: into plain strings, and straight into JSON.
+//! Text that one function writes into two formats: into plain strings, and directly into JSON.
 
 /// Takes the pieces of a text, in order.
 ///
-/// JSON as Go writes it escapes some characters. The teller of a text knows where they are, so
-/// the writer need not search for them: everything told as [`Prose::plain`] has none.
+/// Go's JSON escapes some characters. The function that produces a text knows where they are, so
+/// the receiver need not search for them: text passed to [`Prose::plain`] has none.
 pub trait Prose {
     /// Appends text without a quotation mark, backslash, control character, `&`, `<` or `>`.
     fn plain(&mut self, text: &str);
@@ -46,7 +46,7 @@ impl Prose for String {
     }
 }
 
-/// Collects what `tell` says into a string.
+/// Collects the text that `tell` writes into a string.
 pub fn told(tell: impl FnOnce(&mut String)) -> String {
     let mut text = String::new();
     tell(&mut text);
@@ -58,7 +58,7 @@ pub fn decimal(number: u64, digits: &mut [u8; 20]) -> &str {
     str::from_utf8(decimal_bytes(number, digits)).expect("digits are ASCII")
 }
 
-/// The same as bytes.
+/// Does the same, but returns bytes.
 pub(crate) fn decimal_bytes(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {

@@ -1,4 +1,5 @@
-//! Events straight into JSON bytes: the same as [`crate::event`] makes, at the speed of copying.
+//! Writes events directly as JSON bytes: the same bytes as [`crate::event`], but almost as fast as
+//! copying them.
 
 use crate::actor::Credential;
 use crate::catalog::{Outcome, Resource, Subresource};
@@ -10,24 +11,24 @@ use crate::prose::{Prose, decimal_bytes};
 use crate::timeline::UnixMicros;
 use crate::world::Scope;
 
-/// Where an event stands, which decides whether it says what it is.
+/// Whether an event is in a list, which decides whether it has `kind` and `apiVersion`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// An item of an `EventList`: without `kind` and `apiVersion`.
+    /// An item of an `EventList`, without `kind` and `apiVersion`.
     Item,
-    /// An event alone: with both.
+    /// A single event, with both.
     Alone,
 }
 
-/// What stands before and after the items of an `EventList`, which are separated by commas.
+/// The bytes before and after the items of an `EventList`. Commas separate the items.
 pub const LIST_START: &[u8] =
     br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
 pub const LIST_END: &[u8] = b"]}\n";
 
-/// No event is longer at the level of metadata. Source: a test over all outcomes.
+/// The most bytes of an event at level `Metadata`. Source: a test over all outcomes.
 pub const METADATA_BYTES_MAX: usize = 4_096;
 
-/// No event is longer at any level: NATS refuses messages of more than 1 MiB.
+/// The most bytes of an event at any level, because NATS refuses messages of more than 1 MiB.
 pub const EVENT_BYTES_MAX: usize = 900 << 10;
 
 /// Appends one event, without a line feed.
@@ -46,8 +47,8 @@ pub fn render(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     out.raw("}}");
 }
 
-/// Appends the event of the same request in stage `RequestReceived`, which bears the same audit
-/// ID. It knows nothing that follows from the request's body or from its answer.
+/// Appends the event of the same request in stage `RequestReceived`, which has the same audit ID.
+/// It contains nothing that follows from the body of the request or from its answer.
 pub fn render_received(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     bytes.reserve(METADATA_BYTES_MAX);
     let out = &mut Json(bytes);
@@ -57,16 +58,16 @@ pub fn render_received(facts: &Facts<'_>, form: Form, bytes: &mut Vec<u8>) {
     out.raw("}");
 }
 
-/// What is known of an object.
+/// What is known about the object of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// What the path says.
+    /// Only what the path says.
     AtTheStart,
-    /// What the bodies say, too.
+    /// Also what the bodies say.
     AtTheEnd,
 }
 
-/// All that is known when a request comes in, but its object.
+/// Writes everything that is known when a request comes in, except its object.
 fn request(facts: &Facts<'_>, form: Form, stage: &str, out: &mut Json<'_>) {
     out.raw(match form {
         Form::Item => r#"{"level":""#,
@@ -98,7 +99,7 @@ fn times(received: UnixMicros, staged: UnixMicros, out: &mut Json<'_>) {
     out.raw("\"");
 }
 
-/// Appends to a JSON text, inside or outside of strings.
+/// Appends to JSON text, inside or outside of strings.
 struct Json<'b>(&'b mut Vec<u8>);
 
 impl Json<'_> {
@@ -153,7 +154,7 @@ impl Prose for Json<'_> {
     }
 }
 
-/// The two digits of every byte.
+/// The two hexadecimal digits of every byte.
 static HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut table = [[0; 2]; 256];
@@ -257,7 +258,7 @@ fn object_reference(facts: &Facts<'_>, known: Known, out: &mut Json<'_>) {
     out.raw("}");
 }
 
-/// The objects of request and response, where the level has them.
+/// Writes the objects of request and response, if the level has them.
 fn objects_of(facts: &Facts<'_>, out: &mut Json<'_>) {
     if facts.level == Level::Metadata {
         return;

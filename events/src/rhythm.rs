@@ -1,24 +1,24 @@
-//! How time itself beats: combs and bursts, as warps of an even flow.
+//! The rhythm of a run: combs and bursts, as warps of an even flow of events.
 //!
-//! A warp moves events inside windows of time, from where the flow is thin to where it is dense;
-//! none leaves its window, so counts over whole windows stay. It is one to one in integers, both
-//! ways, so that a warped timeline is still invertible at random access.
+//! A warp moves events inside windows of time, from the quiet parts to the busy ones. No event
+//! leaves its window, so counts over whole windows stay the same. A warp is one to one in both
+//! directions, in integers, so a warped timeline can still be inverted at any point.
 
 use crate::draw::Draw;
 use crate::identity::TenantIndex;
 use crate::time::UnixMicros;
 
-/// What the events of a run keep time with, beside their rate.
+/// Regular peaks that a run has in addition to its rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rhythm {
-    /// Leases every 2 and 10 seconds, cron jobs at second 0 of a minute: for all tenants at once,
-    /// as their clocks agree.
+    /// Leases every 2 and 10 seconds, and cron jobs at second 0 of a minute. All tenants have them
+    /// at the same time, because their clocks agree.
     pub combs: bool,
-    /// A rollout every ten minutes, for each tenant at moments of its own.
+    /// A rollout every ten minutes. Each tenant has it at a time of its own.
     pub bursts: bool,
 }
 
-/// Moves moments inside windows of time.
+/// Moves moments to other moments inside windows of time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Warp {
     shape: Shape,
@@ -26,14 +26,14 @@ pub(crate) struct Warp {
     end: UnixMicros,
 }
 
-/// How dense time is within a window.
+/// How the density of events varies within a window.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     Combs,
     Bursts { seed: u64, tenant: TenantIndex },
 }
 
-/// A stretch of a window: from when, in µs of the window, and how dense.
+/// A part of a window: where it begins, in µs of the window, and how dense it is.
 type Stretch = (u64, u64);
 
 impl Warp {
@@ -50,7 +50,7 @@ impl Warp {
         bursts.into_iter().chain(combs).map(|shape| Self { shape, start, end }).collect()
     }
 
-    /// Returns where a moment of the even flow goes.
+    /// Returns where a moment of the even flow is moved to.
     pub(crate) fn forward(&self, at: UnixMicros) -> UnixMicros {
         let Some(window) = self.window(at) else { return at };
         let offset = u128::from(unsigned(at - window.from));
@@ -59,7 +59,7 @@ impl Warp {
         window.from + signed(window.reach(area))
     }
 
-    /// Returns the first moment of the even flow that goes to `at` or later.
+    /// Returns the first moment of the even flow that is moved to `at` or later.
     pub(crate) fn inverse(&self, at: UnixMicros) -> UnixMicros {
         let Some(window) = self.window(at) else { return at };
         if at == window.from {
@@ -72,7 +72,8 @@ impl Warp {
             + signed(u64::try_from(offset).expect("in the window")).min(window.to - window.from)
     }
 
-    /// The window that a moment is in, as far as it is in the run; `None` outside of the run.
+    /// The part of a moment's window that is in the run, or `None` if the moment is outside of the
+    /// run.
     fn window(&self, at: UnixMicros) -> Option<Window> {
         if !(self.start..self.end).contains(&at) {
             return None;
@@ -93,7 +94,7 @@ impl Warp {
     }
 }
 
-/// A window, or what of it is in the run.
+/// A window, or the part of it that is in the run.
 struct Window {
     stretches: Stretches,
     /// How much of the window is before the run, in µs.
@@ -116,7 +117,8 @@ impl Window {
         self.area_until(self.length())
     }
 
-    /// Area under the densities until a moment, in µs of the part that is in the run.
+    /// Area under the densities from the start of the run's part of the window to `offset` µs
+    /// later.
     fn area_until(&self, offset: u64) -> u64 {
         self.whole_area(self.skipped + offset) - self.whole_area(self.skipped)
     }
@@ -131,7 +133,7 @@ impl Window {
         area
     }
 
-    /// First moment at which the area is reached.
+    /// First moment at which the area is reached, in µs from the start of the run's part.
     fn reach(&self, area: u64) -> u64 {
         let mut rest = area + self.whole_area(self.skipped);
         let stretches = self.stretches();
@@ -154,12 +156,12 @@ impl Window {
     }
 }
 
-/// Where in its minute a moment stands to the teeth of the combs.
+/// Whether a moment is in a tooth of the combs.
 pub fn is_in_tooth(at: UnixMicros) -> bool {
     unsigned(at.rem_euclid(2_000_000)) < TOOTH_US
 }
 
-/// The share of a minute's events that are in teeth, in thousandths.
+/// The share of a minute's events that fall into teeth, in thousandths.
 pub const IN_TEETH_PER_MILLE: u64 = {
     let (mut all, mut teeth, mut index) = (0, 0, 0);
     while index < COMBS.len() {
@@ -178,8 +180,8 @@ const MINUTE_US: i64 = 60_000_000;
 const BURST_WINDOW_US: i64 = 600_000_000;
 const TOOTH_US: u64 = 200_000;
 
-/// The density of a minute: a tooth every two seconds, a longer one every ten, and a first second
-/// of more than twice the mean, which falls off over the next ten.
+/// The density over a minute: a tooth every two seconds, and a higher one every ten. Second 0 has
+/// more than twice the mean rate, which falls off over the next ten seconds.
 ///
 /// Source: per-second counts of a capture of a real control plane, where second 0 had 2.2 times
 /// the mean.
@@ -201,7 +203,7 @@ static COMBS: [Stretch; 60] = {
     table
 };
 
-/// A burst of 5 to 60 seconds, in which six times as much happens.
+/// A burst of 5 to 60 seconds, with six times the rate.
 fn burst(seed: u64, tenant: TenantIndex, window: u64) -> [Stretch; 3] {
     let mut draw = Draw::new(seed, BURST_STREAM + u64::from(tenant.0), window);
     let length_s = 5 + draw.below(56);

@@ -1,22 +1,22 @@
 //! The columns of one event in the table of audit logs.
 //!
-//! The server derives them from `event_json`; they are derived here from the facts, so that a
-//! loader can send them along and a checker can tell whether a stored row is what was sent.
+//! The server derives them from `event_json`. Here they are derived from the facts, so that a
+//! loader can send them along, and a checker can see whether a stored row is what was sent.
 
 use crate::facts::Facts;
 use crate::prose::Prose;
 use crate::world::Scope;
 
-/// What the table's materialized columns hold for one event.
+/// The values of the table's materialized columns for one event.
 ///
-/// Texts that are put together live in buffers that the next row uses again.
+/// Composed texts are in buffers that the next row reuses.
 #[derive(Debug, Default)]
 pub struct Columns {
     pub timestamp_ms: i64,
     pub scope_type: &'static str,
     pub scope_name: String,
     pub user: String,
-    /// Empty if the user has none.
+    /// Empty if the user has no UID.
     pub user_uid: String,
     pub verb: &'static str,
     pub api_group: &'static str,

@@ -1,4 +1,4 @@
-//! Draws one event: who does what to which object, and how it ends.
+//! Draws one event: who does what to which object, and how the request ends.
 
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ pub(crate) fn draw_facts<'w>(
 
 const EVENT_STREAM: u64 = 3 << 32;
 
-/// Who does what to whom.
+/// Who sends which request about what.
 struct Cast<'w> {
     kind: Kind,
     actor: Actor<'w>,
@@ -78,12 +78,13 @@ struct Cast<'w> {
     in_story: bool,
 }
 
-/// Where an event stands in the turns of a tenant's workloads.
+/// The position of an event in the turns of a tenant's workloads.
 #[derive(Clone, Copy)]
 struct Turn {
-    /// Blocks since the first turn of the first workload, before the run or in it.
+    /// Number of the block, counted from the first turn of the first workload, which may be before
+    /// the run.
     block: u64,
-    /// The block that the run begins with.
+    /// Number of the block that the run begins with.
     first_block: u64,
     place: u64,
 }
@@ -100,7 +101,7 @@ impl Turn {
         u32::try_from(turn).expect("below the number of workloads")
     }
 
-    /// Which revision a workload has before this block.
+    /// The number of the revision that a workload has before this block.
     fn revision_before(self, workload: u32) -> u64 {
         let first_turn = u64::from(workload) * STRIDE_INVERSE % u64::from(WORKLOADS);
         match self.block.checked_sub(first_turn + 1) {
@@ -109,7 +110,7 @@ impl Turn {
         }
     }
 
-    /// The first event of the block that brought a revision; `None` before the run.
+    /// The first event of the block that brought a revision, or `None` if that was before the run.
     fn first_of(self, workload: u32, revision: u64) -> Option<Seq> {
         let first_turn = u64::from(workload) * STRIDE_INVERSE % u64::from(WORKLOADS);
         let block = revision.checked_sub(1)? * u64::from(WORKLOADS) + first_turn;
@@ -117,12 +118,13 @@ impl Turn {
     }
 }
 
-/// Turns go through the workloads in steps of this, so that neighbours do not follow each other.
+/// From block to block the turn moves on by this many workloads, so that neighbours do not follow
+/// each other.
 const STRIDE: u64 = 35;
 const STRIDE_INVERSE: u64 = 11;
 const _: () = assert!(STRIDE * STRIDE_INVERSE % WORKLOADS as u64 == 1);
 
-/// All that an event is drawn from, but the draws.
+/// Everything that an event is drawn from, except the random draws.
 struct Moment<'w, 't> {
     world: &'w World,
     tenant: &'w Tenant,
@@ -133,7 +135,7 @@ struct Moment<'w, 't> {
 }
 
 impl<'w> Moment<'w, '_> {
-    /// The step of a story that this event is, if it is one.
+    /// The step of a story that this event is, or `None` if it belongs to no story.
     fn step(&self) -> Option<&'w Step> {
         let story = self.tenant.catalog().story(self.turn.workload());
         story.step(self.tenant.key_of(Thing::Turn, self.turn.block), self.turn.place)
@@ -152,7 +154,7 @@ impl<'w> Moment<'w, '_> {
     /// The minute in which a run of a cron job began.
     fn minute(&self, first: Option<Seq>, key: u64) -> u64 {
         let began = first.and_then(|first| self.timeline.due(first).ok());
-        // Runs from before this one were at some minute of the day before it.
+        // A cron job's run from before the first event began at some minute of the day before it.
         let began = began.unwrap_or_else(|| {
             let before_us = i64::try_from(key % 1_440).expect("minutes of a day") * 60_000_000;
             self.timeline.due(Seq(0)).unwrap_or(self.due) - before_us
@@ -174,12 +176,13 @@ impl<'w> Moment<'w, '_> {
             By::Scheduler => Actor::Scheduler,
             By::Node => Actor::Node(subject.node(self.tenant)),
         };
-        // The event's own draws stay aligned, whoever acts.
+        // Both branches take the same number of draws, so that the event's later draws are the same
+        // whoever acts.
         draw.bits();
         Cast { kind: step.kind, actor, subject, in_story: true }
     }
 
-    /// Draws that are the same in the whole block: its author is one person.
+    /// Draws that are the same in the whole block, because one person is its author.
     fn block_draw(&self) -> Draw {
         Draw::new(self.tenant.key_of(Thing::Turn, self.turn.block), 1, 0)
     }
@@ -203,7 +206,8 @@ impl<'w> Moment<'w, '_> {
             .find(|number| suits(crate::story::workload_of(*number as usize), kind.resource))
             .expect("there is a workload of every type");
         let revision = self.turn.revision_before(workload);
-        // What a story has made lives until a story takes it away.
+        // An object that a story created exists until a story deletes it, so this event is about
+        // another.
         let is_passing = matches!(kind.verb, Verb::Create | Verb::Delete);
         let number = if is_passing { PASSING + draw.below(100_000) } else { draw.skewed(3) };
         let subject = self.subject(workload, revision, number);
@@ -226,7 +230,7 @@ impl<'w> Moment<'w, '_> {
         Actor::Person(person, draw.pick(&CLIENTS))
     }
 
-    /// What is not found is what the last rollout has taken away.
+    /// An object that is not found is one that the last rollout deleted.
     fn as_of(&self, outcome: Outcome, kind: Kind, subject: Subject<'w>) -> Subject<'w> {
         let gone = outcome == Outcome::NotFound
             && matches!(kind.resource, Resource::Pods | Resource::ReplicaSets | Resource::Jobs);
@@ -236,7 +240,7 @@ impl<'w> Moment<'w, '_> {
         self.subject(subject.workload.number, subject.revision.saturating_sub(1), subject.number)
     }
 
-    /// Returns which part of Kubernetes does this in a real cluster.
+    /// Returns which part of Kubernetes sends this request in a real cluster.
     fn system_actor(&self, kind: Kind, subject: &Subject, draw: &mut Draw) -> Actor<'w> {
         let node = Actor::Node(subject.node(self.tenant));
         let owner = Actor::Controller(controller_of(subject.workload.resource()));
@@ -278,7 +282,7 @@ impl<'w> Moment<'w, '_> {
         }
     }
 
-    /// Returns the namespace that a request is in, if it is in one.
+    /// Returns the namespace of a request, or `None` if it has none.
     fn place(
         &self,
         kind: Kind,
@@ -289,7 +293,7 @@ impl<'w> Moment<'w, '_> {
         let own = || self.world.namespace(self.tenant, subject.workload.namespace);
         match (kind.resource, actor) {
             (Resource::None | Resource::Nodes, _) => None,
-            // The API server calls a namespace the namespace of itself, but not in a list.
+            // The API server treats a namespace as being in itself, but not in a list.
             (Resource::Namespaces, _) => kind.verb.is_of_one().then(own),
             (Resource::Leases, Actor::Node(_)) => Some("kube-node-lease"),
             (Resource::Leases, Actor::Operator(operator)) => Some(operator.namespace),
@@ -324,7 +328,7 @@ impl<'w> Moment<'w, '_> {
     }
 }
 
-/// Whether someone who is at a pod opens a shell in it. Since kubectl 1.31, that is a GET.
+/// Whether a person who gets a pod opens a shell in it. Since kubectl 1.31, that request is a GET.
 fn opens_shell(kind: Kind, actor: &Actor, draw: &mut Draw) -> bool {
     match (kind.verb, kind.resource, actor) {
         (Verb::Get, Resource::Pods, Actor::Person(_, client)) => {
@@ -334,7 +338,7 @@ fn opens_shell(kind: Kind, actor: &Actor, draw: &mut Draw) -> bool {
     }
 }
 
-/// Of the pods that people get: one in twenty-five.
+/// How many of the pods that people get they open a shell in: one in twenty-five.
 const SHELLS_PER_MYRIAD: u32 = 400;
 
 fn pod_actor<'w>(
@@ -360,7 +364,7 @@ fn pod_actor<'w>(
     }
 }
 
-/// Kubelets renew their leases whatever they run.
+/// Draws a node regardless of the pods on it, because all kubelets renew their leases.
 fn draw_node(tenant: &Tenant, subject: &Subject) -> u32 {
     u32::try_from(subject.pod_key() >> 32).expect("half of a u64") % tenant.nodes
 }
@@ -387,7 +391,7 @@ fn operator(draw: &mut Draw) -> Actor<'static> {
     Actor::Operator(&OPERATORS[draw.skewed(last) as usize])
 }
 
-/// Whether a workload of one type has objects of a resource.
+/// Whether a workload of this type has objects of a resource.
 fn suits(workload: Resource, resource: Resource) -> bool {
     match resource {
         Resource::Deployments | Resource::ReplicaSets => workload == Resource::Deployments,
@@ -411,7 +415,7 @@ fn controller_of(resource: Resource) -> &'static str {
     }
 }
 
-/// How it ends. A story is of what succeeds: its writes may only meet another's write.
+/// Draws how the request ends. The steps of a story succeed, but its writes may end in a conflict.
 fn draw_outcome(
     tenant: &Tenant,
     kind: Kind,
@@ -437,7 +441,8 @@ fn draw_outcome(
     };
     match (possible.then_some(drawn), kind.verb) {
         (None, Verb::Create) => Outcome::Created,
-        // Pods and jobs end gracefully: the answer is the object. Others are gone at once.
+        // Pods and jobs are deleted gracefully: the answer is the object. Other objects are gone at
+        // once.
         (None | Some(Outcome::Ok), Verb::Delete)
             if !matches!(kind.resource, Resource::Pods | Resource::Jobs) =>
         {
@@ -483,24 +488,25 @@ fn draw_query(kind: Kind, actor: &Actor, draw: &mut Draw) -> Query {
 
 const SHELL_SECONDS_MAX: u32 = 1_800;
 
-/// Fits a query to how its request ends, and to what the audit policy leaves in.
+/// Changes a query that does not fit how the request ends, or that the audit policy leaves out.
 fn fit(query: Query, outcome: Outcome, tenant: &Tenant) -> Query {
     match query {
-        // What the server has at hand cannot be too old.
+        // The version in the server's cache cannot be too old.
         Query::Informer if outcome == Outcome::Expired => Query::Page,
-        // The policy leaves out how clients discover groups and versions.
+        // The policy leaves out the requests in which clients discover groups and versions.
         Query::Path(_) if tenant.character.policy == Policy::Example => Query::Path(5),
         query => query,
     }
 }
 
-/// Controllers leave the names of their pods to the server; only stateful sets number theirs.
+/// Whether the server chooses the name. Controllers let it name their pods; only stateful sets
+/// number theirs.
 fn generates_name(resource: Resource, actor: &Actor) -> bool {
     resource == Resource::Pods
         && matches!(actor, Actor::Controller(name) if *name != "statefulset-controller")
 }
 
-/// Whether `objectRef` bears the name of the object.
+/// Whether `objectRef` has the name of the object.
 fn is_named(kind: Kind, actor: &Actor, query: Query, outcome: Outcome) -> bool {
     match kind.verb {
         Verb::List | Verb::Watch => query == Query::Named,
@@ -519,7 +525,7 @@ fn draw_service_us(verb: Verb, query: Query, draw: &mut Draw) -> i64 {
         _ => 0,
     };
     let quantiles = catalog::service_time_us(verb);
-    // The ends of each part are written out, so that nothing is divided by what varies.
+    // The limits of each part are constants, so that no division is by a variable.
     let took_us = match draw.below(1_000_000) {
         at @ 0..500_000 => between(quantiles[0], quantiles[1], at, 500_000),
         at @ 500_000..950_000 => between(quantiles[1], quantiles[2], at - 500_000, 450_000),
@@ -529,7 +535,7 @@ fn draw_service_us(verb: Verb, query: Query, draw: &mut Draw) -> i64 {
     watched_us + i64::from(took_us)
 }
 
-/// Goes from `low` to `high` as `at` goes from 0 to `length`.
+/// Interpolates between `low` and `high`, as `at` goes from 0 to `length`.
 #[inline]
 fn between(low: u32, high: u32, at: u32, length: u32) -> u32 {
     let part = u64::from(high - low) * u64::from(at) / u64::from(length);
@@ -545,7 +551,8 @@ fn draw_pod_security(kind: Kind, outcome: Outcome, draw: &mut Draw) -> PodSecuri
     }
 }
 
-/// People come from public addresses, half of them through a proxy; the cluster from its own.
+/// People come from public addresses, half of them through a proxy. The cluster's own parts come
+/// from its addresses.
 fn draw_sources(actor: &Actor, draw: &mut Draw) -> [Option<[u8; 4]>; 2] {
     let byte = |bits: u64, shift: u32| u8::try_from(bits >> shift & 0xff).expect("one byte");
     let bits = draw.bits();

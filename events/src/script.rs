@@ -1,4 +1,4 @@
-//! The function itself: everything a run's events follow from, and the events.
+//! The function from which all events of a run follow, with everything that it depends on.
 
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ impl Script {
         &self.timelines[usize::from(tenant.0)]
     }
 
-    /// All tenants, in order, also those that have no event.
+    /// All tenants in order, including those that have no event.
     pub fn tenants(&self) -> impl Iterator<Item = TenantIndex> + '_ {
         self.world.tenants().iter().map(|tenant| tenant.index)
     }
@@ -59,8 +59,8 @@ impl Script {
 
     /// Returns which event of this run has this audit ID, or `None` if it is not of this run.
     ///
-    /// An ID that bears the run's mark but that the run does not have is still of this run: who
-    /// sees it stored has found something unexpected.
+    /// An ID may have the run's mark although the run has no such event. It is still of this run:
+    /// if it is stored, it is unexpected.
     pub fn locate(&self, id: Uuid) -> Option<(TenantIndex, Seq)> {
         self.mark.locate(id)
     }
@@ -75,7 +75,8 @@ impl Script {
         Ok(self.facts_due(tenant, seq, due))
     }
 
-    /// Returns the same, told when the event is due: finding that out takes a third of the time.
+    /// Returns the same for a caller who knows when the event is due. Finding that takes a third of
+    /// the time.
     pub fn facts_due(&self, tenant: TenantIndex, seq: Seq, due: UnixMicros) -> Facts<'_> {
         let timeline = self.timeline(tenant);
         debug_assert_eq!(timeline.due(seq), Ok(due), "the timeline says when");

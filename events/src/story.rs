@@ -1,9 +1,9 @@
 //! Stories: what controllers do after someone has written to a workload.
 //!
-//! The events of a tenant come in blocks. In each block one workload has its turn, and the steps
-//! of its story are spread, in order, over some of the block's places; the other places have
-//! events of their own. Which step an event is follows from its sequence number alone, so that a
-//! story needs no memory: its objects have the names of the block's workload and its revision.
+//! The events of a tenant come in blocks. In each block one workload has its turn, and the steps of
+//! its story are spread, in order, over some of the block's places. The other places have events
+//! that belong to no story. The sequence number alone tells which step an event is, so a story
+//! needs no memory: its objects have the names of the block's workload and its revision.
 
 use crate::catalog::Resource::{
     ConfigMaps, CronJobs, DaemonSets, Deployments, EndpointSlices, Endpoints, Events, Jobs, Pods,
@@ -13,17 +13,17 @@ use crate::catalog::Subresource::{self, Binding, Status, Token};
 use crate::catalog::Verb::{self, Create, Delete, Get, List, Patch, Update};
 use crate::catalog::{Choice, Class, Kind, Mix, Resource};
 
-/// Consecutive events of a tenant that one story runs through.
+/// The number of consecutive events of a tenant in which one story happens.
 pub const BLOCK: u64 = 128;
 
-/// Types of workload, of which every namespace has several.
+/// The number of types of workload. Every namespace has several workloads.
 pub const TYPES: usize = 16;
 
 /// What happens to a workload, step by step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
     pub steps: Vec<Step>,
-    /// Places that it has in each group of eight events.
+    /// How many of every eight places of the block the story takes.
     density: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct Step {
     pub on: On,
 }
 
-/// Who makes a step.
+/// Who sends the request of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Human,
@@ -46,8 +46,8 @@ pub enum By {
     Node,
 }
 
-/// Which of a workload's objects a step is on: those of the revision that the story brings, or of
-/// the one before it, by number.
+/// The number of the object that a step is about. The object belongs to the revision that the story
+/// brings, or to the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     New(u32),
@@ -55,7 +55,7 @@ pub enum On {
 }
 
 impl Step {
-    /// The step as the shares of a mix count it.
+    /// The kind and class of the step, as the shares of a mix count it.
     pub fn choice(&self) -> Choice {
         let class = match self.by {
             By::Human => Class::Human,
@@ -67,11 +67,11 @@ impl Step {
 }
 
 impl Story {
-    /// Returns the step that an event of a block is, or `None` if it belongs to no story. `key`
-    /// is the block's own number, `place` the event's in the block.
+    /// Returns the step at a place of a block, or `None` if the place belongs to no story. `key` is
+    /// the key of the block.
     pub fn step(&self, key: u64, place: u64) -> Option<&Step> {
         let (group, at) = (place / GROUP, place % GROUP);
-        // Sixteen groups, and four bits of the key for each.
+        // A block has sixteen groups, and each uses four bits of the key.
         let turn = key >> (group * 4) & 0xf;
         let taken = |offset: u64| (turn + offset * 3) % GROUP;
         if !(0..self.density).any(|offset| taken(offset) == at) {
@@ -82,10 +82,10 @@ impl Story {
     }
 }
 
-/// Places are given to a story in groups of eight.
+/// A story takes its places in groups of this many places.
 const GROUP: u64 = 8;
 
-/// The stories of the types of workload, in order. [`workload_of`] says what each type is.
+/// The stories of all types of workload, in order. [`workload_of`] says what each type is.
 pub fn of_mix(mix: Mix) -> [Story; TYPES] {
     let density = match mix {
         Mix::Seed => 2,
@@ -106,8 +106,8 @@ pub fn of_mix(mix: Mix) -> [Story; TYPES] {
     })
 }
 
-/// Returns which resource a type of workload is managed as; config maps stand for those that are
-/// no more than configuration.
+/// Returns the resource that manages a type of workload. Workloads that are only configuration have
+/// `ConfigMaps`.
 pub fn workload_of(index: usize) -> Resource {
     match index % TYPES {
         0..=8 => Deployments,
@@ -118,7 +118,7 @@ pub fn workload_of(index: usize) -> Resource {
     }
 }
 
-/// Whoever writes first, in short: the tables below are read as columns.
+/// These names are short, so that the tables below can be read as columns.
 const A: By = By::Human;
 const O: By = By::Operator;
 const DEPLOYMENT: By = By::Controller("deployment-controller");
@@ -134,8 +134,8 @@ fn step(by: By, verb: Verb, resource: Resource, subresource: Subresource, on: On
     Step { kind: Kind { verb, resource, subresource }, by, on }
 }
 
-/// A new version of a deployment, where leases, events and what lies between deployment and pod
-/// are not audited.
+/// A rollout of a deployment, as seen where leases, events, replica sets and some other steps are
+/// not audited.
 fn seed_rollout(author: By) -> Vec<Step> {
     use On::{New, Old};
     let pod = |number: u32| {
@@ -166,7 +166,7 @@ fn seed_rollout(author: By) -> Vec<Step> {
     steps
 }
 
-/// A new version of a deployment with all that follows from it, as a cluster sees it.
+/// A rollout of a deployment with everything that follows from it, as a cluster sees it.
 fn cluster_rollout(author: By) -> Vec<Step> {
     use On::{New, Old};
     let pod = |number: u32| {
@@ -206,7 +206,7 @@ fn cluster_rollout(author: By) -> Vec<Step> {
     steps
 }
 
-/// A run of a cron job, where events are not audited.
+/// A run of a cron job, as seen where events are not audited.
 fn seed_run() -> Vec<Step> {
     use On::{New, Old};
     vec![
@@ -249,7 +249,8 @@ fn cluster_run() -> Vec<Step> {
     ]
 }
 
-/// A stateful or daemon set whose controller replaces its pods one after the other.
+/// A rollout of a stateful set or daemon set, whose controller replaces its pods one after the
+/// other.
 fn restart(mix: Mix, set: Resource, controller: &'static str) -> Vec<Step> {
     let controller = By::Controller(controller);
     let node = match mix {
@@ -272,7 +273,7 @@ fn restart(mix: Mix, set: Resource, controller: &'static str) -> Vec<Step> {
     steps
 }
 
-/// An operator that brings configuration in line with what it should be.
+/// An operator corrects configuration that differs from the desired state.
 fn synchronization(mix: Mix) -> Vec<Step> {
     let on = On::New(0);
     let mut steps = vec![
@@ -305,7 +306,7 @@ mod tests {
                         .all(|step| { mix.shares().iter().any(|(_, kind, _)| *kind == step.kind) })
                 );
             }
-            // It panics if a story tells more than there is.
+            // This panics if a story uses more of a request than the mix has.
             Catalog::new(mix);
         }
     }

@@ -1,4 +1,4 @@
-//! How moments are counted.
+//! How the library represents moments.
 
 /// Microseconds since the Unix epoch.
 pub type UnixMicros = i64;

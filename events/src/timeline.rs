@@ -1,9 +1,10 @@
-//! When events are due: cumulative count ↔ time, in integers, at random access.
+//! When events are due. Both directions, from count to time and from time to count, are computed in
+//! integers, directly for any event.
 //!
 //! A [`Curve`] is the area under a line of rates; an event is due when the area reaches its index.
-//! A [`Timeline`] is one tenant's curve with its arrivals: it answers when event `seq` is due, and
-//! how many events are due before a moment, without walking there. The answers are whole
-//! microseconds by integer arithmetic: the same on every machine.
+//! A [`Timeline`] is the curve of one tenant with its arrivals. It computes when event `seq` is
+//! due, and how many events are due before a moment, without stepping through the others. The
+//! results are in whole microseconds, by integer arithmetic, so every machine gets the same.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::week::flow;
 /// Areas are counted in millionths of an event.
 pub const EVENT: u64 = 1_000_000;
 
-/// A stretch of time over which rate and tenant count each move in a straight line.
+/// A period over which rate and tenant count each move in a straight line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     pub duration_us: u64,
@@ -29,13 +30,13 @@ pub struct Stage {
 /// How the events of one tenant follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// At equal distances; each tenant at a phase of its own.
+    /// At equal distances. Each tenant has its own phase.
     Even,
-    /// Each event anywhere in its own slot of the even grid.
+    /// Each event is somewhere in its own slot of the even grid.
     Jittered,
 }
 
-/// The area under straight lines of rate. Between its segments nothing is due.
+/// The area under straight lines of rate. Between its segments no event is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Curve {
     segments: Vec<Segment>,
@@ -53,8 +54,8 @@ struct Segment {
 impl Curve {
     /// Returns the curve of one tenant in a live run.
     ///
-    /// A tenant is active while the line of tenant counts, rounded, is above its index; it joins
-    /// and leaves inside a stage at the rate that the stage has at that moment.
+    /// A tenant is active while the rounded number of tenants is above its index. A tenant that
+    /// joins or leaves within a stage does so at the rate that the stage has at that moment.
     pub fn of_stages(stages: &[Stage], tenant: TenantIndex) -> Self {
         let mut curve = Self { segments: Vec::with_capacity(stages.len()), area: 0 };
         let mut start_us = 0;
@@ -67,8 +68,8 @@ impl Curve {
         curve
     }
 
-    /// Returns the shape of `days` days of history: busy at two in the afternoon UTC, quieter at
-    /// night and at weekends. Its unit is arbitrary: a [`Timeline`] scales it to a tenant's count.
+    /// Returns the shape of `days` days of history: busy at 14:00 UTC, quieter at night and at
+    /// weekends. Its unit is arbitrary, because a [`Timeline`] scales it to a tenant's count.
     ///
     /// `first_weekday` is the weekday of the first day, 0 for Monday.
     pub fn of_history(days: u32, first_weekday: u32) -> Self {
@@ -86,7 +87,8 @@ impl Curve {
     /// Returns the first moment, in µs from the start, at which the area reaches `area`, or
     /// `None` if that is not before the end of the curve.
     ///
-    /// Looks first at the segment with index `near` and at the next. Leaves there which one it was.
+    /// It looks first at the segment with index `near` and at the next one, and sets `near` to the
+    /// segment that it found.
     pub fn reach(&self, area: u64, near: &mut usize) -> Option<u64> {
         if area >= self.area {
             return None;
@@ -134,7 +136,7 @@ impl Segment {
             .expect("a plan has less than 2^40 events a tenant")
     }
 
-    /// The same before it is divided by [`Self::scale`].
+    /// The same area, multiplied by [`Self::scale`].
     fn scaled(&self, dt: u64) -> i128 {
         let (first, last) = (i128::from(self.rate_milli.0), i128::from(self.rate_milli.1));
         let (dt, len) = (i128::from(dt), i128::from(self.len_us));
@@ -145,8 +147,8 @@ impl Segment {
         2_000 * i128::from(self.len_us)
     }
 
-    /// First moment at which the area, which the segment has, is reached. Rates above zero make
-    /// the area grow, so the answer is one; floats only guess where to look for it.
+    /// First moment at which the area is reached. The segment must have that much area. Rates are
+    /// above zero, so there is exactly one such moment; floats are used only to guess where it is.
     fn reach(&self, area: u64) -> u64 {
         let (first, last) = self.rate_milli;
         if first == last
@@ -154,7 +156,7 @@ impl Segment {
         {
             return scaled.div_ceil(first);
         }
-        // Areas are compared before they are divided: a division of 128 bits is slow.
+        // Areas are compared before they are divided, because a division of 128 bits is slow.
         let scaled = i128::from(area) * self.scale();
         let reached = |dt: u64| self.scaled(dt) >= scaled;
         let guess = self.guess(area);
@@ -185,20 +187,21 @@ impl Segment {
     }
 }
 
-/// The due times of one tenant's events, from sequence number 0 to [`Timeline::count`].
+/// The due times of one tenant's events, from sequence number 0 to [`Timeline::count`] minus one.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     curve: Arc<Curve>,
     start: UnixMicros,
     count: u64,
     offsets: Offsets,
-    /// History stretches a shared curve to the tenant's own count; a live curve is the tenant's.
+    /// Whether the curve is stretched to the tenant's count: a history shares one curve, a live run
+    /// has one for each tenant.
     stretched: bool,
     warps: Vec<Warp>,
 }
 
 impl Timeline {
-    /// Returns the timeline of a tenant whose events follow `curve` as it is, from `start`.
+    /// Returns the timeline of a tenant whose events follow `curve` unchanged, from `start`.
     pub fn live(
         curve: Curve,
         start: UnixMicros,
@@ -237,7 +240,7 @@ impl Timeline {
         Self { warps: Warp::all(rhythm, self.start, end, seed, tenant), ..self }
     }
 
-    /// How many events the tenant has: sequence numbers run from 0 to one less.
+    /// How many events the tenant has. Sequence numbers run from 0 to one less.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -254,7 +257,7 @@ impl Timeline {
         self.due_near(seq, &mut 0)
     }
 
-    /// Returns what finds due times faster, where each is near the one before.
+    /// Returns a [`Walk`], which finds due times faster if each is near the one before.
     pub fn walk(&self) -> Walk<'_> {
         Walk { timeline: self, near: 0 }
     }
@@ -294,12 +297,12 @@ impl Timeline {
     }
 }
 
-/// Finds when the events of a timeline are due, fastest one after the other: it begins to look
-/// where it found the last one.
+/// Finds when the events of a timeline are due. It starts to search where it found the last event,
+/// so it is fastest for events in order.
 #[derive(Debug, Clone)]
 pub struct Walk<'t> {
     timeline: &'t Timeline,
-    /// Segment of the curve that the last one was in.
+    /// Index of the segment of the curve that the last event was in.
     near: usize,
 }
 
@@ -319,7 +322,7 @@ impl Walk<'_> {
 #[error("the timeline ends before this event")]
 pub struct PastEnd;
 
-/// Where in its slot of the even grid an event lies, in millionths of the slot.
+/// Where an event lies in its slot of the even grid, in millionths of the slot.
 #[derive(Debug, Clone, Copy)]
 enum Offsets {
     Phase(u64),
@@ -350,11 +353,11 @@ const PHASE_STREAM: u64 = 1 << 32;
 const JITTER_STREAM: u64 = 2 << 32;
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Returns from when to when, in µs of the stage, the tenant is active in it.
+/// Returns when the tenant is active in the stage, as start and end in µs of the stage.
 fn active(stage: &Stage, tenant: TenantIndex) -> Option<(u64, u64)> {
     let index = u64::from(tenant.0);
     let (first, last) = (u64::from(stage.tenants.0), u64::from(stage.tenants.1));
-    // The line of counts passes index + 1/2 after this part of the stage.
+    // After this part of the stage, the line of tenant counts passes index + 1/2.
     let crossing = |distance: u64, height: u64| {
         let doubled = u128::from(2 * distance + 1) * u128::from(stage.duration_us);
         u64::try_from(doubled / u128::from(2 * height)).expect("inside the stage")

@@ -1,4 +1,5 @@
-//! The words of a simulated world: people, companies, workloads, teams. All from the seed.
+//! The words of a simulated world: people, companies, workloads and teams. All follow from the
+//! seed.
 
 use fake::Fake;
 use fake::faker::company::en::Buzzword;
@@ -12,7 +13,7 @@ pub struct Vocabulary {
     pub first_names: Vec<String>,
     pub last_names: Vec<String>,
     pub companies: Vec<String>,
-    /// What projects are about.
+    /// What projects are named after.
     pub subjects: Vec<String>,
     pub workloads: Vec<String>,
     pub namespaces: Vec<String>,
@@ -20,7 +21,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Makes the words of a seed, the same on every machine.
+    /// Makes the words of a seed. They are the same on every machine.
     pub fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let first_names = distinct(256, 16, || FirstName().fake_with_rng(&mut rng));
@@ -57,7 +58,7 @@ fn distinct(count: usize, length_max: usize, mut word: impl FnMut() -> String) -
     labels
 }
 
-/// Keeps the letters of a word, in lower case: a DNS-1123 label, or nothing.
+/// Keeps only the letters of a word, in lower case. The result is a DNS-1123 label, or empty.
 fn label(word: &str) -> String {
     word.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
 }

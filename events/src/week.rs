@@ -1,28 +1,28 @@
-//! The shape of a week, in UTC: when people work, and how much of all that happens follows them.
+//! The shape of a week, in UTC: when people work, and how many of all events follow their hours.
 //!
-//! Controllers, kubelets and operators work day and night. What people and their pipelines set in
-//! motion comes on top, by the day and by the week, and people themselves keep working hours.
+//! Controllers, kubelets and operators work day and night. What people and their pipelines cause
+//! comes on top, and varies by day and by week. People themselves keep working hours.
 
 use crate::time::UnixMicros;
 
 /// Whether a request may begin on the day before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Days {
-    /// It may, as in life.
+    /// It may, as in a real control plane.
     Flow,
-    /// It begins at midnight (UTC) at the earliest. A history keeps to its days, so that all
+    /// It may not: it begins at midnight (UTC) at the earliest. A history does this, so that all
     /// events due on a day are in that day's partition of the table. Its people keep working hours.
     Apart,
 }
 
-/// Rate of all events of a history from hour to hour, in a unit of its own. `weekday` is 0 on
-/// Monday; hour 24 is the end of that day.
+/// Rate of all events of a history in an hour, in an arbitrary unit. `weekday` is 0 on Monday; hour
+/// 24 is the end of that day.
 pub(crate) fn flow(weekday: u32, hour: usize) -> u64 {
     FLOW[usize::from(is_weekend(weekday.into()))][hour % 24]
 }
 
-/// Returns how large people's share of the events is at a moment, as a multiple of their share
-/// over a whole week, in 1,024ths.
+/// Returns how large people's share of the events is at a moment, in 1,024ths of their share over a
+/// whole week.
 #[inline]
 pub(crate) fn people_at(at: UnixMicros) -> u64 {
     let minutes = u64::try_from(at).unwrap_or(0) / 60_000_000;
@@ -48,14 +48,14 @@ fn is_weekend(weekday: u64) -> bool {
     weekday % 7 >= 5
 }
 
-/// 1970 began on one.
+/// 1970 began on a Thursday.
 const THURSDAY: u64 = 3;
 const DAY_US: u64 = 86_400_000_000;
 
-/// What of the events happens day and night.
+/// The part of the events that happens day and night, in percent.
 ///
-/// Source: leases, node status, resyncs and probes are more than half of what captures of real
-/// control planes hold.
+/// Source: in captures of real control planes, more than half of the events are leases, node
+/// status, resyncs and probes.
 const STEADY_PERCENT: u64 = 60;
 const WEEKEND_PERCENT: u64 = 25;
 const PEOPLE_AT_WEEKENDS_PERCENT: u64 = 10;
@@ -68,10 +68,10 @@ const HOURLY: [u64; 24] = [
 
 type ByHour = [[u64; 24]; 2];
 
-/// What people and their pipelines set in motion, on working days and at weekends.
+/// The events that people and their pipelines cause, on working days and at weekends.
 const DRIVEN: ByHour = by_hour(1, WEEKEND_PERCENT);
 
-/// People at work: fewer of them are awake at night than pipelines.
+/// The work of people. At night, fewer people are awake than pipelines run.
 const AT_WORK: ByHour = by_hour(2, PEOPLE_AT_WEEKENDS_PERCENT);
 
 static FLOW: ByHour = flow_by_hour();
@@ -111,7 +111,8 @@ const fn flow_by_hour() -> ByHour {
     table
 }
 
-/// People's part of the flow is as large as their part of all work: the share of both weeks is 1.
+/// People's share of the flow, by hour. Over a week, it adds up to their share without working
+/// hours.
 const fn people_by_hour() -> ByHour {
     let mut table = [[0; 24]; 2];
     let flow = flow_by_hour();

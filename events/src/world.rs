@@ -1,8 +1,8 @@
 //! The tenants of a run: who they are, and what exists in them.
 //!
 //! A tenant is one simulated control plane with its own scope, company, people, namespaces and
-//! nodes. Its objects are not stored anywhere: name and UID of the n-th workload of a namespace
-//! are hashes of its coordinates, so that every event about it agrees.
+//! nodes. Its objects are not stored anywhere: name and UID of the n-th workload of a namespace are
+//! hashes of its coordinates, so that all events about it agree.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::timeline::UnixMicros;
 use crate::vocabulary::Vocabulary;
 use crate::week::week_of;
 
-/// All that events take their names from.
+/// Everything that events take their names from.
 #[derive(Debug, Clone)]
 pub struct World {
     words: Vocabulary,
@@ -30,21 +30,21 @@ pub struct Tenant {
     pub scope: Scope,
     /// Name of the organization, project or user; empty in the global scope.
     pub scope_name: String,
-    /// Mail domain of its people.
+    /// Mail domain of the tenant's people.
     pub domain: String,
     pub nodes: u32,
     pub character: Character,
-    /// The block of its stories that its first event is in: see [`crate::scene`].
+    /// Number of the story block that contains the tenant's first event: see [`crate::scene`].
     pub(crate) first_block: u64,
-    /// Version of its store before its first event.
+    /// Version of the tenant's store before its first event.
     pub(crate) first_version: u64,
     catalog: Arc<Catalog>,
     key: u64,
-    /// The parts of keys that depend on the kind of thing alone.
+    /// The part of a key that depends only on the kind of thing.
     keys: [u64; Thing::COUNT],
 }
 
-/// Kinds of things that a tenant has many of, each with a key of its own.
+/// Kinds of things of which a tenant has many. Each thing has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thing {
     Person,
@@ -55,7 +55,7 @@ pub enum Thing {
     Turn,
     /// A token that was issued.
     Token,
-    /// People, operators and so on as users of the API server.
+    /// A person in their role as a user of the API server. The variants below are the other users.
     PersonAsUser,
     OperatorAsUser,
     ControllerAsUser,
@@ -67,12 +67,12 @@ impl Thing {
     const COUNT: usize = Self::PartAsUser as usize + 1;
 }
 
-/// What a control plane is busy with, and how much of it its audit policy writes down.
+/// What a control plane does, and how much of it its audit policy records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Character {
     pub mix: Mix,
     pub policy: Policy,
-    /// Its events keep time with combs: see [`crate::rhythm`].
+    /// Whether its events follow combs: see [`crate::rhythm`].
     pub combs: bool,
 }
 
@@ -82,7 +82,7 @@ impl Default for Character {
     }
 }
 
-/// Whose events these are, as the platform annotates them.
+/// The scope that events belong to, as the platform annotates it.
 ///
 /// Source: `platform.miloapis.com/scope.type`, set by the platform's API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,8 @@ impl Scope {
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'w> {
     pub index: u32,
-    /// Tells those apart who follow each other in one place; 0 for who is there all the time.
+    /// Counts the people who hold one position after the other; 0 if one person holds it all the
+    /// time.
     pub term: u32,
     pub first: &'w str,
     pub last: &'w str,
@@ -126,7 +127,7 @@ pub struct Person<'w> {
 }
 
 impl World {
-    /// Makes the tenants of a run, each with the character given for it, in order.
+    /// Makes the tenants of a run. `characters` has one entry for each, in order.
     pub fn new(seed: u64, characters: &[Character]) -> Self {
         let words = Vocabulary::new(seed);
         let catalogs = Mix::ALL.map(|mix| (mix, Arc::new(Catalog::new(mix))));
@@ -158,8 +159,8 @@ impl World {
         &self.tenants[usize::from(index.0)]
     }
 
-    /// Returns the person who is in some place at some time. One place in four is given to
-    /// another after some months, on a Monday: people join and leave.
+    /// Returns the person who holds a position at some time. One position in four passes to
+    /// somebody else after some months, on a Monday, because people join and leave.
     pub fn person<'w>(&'w self, tenant: &'w Tenant, index: u32, at: UnixMicros) -> Person<'w> {
         let place = tenant.key_of(Thing::Person, index.into());
         let (term, key) = if place >> 62 == 0 { term_of(place, at) } else { (0, place) };
@@ -177,8 +178,8 @@ impl World {
         word(&self.words.namespaces, tenant.key_of(Thing::Namespace, index.into()))
     }
 
-    /// Returns the workload that has a number at some time. One in four makes way for another
-    /// after some days, as previews and campaigns do.
+    /// Returns the workload that has a number at some time. One in four is replaced by another
+    /// after some days, as previews and campaigns are.
     pub fn workload<'w>(&'w self, tenant: &Tenant, number: u32, at: UnixMicros) -> Workload<'w> {
         let mut key = tenant.key_of(Thing::Workload, number.into());
         if key.is_multiple_of(4) {
@@ -192,25 +193,26 @@ impl World {
     }
 }
 
-/// Something that runs in a namespace, with all that belongs to it.
+/// Something that runs in a namespace, with everything that belongs to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload<'w> {
     pub number: u32,
     /// Index of its namespace.
     pub namespace: u32,
     pub name: &'w str,
-    /// Tells it from all others, and from what has its number at another time.
+    /// A number that no other workload has, not even one that has the same `number` at another
+    /// time.
     pub key: u64,
 }
 
 impl Workload<'_> {
-    /// The resource that it is managed as.
+    /// The resource that manages the workload.
     pub fn resource(&self) -> crate::catalog::Resource {
         workload_of(self.number as usize)
     }
 }
 
-/// People, namespaces and workloads of a tenant.
+/// How many people, namespaces and workloads a tenant has.
 pub const PEOPLE: u32 = 24;
 pub const NAMESPACES: u32 = 8;
 pub const WORKLOADS: u32 = NAMESPACES * WORKLOADS_IN_NAMESPACE;
@@ -269,18 +271,18 @@ impl Tenant {
         }
     }
 
-    /// What its events are drawn from.
+    /// What the tenant's events are drawn from.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 
-    /// Returns the key of a thing of this tenant: the same in all its events.
+    /// Returns the key of a thing of this tenant. It is the same in all events.
     #[inline]
     pub fn key_of(&self, thing: Thing, index: u64) -> u64 {
         mix(self.keys[thing as usize], index)
     }
 
-    /// Returns the key of an object: of a name in a place.
+    /// Returns the key of an object, from the place that it is in and its name.
     pub fn key_in(&self, place: u64, name: u64) -> u64 {
         mix(mix(self.key, place), name)
     }
@@ -289,7 +291,8 @@ impl Tenant {
 const FIRST_BLOCK: u64 = 100;
 const FIRST_VERSION: u64 = 101;
 
-/// Returns which in turn has a place that is given to others, and their key.
+/// For a position that passes from person to person: returns the number of the current holder, and
+/// their key.
 #[inline(never)]
 fn term_of(place: u64, at: UnixMicros) -> (u32, u64) {
     let weeks = 9 + (place >> 8) % 26;

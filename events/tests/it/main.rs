@@ -1,4 +1,4 @@
-//! Laws of the events: what they say, and that all ways of saying it agree.
+//! Laws of the events: what they contain, and that all ways of writing them agree.
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test, as it should")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +130,7 @@ fn every_outcome_and_every_kind_of_request_occurs() {
             kinds.insert(Kind { verb, resource, subresource });
         }
         let mut expected: BTreeSet<Kind> = mix.shares().iter().map(|(_, kind, _)| *kind).collect();
-        // A few of those who get a pod open a shell in it.
+        // Some of those who get a pod open a shell in it.
         let subresource = Subresource::Exec;
         expected.insert(Kind { verb: Verb::Get, resource: Resource::Pods, subresource });
         assert_eq!(kinds, expected);
@@ -194,7 +194,7 @@ fn leases_are_renewed_in_the_teeth_of_combs_and_shares_stay() {
     assert!(in_teeth / leases > 0.7, "{in_teeth} of {leases}");
 }
 
-/// The events of one tenant, as a reader of its log sees them.
+/// Returns the events of one tenant, as a reader of its log sees them.
 fn log_of(script: &Script, tenant: u16, count: u64) -> Vec<Event> {
     let event = |seq| Event::of(&script.facts(TenantIndex(tenant), Seq(seq)).unwrap());
     (0..count).map(event).collect()
@@ -211,7 +211,7 @@ fn controllers_follow_what_someone_wrote() {
         if !is_rollout || event.response_status.as_ref().unwrap().code != 200 {
             continue;
         }
-        // The write of a story is followed, in order, by what its controllers do about it.
+        // After the first write of a story come, in order, the requests of its controllers.
         let (namespace, name) = (of(event).namespace, of(event).name);
         let after: Vec<_> = log[index + 1..]
             .iter()
@@ -257,7 +257,7 @@ fn a_pod_is_made_once_used_and_deleted_and_then_gone() {
         let key = (of.namespace.clone(), of.name.clone());
         match (event.verb.as_str(), of.subresource.as_str()) {
             ("create", "binding") => drop(bound.insert(key, of.uid)),
-            // The pods of a stateful set come again under their names.
+            // A stateful set creates its pods again under the same names.
             ("create", _) => drop(deleted.remove(&key)),
             ("delete", _) => drop(deleted.insert(key)),
             _ if deleted.contains(&key) => used_after.0 += 1,
