@@ -1,8 +1,9 @@
-//! How fast a billion events of 65,000 tenants become accounts, and in how much memory: from the
-//! ledger of a day, a slice of which is reserved every quarter of a second, to the report.
+//! Measures how fast, and in how much memory, the verifier accounts for a billion events of 65,000
+//! tenants: from the ledger of a day, which reserves a slice every quarter of a second, to the
+//! report.
 //!
-//! Needs no server: what stream and table hold is made up, with events lost one by one and a
-//! minute of all tenants lost together. Prints `bench accounts-1e9 …` and
+//! It needs no server, because it makes up what stream and table hold: some events are lost one by
+//! one, and all events of one minute are lost together. Prints `bench accounts-1e9 …` and
 //! `bench accounts-1e9-memory …`. `AUDITSTORM_BENCH_EVENTS` sets the number of events.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
@@ -34,9 +35,9 @@ const LIMIT_BYTES: u64 = 1_000_000_000;
 
 const HEAD: LedgerHead = LedgerHead { seal: [7; 16], shard: 0, shards: 1 };
 const SLICE_US: i64 = 250_000;
-/// After so many slices, the events of each tenant that were due in them are acknowledged.
+/// After this many slices, the events that were due in them are acknowledged, tenant by tenant.
 const SLICES_A_STEP: i64 = 1_440;
-/// Of so many events, one is lost, and one is stored twice.
+/// Of this many events one is lost; of `DOUBLED_EVERY` one is stored twice.
 const LOST_EVERY: usize = 1_009;
 const DOUBLED_EVERY: usize = 5_003;
 
@@ -66,7 +67,7 @@ fn main() {
     print_line("accounts-1e9-memory", megabytes(peak_bytes()), megabytes(LIMIT_BYTES), "MB");
 }
 
-/// A day of 65,000 tenants, or as much of it as has so many events.
+/// Makes a plan of a day with 65,000 tenants, cut off after this many events.
 fn plan(events: u64) -> Plan {
     let rate_milli = 179;
     let seconds = (events * 1_000).div_ceil(TENANTS * rate_milli).max(60) + 60;
@@ -77,7 +78,7 @@ fn plan(events: u64) -> Plan {
     Plan::parse(&text, "accounts", options).unwrap()
 }
 
-/// Writes what a generator writes down: slices that are reserved, and batches that are
+/// Writes the ledger that a generator would write: slices that are reserved, and batches that are
 /// acknowledged.
 fn write_ledger(plan: &Plan, path: &Path) {
     let writer = LedgerWriter::create(path, &HEAD).unwrap();
@@ -100,7 +101,7 @@ fn write_ledger(plan: &Plan, path: &Path) {
     writer.close().unwrap();
 }
 
-/// Makes up what stream and table hold, and counts what the table does not.
+/// Makes up what stream and table hold, and counts the events that are missing in the table.
 fn arrived(plan: &Plan) -> (Arrived, Arrived, u64) {
     let (mut stream, mut table) = (Arrived::new(), Arrived::new());
     let mut all_lost = 0;
@@ -126,7 +127,8 @@ fn due(plan: &Plan, tenant: TenantIndex, due: &Range<UnixMicros>) -> Range<u64> 
     timeline.count_before(due.start)..timeline.count_before(due.end)
 }
 
-/// Makes all that a report says of events. Returns the totals, and how much there is to write.
+/// Computes everything that a report says of events. Returns the totals, and the size of the
+/// report.
 fn account(plan: &Plan, ledger: &Ledger, stream: &Arrived, table: &Arrived) -> (Totals, usize) {
     let script = &plan.script;
     let fates: Vec<Fates> = script
@@ -154,7 +156,7 @@ fn account(plan: &Plan, ledger: &Ledger, stream: &Arrived, table: &Arrived) -> (
     (totals, tenants.iter().map(bytes).sum())
 }
 
-/// The most memory that this process has had.
+/// The most memory that this process has used.
 fn peak_bytes() -> u64 {
     let status = Process::myself().and_then(|own| own.status()).unwrap();
     status.vmhwm.unwrap() * 1_024
@@ -165,7 +167,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Prints a figure of which less is better.
+/// Prints a figure for which less is better.
 fn print_line(name: &str, ours: f64, limit: f64, unit: &str) {
     let ratio = ours / limit;
     let verdict = if ratio <= 1.0 { "ok" } else { "short" };

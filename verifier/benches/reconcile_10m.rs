@@ -1,10 +1,11 @@
-//! How fast ten million rows are reconciled, against one `uniqExact` over the same rows.
+//! Measures how fast ten million rows are reconciled, compared with one `uniqExact` over the same
+//! rows.
 //!
-//! Runs inside a sandbox, whose addresses are in the environment, and loads the rows with
-//! `auditstorm-backfill`, which must be built beside it. Prints `bench reconcile-10m …` for IDs
-//! alone, `bench reconcile-10m-content …` with the digests of all columns, for the first check of
-//! a run and for later ones, and, of the loading, `bench backfill-10m …`. `AUDITSTORM_BENCH_ROWS`
-//! sets the number of rows.
+//! It runs inside a sandbox, whose addresses are in the environment, and loads the rows with
+//! `auditstorm-backfill`, which must be built in the same directory. It prints
+//! `bench reconcile-10m …` for IDs alone, `bench reconcile-10m-content …` with the digests of all
+//! columns (for the first check of a run and for later ones), and `bench backfill-10m …` for the
+//! loading. `AUDITSTORM_BENCH_ROWS` sets the number of rows.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
 
@@ -51,7 +52,7 @@ fn main() {
         for _ in 0..ROUNDS {
             peer.push(timed(&clock, count_distinct(&server, &rows)).await);
             ids.push(timed(&clock, reconcile(&server, &out)).await);
-            // As if no earlier check had kept digests.
+            // An empty file has the effect that no earlier check has kept digests.
             fs::write(out.join("digests.json"), "").unwrap();
             first.push(timed(&clock, reconcile_content(&server, &out, &clock)).await);
             assert_ne!(fs::read(out.join("digests.json")).unwrap(), b"");
@@ -64,7 +65,7 @@ fn main() {
     });
 }
 
-/// Loads a history with the program that does it.
+/// Loads a history with `auditstorm-backfill`.
 fn load(rows: &str, out: &Path) {
     let program = std::env::current_exe().unwrap();
     let program = program.ancestors().nth(2).unwrap().join("auditstorm-backfill");
@@ -73,7 +74,7 @@ fn load(rows: &str, out: &Path) {
     assert!(command.status().unwrap().success());
 }
 
-/// Opens the run, reads its rows' IDs, and compares every tenant's with the ledger.
+/// Opens the run, reads the IDs of its rows, and compares them with the ledger, tenant by tenant.
 async fn reconcile(server: &ClickHouse, out: &Path) {
     let (dir, plan) = RunDir::open(out).unwrap();
     let ledger = dir.read_ledger(&plan).unwrap();
@@ -119,7 +120,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Prints a figure in seconds, of which less is better.
+/// Prints a time in seconds, for which less is better.
 fn print_line(name: &str, ours_s: f64, peer: &str, peer_s: f64, bar: f64) {
     let ratio = ours_s / peer_s;
     let verdict = if ratio <= bar { "ok" } else { "short" };

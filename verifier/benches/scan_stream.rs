@@ -1,7 +1,8 @@
-//! How fast the IDs of a stream's messages are read, against a bare consumer of headers alone.
+//! Measures how fast the IDs of a stream's messages are read, compared with a bare consumer that
+//! only receives headers.
 //!
-//! Runs inside a sandbox, whose addresses are in the environment, and publishes the messages to a
-//! stream of its own. Prints `bench scan-stream …`. `AUDITSTORM_BENCH_ROWS` sets the number of
+//! It runs inside a sandbox, whose addresses are in the environment, and publishes the messages to
+//! a stream of its own. Prints `bench scan-stream …`. `AUDITSTORM_BENCH_ROWS` sets the number of
 //! messages.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot run ends there")]
@@ -72,7 +73,7 @@ fn main() {
     });
 }
 
-/// A run of as many events, of a hundred tenants.
+/// Makes a run of this many events of a hundred tenants.
 fn plan(clock: &Clock, events: u64) -> Plan {
     let text = format!(
         "name: bench\nstages: [{{duration: 100s, rate: {}/s, tenants: 100}}]\n",
@@ -112,7 +113,7 @@ async fn publish(context: &Context, plan: &Plan) -> u64 {
     published
 }
 
-/// Receives the headers of all messages, and does nothing with them.
+/// Receives the headers of all messages, and ignores them.
 async fn count(audit: &AuditStream, last: u64) -> u64 {
     let config = pull::Config {
         deliver_policy: DeliverPolicy::All,

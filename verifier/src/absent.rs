@@ -1,5 +1,5 @@
-//! Lost events that the table may have had, or may have again: those that its TTL deletes, and
-//! those of detached parts.
+//! Lost events that the table once had or still has in another form: rows that its TTL deletes, and
+//! rows in detached parts.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,8 +19,8 @@ use crate::compare::move_lost;
 use crate::error::VerifyError;
 use crate::patience::Patience;
 
-/// Says of lost events that the table's TTL deletes them, and which detached parts may have some.
-/// Returns what the table has put away, and what is to be known of its TTL.
+/// Finds lost events that the table's TTL deletes, and detached parts that may contain lost events.
+/// Returns the detached parts that may, and what the user should know of the TTL.
 ///
 /// # Errors
 ///
@@ -41,18 +41,18 @@ pub async fn trace_absent(
     Ok((detached.map(|(what, remedy)| Hidden { what, remedy }), expired))
 }
 
-/// Whether an event of this fate may have come to the table, for all that is known.
+/// Whether an event that is lost for this cause may have reached the table.
 fn may_have_come(cause: Cause) -> bool {
     matches!(cause.hop(), Hop::AfterStream | Hop::Unknown)
 }
 
-/// Those of a tenant's lost events that may have come to the table.
+/// Returns the lost events of a tenant that may have reached the table.
 fn came(fates: &Fates) -> RangeSet {
     let sets = fates.lost.iter().filter(|(cause, _)| may_have_come(**cause));
     sets.fold(RangeSet::new(), |all, (_, seqs)| all.union(seqs))
 }
 
-/// When lost events that may have come to the table were due.
+/// Returns the period in which lost events that may have reached the table were due.
 fn due_of_lost(script: &Script, fates: &[Fates]) -> Option<Range<UnixMicros>> {
     let span = |(tenant, fates): (TenantIndex, &Fates)| {
         let lost = came(fates);
@@ -99,8 +99,8 @@ async fn trace_expired(
     )))
 }
 
-/// Those of a tenant's events whose requests were received before some time: up to a day before
-/// they are due.
+/// Returns the events of a tenant whose requests were received before `until`. A request is
+/// received up to a day before its event is due.
 fn received_before(
     script: &Script,
     tenant: TenantIndex,
@@ -116,7 +116,7 @@ fn received_before(
     seqs.intersection(&RangeSet::of(0..due)).union(&late)
 }
 
-/// Says which detached parts may have lost events, and what to do about it. Pure.
+/// Says which detached parts may contain lost events, and what to do about it. Pure.
 pub fn detached(absent: &AbsentRows, script: &Script, fates: &[Fates]) -> Option<(String, String)> {
     let mut days: BTreeSet<UnixMicros> = BTreeSet::new();
     let mut lost = 0;
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// A hundred events of each of two tenants, on 2025-10-09.
+    /// Makes a hundred events of each of two tenants, on 2025-10-09.
     fn script() -> Script {
         let text = "name: x\nstages: [{duration: 10s, rate: 10/s, tenants: 2}]\n";
         let options = RunOptions::new(Uuid::from_u128(7), 1_760_000_000_000_000, Span::Live);

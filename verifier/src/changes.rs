@@ -1,4 +1,5 @@
-//! What a pipeline does to events on purpose, as a file declares it. Pure, but for reading it.
+//! The changes that a pipeline makes to events on purpose, as a file declares them. Pure, except
+//! for reading the file.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -7,21 +8,21 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a pipeline does to an event on purpose. Paths are JSON pointers.
+/// The changes that a pipeline makes to an event on purpose. Paths are JSON pointers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Changes {
-    /// Fields that stored events may have and sent ones had not, or had otherwise.
+    /// Fields that the pipeline adds or overwrites.
     pub adds: Vec<String>,
-    /// Fields that stored events lack.
+    /// Fields that the pipeline removes.
     pub removes: Vec<String>,
-    /// Lists of addresses that lose those of some networks.
+    /// Lists from which the pipeline removes the addresses of some networks.
     pub removes_addresses: Vec<RemovedAddresses>,
-    /// Events of other values are not stored.
+    /// Conditions that an event must meet to be stored.
     pub keeps: Vec<Kept>,
 }
 
-/// A list of addresses that loses those of some networks.
+/// A list from which the addresses of some networks are removed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemovedAddresses {
@@ -29,7 +30,7 @@ pub struct RemovedAddresses {
     pub networks: Vec<IpNet>,
 }
 
-/// A condition without which an event is not stored.
+/// A condition that an event must meet to be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
@@ -52,7 +53,7 @@ pub enum ChangesError {
 }
 
 impl Changes {
-    /// What Vector does in the pipeline that `deploy/vector` describes.
+    /// The changes that Vector makes in the pipeline that `deploy/vector` describes.
     pub fn of_vector() -> Self {
         let text = include_str!("../../deploy/vector/changes.yaml");
         serde_saphyr::from_str(text).expect("the file was checked by a test")
@@ -62,7 +63,7 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// Returns [`ChangesError`] if it cannot be read, or says anything else.
+    /// Returns [`ChangesError`] if the file cannot be read, or has other contents.
     pub fn read(path: &Path) -> Result<Self, ChangesError> {
         let own_path = || path.to_owned();
         let text = std::fs::read_to_string(path)
@@ -84,7 +85,7 @@ impl Changes {
         self.adds.iter().chain(&self.removes).chain(addresses).chain(kept).map(String::as_str)
     }
 
-    /// Whether an event is stored at all.
+    /// Whether the pipeline stores an event at all.
     pub fn keep(&self, event: &Value) -> bool {
         self.keeps.iter().all(|Kept { field, values }| {
             let value = event.pointer(field).and_then(Value::as_str);
@@ -92,7 +93,7 @@ impl Changes {
         })
     }
 
-    /// Whether every event that a plan makes is stored: all of them are of one stage.
+    /// Whether the pipeline stores every event of a plan. All of these have the same stage.
     pub fn keep_all_planned(&self) -> bool {
         let is_met = |kept: &Kept| {
             kept.field == "/stage" && kept.values.iter().any(|value| value == "ResponseComplete")
@@ -100,7 +101,7 @@ impl Changes {
         self.keeps.iter().all(is_met)
     }
 
-    /// Does to a sent event what the pipeline does to it, but for what it adds.
+    /// Applies the pipeline's changes to a sent event, except for what it adds.
     pub fn change(&self, sent: &mut Value) {
         self.removes.iter().chain(&self.adds).for_each(|pointer| remove(sent, pointer));
         for RemovedAddresses { from, networks } in &self.removes_addresses {
@@ -112,7 +113,7 @@ impl Changes {
         }
     }
 
-    /// Takes from a stored event what the pipeline adds to it.
+    /// Removes from a stored event what the pipeline adds.
     pub fn strip(&self, stored: &mut Value) {
         self.adds.iter().for_each(|pointer| remove(stored, pointer));
     }

@@ -36,7 +36,7 @@ pub struct ChecksOptions {
 pub struct Checks {
     options: ChecksOptions,
     patience: Patience,
-    /// The tables of runs, by what they have recorded of them.
+    /// The tables that are connected already, by the targets that the runs have recorded.
     tables: Vec<(Targets, ClickHouse)>,
     stream: Option<AuditStream>,
 }
@@ -83,7 +83,7 @@ impl Checks {
         reconcile(run, stores, &options, &mut self.patience).await
     }
 
-    /// Connects to what the run needs, unless that is done. Returns its table.
+    /// Connects to the stores that the run needs, unless that is done already. Returns its table.
     async fn connect(&mut self, run: &Recorded) -> Result<ClickHouse, VerifyError> {
         if run.plan.path() != DeliveryPath::Bulk && self.stream.is_none() {
             let nats = &self.options.nats;
@@ -103,7 +103,7 @@ impl Checks {
         Ok(table)
     }
 
-    /// What was kept of a check that has ended is of no use any more.
+    /// Removes the progress file of a check that has ended, because nobody needs it any more.
     fn remove_progress(&self, run: &Recorded) {
         let path = progress_file(run);
         match std::fs::remove_file(&path) {
@@ -135,7 +135,7 @@ fn progress_file(run: &Recorded) -> PathBuf {
     run.dirs[0].file("check-progress.jsonl")
 }
 
-/// Lets no query take more memory than that.
+/// Limits the memory of each query.
 fn limited(mut server: ClickHouse, bytes_max: Option<u64>) -> ClickHouse {
     if let Some(bytes) = bytes_max {
         let spill = (bytes / 2).to_string();
@@ -147,8 +147,9 @@ fn limited(mut server: ClickHouse, bytes_max: Option<u64>) -> ClickHouse {
     server
 }
 
-/// Rows whose partitions are read together, unless the user limits the memory.
+/// Partitions with this many rows are read together, unless the user limits the memory.
 const ROWS_AT_ONCE: u64 = 50_000_000;
 
-/// Bytes of memory that a row may take in the server, with the most scattered sets.
+/// Bytes of memory that the server may need for a row in the worst case, which is a very scattered
+/// set.
 const BYTES_OF_A_ROW: u64 = 20;

@@ -1,4 +1,4 @@
-//! The command line: flags to commands, what they return to output and exit codes.
+//! The command line: maps flags to commands, and their results to output and exit codes.
 
 mod compare;
 mod pages;
@@ -41,7 +41,7 @@ enum Command {
     Mark(MarkArgs),
     /// Says what stands against a run, before it is one.
     #[command(after_help = exit_codes(&PREFLIGHT_CODES))]
-    // There is no run yet whose table it could be.
+    // The usual help does not fit, because there is no run yet whose table could be the default.
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
     Preflight(Box<preflight::PreflightArgs>),
     #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
@@ -85,7 +85,7 @@ const MARK_EXAMPLE: &str = "\
 Example, while the generator runs:
   auditstorm-verifier mark runs/1 \"killed nats-1\"";
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> Exit {
     let cli = Cli::parse();
     for warning in edges::secret::warnings(std::env::args_os()) {

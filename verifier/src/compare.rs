@@ -1,4 +1,4 @@
-//! What became of the events of one tenant: sets against sets. Pure.
+//! Finds out what became of the events of one tenant, by comparing sets. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use runs::report::cause::Cause;
 use runs::report::fates::{Fates, Forgotten};
 use stores::stored::Arrivals;
 
-/// What the stores hold of one tenant's events.
+/// Which of a tenant's events stream and table hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// In the stream; `None` if the run did not go through it.
+    /// The events in the stream, or `None` if the run did not go through it.
     pub in_stream: Option<Arrivals>,
-    /// Those that the stream has and the consumer has not read.
+    /// The events that are in the stream and that the consumer has not read.
     pub unread: RangeSet,
-    /// The first event that was to go through the stream: those before went past it.
+    /// The first event that was sent through the stream. Earlier ones went straight into the table.
     pub piped_from: u64,
     pub in_table: Arrivals,
 }
 
-/// Whether the stream still holds everything that it was sent during the run.
+/// Whether the stream still has every message that it was sent during the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamMemory {
     Whole,
-    /// What it does not have, it may have had.
+    /// It may have had the messages that it does not have now.
     Partial(Forgotten),
 }
 
-/// Compares what the ledger says of a tenant with what the stores hold.
+/// Compares what the ledger says of a tenant with what stream and table hold.
 pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemory) -> Fates {
     let all = RangeSet::of(0..planned);
     let attempted = account.attempted();
@@ -87,9 +87,9 @@ pub fn compare(planned: u64, account: &Account, held: &Held, memory: StreamMemor
     }
 }
 
-/// Takes those back of the lost for which something else is not excluded. `is_proven` says it
-/// of the events of a cause that went through the pipeline, or past it; the first that went
-/// through it is `piped_from`.
+/// Moves lost events whose loss is not proven to `not_seen`. `is_proven` says whether a cause is
+/// proven for the events that went through the pipeline, or for those that went straight into the
+/// table. `piped_from` is the first event that went through the pipeline.
 pub fn keep_proven(
     fates: &mut Fates,
     piped_from: u64,
@@ -109,7 +109,7 @@ pub fn keep_proven(
     }
 }
 
-/// Moves lost events to another cause, or with `None` to those filtered by design.
+/// Moves lost events to another cause, or to those filtered by design if `to` is `None`.
 pub(crate) fn move_lost(fates: &mut Fates, seqs: &RangeSet, to: Option<Cause>) {
     let moved = fates.lost().intersection(seqs);
     if moved.is_empty() {

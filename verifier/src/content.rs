@@ -1,9 +1,10 @@
-//! Whether stored rows are what was sent, column by column.
+//! Compares stored rows with what was sent, column by column.
 //!
 //! Server and verifier each compute a digest of all columns for every tenant and stretch of
-//! sequence numbers, the one from the rows, the other from the plan. Only where two digests
-//! differ are rows looked at one by one: their digests first, then, of some of those that differ,
-//! their columns. Many stretches share a question, and a question keeps to the time of its rows.
+//! sequence numbers: the server from the rows, the verifier from the plan. Only if two digests
+//! differ are the rows of a stretch examined one by one: first the digest of each row, then the
+//! columns of some rows that differ. One query covers many stretches, and is limited to the time of
+//! their rows.
 
 use std::ops::Range;
 
@@ -32,28 +33,29 @@ use crate::suspects::{Bounds, Suspect, groups, stretch_of, suspects, time_of, wi
 pub struct Differences {
     /// Some of the differences, up to [`DIFFERENCES_MAX`].
     pub listed: Vec<Difference>,
-    /// All events that have one, but in the day of their timestamp.
+    /// All events that differ, except those that only have a timestamp of another day.
     pub corrupted: TenantRanges,
-    /// All events whose timestamp is of another day: they are in another partition.
+    /// All events with a timestamp of another day, which are therefore in another partition.
     pub misplaced: TenantRanges,
-    /// Stored events that were not looked at one by one, though some in their stretches differ:
-    /// there are more than [`LOOKED_AT_MAX`].
+    /// Stored events that were not examined one by one because there were more than
+    /// [`LOOKED_AT_MAX`], although their stretches contain differences.
     pub not_looked_at: u64,
 }
 
-/// Most differences that are listed.
+/// The most differences that are listed.
 pub const DIFFERENCES_MAX: usize = 100_000;
 
-/// Most rows that are looked at one by one.
+/// The most rows that are examined one by one.
 pub const LOOKED_AT_MAX: u64 = 20_000_000;
 
-/// At most twenty questions of a million rows each, or of 4,096 stretches, and some more where
-/// suspects are far apart; and as many again for rows that are not where they belong.
+/// At most twenty queries of a million rows each, or of 4,096 stretches each, and some more if
+/// suspects are far apart. The same number may be needed again for rows that have a timestamp of
+/// another day.
 const BOUNDS: Bounds =
     Bounds { rows: LOOKED_AT_MAX, rows_a_query: 1_000_000, stretches_a_query: 4_096, queries: 64 };
 
 impl Differences {
-    /// Adds what was found.
+    /// Adds differences.
     pub fn add(&mut self, found: impl IntoIterator<Item = Difference>) {
         for difference in found {
             let seqs = difference.seq..difference.seq + 1;
@@ -69,7 +71,7 @@ impl Differences {
         }
     }
 
-    /// Adds what was found elsewhere.
+    /// Adds the differences that were found in other rows.
     pub fn join(&mut self, other: Self) {
         self.corrupted.add(&other.corrupted);
         self.misplaced.add(&other.misplaced);
@@ -78,7 +80,7 @@ impl Differences {
         self.listed.extend(other.listed.into_iter().take(room));
     }
 
-    /// Puts them into order, and leaves out those of some events.
+    /// Sorts the differences, and removes those of some events.
     pub fn finish(&mut self, left_out: &TenantRanges) {
         let is_left_out = |it: &Difference| {
             left_out.get(TenantIndex(it.tenant)).is_some_and(|seqs| seqs.contains(it.seq))
@@ -95,7 +97,7 @@ fn is_of_another_day(it: &Difference) -> bool {
     it.column == "timestamp" && it.sent.get(..10) != it.stored.get(..10)
 }
 
-/// Compares the columns of every stored row of a run with what the plan says of it.
+/// Compares the columns of every stored row of a run with the plan.
 ///
 /// # Errors
 ///
@@ -120,7 +122,7 @@ pub async fn read_differences(
         let sums = tokio::task::block_in_place(|| found.compare(script, &rows));
         astray.extend(group.into_iter().filter(|it| sums.get(&it.stretch) != Some(&it.digest)));
     }
-    // Not all of their rows are of the time that they should be of.
+    // Some rows of these stretches have a timestamp outside of the time that the plan gives them.
     let anywhere = |it: Suspect| Suspect { received: 0..0, ..it };
     for group in groups(astray.into_iter().map(anywhere).collect(), BOUNDS) {
         let rows = async || read_row_digests(server, script, &group, None).await;
@@ -140,12 +142,12 @@ pub async fn read_differences(
     Ok(differences)
 }
 
-/// A query's text may have 256 KiB, and an ID takes 39 bytes of it.
+/// The text of a query may have 256 KiB, and each ID takes 39 bytes of it.
 ///
 /// Source: ClickHouse, `max_query_size`.
 const IDS_A_QUERY: usize = 4_000;
 
-/// A row without its texts.
+/// A row without its text columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
 struct DigestRow {
     tenant: u16,
@@ -154,8 +156,8 @@ struct DigestRow {
     digest: u64,
 }
 
-/// Reads the digest of each row of some stretches; if that is asked, of those alone that are of
-/// some time.
+/// Reads the digest of each row of some stretches. If `received` is given, only rows of that time
+/// are read.
 async fn read_row_digests(
     server: &ClickHouse,
     script: &Script,
@@ -178,21 +180,21 @@ async fn read_row_digests(
     server.answer(SCAN_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await
 }
 
-/// As the place of a stretch: the tenant above its number.
+/// Tenant and number of a stretch are combined into one number, with the tenant in the upper bits.
 const TENANT_SHIFT: u32 = 32;
 
-/// Rows that differ from what was sent, by their digests.
+/// Rows whose digests differ from what was sent.
 #[derive(Debug, Default)]
 struct Found {
     corrupted: TenantRanges,
     misplaced: TenantRanges,
-    /// Some of them, up to [`DIFFERENCES_MAX`].
+    /// Some of the rows, up to [`DIFFERENCES_MAX`].
     rows: Vec<DigestRow>,
 }
 
 impl Found {
-    /// Compares rows with the plan, and adds those that differ. Returns the sums of the digests of
-    /// all, by stretch.
+    /// Compares rows with the plan, and adds those that differ. Returns the sum of all digests for
+    /// each stretch.
     fn compare(&mut self, script: &Script, rows: &[DigestRow]) -> Sums {
         let looks = |columns: &mut Columns, row: &DigestRow| Look::at(script, row, columns);
         let looks: Vec<Look> = rows.par_iter().map_init(Columns::default, looks).collect();
@@ -237,7 +239,7 @@ impl Look {
         let day = |milli: i64| milli.div_euclid(DAY_US / 1_000);
         let is_misplaced = day(columns.timestamp_ms) != day(row.timestamp_ms);
         if is_misplaced {
-            // Whether it is that alone.
+            // This shows whether only the timestamp differs.
             columns.timestamp_ms = row.timestamp_ms;
         }
         let is_corrupted = !is_misplaced || digest(tenant, seq, columns) != row.digest;
@@ -254,7 +256,7 @@ struct StoredRow {
     texts: Vec<String>,
 }
 
-/// Fetches some rows, which are in the order of their time, and compares each with the plan.
+/// Reads the columns of some rows, which are sorted by time, and compares each row with the plan.
 async fn read_columns(
     server: &ClickHouse,
     script: &Script,

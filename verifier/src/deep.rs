@@ -1,4 +1,4 @@
-//! Whether the JSON of stored events is what was sent, but for the declared changes.
+//! Compares the JSON of stored events with what was sent, except for the declared changes.
 
 use clickhouse::Row;
 use events::event::Event;
@@ -26,16 +26,17 @@ struct JsonRow {
     event_json: String,
 }
 
-/// Compares the JSON of every stored row with what the plan says of it, after the changes that the
-/// pipeline makes on purpose to what went through it. Events that the plan does not have are left
-/// out.
+/// Compares the JSON of every stored row with the plan. If an event went through the pipeline, the
+/// changes that the pipeline makes on purpose are considered. Events that the plan does not have
+/// are left out.
 ///
-/// Rows are compared while they arrive, partition by partition: neither side holds many of them,
-/// and a server that is restarted meanwhile is asked for one partition again.
+/// Rows are compared while they arrive, partition by partition. So neither side holds many rows,
+/// and if a server is restarted meanwhile, only one partition is read again.
 ///
 /// # Errors
 ///
-/// Returns [`VerifyError`] if the server does not answer, or with less than there is.
+/// Returns [`VerifyError`] if the server does not answer, or repeatedly sends fewer rows than there
+/// are.
 pub async fn read_json_differences(
     server: &ClickHouse,
     ways: &Ways<'_>,
@@ -46,7 +47,7 @@ pub async fn read_json_differences(
     let mut parts: Vec<Rows> =
         partitions.into_iter().map(|it| Rows::Partitions(vec![it.id])).collect();
     if parts.is_empty() {
-        // A Distributed table or a view has no partitions of its own.
+        // A Distributed table or a view has no partitions.
         parts.push(Rows::All);
     }
     let mut differences = Differences::default();
@@ -56,8 +57,8 @@ pub async fn read_json_differences(
     Ok(differences)
 }
 
-/// Reads some rows to their end. An answer of which something is missing is asked for again: rows
-/// that a merge has folded meanwhile explain it, and so does a connection that was cut.
+/// Reads some rows completely. If the answer has fewer rows than expected, the query is repeated: a
+/// merge may have folded rows meanwhile, or the connection was cut.
 async fn read_whole(
     server: &ClickHouse,
     ways: &Ways<'_>,
@@ -89,7 +90,7 @@ async fn count(server: &ClickHouse, ways: &Ways<'_>, rows: &Rows) -> Result<u64,
     server.answer(SCAN_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
 }
 
-/// Compares rows as they come. Also returns how many came.
+/// Compares rows as they arrive. Also returns how many arrived.
 async fn read_streamed(
     server: &ClickHouse,
     ways: &Ways<'_>,
@@ -101,7 +102,8 @@ async fn read_streamed(
         "WITH {with} SELECT {tenant} AS tenant, {seq} AS seq, event_json FROM {} WHERE {is_ours}",
         rows.source(server)
     );
-    // The server would keep the whole answer until its end; so rows are counted instead.
+    // With this setting on, the server would buffer the whole answer. So it is off, and the rows
+    // are counted instead.
     let query = server.client.query_raw(&sql).with_setting("wait_end_of_query", "0");
     let mut cursor = query.fetch::<JsonRow>().map_err(|source| server.failed(source))?;
     let mut differences = Differences::default();
@@ -153,7 +155,7 @@ fn compare(ways: &Ways<'_>, changes: &Changes, row: &JsonRow) -> Vec<Difference>
     }
 }
 
-/// Of a row that may be of either form, what it differs in from that which it is more like.
+/// A row may have either form. Returns the differences from the form that it resembles more.
 fn fewer(one: Vec<Difference>, other: Vec<Difference>) -> Vec<Difference> {
     if one.len() <= other.len() { one } else { other }
 }
@@ -193,7 +195,7 @@ fn differing(path: &str, one: &Value, other: &Value, paths: &mut Vec<String>) {
     }
 }
 
-/// Most differences of one event that are listed.
+/// The most differences of one event that are listed.
 const PATHS_MAX: usize = 10;
 
 #[cfg(test)]
@@ -207,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// Four days of history, of which the last one is replayed.
+    /// Makes four days of history, of which the last day is replayed.
     fn plan() -> Plan {
         let text = "name: x\nstages: [{duration: 1s, rate: 1/s, tenants: 2}]\n";
         let now = 1_760_000_000_000_000;

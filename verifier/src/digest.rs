@@ -1,4 +1,4 @@
-//! The digest of a row's columns: as the server computes it, and as it follows from the plan.
+//! The digest of a row's columns, as the server computes it, and as it follows from the plan.
 
 use events::identity::{LocationSql, Seq, TenantIndex, int_hash_64};
 use events::row::Columns;
@@ -7,7 +7,7 @@ use stores::clickhouse::{ClickHouse, ClickHouseError};
 use stores::stored::{Rows, Stored, read_stored_and_sum};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Reads what some rows hold of a run, and the digest of each stretch of them.
+/// Reads the events of a run that some rows hold, and the digest of each stretch.
 ///
 /// # Errors
 ///
@@ -21,7 +21,7 @@ pub(crate) async fn read_digested(
     read_stored_and_sum(server, script, rows, &digest_sql(tenant, seq)).await
 }
 
-/// The text columns, in the order of the digest.
+/// The text columns, in the order in which the digest takes them.
 pub(crate) const TEXTS: [&str; 9] = [
     "scope_type",
     "scope_name",
@@ -34,9 +34,9 @@ pub(crate) const TEXTS: [&str; 9] = [
     "resource_name",
 ];
 
-/// The digest of one row: a hash of where it belongs and of all its columns. Numbers are hashed
-/// one into the other; the hash of each text is turned by as many bits as its place says. So a
-/// value counts only in its own row and column.
+/// The digest of one row: a hash of tenant, sequence number and all columns. Each number is hashed
+/// together with the hash before it. The hash of each text is rotated by a number of bits that
+/// depends on the column. So a value in another row or column gives another digest.
 pub(crate) fn digest_sql(tenant: &str, seq: &str) -> String {
     let time = "reinterpretAsUInt64(toUnixTimestamp64Milli(timestamp))";
     let start = format!("bitXor(bitShiftLeft(toUInt64({tenant}), 48), {seq})");
@@ -49,10 +49,10 @@ pub(crate) fn digest_sql(tenant: &str, seq: &str) -> String {
     format!("intHash64({texts})")
 }
 
-/// No two of nine columns are turned alike.
+/// With this step, no two of nine columns are rotated by the same number of bits.
 const TURN_BITS: u32 = 7;
 
-/// The same of what was sent.
+/// Computes the same digest from what was sent.
 pub(crate) fn digest(tenant: TenantIndex, seq: Seq, columns: &Columns) -> u64 {
     let start = u64::from(tenant.0) << 48 ^ seq.0;
     let numbers = [columns.timestamp_ms.cast_unsigned(), u64::from(columns.status_code)]
@@ -79,7 +79,7 @@ pub(crate) fn texts(columns: &Columns) -> [&str; 9] {
     ]
 }
 
-/// Whether a run has a tenant of that index.
+/// Whether the run has a tenant with this index.
 pub(crate) fn has_tenant(script: &Script, tenant: TenantIndex) -> bool {
     usize::from(tenant.0) < script.world().tenants().len()
 }

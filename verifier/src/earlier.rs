@@ -1,13 +1,13 @@
-//! The results of an earlier check, which must not be taken for those of this one.
+//! Results of an earlier check, which nobody should take for results of this check.
 //!
-//! They are set aside when a check begins, under a name of their own: a check that fails leaves
-//! nothing that a CI job would collect as new. They go when the new ones are there.
+//! They are renamed when a check begins, so that a check that fails leaves nothing that a CI job
+//! would collect as new. They are removed when the new results are written.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What an earlier check has left in a directory.
+/// The results that an earlier check left in a directory.
 #[derive(Debug)]
 pub(crate) struct Earlier {
     dir: PathBuf,
@@ -15,8 +15,8 @@ pub(crate) struct Earlier {
 }
 
 impl Earlier {
-    /// Sets results aside: `junit.xml` becomes `junit.xml.earlier`. Tells of
-    /// those that cannot be.
+    /// Renames results: `junit.xml` becomes `junit.xml.earlier`. Calls `story` for each that cannot
+    /// be renamed.
     pub(crate) fn set_aside(dir: &Path, names: &[&'static str], story: fn(&str)) -> Self {
         let is_there = |name: &&'static str| {
             let (path, aside) = (dir.join(name), dir.join(aside(name)));
@@ -38,14 +38,14 @@ impl Earlier {
         &self.dir
     }
 
-    /// Those of the results that were there.
+    /// The names of the results that existed.
     pub(crate) fn names(&self) -> &[&'static str] {
         &self.names
     }
 
-    /// Removes what was set aside of a result that is written anew.
+    /// Removes a renamed result after the new one was written.
     pub(crate) fn forget(&self, name: &str) {
-        // What stays has a name that tells what it is.
+        // If it cannot be removed, its name still says what it is.
         fs::remove_file(self.dir.join(aside(name))).ok();
     }
 }
@@ -66,7 +66,7 @@ mod tests {
         fs::create_dir_all(path("report.html.earlier/full")).unwrap();
         fs::write(path("report.html"), "cannot be set aside").unwrap();
         let names = ["junit.xml", "report.html", "report.md"];
-        // Also if the check that came between has failed.
+        // This must also work if the check in between has failed.
         for _ in 0..2 {
             let earlier = Earlier::set_aside(place.path(), &names, |_| {});
             assert_eq!(earlier.names(), ["junit.xml", "report.html"]);

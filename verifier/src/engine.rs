@@ -1,4 +1,4 @@
-//! What a table's engine does to rows: rows as they lie on disk, and as a reader should see them.
+//! What the engine of a table does to rows: rows as they are on disk, and as a reader sees them.
 
 use clickhouse::Row;
 use events::identity::LocationSql;
@@ -11,19 +11,20 @@ use stores::sight::keeps_every_row;
 /// What a table's engine does to rows.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct Engine {
-    /// Like `ReplacingMergeTree`; empty where the server does not tell.
+    /// The name of the engine, like `ReplacingMergeTree`. It is empty if the server does not report
+    /// it.
     pub engine_name: String,
-    /// Expressions over the table's own columns, separated by commas.
+    /// The expressions of the sorting key over the table's own columns, separated by commas.
     pub sort_key: String,
     pub server_version: String,
 }
 
 impl Engine {
-    /// Reads what the server tells of its table.
+    /// Reads what the server reports about its table.
     ///
     /// # Errors
     ///
-    /// Returns [`ClickHouseError`] if it does not answer.
+    /// Returns [`ClickHouseError`] if the server does not answer.
     pub async fn read(server: &ClickHouse) -> Result<Self, ClickHouseError> {
         let sql = format!(
             "SELECT any(engine) AS engine_name, any(sorting_key) AS sort_key, \
@@ -35,7 +36,7 @@ impl Engine {
         server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
     }
 
-    /// Whether it folds rows with equal sorting keys into one, at inserts and at merges.
+    /// Whether the engine folds rows with equal sorting keys into one, at inserts and at merges.
     pub fn folds(&self) -> bool {
         self.engine_name.contains("Replacing")
             || self.engine_name.contains("Collapsing")
@@ -43,13 +44,14 @@ impl Engine {
             || self.engine_name.contains("Aggregating")
     }
 
-    /// Whether no two events can have the same sorting key: it has the column of their IDs.
+    /// Whether all events have different sorting keys, because the key contains the column of their
+    /// IDs.
     pub fn tells_events_apart(&self, id_column: &str) -> bool {
         self.sort_key.split(',').any(|part| part.trim() == id_column)
     }
 
-    /// What can be said of duplicates: that there never were any, of a table alone that is known
-    /// to keep every row that it is sent.
+    /// What can be said of duplicates. Only if the table is known to keep every row that it is sent
+    /// can be said that there never were any.
     fn duplicates(&self, are_visible: bool) -> Duplicates {
         match (are_visible, keeps_every_row(&self.engine_name)) {
             (true, _) => Duplicates::Visible,
@@ -58,7 +60,7 @@ impl Engine {
         }
     }
 
-    /// Says what is in the table, beside the events.
+    /// Describes the table, beside its events.
     ///
     /// # Errors
     ///
@@ -83,14 +85,14 @@ impl Engine {
     }
 }
 
-/// Counts the rows of a run that are left once rows with equal sorting keys are folded.
+/// Counts the rows of a run that are left after rows with equal sorting keys are folded.
 async fn read_folded(server: &ClickHouse, script: &Script) -> Result<u64, ClickHouseError> {
     let LocationSql { with, is_ours, .. } = script.mark().location_sql("audit_id");
     let sql = format!("WITH {with} SELECT count() FROM {} WHERE {is_ours}", folded_source(server));
     server.answer(SCAN_TIMEOUT, server.client.query_raw(&sql).fetch_one::<u64>()).await
 }
 
-/// As a clause, which an account may use that may not change a setting.
+/// This uses a clause instead of a setting, because some accounts may not change settings.
 fn folded_source(server: &ClickHouse) -> String {
     let (source, table) = (server.source(), server.table.to_string());
     if source == table {

@@ -1,4 +1,4 @@
-//! Why a run could not be verified. Finding loss is no error: that is a verdict.
+//! Why a run could not be verified. A loss is no error: it is a verdict.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl From<ReadError> for VerifyError {
 }
 
 impl VerifyError {
-    /// The exit code that says so.
+    /// The exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::ClickHouse(error) if error.is_usage() => Exit::Usage,

@@ -1,34 +1,33 @@
-//! Proves by counting that events were evicted from the stream before the consumer was given them.
-//! Pure.
+//! Proves, by counting, that the stream evicted events before the consumer was given them. Pure.
 //!
-//! What the stream has forgotten cannot be read any more, but its counters remember how many
-//! messages there were, and the consumer's how many it was given. If all messages of a time were
-//! of the run, and exactly as many were never given to the consumer as events are missing, then
-//! the missing ones are those.
+//! A message that the stream has evicted cannot be read any more. But the stream's counters still
+//! say how many messages it took, and the consumer's counters how many it was given. If all
+//! messages of a period were of the run, and the consumer was not given exactly as many messages as
+//! events are missing, then the missing events are those messages.
 
 use runs::observation::Observation;
 use stores::jetstream::StreamState;
 
-/// How far stream and consumer were.
+/// The counters of stream and consumer at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Sequence number of the last message that the stream has taken.
+    /// Sequence number of the last message that the stream took.
     pub last: u64,
-    /// Sequence number, in the stream, of the last message that the consumer was given.
+    /// Stream sequence number of the last message that the consumer was given.
     pub delivered: u64,
-    /// Messages that the consumer was given, those given again included.
+    /// Number of messages that the consumer was given, including those that it was given again.
     pub deliveries: u64,
 }
 
 impl Counters {
-    /// Takes them from what NATS tells; `None` without a consumer.
+    /// Takes the counters from the state that NATS reports. Returns `None` without a consumer.
     pub fn of(state: &StreamState) -> Option<Self> {
         let consumer = state.consumer?;
         let (delivered, deliveries) = (consumer.delivered, consumer.deliveries);
         Some(Self { last: state.last, delivered, deliveries })
     }
 
-    /// Takes them from what was seen during a run.
+    /// Takes the counters from an observation during the run.
     pub fn seen(observation: &Observation) -> Option<Self> {
         let stream = observation.stream?;
         let consumer = stream.consumer?;
@@ -37,17 +36,17 @@ impl Counters {
     }
 }
 
-/// What must be counted to prove it.
+/// The counts that a proof needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Events of the run that the webhook has taken, once each.
+    /// Events of the run that the webhook took. Each counts once.
     pub taken: u64,
-    /// Those of them that are neither in the stream nor stored.
+    /// The events among them that are neither in the stream nor stored.
     pub missing: u64,
 }
 
-/// Whether all missing events were evicted before the consumer was given them. Messages that were
-/// given to it again, or are not of the run, leave it unproven, never wrong.
+/// Whether all missing events were evicted before the consumer was given them. If messages were
+/// given to it again, or do not belong to the run, the result is "not proven", and never wrong.
 pub fn is_proven(before: Counters, after: Counters, counted: Counted) -> bool {
     let grown = |of: fn(&Counters) -> u64| of(&after).checked_sub(of(&before));
     let messages = grown(|counters| counters.last);
@@ -77,15 +76,15 @@ mod tests {
 
     #[test]
     fn where_the_counts_differ_nothing_is_proven() {
-        // One of the missing never was in the stream.
+        // One of the missing events never was in the stream.
         check((1_099, 1_099, 929), 1_000, 201, false);
-        // One of the messages is of somebody else.
+        // One of the messages does not belong to the run.
         check((1_101, 1_101, 931), 1_000, 200, false);
-        // One was lost after the consumer was given it.
+        // One event was lost after the consumer was given it.
         check((1_100, 1_100, 930), 1_000, 201, false);
-        // One was given to it again.
+        // One message was given to the consumer again.
         check((1_100, 1_100, 931), 1_000, 200, false);
-        // Stream or consumer were made anew.
+        // Stream or consumer were deleted and created again.
         check((50, 50, 50), 1_000, 200, false);
     }
 }

@@ -1,9 +1,10 @@
 //! What must be known before a missing event is called lost. Pure.
 //!
-//! Absence proves nothing by itself: an event may be late, buffered, or hidden from who asks. A
-//! finding is proven only if every place where the event could still be has been looked at and
-//! excluded. [`places_of`] is the table of what each finding needs; [`Grounds`] says which places
-//! are excluded, and of the others why not and what would exclude them.
+//! An event that is not seen proves nothing by itself: it may be late, buffered, or hidden from the
+//! account that asks. A loss is proven only if every place where the event could still be has been
+//! examined and excluded. [`places_of`] is the table of the places that each cause needs.
+//! [`Grounds`] says which places are excluded and, for the others, why not and what would exclude
+//! them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,25 +17,25 @@ use stores::sight::Hidden;
 
 use crate::vector::{Sink, VectorState};
 
-/// The places that must be excluded before a missing event is lost for that cause; `None` if that
-/// cause never proves a loss.
+/// The places that must be excluded before a missing event counts as lost for a cause. `None` if
+/// the cause never proves a loss.
 ///
-/// | cause | what is known already | so it can only still be |
+/// | cause | what is already known | where the event can still be |
 /// |---|---|---|
 /// | never in the stream | the stream has all that it ever took | in a sidecar |
 /// | swallowed | the stream has another stage of it | in a sidecar, or passed already |
-/// | evicted | by counting: the consumer never was given it | nowhere but in the table |
+/// | evicted | counting proves that the consumer was not given it | only in the table |
 /// | not consumed | the stream has it | where it is: it is not lost |
-/// | expired | the table deletes what is as old | gone, lost or not: that proves no loss |
+/// | expired | the table deletes rows of that age | nowhere; whether it was lost is unknown |
 /// | consumed, not stored | the consumer has acknowledged it | behind the stream |
-/// | elsewhere | another table has it | on its way to this one too |
-/// | folded | the table keeps one row of its key | nowhere but in the table |
-/// | somewhere | that it was acknowledged | anywhere on its way |
+/// | elsewhere | another table has it | on its way to this table, too |
+/// | folded | the table keeps one row of its sorting key | only in the table |
+/// | somewhere | it was acknowledged | anywhere on its way |
 pub const fn places_of(cause: Cause, path: DeliveryPath) -> Option<&'static [Place]> {
     use Place::{Aggregator, Consumer, Sidecar, Table};
     match (path, cause) {
         (_, Cause::NotConsumed | Cause::Expired) => None,
-        // A bulk run's went straight into the table.
+        // The events of a bulk run went straight into the table.
         (DeliveryPath::Bulk, _) | (_, Cause::Evicted | Cause::Folded) => Some(&[Table]),
         (_, Cause::NeverInStream) => Some(&[Sidecar, Table]),
         (_, Cause::ConsumedNotStored | Cause::Elsewhere) => Some(&[Consumer, Aggregator, Table]),
@@ -42,11 +43,11 @@ pub const fn places_of(cause: Cause, path: DeliveryPath) -> Option<&'static [Pla
     }
 }
 
-/// What a part of the pipeline told of itself, by the address of its metrics.
+/// What a part of the pipeline reported of itself, with the address of its metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub url: String,
-    /// What it told; if it did not, why.
+    /// What it reported, or why it did not.
     pub told: Result<VectorState, String>,
 }
 
@@ -61,32 +62,33 @@ pub enum Stillness {
     Waiting { messages: u64 },
 }
 
-/// What was seen of the pipeline when its stores had come to rest, or the wait was over.
+/// What was seen of the pipeline when its stores had come to rest, or when the wait was over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Stores and parts had come to rest.
+    /// Whether stores and parts had come to rest.
     pub is_still: bool,
-    /// For how long nothing had moved, in the stores and in the parts' metrics.
+    /// How long nothing had moved, neither in the stores nor in the metrics of the parts.
     pub quiet: Duration,
-    /// Longest time for which a part may hold an event while all parts are up and nothing moves.
+    /// The longest time that a part may hold an event while all parts are up and nothing moves.
     pub delay_max: Duration,
     /// All parts whose metrics were named.
     pub parts: Vec<Part>,
     /// Whether the webhook accepts connections; `None` if no address is known.
     pub webhook_answers: Option<bool>,
-    /// `None` for a run that did not go through the pipeline.
+    /// The state of the stream, or `None` for a run that did not go through the pipeline.
     pub stream: Option<StreamState>,
-    /// Somebody has lately asked for messages of the consumer.
+    /// Whether somebody has recently asked for messages of the consumer.
     pub is_pulled: bool,
     pub no_consumer: Option<NoConsumer>,
-    /// The table did not change while it was read.
+    /// Whether the table did not change while it was read.
     pub is_steady: bool,
     /// Ways in which rows may be hidden from this account.
     pub hidden: Vec<Hidden>,
 }
 
 impl Default for Seen {
-    /// What is seen of a run that did not go through the pipeline, and whose table was read whole.
+    /// Everything is excluded, as for a run that did not go through the pipeline and whose table
+    /// was read completely.
     fn default() -> Self {
         Self {
             is_still: true,
@@ -103,14 +105,14 @@ impl Default for Seen {
     }
 }
 
-/// Which places are excluded, and which are not.
+/// Which places are excluded, and the doubts about the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grounds {
     open: BTreeMap<Place, Vec<Doubt>>,
 }
 
 impl Grounds {
-    /// Judges what was seen, place by place.
+    /// Judges each place by what was seen.
     pub fn of(seen: &Seen) -> Self {
         let all = [
             (Place::Sidecar, sidecar(seen)),
@@ -126,33 +128,33 @@ impl Grounds {
         Self { open: open.filter(|(_, doubts): &(_, Vec<_>)| !doubts.is_empty()).collect() }
     }
 
-    /// Whether missing events of that cause are lost.
+    /// Whether missing events of this cause are proven to be lost.
     pub fn prove(&self, cause: Cause, path: DeliveryPath) -> bool {
         let is_excluded = |place: &Place| !self.open.contains_key(place);
         places_of(cause, path).is_some_and(|places| places.iter().all(is_excluded))
     }
 
-    /// What stands against calling missing events of that cause lost.
+    /// The doubts that keep missing events of this cause from being called lost.
     pub fn against(&self, cause: Cause, path: DeliveryPath) -> impl Iterator<Item = &Doubt> {
         let waits: &[Place] = if cause == Cause::NotConsumed { &[Place::Consumer] } else { &[] };
         let places = places_of(cause, path).unwrap_or(waits);
         places.iter().filter_map(|place| self.open.get(place)).flatten()
     }
 
-    /// Whether nothing can be on its way any more, wherever it went.
+    /// Whether no event can be on its way any more, in any part of the pipeline.
     pub fn is_passed(&self) -> bool {
         let on_the_way = [Place::Sidecar, Place::Consumer, Place::Aggregator];
         !on_the_way.iter().any(|place| self.open.contains_key(place))
     }
 
-    /// What stands against a place.
+    /// The doubts about a place.
     pub fn doubts(&self, place: Place) -> &[Doubt] {
         self.open.get(&place).map_or(&[], Vec::as_slice)
     }
 }
 
-/// What a Vector tells is a few seconds old: its gauges are set every 2 s, and collected every
-/// second. So only what it tells for longer than that counts.
+/// The metrics of a Vector are a few seconds old: gauges are set every 2 s, and collected every
+/// second. So a part counts as empty only if its metrics say so for longer than that.
 ///
 /// Source: Vector 0.57, `report_buffer_usage` in `lib/vector-buffers/src/buffer_usage_data.rs`, and
 /// the default `scrape_interval_secs` of the source `internal_metrics`.
@@ -170,13 +172,14 @@ fn sidecar(seen: &Seen) -> Open {
     part(seen, "sidecar", NATS_SINK, Some((what, format!("start it, and {NAME_METRICS}"))))
 }
 
-/// Whether one is up is told by the consumer, which is asked for messages: see [`consumer`].
+/// Whether an aggregator is up is seen from the consumer, which it asks for messages: see
+/// [`consumer`].
 fn aggregator(seen: &Seen) -> Open {
     part(seen, "aggregator", CLICKHOUSE_SINK, None)
 }
 
-/// What stands against a part of the pipeline. `down` says that it does not seem to be up, of which
-/// a wait would prove nothing.
+/// The doubts about a part of the pipeline. `down` is the doubt if the part does not seem to be up:
+/// then waiting would prove nothing.
 fn part(seen: &Seen, who: &str, sink: &str, down: Option<(String, String)>) -> Open {
     if seen.stream.is_none() {
         return Open::new();
@@ -192,7 +195,8 @@ const NATS_SINK: &str = "nats";
 const CLICKHOUSE_SINK: &str = "clickhouse";
 const NAME_METRICS: &str = "name its metrics with --vector-metrics";
 
-/// What stands against a part by the metrics of all its instances; `None` if they do not tell.
+/// The doubts about a part by the metrics of all its instances, or `None` if the metrics are not
+/// sufficient.
 fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
     let mut open = Open::new();
     let mut told = Vec::new();
@@ -213,7 +217,8 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
                             .to_owned(),
                     ));
                 }
-                // One that tells of no sink at all has forgotten what did not change.
+                // A Vector that reports no sink at all has not seen events lately: metrics that do
+                // not change expire.
                 let of_type = state.sinks_of(sink).count();
                 if of_type > 0 || state.sinks.is_empty() {
                     told.push(of_type > 0 && state.sinks_of(sink).all(|it| it.tells_buffer));
@@ -246,8 +251,8 @@ fn moving() -> (String, String) {
     )
 }
 
-/// What stands against a part that is up and tells nothing of itself: it may hold an event back for
-/// a while, and then it moves.
+/// The doubts about a part that is up and has no metrics: it may hold an event back for a while,
+/// but passes it on in the end.
 fn waited_for(seen: &Seen, who: &str) -> Open {
     if seen.quiet >= seen.delay_max {
         return Open::new();
@@ -266,7 +271,7 @@ fn waited_for(seen: &Seen, who: &str) -> Open {
     )]
 }
 
-/// A check needs some looks before and after the time in which nothing moves.
+/// A check needs some time for looks before and after the time in which nothing moves.
 const WAIT_SLACK_S: u64 = 30;
 
 fn consumer(seen: &Seen) -> Open {

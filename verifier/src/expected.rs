@@ -1,5 +1,5 @@
-//! Digests of what was sent. To make all events of a run again takes longer than to read a table
-//! of them, and a plan does not change: what one check has computed, later ones need not.
+//! Digests of what was sent. Computing all events of a run takes longer than reading a table of
+//! them. A plan does not change, so later checks reuse what an earlier one has computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,25 +21,26 @@ use crate::digest::{digest, has_tenant};
 
 /// The digests of what a run sent, by tenant and stretch.
 ///
-/// Those of whole stretches are kept in the run's directory. One that is wrong there costs time,
-/// and not the truth: where it is not what the table has, each row is compared with the plan.
+/// The digests of whole stretches are kept in the run's directory. A wrong one costs time, but
+/// cannot give a wrong result: wherever a digest differs from the table's, each row is compared
+/// with the plan.
 #[derive(Debug)]
 pub struct Expected<'r> {
     dir: &'r RunDir,
     plan: &'r Plan,
     kept: Sums,
-    /// Who is told that they cannot be kept.
+    /// Called with a message if the digests cannot be kept.
     story: fn(&str),
 }
 
-/// The file of what is kept.
+/// The format of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     of: Origin,
     digests: Vec<(Stretch, u64)>,
 }
 
-/// What kept digests are of. Another version may make other events.
+/// Identifies what the digests were computed from. Another version may make other events.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Origin {
     tool_version: String,
@@ -48,8 +49,8 @@ struct Origin {
 }
 
 impl<'r> Expected<'r> {
-    /// Takes up what an earlier check of the run has kept. A file that cannot be read, or is of
-    /// another version or run, counts for nothing.
+    /// Reads the digests that an earlier check of the run has kept. A file that cannot be read, or
+    /// that another version or run wrote, is ignored.
     pub fn open(dir: &'r RunDir, plan: &'r Plan, story: fn(&str)) -> Self {
         let text = fs::read(dir.file(FILE)).unwrap_or_default();
         let kept = serde_json::from_slice(&text).ok();
@@ -58,13 +59,13 @@ impl<'r> Expected<'r> {
         Self { dir, plan, kept: digests.into_iter().collect(), story }
     }
 
-    /// What the digests are of.
+    /// The script whose events the digests are of.
     pub fn script(&self) -> &'r Script {
         &self.plan.script
     }
 
-    /// Returns the digests that the rows of some events have, if they are as they were sent.
-    /// Events that the run does not have count for nothing.
+    /// Returns the digests that the rows of some events have if they are stored as they were sent.
+    /// Events that the run does not have are ignored.
     pub fn digests(&mut self, held: &BTreeMap<TenantIndex, Arrivals>) -> Sums {
         let script = self.script();
         let ours = held.iter().filter(|(tenant, _)| has_tenant(script, **tenant));
@@ -94,7 +95,7 @@ impl<'r> Expected<'r> {
         digests
     }
 
-    /// Keeps the digests for later checks; where that cannot be, they compute them again.
+    /// Writes the digests for later checks. If that fails, later checks compute them again.
     fn keep(&self) {
         let digests = self.kept.iter().map(|(stretch, digest)| (*stretch, *digest)).collect();
         let kept = self.dir.write_json(FILE, &Kept { of: Origin::of(self.plan), digests });
@@ -120,7 +121,7 @@ fn planned(script: &Script, tenant: TenantIndex) -> Range<u64> {
     0..script.timeline(tenant).count()
 }
 
-/// Cuts a set at the borders of stretches.
+/// Splits a set at the borders of stretches.
 fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
     let mut parts: BTreeMap<u64, RangeSet> = BTreeMap::new();
     for range in seqs.ranges() {
@@ -135,13 +136,13 @@ fn by_stretch(seqs: &RangeSet) -> BTreeMap<u64, RangeSet> {
     parts
 }
 
-/// All events of a stretch that the run has.
+/// Returns all events that the run has in a stretch.
 pub(crate) fn all_of(script: &Script, (tenant, stretch): Stretch) -> RangeSet {
     let all = (stretch << STRETCH_BITS)..(stretch + 1) << STRETCH_BITS;
     RangeSet::of(all).intersection(&RangeSet::of(planned(script, TenantIndex(tenant))))
 }
 
-/// The sum of the digests that some events of a stretch have, as they were sent.
+/// Returns the sum of the digests of some events of a stretch, as they were sent.
 pub(crate) fn sum(
     script: &Script,
     (stretch, seqs): (&Stretch, &RangeSet),
@@ -163,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// Two tenants with a whole stretch each, and a few events beyond.
+    /// Makes two tenants with a whole stretch each, and a few events more.
     fn plan() -> Plan {
         let text = "name: x\nstages: [{duration: 10s, rate: 2000/s, tenants: 2}]\n";
         let start = 1_760_000_000_000_000;

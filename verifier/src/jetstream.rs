@@ -1,4 +1,5 @@
-//! What the stream holds of a run: sets of sequence numbers, from message IDs alone.
+//! Reads which events of a run the stream holds: as sets of sequence numbers, from message IDs
+//! alone.
 
 use std::collections::BTreeMap;
 
@@ -31,32 +32,33 @@ use crate::patience::Patience;
 #[derive(Debug, Clone)]
 pub struct StreamArrivals {
     pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
-    /// Events whose messages the consumer has not been given, or not acknowledged.
+    /// Events whose messages the consumer was not given, or has not acknowledged.
     pub unread: TenantRanges,
     pub memory: StreamMemory,
-    /// How far stream and consumer were; `None` without a consumer.
+    /// The counters of stream and consumer, or `None` without a consumer.
     pub counters: Option<Counters>,
-    /// `None` if the aggregator's consumer is there.
+    /// Details if the aggregator's consumer is missing, else `None`.
     pub no_consumer: Option<NoConsumer>,
-    /// Messages whose ID is not the event's, or that have none: their bodies had to be read.
+    /// Number of messages that have no ID, or another ID than their event: their bodies had to be
+    /// read.
     pub without_id: u64,
 }
 
-/// Which events are looked for, and since when their messages may be in the stream.
+/// Which events to look for, and since when their messages may be in the stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'w> {
     pub script: &'w Script,
-    /// By the clock of who sent them.
+    /// By the clock of the sender.
     pub from: UnixMicros,
-    /// Events that the stream should have been given: if one is not found, all of the stream is
-    /// read, and bodies where IDs tell nothing.
+    /// Events that the stream should have been given. If one of them is not found, the whole stream
+    /// is read, and the bodies of messages whose IDs do not identify an event.
     pub expected: &'w TenantRanges,
 }
 
 /// Reads the IDs of all messages since a time, and keeps those of the run.
 ///
-/// What a stream drops once it is read cannot be told from what it never had, and a reader of our
-/// own would disturb it: such a stream is not read.
+/// If a stream deletes messages once they are read, a message that was read looks like one that
+/// never came, and reading would disturb it. So such a stream is not read.
 ///
 /// # Errors
 ///
@@ -76,7 +78,8 @@ pub async fn read_stream(
         is_holed = walk.is_holed;
         let first = walk.first.unwrap_or(state.last + 1);
         if state.first < first && collected.lacks(expected) {
-            // The sender's clock may have been ahead: what is older by ours may be of the run.
+            // The sender's clock may have been ahead, so older messages by our clock may belong to
+            // the run.
             let mut walk = Walk::until(first - 1);
             walk_on(audit, &mut walk, &mut collected, script, patience).await?;
             is_holed |= walk.is_holed;
@@ -134,8 +137,8 @@ async fn walk_on(
     patience.ask(async || walk.go_on(audit, add).await).await
 }
 
-/// Whether the IDs of messages that are none of the run's are the IDs of their events, as far as
-/// some of them tell: a sidecar names all of its messages in one way.
+/// Whether the IDs of foreign messages are the audit IDs of their events. A sample of them is
+/// enough, because a sidecar sets the IDs of all its messages in the same way.
 async fn are_ids_of_events(
     audit: &AuditStream,
     sequences: &[u64],
@@ -187,7 +190,7 @@ pub async fn read_bodies_of(
     patience.ask(async || walk.go_on(audit, take).await).await?;
     let first = walk.first.unwrap_or(state.last + 1);
     if state.first < first && places.len() < limit && (places.len() as u64) < wanted.count() {
-        // As where IDs are read: the sender's clock may have been ahead.
+        // As in `read_stream`, the sender's clock may have been ahead.
         let mut walk = Walk::until(first - 1);
         let take = &mut |message: &Message, sequence| find(&mut places, message, sequence);
         patience.ask(async || walk.go_on(audit, take).await).await?;
@@ -203,7 +206,7 @@ pub async fn read_bodies_of(
     Ok(found)
 }
 
-/// The last message of the stream that the consumer surely was given and has acknowledged.
+/// The last message of the stream that the consumer has certainly received and acknowledged.
 fn read_until(state: &StreamState) -> u64 {
     match state.consumer {
         None => 0,
@@ -215,7 +218,7 @@ fn read_until(state: &StreamState) -> u64 {
 /// The oldest message that a stream has.
 struct Oldest {
     sequence: u64,
-    /// `None` if there is none.
+    /// `None` if the stream is empty.
     at: Option<DateTime<Utc>>,
 }
 
@@ -236,32 +239,32 @@ async fn oldest(audit: &AuditStream) -> Result<Oldest, JetStreamError> {
     Ok(Oldest { sequence: state.first_sequence, at })
 }
 
-/// A walk over the headers of a stream's messages, which goes on where it was interrupted.
+/// A walk over the headers of a stream's messages, which can be continued after an interruption.
 struct Walk {
-    /// When the first message was taken, at the earliest; `None` for the oldest that there is.
+    /// The time from which messages are read, or `None` to begin with the oldest message.
     from: Option<DateTime<Utc>>,
     /// Sequence number of the first message that was read.
     first: Option<u64>,
     /// Sequence number of the last message that was read; 0 before the first.
     at: u64,
-    /// Sequence number of the last message that is to be read.
+    /// Sequence number of the last message to read.
     last: u64,
-    /// Between the messages that were read, some were missing.
+    /// Whether messages were missing between those that were read.
     is_holed: bool,
 }
 
-/// When messages of a run may have been taken, whose clock may differ.
+/// Returns the time since when messages of a run may have been taken, if the clocks differ.
 fn since(from: UnixMicros) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(from).unwrap_or_default() - CLOCK_TOLERANCE
 }
 
 impl Walk {
-    /// From the messages of a time on.
+    /// Reads messages from a time on, up to `last`.
     fn since(from: UnixMicros, last: u64) -> Self {
         Self { from: Some(since(from)), first: None, at: 0, last, is_holed: false }
     }
 
-    /// From the oldest message on.
+    /// Reads messages from the oldest one on, up to `last`.
     fn until(last: u64) -> Self {
         Self { from: None, first: None, at: 0, last, is_holed: false }
     }
@@ -273,7 +276,7 @@ impl Walk {
         self.at = if is_last { self.last } else { sequence };
     }
 
-    /// Passes messages on with their sequence numbers, up to the last.
+    /// Passes messages with their sequence numbers to `take`, up to the last one.
     async fn go_on(
         &mut self,
         audit: &AuditStream,
@@ -310,11 +313,11 @@ impl Walk {
             let info = message.info().map_err(|source| audit.failed(source))?;
             delivered += 1;
             if info.consumer_sequence != delivered {
-                // One was sent to us and did not arrive: what is read would not be all.
+                // A message was sent to us and did not arrive, so the result would be incomplete.
                 return Err(silent());
             }
             if info.stream_sequence > last {
-                // It came while we read, or all that was to be read is gone.
+                // This message came while we read, or all messages that we wanted are gone.
                 self.is_holed |= self.at < last;
                 break;
             }
@@ -322,13 +325,13 @@ impl Walk {
             self.pass(info.stream_sequence, info.pending == 0);
         }
         let name = &consumer.cached_info().name;
-        // It would also go by itself, soon.
+        // NATS would also delete the consumer by itself after a short time.
         audit.stream().delete_consumer(name).await.map_err(|error| audit.failed(error))?;
         Ok(())
     }
 }
 
-/// Reads the bodies of messages, but of those that the stream has evicted meanwhile.
+/// Reads the bodies of messages, except those that the stream has evicted meanwhile.
 async fn read_bodies(
     audit: &AuditStream,
     sequences: &[u64],
@@ -354,9 +357,9 @@ struct Collected {
     unread: TenantRanges,
     /// Sequence number of the last message that the consumer has read.
     read_until: u64,
-    /// Stream sequence numbers of the messages without an ID.
+    /// Stream sequence numbers of messages without an ID.
     without_id: Vec<u64>,
-    /// Those of the messages whose ID is none of the run's.
+    /// Stream sequence numbers of messages whose ID is not of the run.
     foreign: RoaringTreemap,
     /// By how much the sender's clock is ahead at least: the stream took an event before it was
     /// due. `None` before the first message of the run.
@@ -398,7 +401,7 @@ impl Collected {
         }
     }
 
-    /// Whether a tenant has an event of these that was not found.
+    /// Whether one of the expected events was not found.
     fn lacks(&self, expected: &TenantRanges) -> bool {
         let is_lacking = |(tenant, seqs): (TenantIndex, &RangeSet)| {
             let found = self.tenants.get(&tenant).map(|sets| ranges(&sets.seqs));
@@ -451,9 +454,9 @@ fn id_in_body(body: &[u8]) -> Option<Uuid> {
 const MESSAGES_AT_ONCE: usize = 5_000;
 const BODIES_AT_ONCE: usize = 1_024;
 const REQUESTS_AT_ONCE: usize = 64;
-/// Messages whose bodies tell whether IDs are those of events.
+/// How many bodies are read to find out whether IDs are those of events.
 const SAMPLED_IDS: usize = 100;
-/// Messages whose bodies are read because their IDs tell nothing.
+/// The most bodies that are read because IDs do not identify events.
 const FOREIGN_BODIES_MAX: usize = 200_000;
 
 /// How far the clocks of generator and NATS may differ.
@@ -462,7 +465,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 /// So many messages tell how far the clocks differ, and then each of as many.
 const CLOCK_SAMPLES: u64 = 64;
 
-/// By how much more the clock of a sender may be ahead of which no message is left.
+/// How much the clock of a sender may be ahead, in addition, if no message of the run is left.
 const UNTOLD_CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(10);
 
 #[cfg(test)]
@@ -484,7 +487,7 @@ mod tests {
         check(2, Some(70), Some(0), true);
         check(2, Some(59), Some(0), false);
         check(2, None, Some(0), true);
-        // No message of the run is left to tell how far its clock is ahead.
+        // No message of the run is left that would show how far the clock is ahead.
         check(2, Some(55), None, true);
         check(2, Some(50), None, false);
         // The messages that are left of the run were taken five minutes before they were due.

@@ -1,8 +1,8 @@
 //! Reconciles what was sent with what NATS JetStream and ClickHouse hold, event by event.
 //!
-//! From the ledger of a run it knows which events were acknowledged; from the IDs in stream and
-//! table, which arrived. It compares sets, never counts, so that a duplicate cannot hide a loss,
-//! and says of each loss at which hop it happened. What could not be checked is never called
+//! It knows from the ledger of a run which events were acknowledged, and from the IDs in stream and
+//! table which events arrived. It compares sets, never counts, so that a duplicate cannot hide a
+//! loss, and says at which hop each loss happened. A run that could not be checked is never called
 //! whole.
 
 pub mod absent;

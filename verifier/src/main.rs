@@ -1,4 +1,4 @@
-//! `auditstorm-verifier`: says what became of a run's events, and judges.
+//! `auditstorm-verifier`: reports what became of the events of a run, and gives a verdict.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Marks what happens while a run goes on, so that the report can tell what followed from it.
+//! Records what the user does during a run, so that the report can show what followed from it.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct MarkArgs {
     text: String,
 }
 
-/// Writes a mark of this moment into a run directory.
+/// Writes a mark with the present time into a run directory.
 ///
 /// # Errors
 ///

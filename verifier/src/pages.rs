@@ -1,4 +1,4 @@
-//! Pages of a run that was reconciled, in place of those that an earlier check has left.
+//! Writes the pages of a reconciled run, and replaces those of an earlier check.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::earlier::Earlier;
 use crate::error::VerifyError;
 use crate::recorded::Recorded;
 
-/// Writes all files of a run's report, to its directories or to another. Returns what became of
-/// each; who is told of what is not in them is `story`.
+/// Writes all files of a run's report, to the run's directories or to another. Returns for each
+/// file whether it was written. `story` is called with messages about data that is missing in them.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub fn write_pages(
     for shard in &run.shards_missing {
         story(&format!("the seconds of shard {} are not shown; name its directory too", shard + 1));
     }
-    // What watched the run may have ended after it was reconciled.
+    // A watch may have ended after the run was reconciled.
     report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
     let mut all = Vec::new();
     for (place, earlier) in places.into_iter().zip(&earlier) {

@@ -1,5 +1,5 @@
-//! Asks again while a store is away: a server that is restarted during a check must not end it,
-//! and asking changes nothing.
+//! Repeats queries while a store is away. A server that is restarted during a check should not end
+//! the check, and a query changes nothing.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -13,20 +13,20 @@ use stores::jetstream::JetStreamError;
 
 use crate::error::VerifyError;
 
-/// How long a store may be away, and by which clock.
+/// How long a store may be away, and the clock that measures it.
 #[derive(Debug, Clone)]
 pub struct Patience {
     pub clock: Clock,
     pub shutdown: Shutdown,
-    /// Time after which a store that does not answer is given up.
+    /// How long a store may stay silent before the check gives up.
     pub limit: Duration,
-    /// Who is told that a store is away.
+    /// Called with a message when a store is away.
     pub story: fn(&str),
 }
 
 impl Patience {
-    /// Asks until there is an answer, or an error that does not pass by itself, or the store was
-    /// away for too long.
+    /// Repeats a query until there is an answer, an error that will not pass by itself, or the
+    /// store has been away for too long.
     ///
     /// # Errors
     ///
@@ -59,12 +59,12 @@ impl Patience {
         }
     }
 
-    /// As [`Self::ask`], of a store that was not reached yet: one that is down, or is none, is told
-    /// of at once, for its address may be wrong.
+    /// Like [`Self::ask`], for the first query to a store. If the store is down or does not exist,
+    /// this fails at once, because its address may be wrong.
     ///
     /// # Errors
     ///
-    /// As [`Self::ask`].
+    /// Like [`Self::ask`].
     pub async fn greet<T, E: Into<VerifyError>>(
         &mut self,
         mut question: impl AsyncFnMut() -> Result<T, E>,
@@ -76,7 +76,7 @@ impl Patience {
     }
 }
 
-/// Whether a store that was not reached yet had begun to answer.
+/// Whether the store had begun to answer before the error, so that its address is right.
 fn was_there(error: &VerifyError) -> bool {
     match error {
         VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => broke_off(source),
@@ -85,7 +85,7 @@ fn was_there(error: &VerifyError) -> bool {
     }
 }
 
-/// Whether a connection that was made came to an end before the answer did.
+/// Whether an open connection ended before the answer was complete.
 fn broke_off(error: &(dyn Error + 'static)) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     const CUT: [ErrorKind; 4] = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
@@ -103,7 +103,7 @@ fn broke_off(error: &(dyn Error + 'static)) -> bool {
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Whether a store that is away, or busy, explains the error.
+/// Whether the error may pass by itself, because the store is away or busy.
 fn is_passing(error: &VerifyError) -> bool {
     match error {
         VerifyError::ClickHouse(ClickHouseError::Silent { .. })

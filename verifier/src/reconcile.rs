@@ -1,4 +1,4 @@
-//! One run, from its directories to its report.
+//! Checks one run, from its directories to its report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,41 +41,41 @@ use crate::verdict::{CountedRows, Evidence, Judgement, judge};
 use crate::ways::Ways;
 use crate::windows::loss_windows;
 
-/// Where a run's events can be looked for.
+/// The stores in which a run's events are looked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Stores<'s> {
     pub table: &'s ClickHouse,
-    /// `None` for a run that did not go through the pipeline.
+    /// The stream, or `None` for a run that did not go through the pipeline.
     pub stream: Option<&'s AuditStream>,
 }
 
-/// How a run is checked.
+/// Options of a check.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
     pub settle: SettleOptions,
     pub scan: ScanOptions,
-    /// What the pipeline does to events on purpose.
+    /// The changes that the pipeline makes to events on purpose.
     pub changes: Changes,
-    /// Whether the JSON of stored events is compared too, beside the columns.
+    /// Whether the JSON of stored events is compared, in addition to the columns.
     pub depth: Depth,
     pub duplicates: CountedRows,
 }
 
-/// How closely stored rows are looked at.
+/// How closely stored rows are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// All columns but the event itself, by digests.
+    /// Compares digests of all columns except the event itself.
     Columns,
-    /// The JSON of each event too.
+    /// Also compares the JSON of each event.
     Json,
 }
 
-/// A run that was checked.
+/// The result of checking a run.
 #[derive(Debug)]
 pub struct Checked {
-    /// All that is known of it, with its verdict.
+    /// The report, with its verdict.
     pub report: Report,
-    /// What the run's files say of its time.
+    /// The records that the run's files have of its seconds.
     pub records: RunRecords,
 }
 
@@ -160,8 +160,8 @@ pub async fn reconcile(
     Ok(Checked { report, records })
 }
 
-/// Events that the stream was given, if the sidecar lost none: those that were acknowledged, but
-/// not those that went past it.
+/// The events that the stream was given if the sidecar lost none: those that were acknowledged,
+/// without those that went straight into the table.
 fn expected_in_stream(run: &Recorded) -> TenantRanges {
     let mut expected = TenantRanges::new();
     for (tenant, account) in run.plan.script.tenants().zip(&run.ledger.accounts) {
@@ -172,7 +172,8 @@ fn expected_in_stream(run: &Recorded) -> TenantRanges {
     expected
 }
 
-/// Notices that a stream has forgotten what the table has: such an event went through it.
+/// Finds out whether the stream has evicted messages: an event that is in the table and not in the
+/// stream must have gone through the stream.
 fn remember(
     expected: &TenantRanges,
     stream: StreamArrivals,
@@ -192,7 +193,7 @@ fn remember(
     StreamArrivals { memory, ..stream }
 }
 
-/// Adds to what was seen of the pipeline what was seen of its stores.
+/// Adds what was seen of the stores to what was seen of the pipeline.
 fn seen_of(
     seen: evidence::Seen,
     stream: Option<&StreamArrivals>,
@@ -204,7 +205,7 @@ fn seen_of(
     evidence::Seen { no_consumer, is_steady: table.is_steady, hidden, ..seen }
 }
 
-/// Keeps of the lost events those whose loss is proven. Returns what stands against the others.
+/// Keeps only those lost events whose loss is proven. Returns the doubts about the others.
 fn keep_proven(run: &Recorded, grounds: &Grounds, fates: &mut [Fates]) -> Vec<Doubt> {
     let script = &run.plan.script;
     for (tenant, fates) in script.tenants().zip(&mut *fates) {
@@ -224,8 +225,8 @@ fn keep_proven(run: &Recorded, grounds: &Grounds, fates: &mut [Fates]) -> Vec<Do
     against.into_iter().collect()
 }
 
-/// Waits until all that was acknowledged is stored and nothing is on its way, or until the stores
-/// are still and what is missing can be on its way no more.
+/// Waits until all acknowledged events are stored and nothing is on its way, or until the stores
+/// are still and missing events cannot be on their way any more.
 async fn settle(
     run: &Recorded,
     stores: Stores<'_>,
@@ -237,7 +238,7 @@ async fn settle(
     }
     let mut watch = Watch::new(stores.table, stores.stream, patience.clock, &options.settle);
     let targets = &run.plan.spec.targets;
-    // What is missing, once it was looked for since the last movement.
+    // What is missing, if that was read after the last movement.
     let mut missing = None;
     loop {
         let look = watch.look(patience).await?;
@@ -263,11 +264,11 @@ async fn settle(
     }
 }
 
-/// What of a run is not in the table.
+/// Which events of a run are missing in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Nothing,
-    /// Events of which nobody knows whether they were taken; all that were acknowledged are there.
+    /// All acknowledged events are stored; some events whose outcome is unknown are not.
     Unresolved,
     Acknowledged,
 }
@@ -290,7 +291,7 @@ async fn read_missing(
     })
 }
 
-/// Compares what is stored with what was sent: columns, and JSON if that is asked for.
+/// Compares stored rows with what was sent: the columns, and the JSON if the user asks for it.
 async fn look_into(
     run: &Recorded,
     server: &ClickHouse,
@@ -348,7 +349,7 @@ fn all_fates(
         .collect()
 }
 
-/// Says of events whose hop is not known that they were evicted unread, if counting proves it.
+/// Gives events whose hop is unknown the cause "evicted", if counting proves it.
 fn attribute_evicted(
     run: &Recorded,
     stream: &StreamArrivals,
@@ -375,10 +376,10 @@ fn attribute_evicted(
     }
 }
 
-/// Counts what became of the events, and the rows that are of no tenant of the run.
+/// Counts events by what became of them, and the rows that belong to no tenant of the run.
 fn totals(fates: &[Fates], table: &BTreeMap<TenantIndex, Arrivals>) -> Totals {
     let mut totals = Totals::of(fates, table.values().map(|arrivals| arrivals.count).sum());
-    // Rows that bear the run's mark, but a tenant that it does not have.
+    // These rows have the run's mark, but a tenant that the run does not have.
     totals.unexpected += table
         .iter()
         .filter(|(tenant, _)| usize::from(tenant.0) >= fates.len())
@@ -387,7 +388,7 @@ fn totals(fates: &[Fates], table: &BTreeMap<TenantIndex, Arrivals>) -> Totals {
     totals
 }
 
-/// What was seen of the stores, beside what became of the events.
+/// What was seen of the stores, in addition to the fates of the events.
 struct Seen {
     stillness: Stillness,
     is_steady: bool,
@@ -398,7 +399,7 @@ struct Seen {
     stream: Option<StreamReport>,
     no_consumer: Option<NoConsumer>,
     table: TableReport,
-    /// What could not be found out of lost events.
+    /// What could not be found out about lost events.
     hints: Vec<String>,
     differences: Differences,
     environment: Environment,
@@ -464,8 +465,8 @@ fn report(
     }
 }
 
-/// Says of stores that have nothing of a run that they may be the wrong ones, and of a consumer
-/// that is not there.
+/// Warns that stores may be the wrong ones if they have no event of the run, and that a consumer
+/// does not exist.
 fn strangers(seen: &Seen) -> Vec<String> {
     let mut hints = Vec::new();
     let TableReport { name, distinct, elsewhere, .. } = &seen.table;

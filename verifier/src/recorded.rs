@@ -1,4 +1,4 @@
-//! Runs as their directories tell them. Shards of one run may have a directory each.
+//! Runs as their directories record them. Each shard of a run may have its own directory.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use runs::run_dir::{RunDir, read_ledgers};
 
 use crate::error::VerifyError;
 
-/// A run as its directories tell it.
+/// A run, read from its directories.
 #[derive(Debug)]
 pub struct Recorded {
-    /// The directories of the run, of which there is at least one.
+    /// The directories of the run. There is at least one.
     pub dirs: Vec<RunDir>,
     pub plan: Plan,
     pub ledger: Ledger,
-    /// Shards that have no ledger, counted from 0.
+    /// The shards that have no ledger, counted from 0.
     pub shards_missing: Vec<u32>,
 }
 
-/// A directory whose run cannot be read, and why.
+/// A directory whose run cannot be read, and the reason.
 #[derive(Debug)]
 pub struct Unread {
     pub dir: PathBuf,
@@ -33,25 +33,25 @@ impl Recorded {
     ///
     /// # Errors
     ///
-    /// Returns [`VerifyError::RunDir`] if there is none, or it is damaged.
+    /// Returns [`VerifyError::RunDir`] if there is no run, or it is damaged.
     pub fn open(path: &Path) -> Result<Self, VerifyError> {
         let (dir, plan) = RunDir::open(path)?;
         Self::of(vec![dir], plan)
     }
 
-    /// Reads the runs of several directories; those of one run together.
+    /// Reads the runs in several directories, and joins directories that belong to one run.
     ///
     /// # Errors
     ///
-    /// Returns [`VerifyError::RunDir`] if one has no run, or is damaged, or two have the same
-    /// shard.
+    /// Returns [`VerifyError::RunDir`] if a directory has no run or a damaged one, or if two have
+    /// the same shard.
     pub fn open_all(paths: &[PathBuf]) -> Result<Vec<Self>, VerifyError> {
         let (runs, unread) = Self::open_each(paths);
         unread.into_iter().next().map_or(Ok(runs), |unread| Err(unread.error))
     }
 
-    /// Reads the runs of several directories, as [`Self::open_all`] does, and goes on where one
-    /// cannot be read.
+    /// Reads the runs in several directories like [`Self::open_all`], but continues if one cannot
+    /// be read.
     pub fn open_each(paths: &[PathBuf]) -> (Vec<Self>, Vec<Unread>) {
         let mut found: Vec<(Vec<RunDir>, Plan)> = Vec::new();
         let mut unread = Vec::new();
@@ -89,8 +89,8 @@ impl Recorded {
         Ok(Self { dirs, plan, ledger, shards_missing })
     }
 
-    /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and
-    /// an answered insert is in the table.
+    /// Whether nothing can be on its way any more: all inserts of a bulk run were answered, and an
+    /// insert that was answered is in the table.
     pub fn is_answered_in_full(&self) -> bool {
         self.plan.path() == DeliveryPath::Bulk
             && self.ledger.closed
@@ -98,8 +98,8 @@ impl Recorded {
     }
 }
 
-/// Whatever a shard without a ledger sent, nobody knows how it ended: that is neither unsent, nor
-/// is it unexpected where it is stored.
+/// Marks all events of a shard without a ledger as attempted with an unknown outcome. Nobody knows
+/// what it sent, so its events are neither unsent nor, if they are stored, unexpected.
 fn assume_all_attempted(ledger: &mut Ledger, plan: &Plan, shard: u32) {
     let head = LedgerHead::of(&plan.spec, shard);
     for (tenant, account) in plan.script.tenants().zip(&mut ledger.accounts) {
@@ -109,7 +109,7 @@ fn assume_all_attempted(ledger: &mut Ledger, plan: &Plan, shard: u32) {
     }
 }
 
-/// Whether two records are of one run, wherever each shard sent its events.
+/// Whether two records are of the same run, even if their shards sent to different targets.
 fn is_same_run(one: &RunSpec, other: &RunSpec) -> bool {
     let apart = |spec: &RunSpec| RunSpec { targets: Targets::default(), ..spec.clone() };
     apart(one) == apart(other)

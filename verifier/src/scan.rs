@@ -1,5 +1,5 @@
-//! Reads what a table holds of a run, some partitions at a time: in bounded memory, and so that a
-//! check that was stopped goes on where it was.
+//! Reads the events of a run from a table, some partitions at a time. This needs limited memory,
+//! and a check that was stopped can continue where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -28,25 +28,26 @@ use crate::patience::Patience;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holdings {
     pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
-    /// Digests over the columns of the rows, by tenant and stretch.
+    /// Digests of the columns of the rows, by tenant and stretch.
     pub digests: Sums,
-    /// The table did not change while it was read.
+    /// Whether the table did not change while it was read.
     pub is_steady: bool,
-    /// Ways in which rows may be hidden from the account that were not excluded: what it did not
-    /// see may be there.
+    /// Ways in which rows may be hidden from the account. If there are any, events that were not
+    /// seen may exist.
     pub hidden: Vec<Hidden>,
 }
 
-/// How a table is read.
+/// Options for reading a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanOptions {
-    /// Rows whose partitions are read at once, unless one partition has more.
+    /// Partitions are read together up to this many rows. A larger partition is read alone.
     pub rows_at_once: u64,
-    /// Where finished parts of the check are kept until it ends; `None` to keep none.
+    /// The file that keeps finished parts of the check until the check ends, or `None` to keep
+    /// none.
     pub progress_file: Option<PathBuf>,
 }
 
-/// Reads the IDs alone that a table holds of a run.
+/// Reads only the IDs of a run's events from a table.
 ///
 /// # Errors
 ///
@@ -72,7 +73,7 @@ pub async fn scan_ids(
     Ok(by_tenant)
 }
 
-/// Reads all that a table holds of a run.
+/// Reads IDs and digests of a run's events from a table.
 ///
 /// # Errors
 ///
@@ -120,7 +121,7 @@ pub async fn scan(
     Ok(holdings)
 }
 
-/// Reads a table that has no partitions: it is empty, or its rows are in other places.
+/// Reads a table that has no partitions: it is empty, or its rows are in other tables.
 async fn scan_whole(
     server: &ClickHouse,
     script: &Script,
@@ -136,7 +137,7 @@ async fn scan_whole(
     holdings.add(&part);
     sight.servers.extend(part.servers);
     match kind.rows() {
-        // Rows without parts that they are in: there are some by now.
+        // A table without parts has no rows. If there are some now, they were added meanwhile.
         Whereabouts::Here => {
             let now = read_partitions(server, patience, &mut sight).await?;
             holdings.is_steady &= now.is_empty() && part.rows == 0;
@@ -157,15 +158,16 @@ async fn scan_whole(
     Ok(holdings)
 }
 
-/// How often partitions that changed meanwhile are read again.
+/// How often partitions are read again if they changed meanwhile.
 const ROUNDS_MAX: u32 = 4;
 
-/// A partition, in the state in which it was seen.
+/// A partition, and its state when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Partition {
     pub(crate) id: String,
     rows: u64,
-    /// Merges change none of these; inserts, mutations and dropped parts do.
+    /// Merges change neither this nor the fields around it. Inserts, mutations and dropped parts
+    /// do.
     block_max: i64,
     data_version: u64,
 }
@@ -203,7 +205,7 @@ pub(crate) async fn read_partitions(
     Ok(partitions)
 }
 
-/// Puts consecutive partitions together until they have as many rows.
+/// Groups consecutive partitions, so that each group has at most `rows_max` rows.
 fn chunks(partitions: &[Partition], rows_max: u64) -> Vec<&[Partition]> {
     let mut chunks = Vec::new();
     let (mut start, mut rows) = (0, 0);
@@ -220,8 +222,8 @@ fn chunks(partitions: &[Partition], rows_max: u64) -> Vec<&[Partition]> {
     chunks
 }
 
-/// Reads some partitions together; one by one, if they are too much for the server's memory or
-/// for a limit of the account's.
+/// Reads some partitions together. If that exceeds the server's memory or a limit of the account,
+/// they are read one by one.
 async fn read_chunk(
     server: &ClickHouse,
     script: &Script,
@@ -231,7 +233,7 @@ async fn read_chunk(
 ) -> Result<(), VerifyError> {
     let rows = rows_of(chunk);
     let whole = patience.ask(async || match read_part(server, script, &rows).await {
-        // It would take as long again.
+        // Asking for the same again would take as long.
         Err(error) if is_too_much(&error) && chunk.len() > 1 => Ok(None),
         part => part.map(Some),
     });
@@ -251,7 +253,8 @@ fn rows_of(some: &[Partition]) -> Rows {
     Rows::Partitions(some.iter().map(|it| it.id.clone()).collect())
 }
 
-/// Whether less may be had where so much was not: also in less time.
+/// Whether a smaller query may succeed where this one failed. That includes queries that took too
+/// long.
 fn is_too_much(error: &ClickHouseError) -> bool {
     let ClickHouseError::Query { source, .. } = error else { return false };
     matches!(fault_of(source), Fault::Memory | Fault::TooMuch)
@@ -261,14 +264,14 @@ fn is_too_much(error: &ClickHouseError) -> bool {
 /// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`.
 const TIMEOUT_EXCEEDED: u32 = 159;
 
-/// What some partitions hold.
+/// The contents of some partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Part {
     tenants: Vec<(u16, Arrivals)>,
     digests: Vec<(Stretch, u64)>,
-    /// All rows that were looked at, of the run or not.
+    /// All rows that were read, including those of other runs.
     rows: u64,
-    /// The servers that answered.
+    /// The names of the servers that answered.
     servers: Vec<String>,
 }
 
@@ -287,7 +290,7 @@ async fn read_part(
 }
 
 impl Holdings {
-    /// Takes what may hide rows. What several servers answered is of no one moment.
+    /// Takes over what may hide rows. If several servers answered, the result is not of one moment.
     fn see(&mut self, sight: Sight) {
         self.is_steady &= sight.servers.len() <= 1;
         self.hidden = sight.hidden();
@@ -304,19 +307,20 @@ impl Holdings {
     }
 }
 
-/// What a check is of: of anything else, nothing may be used again.
+/// Identifies a check. Finished parts are only reused by a check with the same origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Origin {
     format: u32,
     server: String,
-    /// Its name, and its own ID: a table that was made anew has another.
+    /// Name and UUID of the table, because a table that was dropped and created again has another
+    /// UUID.
     table: String,
-    /// Another account may see other rows.
+    /// The account, because another account may see other rows.
     user: String,
     run: String,
 }
 
-/// Of the lines of the progress file.
+/// Version of the format of the progress file.
 const PROGRESS_FORMAT: u32 = 2;
 
 impl Origin {
@@ -339,18 +343,18 @@ struct Finished {
     part: Part,
 }
 
-/// The parts of a check that are finished.
+/// The finished parts of a check.
 struct Progress {
     file: Option<PathBuf>,
     origin: Origin,
     finished: Vec<Finished>,
-    /// Who is told that nothing can be kept.
+    /// Called with a message if parts cannot be kept.
     story: fn(&str),
 }
 
 impl Progress {
-    /// Takes up what a check of the same has left that was stopped. A line that was cut, or is of
-    /// another check, counts for nothing.
+    /// Reads the parts that a stopped check of the same origin has left. Lines that are cut, or
+    /// that belong to another check, are ignored.
     fn open(file: Option<PathBuf>, origin: Origin, story: fn(&str)) -> Self {
         let text = file.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         let finished = text.lines().filter_map(|line| {
@@ -362,13 +366,13 @@ impl Progress {
         Self { file, origin, finished, story }
     }
 
-    /// Those of some partitions whose present state was read.
+    /// Returns those of the wanted partitions that were already read in their present state.
     fn known<'p>(&self, wanted: &'p [Partition]) -> BTreeSet<&'p Partition> {
         let used = self.used(wanted);
         wanted.iter().filter(|it| used.iter().any(|done| done.partitions.contains(it))).collect()
     }
 
-    /// What was read of partitions that all are as they were then.
+    /// Returns the finished parts whose partitions are all in the state in which they were read.
     fn used(&self, wanted: &[Partition]) -> Vec<&Finished> {
         let is_present = |done: &&Finished| done.partitions.iter().all(|it| wanted.contains(it));
         let mut taken: BTreeSet<&Partition> = BTreeSet::new();
@@ -382,8 +386,8 @@ impl Progress {
         used
     }
 
-    /// Takes what was read, and keeps it. Where nothing can be kept, the check goes on all the
-    /// same.
+    /// Adds a finished part and writes it to the file. If that fails, the check continues without
+    /// it.
     fn add(&mut self, partitions: &[Partition], part: Part) {
         let (origin, partitions) = (self.origin.clone(), partitions.to_vec());
         let finished = Finished { origin, partitions, part };
@@ -468,7 +472,7 @@ mod tests {
         check(&text[..text.len() - 5], &[one.clone(), two.clone()], 1);
         check(&text.replace("[8,20]", "[8,19]"), &[one.clone(), two.clone()], 1);
 
-        // Nothing can be written there: it is still read.
+        // Nothing can be written to this file, but it can be opened.
         let full = Some(PathBuf::from("/dev/full"));
         let mut unkept =
             Progress { file: full, origin: origin(), finished: Vec::new(), story: |_| {} };

@@ -1,4 +1,4 @@
-//! The parts of a report that only who has asked the stores can write.
+//! The sections of a report that need answers of the stores.
 
 use events::event::MicroTime;
 use events::identity::Seq;
@@ -10,7 +10,7 @@ use stores::jetstream::AuditStream;
 use crate::compare::StreamMemory;
 use crate::jetstream::StreamArrivals;
 
-/// What was seen of the stream.
+/// The section about the stream.
 pub fn of_stream(stream: &StreamArrivals) -> StreamReport {
     let forgotten = match stream.memory {
         StreamMemory::Whole => None,
@@ -24,7 +24,7 @@ pub fn of_stream(stream: &StreamArrivals) -> StreamReport {
     }
 }
 
-/// This machine and the servers that were asked.
+/// This machine, and the servers that answered.
 pub fn environment(clickhouse_version: String, stream: Option<&AuditStream>) -> Environment {
     Environment {
         clickhouse_version,
@@ -34,7 +34,7 @@ pub fn environment(clickhouse_version: String, stream: Option<&AuditStream>) -> 
     }
 }
 
-/// Lists the events that something happened to, and counts those beyond [`FINDINGS_MAX`].
+/// Lists the events that have a finding, up to [`FINDINGS_MAX`], and counts the rest.
 pub fn findings(script: &Script, fates: &[Fates]) -> (Vec<Finding>, u64) {
     let mut listed = Vec::new();
     let mut left_out = 0;

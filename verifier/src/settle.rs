@@ -1,4 +1,4 @@
-//! Waits until the pipeline is still: what is on its way is not lost.
+//! Waits until nothing moves in the pipeline, because events that are on their way are not lost.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ use crate::patience::Patience;
 use crate::vector::VectorState;
 use crate::vectors::ask_vector;
 
-/// How long to wait, and for what.
+/// How long to wait, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettleOptions {
-    /// Stores that have not moved for as long are still. It must be longer than the pipeline
-    /// holds an event back, which the aggregator does for its batch timeout.
+    /// Stores count as still if they have not moved for this long. It must be longer than the
+    /// aggregator's batch timeout, for which the pipeline holds an event back.
     pub quiet: Duration,
-    /// Stores that still move after as long are judged as they are: unknown.
+    /// If stores still move after this long, the verdict is unknown.
     pub wait_max: Duration,
-    /// Longest time for which a part of the pipeline may hold an event while all parts are up and
+    /// The longest time that a part of the pipeline may hold an event while all parts are up and
     /// nothing moves.
     pub delay_max: Duration,
-    /// Where the pipeline's Vectors tell what they hold.
+    /// The addresses of the metrics of the pipeline's Vectors.
     pub metrics: Vec<String>,
 }
 
-/// What is watched: when none of it changes, nothing moves.
+/// The values that are watched. If none of them changes, nothing moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sign {
     position: Option<Position>,
@@ -41,7 +41,7 @@ struct Sign {
     parts: Vec<Part>,
 }
 
-/// Follows the stores until they are still.
+/// Watches the stores until they are still.
 #[derive(Debug)]
 pub struct Watch<'w> {
     server: &'w ClickHouse,
@@ -51,19 +51,19 @@ pub struct Watch<'w> {
     begun: UnixMicros,
     last: Option<(Sign, UnixMicros)>,
     state: Option<StreamState>,
-    /// When somebody was last seen to wait for messages of the consumer.
+    /// When somebody was last seen waiting for messages of the consumer.
     asked_at: Option<UnixMicros>,
     looks: u32,
 }
 
-/// What one look at the stores told.
+/// The result of looking at the stores once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
-    /// They have moved lately, or messages wait for the consumer.
+    /// They have moved recently, or messages wait for the consumer.
     Moving,
-    /// They have not moved for a part of the quiet time: if all is there already, that is enough.
+    /// They have not moved for a part of the quiet time. This is enough if all events are stored.
     Calm,
-    /// They have not moved for the quiet time.
+    /// They have not moved for the whole quiet time.
     Quiet,
 }
 
@@ -79,7 +79,7 @@ impl<'w> Watch<'w> {
         Self { server, stream, clock, options, begun, last, state, asked_at, looks: 0 }
     }
 
-    /// Looks at the stores, a while after the last look.
+    /// Looks at the stores, some time after the last look.
     ///
     /// # Errors
     ///
@@ -126,12 +126,12 @@ impl<'w> Watch<'w> {
         }
     }
 
-    /// Whether the time to wait is over; one look tells no movement, so there are at least two.
+    /// Whether the time to wait is over. One look cannot show movement, so there are at least two.
     pub fn is_over(&self) -> bool {
         self.looks > 1 && self.clock.now() - self.begun >= micros(self.options.wait_max)
     }
 
-    /// How the stores are to be judged if the wait ends with this look.
+    /// How still the stores are if the wait ends with this look.
     pub fn stillness(&self, look: Look) -> Stillness {
         let position = self.last.as_ref().and_then(|(sign, _)| sign.position);
         match (look, position.and_then(|position| position.waiting).unwrap_or(0)) {
@@ -141,7 +141,7 @@ impl<'w> Watch<'w> {
         }
     }
 
-    /// What was seen of the pipeline up to now.
+    /// What was seen of the pipeline so far.
     pub async fn seen(&self, targets: &Targets) -> Seen {
         let now = self.clock.now();
         let (parts, since) = match &self.last {
@@ -166,15 +166,16 @@ impl<'w> Watch<'w> {
     }
 }
 
-/// An aggregator asks again as soon as it has worked off what it was given.
+/// An aggregator counts as up if it has asked for messages this recently: a running one asks again
+/// as soon as it has processed what it was given.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Asks each Vector what it holds. One that does not answer is an answer too.
+/// Asks each Vector what it holds. If one does not answer, its error is the result.
 async fn read_parts(urls: &[String], clock: &Clock) -> Vec<Part> {
     let mut parts = Vec::new();
     for url in urls {
         let told = ask_vector(url, clock, METRICS_TIMEOUT).await;
-        // Errors that are counted move nothing.
+        // A counter of errors that grows does not mean that events move.
         let told = told.map(|told| VectorState { errors: 0, ..told.state });
         let told = told.map_err(|error| edges::exit::chain(&error));
         parts.push(Part { url: url.clone(), told });
@@ -184,8 +185,8 @@ async fn read_parts(urls: &[String], clock: &Clock) -> Vec<Part> {
 
 const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether all addresses of the webhook accept connections. Nothing is sent: Vector takes whatever
-/// is no POST for an error.
+/// Whether all addresses of the webhook accept connections. Nothing is sent, because Vector would
+/// count any request that is no POST as an error.
 async fn all_accept(urls: &str) -> bool {
     for url in urls.split(',') {
         let Ok(address) = Address::read(url.trim(), &WEBHOOK) else { return false };
@@ -201,8 +202,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Where nothing is missing, only late duplicates can still come: they follow their originals
-/// closely, so a quarter of the quiet time must do.
+/// If nothing is missing, only late duplicates can still come. They follow closely after their
+/// originals, so a quarter of the quiet time is enough.
 const CALM_PARTS: i64 = 4;
 
 #[cfg(test)]
@@ -244,7 +245,8 @@ mod tests {
         Sign { position, rows, parts: vec![part] }
     }
 
-    /// Looks at seconds, each with rows, messages that wait, and events in a buffer.
+    /// Looks at the stores at given seconds, each with the rows, the messages that wait, and the
+    /// events in a buffer.
     fn watched(signs: &[(i64, u64, u64, u64)]) -> (Vec<Look>, Stillness) {
         let (server, options) = (server(), options());
         let mut watch = Watch::new(&server, None, Clock::starting_at(0), &options);

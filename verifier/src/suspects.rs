@@ -1,4 +1,4 @@
-//! Which rows must be looked at one by one, and how few questions ask for them all. Pure.
+//! Decides which rows must be examined one by one, with how few queries. Pure.
 
 use std::ops::Range;
 
@@ -14,31 +14,31 @@ use crate::digest::has_tenant;
 use crate::expected::{all_of, sum};
 use crate::scan::Holdings;
 
-/// A stretch whose rows are not, as a whole, what was sent.
+/// A stretch whose rows, as a whole, differ from what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Suspect {
     pub(crate) stretch: Stretch,
     /// The sum of the digests of its rows, as the scan read it.
     pub(crate) digest: u64,
-    /// How many rows it has, or a few less.
+    /// How many rows the stretch has, or slightly fewer.
     pub(crate) rows: u64,
     /// When the requests of its events were received.
     pub(crate) received: Range<UnixMicros>,
 }
 
-/// How much may be asked for.
+/// Limits of the examination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Rows that are looked at in all.
+    /// The most rows that are examined in all.
     pub(crate) rows: u64,
     pub(crate) rows_a_query: u64,
     pub(crate) stretches_a_query: usize,
-    /// Queries that are asked to keep each to a short time.
+    /// How many queries may be made so that each covers a short time.
     pub(crate) queries: usize,
 }
 
-/// Finds the stretches whose rows differ from what was sent. Rows that are merely there twice make
-/// none.
+/// Finds the stretches whose rows differ from what was sent. A stretch that only has some rows
+/// twice does not count.
 pub(crate) fn suspects(script: &Script, expected: &Sums, held: &Holdings) -> Vec<Suspect> {
     let is_same = |it: &(&Stretch, &u64)| expected.get(it.0) == Some(it.1);
     let differing: Vec<_> = held.digests.iter().filter(|it| !is_same(it)).collect();
@@ -66,8 +66,8 @@ pub(crate) fn suspects(script: &Script, expected: &Sums, held: &Holdings) -> Vec
     found.flatten().collect()
 }
 
-/// When the requests of some events of a tenant were received: before they are due, in a history
-/// on the same day.
+/// Returns when the requests of some events of a tenant were received. That is before they are due;
+/// in a history it is on the same day.
 fn received(script: &Script, tenant: TenantIndex, seqs: &RangeSet) -> Option<Range<UnixMicros>> {
     let (first, last) = (seqs.ranges().first()?.start, seqs.ranges().last()?.end - 1);
     let due = |seq| script.timeline(tenant).due(Seq(seq)).ok();
@@ -75,7 +75,8 @@ fn received(script: &Script, tenant: TenantIndex, seqs: &RangeSet) -> Option<Ran
     Some(midnight(due(first)?) - earlier_us..due(last)? + 1)
 }
 
-/// Returns those that can be looked at one by one within bounds, and how many rows the others have.
+/// Returns the suspects that can be examined within the bounds, and the number of rows that the
+/// others have.
 pub(crate) fn within(mut suspects: Vec<Suspect>, bounds: Bounds) -> (Vec<Suspect>, u64) {
     let mut rows = 0;
     let mut take = 0;
@@ -89,8 +90,8 @@ pub(crate) fn within(mut suspects: Vec<Suspect>, bounds: Bounds) -> (Vec<Suspect
     (suspects, left_out.iter().map(|it| it.rows).sum())
 }
 
-/// Puts suspects together that one query asks for, so that each query keeps to a short time, and
-/// there are few of them.
+/// Groups suspects, one group for each query, so that there are few queries and each covers a short
+/// time.
 pub(crate) fn groups(mut suspects: Vec<Suspect>, bounds: Bounds) -> Vec<Vec<Suspect>> {
     suspects.sort_by_key(|it| (it.received.start, it.stretch));
     let mut gap_us = 0;
@@ -121,17 +122,17 @@ pub(crate) fn groups(mut suspects: Vec<Suspect>, bounds: Bounds) -> Vec<Vec<Susp
     }
 }
 
-/// A second: suspects further apart than this, and then twice as far, are asked for together when
-/// there are too many.
+/// If there are too many queries, suspects that are at most a second apart are asked for together,
+/// then those at most two seconds apart, and so on.
 const GAP_FIRST_US: i64 = 1_000_000;
 
-/// The time of all that one query asks for.
+/// The period that contains all rows of a group.
 pub(crate) fn time_of(group: &[Suspect]) -> Range<UnixMicros> {
     let start = group.iter().map(|it| it.received.start).min().unwrap_or_default();
     start..group.iter().map(|it| it.received.end).max().unwrap_or_default()
 }
 
-/// The stretch that an event is in.
+/// The stretch that an event belongs to.
 pub(crate) fn stretch_of(tenant: u16, seq: u64) -> Stretch {
     (tenant, seq >> STRETCH_BITS)
 }
@@ -164,7 +165,7 @@ mod tests {
         assert!(grouped.len() <= 1_000 / 50 + 10, "{}", grouped.len());
         assert_eq!(grouped.iter().map(Vec::len).sum::<usize>(), 1_000);
         assert!(grouped.iter().all(|group| group.len() <= 50));
-        // Each keeps to its own part of the time.
+        // The time of each group is short.
         let longest = grouped.iter().map(|it| time_of(it)).map(|it| it.end - it.start).max();
         assert!(longest.unwrap() < 50 * 8_000_000, "{longest:?}");
     }

@@ -1,4 +1,4 @@
-//! Follows lost events up: why each of them is not stored.
+//! Finds out why each lost event is not stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ use crate::jetstream::read_bodies_of;
 use crate::patience::Patience;
 use crate::ways::{Way, Ways};
 
-/// Most lost events that are followed up one by one; of more, the first.
+/// The most lost events that are looked up one by one. If there are more, these are the first.
 pub const TRACED_MAX: usize = 20_000;
 
 /// Where lost events are looked for.
@@ -38,23 +38,23 @@ pub struct Tracks<'t> {
     pub ways: &'t Ways<'t>,
     pub table: &'t ClickHouse,
     pub engine: &'t Engine,
-    /// The stream, and the time from which its messages may be of the run.
+    /// The stream, and the time since when its messages may belong to the run.
     pub stream: Option<(&'t AuditStream, i64)>,
     pub changes: &'t Changes,
 }
 
-/// What following lost events up has told, beside their causes.
+/// What was found out about lost events, in addition to their causes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traced {
-    /// The other tables that have some.
+    /// The other tables that have some of the events.
     pub elsewhere: Vec<String>,
-    /// Ways in which the table may have lost events that it does not show.
+    /// Detached parts that may contain lost events.
     pub hidden: Vec<Hidden>,
-    /// What could not be found out, for people.
+    /// What could not be found out, in words for the user.
     pub hints: Vec<String>,
 }
 
-/// Follows up the events that are lost, and moves those that it finds to their cause.
+/// Looks for lost events, and changes the cause of those that it finds.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub async fn trace(
     Ok(Traced { elsewhere, hidden: detached.into_iter().collect(), hints })
 }
 
-/// The first lost events, up to [`TRACED_MAX`], of some causes.
+/// Returns the first lost events of some causes, up to [`TRACED_MAX`].
 fn lost_events(
     tracks: Tracks<'_>,
     fates: &[Fates],
@@ -108,11 +108,12 @@ fn of(fates: &mut [Fates], tenant: TenantIndex) -> &mut Fates {
     &mut fates[usize::from(tenant.0)]
 }
 
-/// Events that the pipeline drops by design, as they are. Those that went past it, it has not
-/// dropped.
+/// Finds events that the pipeline drops by design. Events that went straight into the table cannot
+/// have been dropped by it.
 ///
-/// Each of them is looked at, however many there are, since a loss is none if it is by design:
-/// some 10 µs of CPU an event, but for conditions that every event of a plan meets.
+/// Every lost event is examined, whatever their number, because an event that is dropped by design
+/// is not lost. It takes some 10 µs of CPU for each event. It is skipped if every event of a plan
+/// meets the conditions.
 fn trace_filtered(tracks: Tracks<'_>, fates: &mut [Fates]) {
     if tracks.changes.keep_all_planned() {
         return;
@@ -130,8 +131,8 @@ fn trace_filtered(tracks: Tracks<'_>, fates: &mut [Fates]) {
     });
 }
 
-/// Events whose message in the stream is of another stage: the pipeline drops that one by design,
-/// and the event itself was taken for its repetition.
+/// Finds events whose message in the stream has another stage. The stream took the event for a
+/// repetition of that message, which the pipeline drops by design.
 async fn trace_messages(
     tracks: Tracks<'_>,
     fates: &mut [Fates],
@@ -154,7 +155,7 @@ async fn trace_messages(
     Ok(())
 }
 
-/// Events that another table of the server has.
+/// Finds events that another table of the server has.
 async fn trace_tables(
     tracks: Tracks<'_>,
     fates: &mut [Fates],
@@ -167,7 +168,8 @@ async fn trace_tables(
         let read = async || read_stored(&other, tracks.script, &Rows::All).await;
         let held = match patience.ask(read).await {
             Ok(held) => held,
-            // It may be one that this account may not read: then it has no part in the verdict.
+            // This account may not be allowed to read the table, so it has no influence on the
+            // verdict.
             Err(VerifyError::ClickHouse(_)) => continue,
             Err(error) => return Err(error),
         };
@@ -194,7 +196,7 @@ struct TableRow {
     table: String,
 }
 
-/// Lists other tables that have a column of audit IDs.
+/// Lists the other tables that have a column of audit IDs.
 async fn read_other_tables(server: &ClickHouse) -> Result<Vec<Table>, ClickHouseError> {
     let sql = format!(
         "SELECT database, table FROM system.columns \
@@ -208,15 +210,15 @@ async fn read_other_tables(server: &ClickHouse) -> Result<Vec<Table>, ClickHouse
     );
     let rows: Vec<TableRow> =
         server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_all()).await?;
-    // A name that cannot stand in a query is of no table that this program writes to.
+    // A name that is not valid in a query is of a table to which this program never writes.
     let table = |row: &TableRow| format!("{}.{}", row.database, row.table).parse().ok();
     Ok(rows.iter().filter_map(table).collect())
 }
 
 const OTHER_TABLES_MAX: u32 = 16;
 
-/// Events with whose sorting key the table has another row. Returns why it cannot be told, if it
-/// cannot: the key may be of columns of which an event says nothing.
+/// Finds events for which the table has another row with the same sorting key. If that cannot be
+/// found out, it returns why: the key may use columns that an event does not determine.
 async fn trace_folded(
     tracks: Tracks<'_>,
     fates: &mut [Fates],
@@ -256,7 +258,7 @@ async fn trace_folded(
 
 const KEYS_AT_ONCE: usize = 500;
 
-/// Asks which of some events, by index, have a sorting key that the table has.
+/// Makes the query for the indexes of those events whose sorting key the table has.
 fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
     let mut columns = Columns::default();
@@ -277,7 +279,7 @@ fn folded_sql(tracks: Tracks<'_>, events: &[(TenantIndex, Seq)]) -> String {
         crate::digest::TEXTS.iter().map(|it| format!("{} String", names[it])).collect();
     let key = &tracks.engine.sort_key;
     let table = &tracks.table.table;
-    // Of the table, no more keys are kept than there are lost events.
+    // The server keeps at most as many keys of the table as there are lost events.
     format!(
         "WITH lost AS (SELECT number, ({key}) AS lost_key FROM \
          values('number UInt32, {} DateTime64(3), {} UInt16, {} UUID, {}', {})) \

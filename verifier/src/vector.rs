@@ -1,44 +1,45 @@
-//! What a Vector tells of itself: how many events each of its sinks still holds. Pure.
+//! Reads from the metrics of a Vector how many events each of its sinks still holds. Pure.
 //!
-//! An event that Vector has taken is in a buffer, in a batch or in a request that is tried again,
-//! or it has left. Its metrics tell all of these, in the text format of Prometheus.
+//! An event that Vector has taken is in a buffer, in a batch, in a request that is being retried,
+//! or it has left. The metrics count all of these, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::iter::from_fn;
 
-/// What one Vector tells of itself.
+/// What the metrics of one Vector say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VectorState {
-    /// Its sinks, by component ID; not those that only show metrics.
+    /// Its sinks by component ID, without those that only serve metrics.
     pub sinks: BTreeMap<String, Sink>,
-    /// Events that its components dropped, and not because they were told to.
+    /// Events that its components dropped unintentionally.
     pub discarded_events: u64,
-    /// Errors of all its components.
+    /// The number of errors of all its components.
     pub errors: u64,
 }
 
-/// A sink of a Vector, with its buffer. Counters are since the process began.
+/// A sink of a Vector, with its buffer. Counters begin at the start of the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sink {
-    /// Like `nats` or `clickhouse`.
+    /// The type of the sink, like `nats` or `clickhouse`.
     pub component_type: String,
-    /// It tells what its buffer holds. A Vector forgets what has not changed for
-    /// `expire_metrics_secs` (300 s), and tells nothing before the first event: no figure is not 0.
+    /// Whether the metrics say how many events its buffer holds. Vector drops metrics that have not
+    /// changed for `expire_metrics_secs` (300 s), and reports none before the first event. So a
+    /// missing figure does not mean 0.
     pub tells_buffer: bool,
-    /// Events in its buffer; a disk buffer counts those that are read and not delivered yet too.
+    /// Events in its buffer. A disk buffer also counts events that are read and not delivered yet.
     pub buffered_events: u64,
     pub buffered_bytes: u64,
-    /// Events that it has read from its buffer.
+    /// Events that the sink has read from its buffer.
     pub received_events: u64,
-    /// Events that its target has taken.
+    /// Events that the target has accepted.
     pub sent_events: u64,
-    /// Events that it has dropped, on purpose or not.
+    /// Events that the sink has dropped, on purpose or not.
     pub discarded_events: u64,
 }
 
 impl Sink {
-    /// Events that it has taken and neither delivered nor dropped: those in its buffer, in a batch
-    /// and in requests, being tried again included.
+    /// Events that the sink has taken and neither delivered nor dropped: those in its buffer, in a
+    /// batch, or in requests, including retries.
     pub fn held_events(&self) -> u64 {
         let in_flight = self.received_events.saturating_sub(self.sent_events);
         self.buffered_events.max(in_flight.saturating_sub(self.discarded_events))
@@ -46,10 +47,11 @@ impl Sink {
 }
 
 impl VectorState {
-    /// Reads metrics in the text format of Prometheus. Lines that cannot be read tell nothing.
+    /// Reads metrics in the text format of Prometheus. Lines that cannot be read are ignored.
     ///
-    /// Names differ: `vector_buffer_events` and `vector_buffer_byte_size` up to Vector 0.57,
-    /// `vector_buffer_size_events` and `vector_buffer_size_bytes` from 0.53 on, both in between.
+    /// Names differ: up to Vector 0.57 there are `vector_buffer_events` and
+    /// `vector_buffer_byte_size`, from 0.53 on `vector_buffer_size_events` and
+    /// `vector_buffer_size_bytes`. Versions in between report both.
     ///
     /// Source: Vector 0.57, `lib/vector-common/src/internal_event/metric_name.rs`.
     pub fn parse(text: &str) -> Self {
@@ -94,7 +96,7 @@ impl VectorState {
         for (id, (events, bytes)) in old {
             let sink = id.and_then(|id| state.sinks.get_mut(id)).expect("it was found by its ID");
             sink.tells_buffer = true;
-            // Where both names are told they tell the same.
+            // If both names are there, they have the same value.
             sink.buffered_events = sink.buffered_events.max(events);
             sink.buffered_bytes = sink.buffered_bytes.max(bytes);
         }
@@ -106,23 +108,23 @@ impl VectorState {
         self.sinks.entry(id.to_owned()).or_default()
     }
 
-    /// Events that all its sinks hold.
+    /// How many events all its sinks hold.
     pub fn held_events(&self) -> u64 {
         self.sinks.values().map(Sink::held_events).sum()
     }
 
-    /// Bytes in the buffers of all its sinks.
+    /// How many bytes are in the buffers of all its sinks.
     pub fn buffered_bytes(&self) -> u64 {
         self.sinks.values().map(|sink| sink.buffered_bytes).sum()
     }
 
-    /// Its sinks of a type, like `nats`.
+    /// Its sinks of one type, like `nats`.
     pub fn sinks_of<'v>(&'v self, component_type: &'v str) -> impl Iterator<Item = &'v Sink> {
         self.sinks.values().filter(move |sink| sink.component_type == component_type)
     }
 }
 
-/// What serves the metrics is a sink too.
+/// The component that serves the metrics is a sink, too.
 const METRICS_SINK: &str = "prometheus_exporter";
 
 /// A line like `vector_name{label="value"} 3 1790000000000`.
@@ -131,7 +133,7 @@ const METRICS_SINK: &str = "prometheus_exporter";
 /// or with no labels between the braces, and makes several labels of one with commas in it. What a
 /// skipped line holds would be called lost.
 struct Sample<'t> {
-    /// Without the namespace `vector_`.
+    /// The name without the prefix `vector_`.
     name: &'t str,
     labels: Vec<(&'t str, String)>,
     value: f64,
@@ -157,7 +159,7 @@ impl<'t> Sample<'t> {
         self.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value as a count. A gauge that is less than 0 for a moment counts as 0.
+    /// Converts the value to a count. A gauge that is below 0 for a moment counts as 0.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -168,7 +170,7 @@ impl<'t> Sample<'t> {
     }
 }
 
-/// Takes one `name="value"` off the text, or nothing at its end.
+/// Takes one `name="value"` off the text. Returns `None` at the end.
 fn take_label<'t>(rest: &mut &'t str) -> Option<(&'t str, String)> {
     let text = rest.trim_start_matches([',', ' ']);
     let (name, quoted) = text.split_once("=\"").filter(|(name, _)| !name.contains('}'))?;
@@ -194,7 +196,7 @@ fn take_label<'t>(rest: &mut &'t str) -> Option<(&'t str, String)> {
 mod tests {
     use super::*;
 
-    /// As Vector 0.57 tells it, but for labels and components that do not matter here.
+    /// Metrics as Vector 0.57 writes them, without labels and components that do not matter here.
     fn both_names() -> String {
         let sink = |name: &str, more: &str, value: &str| {
             format!(
@@ -266,7 +268,7 @@ mod tests {
         check(0, 10, 10, 0);
         check(5, 10, 10, 5);
         check(0, 10, 4, 6);
-        // A disk buffer still counts what is being sent.
+        // A disk buffer still counts the events that are being sent.
         check(6, 10, 4, 6);
     }
 

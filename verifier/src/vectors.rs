@@ -1,4 +1,4 @@
-//! Asks the Vectors of a pipeline what each of them tells of itself.
+//! Reads the metrics of the Vectors of a pipeline.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use runs::observation::ClockOffset;
 use crate::http::{HttpError, get_dated_text};
 use crate::vector::VectorState;
 
-/// Flags that say where Vectors tell of themselves.
+/// Flags for the addresses of the Vectors' metrics.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct VectorArgs {
     /// Address of a Vector's metrics, its path included; can be given several times, or with
@@ -22,27 +22,27 @@ pub(crate) struct VectorArgs {
 }
 
 impl VectorArgs {
-    /// The addresses that are given.
+    /// The addresses that were given.
     pub(crate) fn urls(&self) -> Vec<String> {
         let given = self.vector_metrics.iter().map(|url| url.trim());
         given.filter(|url| !url.is_empty()).map(str::to_owned).collect()
     }
 }
 
-/// A variable of the environment may be there and empty.
+/// Ignores an empty value, because an environment variable may be set and empty.
 fn read_or_none(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Ok(String::new()) } else { read_page(text.trim()) }
 }
 
-/// What one Vector told.
+/// The answer of one Vector.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Told {
     pub(crate) state: VectorState,
-    /// `None` if its answer had no time.
+    /// `None` if its answer had no date.
     pub(crate) clock: Option<ClockOffset>,
 }
 
-/// Asks a Vector.
+/// Reads the metrics of one Vector.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub(crate) async fn ask_vector(
     Ok(Told { state: VectorState::parse(&text), clock: offset })
 }
 
-/// What a Vector is called, like `vector 127.0.0.1:9598`.
+/// The name of a Vector in messages, like `vector 127.0.0.1:9598`.
 pub(crate) fn name(url: &str) -> String {
     let uri: Option<Uri> = url.parse().ok();
     let authority = uri.as_ref().and_then(Uri::authority).map_or(url, |it| it.as_str());

@@ -1,4 +1,4 @@
-//! The judgement: whole, lossy or unknown. Pure.
+//! Decides the verdict: whole, lossy or unknown. Pure.
 
 use runs::report::doubt::Doubt;
 use runs::report::fates::Totals;
@@ -16,39 +16,39 @@ pub enum CountedRows {
     Logical,
 }
 
-/// What bears on a verdict besides the fates of the events.
+/// What influences a verdict in addition to the fates of the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     pub stillness: Stillness,
-    /// The ledger was closed in order.
+    /// Whether the ledger was closed in order.
     pub ledger_closed: bool,
-    /// Shards of the run that have no ledger, counted from 0.
+    /// The shards of the run that have no ledger, counted from 0.
     pub shards_missing: Vec<u32>,
-    /// What stands against calling missing events lost.
+    /// The doubts that keep missing events from being called lost.
     pub against_loss: Vec<Doubt>,
-    /// What stands against having seen all rows of the table.
+    /// The doubts about having seen all rows of the table.
     pub against_table: Vec<Doubt>,
-    /// Whether the generator kept its schedule; `None` where its summary is missing.
+    /// Whether the generator failed to keep its schedule; `None` if its summary is missing.
     pub saturated: Option<bool>,
-    /// Logical only if the table surely folds all that is there more than once.
+    /// `Logical` only if it is certain that the table folds all duplicates.
     pub counted: CountedRows,
-    /// Every tenant's account adds up.
+    /// Whether every tenant's account adds up.
     pub accounts_add_up: bool,
-    /// Stored events of stretches that differ from what was sent, but were not looked at.
+    /// Stored events that were not examined, although their stretches differ from what was sent.
     pub not_looked_at: u64,
 }
 
-/// What is said of a run.
+/// The verdict with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     pub verdict: Verdict,
-    /// Why, the weightiest first; a whole run has none.
+    /// The reasons, the most important first. A whole run has none.
     pub reasons: Vec<String>,
-    /// What is no fault by the rule that was asked for, and should be known all the same.
+    /// Facts that are no fault under the chosen rule, but that the user should know.
     pub notes: Vec<String>,
 }
 
-/// Judges.
+/// Decides the verdict.
 pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
     let mut doubts = doubts(totals, evidence);
     let mut proofs = Vec::new();
@@ -60,7 +60,7 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
     proof(totals.lost, true, "acknowledged events are not stored");
     proof(totals.corrupted, true, "stored events differ from what was sent");
     proof(totals.misplaced, true, "stored events have a timestamp of another day");
-    // What a cut ledger forgot was not unexpected.
+    // An event that is missing in an incomplete ledger may have been sent, so it is not unexpected.
     proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
     let mut notes = Vec::new();
     match evidence.counted {
@@ -76,7 +76,7 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
     Judgement { verdict, reasons: proofs, notes }
 }
 
-/// What keeps a run from being called whole.
+/// The doubts that keep a run from being called whole.
 fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
     let mut doubts = Vec::new();
     if totals.not_seen > 0 {
@@ -125,7 +125,7 @@ fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
     doubts
 }
 
-/// Says of events that are there more than once where they were doubled, and by what.
+/// Says where events were duplicated, and by what.
 fn duplicates(totals: &Totals, end: &str) -> Vec<String> {
     let told = [
         (

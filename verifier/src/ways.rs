@@ -1,5 +1,5 @@
-//! By which way an event came to the table: what a pipeline does on purpose, it does to what went
-//! through it alone. Pure.
+//! Which way an event took to the table. The pipeline's changes apply only to events that went
+//! through it. Pure.
 
 use events::identity::TenantIndex;
 use events::script::Script;
@@ -7,24 +7,24 @@ use plans::plan::Plan;
 use runs::ledger::Ledger;
 use runs::ranges::RangeSet;
 
-/// The way of an event to the table.
+/// The way that an event took to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Straight into the table, as it is.
+    /// Straight into the table, unchanged.
     Straight,
     /// Through the pipeline, which changes it.
     Piped,
-    /// Through the pipeline, which lost it, and then straight into the table: its row may be of
-    /// either form, since what was late may have come all the same.
+    /// Through the pipeline, which lost it, and then straight into the table by a repair. Its row
+    /// may have either form, because the event may have come through the pipeline late.
     Either,
 }
 
-/// The ways of all events of a run.
+/// The ways that all events of a run took.
 #[derive(Debug, Clone)]
 pub struct Ways<'r> {
     pub script: &'r Script,
-    /// Of each tenant: the first event that went through the pipeline, and those that a repair
-    /// has brought.
+    /// For each tenant: the first event that went through the pipeline, and the events that a
+    /// repair has inserted.
     tenants: Vec<(u64, &'r RangeSet)>,
 }
 
@@ -37,7 +37,7 @@ impl<'r> Ways<'r> {
         Self { script, tenants: script.tenants().zip(&ledger.accounts).map(of).collect() }
     }
 
-    /// Returns the way of an event, of a tenant that the run has.
+    /// Returns the way of an event. The run must have the tenant.
     pub fn of_event(&self, tenant: TenantIndex, seq: u64) -> Way {
         let (piped_from, repaired) = self.tenants[usize::from(tenant.0)];
         if seq < piped_from {

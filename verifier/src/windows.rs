@@ -1,4 +1,4 @@
-//! When events were lost: stretches of time, beside what somebody marked. Pure.
+//! Finds the periods in which events were lost, and the user's marks near them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use runs::report::LossWindow;
 use runs::report::cause::Cause;
 use runs::report::fates::Fates;
 
-/// Returns when events were lost, by cause, the earliest first. Losses with less than
-/// [`GAP_US`] between them are of one window. Most windows that a cause has is [`WINDOWS_MAX`]:
-/// those with the shortest gaps between them are joined.
+/// Returns the periods in which events were lost, by cause, the earliest first. Losses that are
+/// less than [`GAP_US`] apart are in one window. A cause has at most [`WINDOWS_MAX`] windows; if
+/// there are more, those with the shortest gaps are joined.
 pub fn loss_windows(script: &Script, fates: &[Fates], marks: &[Mark]) -> Vec<LossWindow> {
     let mut spans: BTreeMap<Cause, Vec<Span>> = BTreeMap::new();
     for (tenant, fates) in script.tenants().zip(fates) {
@@ -27,7 +27,7 @@ pub fn loss_windows(script: &Script, fates: &[Fates], marks: &[Mark]) -> Vec<Los
                 let events = range.end - range.start;
                 spans.entry(*cause).or_default().push(Span { from, until, events });
             }
-            // Ranges of all tenants may be many; windows of a time are few.
+            // There may be many ranges over all tenants, but few windows of time.
             if let Some(spans) = spans.get_mut(cause).filter(|it| it.len() >= SPANS_MAX) {
                 *spans = join(std::mem::take(spans), SPANS_MAX / 2);
             }
@@ -44,17 +44,18 @@ pub fn loss_windows(script: &Script, fates: &[Fates], marks: &[Mark]) -> Vec<Los
     windows
 }
 
-/// Losses further apart are of different windows, in µs.
+/// Losses that are further apart are in different windows, in µs.
 pub const GAP_US: i64 = 2_000_000;
 
-/// Most windows of a cause.
+/// The most windows of one cause.
 pub const WINDOWS_MAX: usize = 200;
 
-/// What was marked as long before or after a window may have to do with it, in µs: a batch waits,
-/// a buffer drains, and who dies takes along what came before.
+/// A mark that was set at most this long before or after a window is shown with it, in µs. The
+/// cause and the loss may be apart: batches wait, buffers drain, and a process that is killed loses
+/// events from before.
 const MARK_NEAR_US: i64 = 30_000_000;
 
-/// So many are joined before more are found.
+/// When there are this many spans, they are joined before more are added.
 const SPANS_MAX: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +65,7 @@ struct Span {
     events: u64,
 }
 
-/// Joins those that are close to each other, until there are few enough.
+/// Joins spans that are close to each other, until there are few enough.
 fn join(spans: Vec<Span>, spans_max: usize) -> Vec<Span> {
     let mut gap = GAP_US;
     let mut spans = joined(spans, gap);
@@ -75,7 +76,7 @@ fn join(spans: Vec<Span>, spans_max: usize) -> Vec<Span> {
     spans
 }
 
-/// Joins those with less than a gap between them.
+/// Joins spans with less than `gap` between them.
 fn joined(mut spans: Vec<Span>, gap: i64) -> Vec<Span> {
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::new();

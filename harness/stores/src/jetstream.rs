@@ -107,11 +107,11 @@ pub struct Position {
     pub waiting: Option<u64>,
 }
 
-/// A consumer that the stream does not have.
+/// The name of a consumer that the stream does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoConsumer {
     pub name: String,
-    /// Those that it has, in alphabetical order; none, if they are not known.
+    /// The names of the consumers that it has, in alphabetical order; empty if they are not known.
     pub others: Vec<String>,
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for NoConsumer {
     }
 }
 
-/// Consumers that are named to who has named a wrong one.
+/// The most consumers that are listed if the user has given a wrong name.
 const NAMED_MAX: usize = 5;
 
 impl AuditStream {
@@ -236,9 +236,9 @@ impl AuditStream {
         }
     }
 
-    /// Reads the names of the stream's consumers, in alphabetical order, but of those that are given
-    /// no bodies: these are ours. They only help who has named a wrong one, and are none if NATS
-    /// does not tell them.
+    /// Reads the names of the stream's consumers, in alphabetical order. Consumers that receive
+    /// headers only are left out, because they are our own. The names only help a user who gave a
+    /// wrong one, so the list is empty if NATS does not report them.
     pub async fn read_consumers(&self) -> Vec<String> {
         let consumers = self.stream.consumers();
         let foreign = consumers.try_filter(|it| ready(!it.config.headers_only));

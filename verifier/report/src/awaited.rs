@@ -1,8 +1,9 @@
-//! Which samples a watch still waited for when it ended, and for how long at the least. Pure.
+//! Which samples a watch was still waiting for when it ended, and how long they had waited at
+//! least. Pure.
 //!
-//! It follows from the plan, from what was acknowledged, and from what the watch has written down:
-//! whether it ended by itself, was stopped or was killed, a sample that it never saw in the table
-//! counts.
+//! This follows from the plan, from the samples that were acknowledged, and from the records of the
+//! watch. A sample that the watch never saw in the table counts, whether the watch ended by itself,
+//! was stopped or was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,14 +18,15 @@ use runs::record::milliseconds;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Awaited {
     pub due: UnixMicros,
-    /// How long it had been due, in ms, when it was last known not to be in the table. Less than 0
-    /// if the table did not answer since.
+    /// How long the sample had been due, in ms, when the table was last known not to have it. It is
+    /// below 0 if the table did not answer after the sample was due.
     pub due_ms: f64,
-    /// How long it had been acknowledged then; infinitely short, if nobody wrote down when it was.
+    /// How long the sample had been acknowledged at that moment, in ms. It is negative infinity if
+    /// nobody wrote down when it was acknowledged.
     pub acknowledged_ms: f64,
 }
 
-/// What one watch has told, from its begin to its last record.
+/// One watch, from its start to its last record.
 #[derive(Debug, Clone, Copy)]
 struct Session {
     since: UnixMicros,
@@ -32,8 +34,8 @@ struct Session {
     absent_until: UnixMicros,
 }
 
-/// Finds the samples that some watch waited for, and none has seen. `is_expected` says of an event
-/// whether it is to be in the table.
+/// Finds the samples that a watch waited for and that no watch has seen. `is_expected` says whether
+/// an event should be in the table.
 pub(crate) fn awaited(
     plan: &Plan,
     observations: &[Observation],
@@ -66,7 +68,7 @@ pub(crate) fn awaited(
     absent.into_iter().map(of).collect()
 }
 
-/// A watch is told from others by when it began.
+/// Groups records by watch. The time at which a watch began identifies it.
 fn sessions(observations: &[Observation]) -> Vec<Session> {
     let mut sessions: BTreeMap<UnixMicros, Session> = BTreeMap::new();
     for seen in observations {
@@ -80,9 +82,9 @@ fn sessions(observations: &[Observation]) -> Vec<Session> {
     sessions.into_values().collect()
 }
 
-/// The same where nobody knows which samples they are: by how many waited at the last record, and
-/// for how long the oldest. So they are in what older versions wrote, and in a run that has no
-/// account yet.
+/// Does the same for records that do not say which samples were seen: it only counts the samples
+/// that were waiting at the last record, and knows the age of the oldest. Older versions wrote such
+/// records. It is also used for a run that has no account yet.
 pub(crate) fn counted(observations: &[Observation]) -> Vec<Awaited> {
     let Some(last) = observations.last() else { return Vec::new() };
     let waiting = (0..last.freshness.waiting.min(COUNTED_MAX)).map(|index| {
@@ -92,7 +94,7 @@ pub(crate) fn counted(observations: &[Observation]) -> Vec<Awaited> {
     waiting.collect()
 }
 
-/// More than a watch waits for.
+/// No watch waits for so many samples.
 const COUNTED_MAX: u64 = 100_000;
 
 #[cfg(test)]
@@ -137,7 +139,7 @@ mod tests {
         let all = Samples::of(&plan).until(&plan, plan.end);
         let until = |at| all.iter().copied().filter(move |it| it.due <= at);
         let visible: Vec<Sample> = until(start + 4 * SECOND).collect();
-        // It was killed after six seconds.
+        // The watch was killed after six seconds.
         let looks = [seen(start + SECOND, start, &[]), seen(start + 6 * SECOND, start, &visible)];
         let found = awaited(&plan, &looks, &[], |_, _| true);
         let expected: Vec<Sample> = until(start + 6 * SECOND).skip(visible.len()).collect();

@@ -1,30 +1,31 @@
-//! What samples come to of which some are not known yet, but for how large they are at the least.
-//! Pure.
+//! Bounds for an aggregate of samples, if for some samples only a lower limit is known. Pure.
 
 use plans::condition::{Aggregation, Comparator, Condition};
 use runs::measured::of_samples;
 use runs::report::ThresholdOutcome;
 
-/// From what to what an aggregate can be in the end: whatever lies between can come out, too.
+/// The lowest and the highest value that an aggregate can have in the end. Every value between them
+/// is possible, too.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Bounds {
     pub(crate) least: f64,
-    /// Infinite, if there is no such bound.
+    /// Infinite if there is no upper bound.
     pub(crate) most: f64,
 }
 
 impl Bounds {
-    /// Of samples that are known, and of others by their ages: each of those will be at least as
-    /// large. `None` without samples.
+    /// Computes the bounds from the samples that are known and from the ages of the others. Each of
+    /// those will be at least as large as its age. Returns `None` without samples.
     pub(crate) fn of(aggregation: Aggregation, known: &[f64], ages: &[f64]) -> Option<Self> {
         let with = |others: &[f64]| of_samples(aggregation, [known, others].concat());
         Some(Self { least: with(ages)?, most: with(&vec![f64::INFINITY; ages.len()])? })
     }
 
-    /// Whether a condition holds, whatever becomes of the samples that are not known yet.
+    /// Whether a condition holds, whatever values the unknown samples will have.
     pub(crate) fn judge(self, condition: &Condition) -> ThresholdOutcome {
         let Self { least, most } = self;
-        // What holds of both ends holds between them: every comparator takes one stretch of values.
+        // The values that a comparator accepts are one interval. So if both ends are accepted, all
+        // values between them are.
         if condition.holds(least) && condition.holds(most) {
             return ThresholdOutcome::Passed;
         }
@@ -74,7 +75,7 @@ mod tests {
     fn every_aggregation_and_comparator_has_an_outcome() {
         let known: Vec<f64> = (1..=9).map(|n| f64::from(n) * 100.0).collect();
         for (text, ages, expected) in [
-            // Nine of ten are below a second, whatever the tenth will be.
+            // Nine of ten are below a second, so the tenth does not matter.
             ("p(90)<1s", &[50.0][..], Passed),
             ("p(91)<1s", &[50.0], Unknown),
             ("p(91)<1s", &[1_000.0], Failed),
@@ -126,13 +127,13 @@ mod tests {
         })
     }
 
-    /// Values that often meet each other, and the limits of conditions.
+    /// Values that are often equal to each other and to the limits of conditions.
     fn values() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec((-2..12_i32).prop_map(|n| f64::from(n) * 10.0), 0..12)
     }
 
-    /// Ends of those that wait, by which any outcome that can come out does: as soon as can be,
-    /// never, at the limit, and one so late that the mean is at it.
+    /// Final values of the waiting samples that produce every possible outcome: the lowest possible
+    /// ones, huge ones, values at the limit, and one value that puts the mean at the limit.
     fn ends(known: &[f64], ages: &[f64], limit: f64) -> Vec<Vec<f64>> {
         let all = [known, ages].concat();
         #[expect(clippy::cast_precision_loss, reason = "some samples")]

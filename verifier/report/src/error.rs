@@ -29,7 +29,7 @@ pub enum ShowError {
         dir = dir.display()
     )]
     NotReconciled { dir: PathBuf },
-    /// Two runs that cannot be compared, with all reasons.
+    /// Two runs that cannot be compared, with all the reasons.
     #[error("these runs cannot be compared:\n  {}", reasons.join("\n  "))]
     Unlike { reasons: Vec<String> },
 }

@@ -1,11 +1,11 @@
-//! Numbers as people read them. Pure.
+//! Formats numbers for people. Pure.
 
 use chrono::DateTime;
 use events::event::MicroTime;
 use plans::condition::Aggregation;
 use plans::metric::Measure;
 
-/// Says what was measured by an aggregation, with its unit.
+/// Formats a measured value with its unit.
 pub fn measured(value: f64, aggregation: Aggregation, measure: Measure) -> String {
     match (aggregation, measure) {
         (Aggregation::Rate, _) => share(value),
@@ -23,7 +23,7 @@ pub fn of_measure(value: f64, measure: Measure) -> String {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -36,7 +36,7 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
-/// A number with about three digits, or whole.
+/// Formats a number with about three digits, or as a whole number.
 pub fn number(value: f64) -> String {
     if value >= 1_000.0 {
         return grouped(whole(value));
@@ -44,7 +44,7 @@ pub fn number(value: f64) -> String {
     trimmed(format!("{value:.*}", decimals(value)))
 }
 
-/// A number with at most three digits: `1.2M`.
+/// Formats a number with at most three digits, like `1.2M`.
 pub fn compact(value: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.iter().find(|(size, _)| value >= *size) {
@@ -53,7 +53,7 @@ pub fn compact(value: f64) -> String {
     }
 }
 
-/// A time in ms.
+/// Formats a time in ms.
 pub fn milliseconds(value: f64) -> String {
     match value.abs() {
         1_000.0.. => format!("{} s", number(value / 1_000.0)),
@@ -61,7 +61,8 @@ pub fn milliseconds(value: f64) -> String {
     }
 }
 
-/// A share from 0 to 1, in percent. One that is not all is never shown as all, nor as nothing.
+/// Formats a share from 0 to 1 as a percentage. A share below 1 is never rounded to 100 %, and a
+/// share above 0 never to 0 %.
 pub fn share(value: f64) -> String {
     let percent = value * 100.0;
     let text = trimmed(format!("{percent:.3}"));
@@ -84,7 +85,7 @@ pub fn bytes(value: f64) -> String {
     }
 }
 
-/// Seconds as `5 s`, `1:05` or `1:02:03`.
+/// Formats seconds as `5 s`, `1:05` or `1:02:03`.
 pub fn elapsed(seconds: f64) -> String {
     let sign = if seconds < 0.0 { "−" } else { "" };
     let all = whole(seconds.abs());
@@ -96,7 +97,7 @@ pub fn elapsed(seconds: f64) -> String {
     }
 }
 
-/// A moment, to the second.
+/// Formats a moment, to the second.
 pub fn moment(at: MicroTime) -> String {
     match DateTime::from_timestamp_micros(at.0) {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -104,7 +105,7 @@ pub fn moment(at: MicroTime) -> String {
     }
 }
 
-/// A time of day, to the second.
+/// Formats a time of day, to the second.
 pub fn time_of_day(at: MicroTime) -> String {
     match DateTime::from_timestamp_micros(at.0) {
         Some(time) => time.format("%H:%M:%S UTC").to_string(),
@@ -112,13 +113,13 @@ pub fn time_of_day(at: MicroTime) -> String {
     }
 }
 
-/// What is there once, or more often: `1 event`, `2 events`.
+/// Formats a count with its noun in singular or plural: `1 event`, `2 events`.
 pub fn counted(count: u64, one: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {one}{plural}", grouped(count))
 }
 
-/// Breaks a text into lines of so many characters at most.
+/// Breaks a text into lines of at most `chars_max` characters.
 pub fn wrapped(text: &str, chars_max: usize) -> String {
     let mut wrapped = String::new();
     let mut length = 0;
@@ -135,7 +136,7 @@ pub fn wrapped(text: &str, chars_max: usize) -> String {
     wrapped
 }
 
-/// A part of a whole in percent, for the width of a bar.
+/// Formats a part of a whole in percent, for the width of a bar.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     match whole {
         0 => "0".to_owned(),
@@ -143,7 +144,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// The begin of a text, where it is too long to be shown.
+/// Cuts a text that is too long to be shown.
 pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         None => text.to_owned(),
@@ -162,7 +163,7 @@ fn decimals(value: f64) -> usize {
     }
 }
 
-/// Without zeros behind the point.
+/// Removes trailing zeros after the decimal point.
 fn trimmed(text: String) -> String {
     if text.contains('.') {
         return text.trim_end_matches('0').trim_end_matches('.').to_owned();
@@ -179,7 +180,7 @@ fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// Counts are shown and averaged as floating-point numbers.
+/// Converts a count, because figures are shown and averaged as floating-point numbers.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, more than a run can have")]
 pub fn as_f64(count: u64) -> f64 {
     count as f64

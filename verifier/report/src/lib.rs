@@ -1,5 +1,5 @@
-//! Shows what is known of runs: as text, as a page, to CI, one run beside another, and many in one
-//! table. It reads what the directories of runs hold, and asks no server.
+//! Shows the results of runs: as text, as a page, for CI, compared with another run, and as a table
+//! of many runs. It reads the directories of the runs, and asks no server.
 
 pub mod awaited;
 mod bounds;
@@ -14,7 +14,7 @@ pub mod thresholds;
 pub mod trend;
 pub mod versus;
 
-/// The report that the guide shows.
+/// The report that is the example in the guide.
 #[cfg(test)]
 fn example() -> runs::report::Report {
     let guide = include_str!("../../../docs/report.md");

@@ -1,4 +1,4 @@
-//! What the check of a run has left in its directory.
+//! Reads the results that a check left in the directory of a run.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::ShowError;
 ///
 /// # Errors
 ///
-/// Returns [`ShowError`] if there is none, or it is of another version.
+/// Returns [`ShowError`] if there is no report, or another version wrote it.
 pub fn read_report(dir: &Path) -> Result<Report, ShowError> {
     Report::read(&dir.join(REPORT_FILE)).map_err(|error| match error {
         ReportError::Unreadable { source, .. } if source.kind() == ErrorKind::NotFound => {

@@ -1,7 +1,8 @@
-//! What a run's files say of every second of it: the generators' timelines and summaries, what
-//! was observed, and what somebody marked.
+//! The files that record a run second by second: timelines and summaries of the generators,
+//! observations of `watch`, and marks of the user.
 //!
-//! All of these files may be missing, and their last line may be torn: whoever wrote it was killed.
+//! Any of these files may be missing. Its last line may be cut, if the program that wrote it was
+//! killed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,49 +25,49 @@ use crate::awaited::{Awaited, awaited, counted};
 use crate::bounds::Bounds;
 use crate::error::ShowError;
 
-/// All that the files of a run tell, of all its shards together.
+/// Everything that the files of a run record, for all its shards together.
 #[derive(Debug, Clone)]
 pub struct RunRecords {
-    /// The seconds of all shards, added. A percentile is that of the shard in which it is worst:
-    /// percentiles cannot be added.
+    /// The seconds, summed over all shards. Percentiles cannot be added, so each is that of the
+    /// worst shard.
     pub seconds: Vec<Second>,
-    /// All latencies; `None` unless every shard has ended in order and written its own.
+    /// All latencies, or `None` unless every shard has ended in order and written its own.
     pub latencies: Option<Latencies>,
-    /// The same by class of tenants.
+    /// The same, by class of tenants.
     pub classes: BTreeMap<String, Latencies>,
     pub observations: Vec<Observation>,
     /// Samples that were watched and never seen in the table: see [`Self::find_awaited`].
     pub awaited: Vec<Awaited>,
-    /// When samples were acknowledged, as the timelines tell.
+    /// When samples were acknowledged, from the timelines.
     acknowledged_samples: Vec<AcknowledgedSample>,
     pub marks: Vec<Mark>,
-    /// One of each shard that has ended in order; none of a history.
+    /// The summaries of the shards that have ended in order. A history has none.
     pub summaries: Vec<Summary>,
     pub shards: u32,
 }
 
-/// What one timeline holds.
+/// The contents of one timeline.
 #[derive(Debug, Clone, PartialEq)]
 struct Timeline {
     seconds: Vec<Second>,
-    /// Its last line, unless the generator was killed.
+    /// They are in the last line of the file, which is missing if the generator was killed.
     histograms: Option<Histograms>,
 }
 
-/// A line that is no record, counted from 1.
+/// The number of a line that is not a valid record, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NoRecord {
     line: usize,
 }
 
 impl RunRecords {
-    /// Reads the records in the directories of a run: what each of them has.
+    /// Reads the records in the directories of a run. A file may be missing in each of them.
     ///
     /// # Errors
     ///
-    /// Returns [`ShowError::Unreadable`] if a file that is there cannot be read, and
-    /// [`ShowError::NoRecord`], [`ShowError::Damaged`] or [`ShowError::RunDir`] if what is in
-    /// it is none of ours.
+    /// Returns [`ShowError::Unreadable`] if a file exists but cannot be read, and
+    /// [`ShowError::NoRecord`], [`ShowError::Damaged`] or [`ShowError::RunDir`] if its contents are
+    /// not what this program writes.
     pub fn read(dirs: &[RunDir], plan: &Plan) -> Result<Self, ShowError> {
         let mut timelines = Vec::new();
         let mut summaries = Vec::new();
@@ -80,7 +81,7 @@ impl RunRecords {
                         .map_err(|it| ShowError::NoRecord { path: path.clone(), line: it.line })?,
                 );
             }
-            // A load into the table has a summary of another form.
+            // A load into the table has a summary in another format.
             if plan.spec.span == Span::Live
                 && let Some(text) = read(&dir.summary(shard))?
             {
@@ -103,11 +104,11 @@ impl RunRecords {
         Ok(records)
     }
 
-    /// Adds timelines; `None` if the histograms of one are damaged.
+    /// Adds up timelines. Returns `None` if the histograms of one are damaged.
     fn of(start: UnixMicros, shards: u32, timelines: &[Timeline]) -> Option<Self> {
         let mut seconds: BTreeMap<i64, Second> = BTreeMap::new();
         for second in timelines.iter().flat_map(|timeline| &timeline.seconds) {
-            // Generators write a little after a second has ended.
+            // Generators write the record shortly after its second has ended.
             let at = (second.at.0 - start + SECOND_US / 2).div_euclid(SECOND_US);
             if let Some(sum) = seconds.get_mut(&at) {
                 add(sum, second);
@@ -144,9 +145,9 @@ impl RunRecords {
         })
     }
 
-    /// Finds the samples that were watched and never seen in the table, of those that an account
-    /// says were acknowledged and not dropped by design. Before that, or where the watch did not
-    /// write down which samples it saw, they are only counted.
+    /// Finds the samples that were watched and never seen in the table. Only events count that were
+    /// acknowledged and not dropped by design, according to the report. Until this is called, and
+    /// if the watch did not write down which samples it saw, the samples are only counted.
     pub fn find_awaited(&mut self, plan: &Plan, report: &Report) {
         let is_told = |seen: &Observation| seen.freshness.watched.is_some();
         if !self.observations.last().is_some_and(is_told) {
@@ -160,26 +161,26 @@ impl RunRecords {
         self.awaited = awaited(plan, &self.observations, &self.acknowledged_samples, is_expected);
     }
 
-    /// What an aggregate of the times from due to visible can be, in ms, if those that were never
-    /// seen count as long as they have waited at the least. `None` without samples.
+    /// Bounds of an aggregate of the times from due to visible, in ms. A sample that was never seen
+    /// counts with the time that it has waited at least. `None` without samples.
     pub(crate) fn end_to_end(&self, aggregation: Aggregation) -> Option<Bounds> {
         let known: Vec<f64> = self.end_to_end_ms().collect();
         let ages: Vec<f64> = self.awaited.iter().map(|it| it.due_ms).collect();
         Bounds::of(aggregation, &known, &ages)
     }
 
-    /// The same from the webhook's answer on.
+    /// The same, measured from the webhook's answer.
     pub(crate) fn freshness(&self, aggregation: Aggregation) -> Option<Bounds> {
         let known: Vec<f64> = self.freshness_ms().collect();
         let ages: Vec<f64> = self.awaited.iter().map(|it| it.acknowledged_ms).collect();
         Bounds::of(aggregation, &known, &ages)
     }
 
-    /// Whether a sender did not keep its schedule; `None` unless all shards have ended in order,
-    /// and none was late.
+    /// Whether a sender did not keep its schedule. It is true if any shard was late, false if all
+    /// shards have ended in order and none was late, and otherwise `None`.
     pub fn saturated(&self, span: &Span) -> Option<bool> {
         match span {
-            // It has no schedule to keep.
+            // A history has no schedule to keep.
             Span::History { .. } => Some(false),
             Span::Live if self.summaries.iter().any(|summary| summary.saturated) => Some(true),
             Span::Live => self.is_complete().then_some(false),
@@ -191,12 +192,12 @@ impl RunRecords {
         self.summaries.len() == self.shards as usize
     }
 
-    /// What the generators dropped; `None` unless all shards have ended in order.
+    /// How many events the generators dropped, or `None` unless all shards have ended in order.
     pub fn dropped(&self) -> Option<u64> {
         self.is_complete().then(|| self.summaries.iter().map(|summary| summary.dropped).sum())
     }
 
-    /// Messages in the stream that the consumer has not acknowledged, whenever it was looked.
+    /// How many messages in the stream the consumer had not acknowledged, at each observation.
     pub fn lags(&self) -> impl Iterator<Item = (MicroTime, u64)> + '_ {
         self.observations.iter().filter_map(|seen| {
             let consumer = seen.stream.as_ref()?.consumer?;
@@ -204,19 +205,20 @@ impl RunRecords {
         })
     }
 
-    /// How long sampled events took from when they were due until they were visible, in ms: of
-    /// those that became visible while they were watched.
+    /// The times from due to visible, in ms, of the sampled events that became visible while they
+    /// were watched.
     pub fn end_to_end_ms(&self) -> impl Iterator<Item = f64> + '_ {
         self.observations.iter().flat_map(|seen| seen.freshness.due_to_visible_ms.iter().copied())
     }
 
-    /// The same from the webhook's answer on.
+    /// The same, measured from the webhook's answer.
     pub fn freshness_ms(&self) -> impl Iterator<Item = f64> + '_ {
         let of = |seen: &'_ Observation| seen.freshness.acknowledged_to_visible_ms.clone();
         self.observations.iter().flat_map(of)
     }
 
-    /// The parts of the pipeline whose resources were seen, each once, in alphabetical order.
+    /// The parts of the pipeline whose CPU and memory were recorded, each once, in alphabetical
+    /// order.
     pub fn parts(&self) -> Vec<&str> {
         let uses = self.observations.iter().flat_map(|seen| &seen.resources);
         let mut parts: Vec<&str> = uses.map(|it| it.part.as_str()).collect();
@@ -229,7 +231,7 @@ impl RunRecords {
 const SECOND_US: i64 = 1_000_000;
 
 impl Timeline {
-    /// Reads a timeline. What is torn at its end is left out.
+    /// Reads a timeline. An incomplete line at the end is left out.
     fn parse(text: &str) -> Result<Self, NoRecord> {
         let mut seconds = Vec::new();
         let mut histograms = None;
@@ -247,7 +249,7 @@ impl Timeline {
     }
 }
 
-/// Adds a second of another shard.
+/// Adds the same second of another shard.
 fn add(sum: &mut Second, other: &Second) {
     let counts = [
         (&mut sum.planned, other.planned),
@@ -285,7 +287,7 @@ fn worse(one: Percentiles, other: Percentiles) -> Percentiles {
     }
 }
 
-/// Returns the lines of a text with their numbers, and whether each has its end.
+/// Returns the lines of a text with their numbers, and whether each ends with a line feed.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
     let numbered = text.split_inclusive('\n').enumerate();
     let line = |(index, line): (usize, &'_ str)| (index + 1, line.len(), line.ends_with('\n'));
@@ -297,7 +299,8 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
     })
 }
 
-/// Reads a file as text; `None` if it is not there. What a torn line ends with may be no text.
+/// Reads a file as text, or `None` if it does not exist. The end of a cut line may be no valid
+/// UTF-8.
 fn read(path: &Path) -> Result<Option<String>, ShowError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -315,7 +318,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Records of a run that began at 0.
+    /// Makes the records of a run that began at 0.
     pub(crate) fn records(
         seconds: Vec<Second>,
         latencies_us: &[u64],
@@ -326,7 +329,7 @@ pub(crate) mod tests {
         RunRecords { observations, ..RunRecords::of(0, 1, &[timeline]).unwrap() }
     }
 
-    /// A second in which so many events were planned and acknowledged, at a p95 in ms.
+    /// Makes a second in which this many events were planned and acknowledged, with this p95 in ms.
     pub(crate) fn second(at_s: i64, events: u64, p95_ms: f64) -> Second {
         let mut second = Second::new(at_s * SECOND_US, events, &Tally::new(1));
         second.sent = events;
@@ -405,7 +408,7 @@ pub(crate) mod tests {
             RunRecords::read(std::slice::from_ref(&dir), &plan).map(|records| records.marks.len())
         };
         assert_eq!(read(mark.clone() + &mark[..9]).unwrap(), 1);
-        // Whoever was killed while writing a line began another when it came back.
+        // A program that was killed while writing a line starts a new one when it comes back.
         assert_eq!(read(mark.clone() + &mark[..9] + "\n" + &mark).unwrap(), 2);
         assert!(read("{}\n".to_owned()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Reports as files: a page for people, Markdown for comments, JUnit for CI.
+//! Writes reports as files: a page for people, Markdown for comments, and JUnit for CI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ mod page;
 mod series;
 mod view;
 
-/// What became of a file: its path, or why it could not be written.
+/// The name of a file, and its path or the reason why it could not be written.
 pub type Written = (&'static str, Result<PathBuf, ShowError>);
 
-/// Writes files of a report by their names, each whole. One that cannot be written does not keep
-/// the others from it.
+/// Writes the named files of a report, each completely or not at all. If one cannot be written, the
+/// others still are.
 pub fn write(
     dir: &Path,
     names: &[&'static str],
@@ -52,7 +52,7 @@ pub fn write(
 const PAGE: &str = "report.html";
 const MARKDOWN: &str = "report.md";
 
-/// The names of all.
+/// The names of all files.
 pub const FILES: [&str; 3] = [PAGE, MARKDOWN, "junit.xml"];
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! A report as text: the conservation table, the first findings, and the verdict. Pure.
+//! Writes a report as text: the conservation table, the first findings, and the verdict. Pure.
 
 use std::fmt;
 
 use runs::report::cause::Cause;
 use runs::report::{Difference, Finding, Report, ThresholdOutcome, ThresholdResult};
 
-/// A report as a terminal shows it.
+/// A report, formatted for a terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'r>(pub &'r Report);
 
@@ -75,7 +75,7 @@ impl fmt::Display for Text<'_> {
 }
 
 impl Text<'_> {
-    /// Writes what was asked of the run and is not met, or cannot be known.
+    /// Writes the thresholds that the run does not meet, or that could not be measured.
     fn fmt_thresholds(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for it in &self.0.thresholds {
             let measured = it.measured.as_deref().unwrap_or("there are no samples");
@@ -83,7 +83,7 @@ impl Text<'_> {
                 (ThresholdOutcome::Failed, true) => "failed, a published objective",
                 (ThresholdOutcome::Failed, false) => "failed",
                 (ThresholdOutcome::Unknown, false) => "unknown",
-                // Mostly, nobody has watched.
+                // This is the usual case: nobody watched the run.
                 (ThresholdOutcome::Unknown, true) if it.measured.is_none() => continue,
                 (ThresholdOutcome::Unknown, true) => "unknown, a published objective",
                 (ThresholdOutcome::Passed, _) => continue,

@@ -1,4 +1,4 @@
-//! Whether a run was as its profile asks. Pure.
+//! Checks whether a run meets the thresholds of its profile. Pure.
 
 use edges::exit::Exit;
 use plans::condition::Condition;
@@ -13,8 +13,8 @@ use crate::bounds::Bounds;
 use crate::figures::{self, as_f64};
 use crate::records::RunRecords;
 
-/// Measures what the thresholds of a run ask for, and compares. Without samples the outcome is
-/// unknown, never passed; so it is where samples that were never seen leave it open.
+/// Measures what the thresholds need, and compares. If there are no samples, or if samples that
+/// were never seen could change the result, the outcome is unknown, never passed.
 pub fn evaluate(
     thresholds: &[Threshold],
     records: &RunRecords,
@@ -37,14 +37,14 @@ pub fn evaluate(
     thresholds.iter().map(result).collect()
 }
 
-/// Says what was measured and, where samples leave it open, what it can be.
+/// Writes what was measured. If unseen samples leave it open, this writes the possible range.
 fn say(bounds: Bounds, condition: &Condition, records: &RunRecords) -> String {
     let metric = &condition.metric;
     let figure = |value| figures::measured(value, condition.aggregation, metric.measure());
     let Bounds { least, most } = bounds;
     let range = match most {
         most if most <= least => return figure(least),
-        // Nobody wrote down since when they waited: it may be any time.
+        // Nobody wrote down since when the samples waited, so the time may be anything.
         most if least.is_infinite() && most.is_infinite() => "not known".to_owned(),
         most if least.is_infinite() => format!("at most {}", figure(most)),
         most if most.is_infinite() => format!("at least {}", figure(least)),
@@ -58,8 +58,9 @@ fn say(bounds: Bounds, condition: &Condition, records: &RunRecords) -> String {
     format!("{range}: {awaited} of {} samples were not visible yet", awaited + seen)
 }
 
-/// The exit code of a report: its verdict and, where that is whole, what became of the thresholds.
-/// A published objective that nobody asked for does not spoil a run by being unknown.
+/// The exit code of a report. It follows from the verdict and, if that is whole, from the
+/// thresholds. An unknown result of a default threshold, which the profile did not ask for, is no
+/// failure.
 pub fn exit(report: &Report) -> Exit {
     let any = |is: fn(&ThresholdResult) -> bool| report.thresholds.iter().any(is);
     match report.verdict {
@@ -79,7 +80,7 @@ fn measure(condition: &Condition, records: &RunRecords, totals: &Totals) -> Opti
     }
 }
 
-/// Measures what is known in full.
+/// Measures a metric that does not depend on samples.
 fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option<f64> {
     let Condition { metric, aggregation, .. } = condition;
     let aggregation = *aggregation;
@@ -107,8 +108,10 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
     }
 }
 
-/// What the generators' files and the account say of what was sent: `--abort-on` asks the same.
-/// The account knows events better than the seconds do, of which a killed generator left some out.
+/// What the generators' files and the account say of the events that were sent. `--abort-on`
+/// measures the same.
+/// The account is more exact than the seconds, some of which are missing after a kill of the
+/// generator.
 fn sent<'a>(records: &'a RunRecords, totals: &Totals) -> Sent<'a> {
     let is_event = |metric: &Metric| matches!(metric.source(), Source::Events(_));
     let exact = Metric::counts().filter(is_event).filter_map(|metric| {

@@ -1,4 +1,4 @@
-//! Many runs in one table, oldest first.
+//! Shows many runs in one table, oldest first.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,28 +25,28 @@ pub struct Trend {
     rows: Vec<Row>,
 }
 
-/// One run of many.
+/// One row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Row {
     dir: PathBuf,
     profile: String,
     start: MicroTime,
     version: String,
-    /// `not reconciled` without a report.
+    /// The verdict, or `not reconciled` if there is no report.
     verdict: String,
-    /// Acknowledged events a second, over the whole run; `None` of a history.
+    /// Acknowledged events a second, over the whole run. `None` for a history.
     acknowledged_per_s: Option<f64>,
     webhook_p95_ms: Option<f64>,
     webhook_p99_ms: Option<f64>,
     end_to_end_p95_ms: Option<f64>,
-    /// It may be more: some samples were never seen in the table.
+    /// Whether the true value may be higher, because some samples were never seen in the table.
     end_to_end_is_open: bool,
     lag_max: Option<u64>,
     lost: Option<u64>,
 }
 
 impl Trend {
-    /// Reads the runs of some directories.
+    /// Reads the runs in some directories.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! One run against another: is it worse by more than the published criteria, and by more than the
-//! noise within the runs?
+//! Compares two runs: is one worse than the other by more than the published criteria allow, and by
+//! more than the noise within the runs?
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,25 +27,25 @@ mod measured;
 mod regression;
 pub(crate) mod side;
 
-/// What the comparison of two runs says.
+/// The result of comparing two runs.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
     base: Identity,
     run: Identity,
     is_regression: bool,
-    /// Measures that are worse than allowed, by too few seconds to tell it from noise, or that
-    /// samples leave open which were never seen in the table.
+    /// Measures that are worse than allowed, but cannot be judged: either there are too few seconds
+    /// to tell the change from noise, or samples that were never seen in the table leave it open.
     not_judged: Vec<String>,
-    /// How noise was told from change.
+    /// How the comparison tells a change from noise.
     method: &'static str,
-    /// In what the runs differ that may explain a change.
+    /// Differences between the runs that may explain a change.
     notes: Vec<String>,
     measures: Vec<Compared>,
     /// What else is known of what was sent. No objective is published for it.
     beside: Vec<Beside>,
 }
 
-/// Which run a side is.
+/// Identifies one of the two runs.
 #[derive(Debug, Serialize)]
 struct Identity {
     dir: PathBuf,
@@ -91,7 +91,7 @@ impl Comparison {
         }
     }
 
-    /// The exit code that says it.
+    /// The exit code for this result.
     pub fn exit(&self) -> Exit {
         match (self.is_regression, self.not_judged.is_empty()) {
             (true, _) => Exit::Threshold,
@@ -100,7 +100,7 @@ impl Comparison {
         }
     }
 
-    /// The comparison in a line.
+    /// The result in one line.
     fn verdict(&self) -> String {
         let changes: Vec<String> = not_judged(&self.measures)
             .map(|it| match it.change {

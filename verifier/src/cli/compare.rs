@@ -1,4 +1,4 @@
-//! `compare`: one run against another.
+//! `compare`: compares a run with an earlier one.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(super) struct CompareArgs {
     json: bool,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
     let comparison = Comparison::of(&args.base, &args.run)?;
     let shown = if args.json { show_json(&comparison) } else { show(&comparison) };

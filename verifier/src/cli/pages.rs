@@ -1,4 +1,4 @@
-//! `report`: the pages of runs.
+//! `report`: writes the pages of runs.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) struct ReportArgs {
     out: Option<PathBuf>,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
     let runs = Recorded::open_all(&args.dirs)?;
     if args.out.is_some() && runs.len() > 1 {

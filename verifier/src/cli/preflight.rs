@@ -19,7 +19,7 @@ pub(super) struct PreflightArgs {
     json: bool,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) async fn run(args: &PreflightArgs) -> Result<Exit, VerifyError> {
     let findings = preflight(&args.options, Clock::system()).await?;
     let exit = if findings.blockers > 0 { Exit::Threshold } else { Exit::Done };

@@ -1,4 +1,4 @@
-//! `reconcile`: runs checked one after another, and their verdicts told and written down.
+//! `reconcile`: checks runs one after another, prints their verdicts, and writes the reports.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,7 +80,7 @@ pub(super) struct ReconcileArgs {
     report: bool,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) fn run(args: &ReconcileArgs) -> Result<Exit, VerifyError> {
     let earlier: Vec<Earlier> =
         args.dirs.iter().filter(|dir| RunDir::is_one(dir)).map(|dir| set_aside(dir)).collect();
@@ -127,8 +127,9 @@ fn options(args: &ReconcileArgs, changes: Changes) -> ChecksOptions {
     }
 }
 
-/// Which of two ends of runs is worse: proven loss; then what was not checked, by why not
-/// (stopped, a store that is away, what was given, this machine, or all else); then a threshold.
+/// Returns the worse of two exit codes. The worst is a proven loss. Then come runs that could not
+/// be checked, by the reason: the user stopped it, a store is away, wrong usage, this machine, or
+/// anything else. Then comes a failed threshold.
 fn worse(one: Exit, other: Exit) -> Exit {
     let weight = |exit: &Exit| match exit {
         Exit::Done => 0,
@@ -146,12 +147,12 @@ fn worse(one: Exit, other: Exit) -> Exit {
 /// Tells what became of runs, and writes it down.
 struct Publisher<'a> {
     args: &'a ReconcileArgs,
-    /// What earlier checks have left in the directories.
+    /// The results that earlier checks left in the directories.
     earlier: Vec<Earlier>,
 }
 
 impl Publisher<'_> {
-    /// Tells that there is no verdict, and why.
+    /// Reports that there is no verdict, and why.
     fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
         let why = chain(error);
         if self.args.dirs.len() > 1 {
@@ -162,11 +163,12 @@ impl Publisher<'_> {
         error.exit()
     }
 
-    /// Tells a verdict, and writes it down wherever that can be. Returns how the check ends: as the
-    /// verdict says; but what is whole and not well told is no success.
+    /// Prints a verdict and writes the files of the report. Returns the exit code of the verdict;
+    /// but if a whole run could not be reported completely, that is no success.
     fn publish(&self, run: &Recorded, checked: &Checked) -> Exit {
         let report = &checked.report;
-        // Each goes on, though a terminal is stopped or a disk does not answer.
+        // Printing and writing go on independently, even if a terminal is stopped or a disk does
+        // not answer.
         let (shown, unwritten) = std::thread::scope(|scope| {
             let showing = scope.spawn(|| {
                 if self.args.json {
@@ -185,7 +187,7 @@ impl Publisher<'_> {
         if unwritten.is_empty() { exit } else { exit.untold() }
     }
 
-    /// Writes the files of a report. Returns why some could not be.
+    /// Writes the files of a report. Returns the errors of those that could not be written.
     fn write(&self, run: &Recorded, checked: &Checked) -> Vec<VerifyError> {
         let Checked { report, records } = checked;
         let mut unwritten = Vec::new();
@@ -210,7 +212,7 @@ impl Publisher<'_> {
     }
 }
 
-/// Sets aside what an earlier check has left: whatever becomes of this one, it is not of it.
+/// Moves the results of an earlier check aside, so that nobody takes them for results of this one.
 fn set_aside(dir: &Path) -> Earlier {
     let names = [&[REPORT_FILE][..], &render::FILES].concat();
     Earlier::set_aside(dir, &names, tell)

@@ -1,4 +1,4 @@
-//! What a person is told beside the result.
+//! Messages for the user, on stderr, beside the result.
 
 use std::io;
 
@@ -7,12 +7,13 @@ use tell::output;
 
 use crate::error::VerifyError;
 
-/// Tells what a person should know beside the result.
+/// Writes a message for the user.
 pub(super) fn tell(line: &str) {
     output::tell(format_args!("auditstorm-verifier: {line}"));
 }
 
-/// How a program ends whose result was shown, or could not be, which is told.
+/// Returns the exit code of a program after it has shown its result. If that failed, this reports
+/// the error.
 pub(super) fn told(shown: io::Result<()>, exit: Exit) -> Exit {
     match shown {
         Ok(()) => exit,

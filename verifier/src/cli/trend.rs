@@ -1,4 +1,4 @@
-//! `trend`: many runs in one table.
+//! `trend`: shows many runs in one table.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(super) struct TrendArgs {
     json: bool,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) fn run(args: &TrendArgs) -> Result<Exit, VerifyError> {
     let trend = Trend::read(&args.dirs)?;
     let shown = if args.json { show_json(&trend) } else { show(&trend) };

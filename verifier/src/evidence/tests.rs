@@ -6,7 +6,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A pipeline that is up, idle and empty, and tells nothing of itself.
+/// A pipeline that is up, idle and empty, and has no metrics.
 fn idle() -> Seen {
     Seen {
         quiet: 20 * SECOND,
@@ -35,7 +35,7 @@ fn waiting(consumer: ConsumerState) -> Seen {
     Seen { stream: Some(stream(consumer)), ..idle() }
 }
 
-/// The metrics of a Vector whose sinks hold that many events.
+/// The metrics of a Vector whose sinks hold these numbers of events.
 fn part(sinks: &[(&str, u64)]) -> Part {
     let mut text = String::new();
     for (sink, held) in sinks {
@@ -53,7 +53,7 @@ fn told(sinks: &[(&str, u64)]) -> Seen {
     Seen { parts: vec![part(sinks)], ..idle() }
 }
 
-/// Demands which places are not excluded.
+/// Checks which places are not excluded.
 #[track_caller]
 fn check(seen: &Seen, open: &[Place]) {
     let grounds = Grounds::of(seen);
@@ -125,7 +125,8 @@ fn a_consumer_is_excluded_only_if_it_is_there_and_nothing_waits_for_it() {
     check(&waiting(ConsumerState { pending: 1, ..ConsumerState::default() }), &also_open);
     check(&waiting(ConsumerState { unacknowledged: 1, ..ConsumerState::default() }), &also_open);
     check(&waiting(ConsumerState { is_paused: true, ..ConsumerState::default() }), &also_open);
-    // It is there and idle, but it may not be the aggregator's.
+    // The consumer exists and is idle. But nobody asks it for messages, so it may not be the
+    // aggregator's.
     let idle_one = Seen { is_pulled: false, ..told(&[("nats", 0), ("clickhouse", 0)]) };
     check(&idle_one, &[Consumer]);
     let none = NoConsumer { name: "x".to_owned(), others: Vec::new() };
@@ -140,8 +141,8 @@ fn a_table_is_excluded_only_if_it_was_read_whole() {
     check(&Seen { hidden: vec![hidden], ..Seen::default() }, &[Table]);
 }
 
-/// Which places must be excluded, tried one by one: with any of them open the loss is not proven,
-/// with all others open it is.
+/// Tries the places one by one: if one that the cause needs is open, the loss is not proven. If all
+/// others are open, it is.
 #[test]
 fn a_cause_is_proven_exactly_if_its_places_are_excluded() {
     let all = [Sidecar, Consumer, Aggregator, Table];

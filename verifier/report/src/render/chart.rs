@@ -1,7 +1,8 @@
-//! Draws charts as SVG that takes its colours from the page around it. Pure.
+//! Draws charts as SVG that takes its colours from the page. Pure.
 //!
-//! Plotters writes colours into every element. Each is drawn in a colour that stands for a role,
-//! which then becomes a class: the page's style sheet gives it its colour, in light and in dark.
+//! Plotters writes colours into every element. So each element is drawn in a colour that stands for
+//! a role, and the colour is then replaced by a class. The style sheet of the page gives each class
+//! its colours, for light and for dark mode.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use plotters::prelude::*;
 use crate::figures;
 use crate::render::series::{Series, thinned, unbroken};
 
-/// A chart, without its size.
+/// The contents of a chart, without its size.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
@@ -21,7 +22,7 @@ pub(crate) struct Chart {
     pub(crate) series: Vec<Series>,
 }
 
-/// What values are, which decides how they are written.
+/// The unit of the values, which decides how they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Count,
@@ -31,27 +32,27 @@ pub(crate) enum Unit {
     Share,
 }
 
-/// How values become heights.
+/// How values are mapped to heights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueScale {
-    /// From zero.
+    /// Linear, beginning at zero.
     Linear,
     Logarithmic,
 }
 
-/// What all charts over time share.
+/// What all charts over time have in common.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TimeAxis {
-    /// In seconds.
+    /// Start and end, in seconds.
     pub(crate) span: (f64, f64),
-    /// Where somebody marked something: vertical lines, numbered from 1.
+    /// Times of marks, in seconds. They are drawn as vertical lines, numbered from 1.
     pub(crate) marks: Vec<f64>,
-    /// When events were lost: shaded.
+    /// When events were lost. These periods are shaded.
     pub(crate) losses: Vec<(f64, f64)>,
 }
 
-/// Charts are drawn twice, for wide and for narrow screens: scaled down, their labels could not
-/// be read.
+/// Each chart is drawn twice, for wide and for narrow screens, because labels would be unreadable
+/// if a wide chart were scaled down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
     Wide,
@@ -73,7 +74,8 @@ impl Width {
         }
     }
 
-    /// Parts of the time of which a chart shows lowest and highest value each.
+    /// Into how many parts a chart divides its time. It shows the lowest and the highest value of
+    /// each.
     fn parts(self) -> usize {
         match self {
             Self::Wide => 300,
@@ -99,7 +101,7 @@ pub(crate) fn over_time(chart: &Chart, axis: &TimeAxis, width: Width) -> String 
     let frame = Frame { title: chart.title, width, x_label: &figures::elapsed, unit: chart.unit };
     frame.draw(x, y, chart.scale, |it| {
         for &(from, until) in &axis.losses {
-            // However short, it is to be seen.
+            // Even a very short window must be visible.
             let until = until.max(from + (axis.span.1 - axis.span.0) / 400.0);
             it.draw_series([Rectangle::new(
                 [(from, height.start), (until, height.end)],
@@ -132,7 +134,8 @@ pub(crate) fn over_time(chart: &Chart, axis: &TimeAxis, width: Width) -> String 
     })
 }
 
-/// Draws shares of events by latency: areas over a logarithmic axis of ms.
+/// Draws the distribution of latencies: the share of events in each band, over a logarithmic axis
+/// in ms.
 pub(crate) fn distribution(chart: &Chart, a_decade: i32, width: Width) -> String {
     let all = || chart.series.iter().flat_map(|series| &series.points);
     let step = 1.0 / f64::from(a_decade);
@@ -156,10 +159,10 @@ pub(crate) fn distribution(chart: &Chart, a_decade: i32, width: Width) -> String
     })
 }
 
-/// Longest time without a record over which a line is drawn.
+/// If records are further apart than this, the line is interrupted.
 const GAP_SECONDS_MAX: f64 = 10.0;
 
-/// What surrounds the lines.
+/// Title, axes and labels of a chart.
 struct Frame<'f> {
     title: &'f str,
     width: Width,
@@ -214,7 +217,7 @@ impl Frame<'_> {
         area.present()
     }
 
-    /// Replaces colours by classes, and the size in pixels by one that follows the page.
+    /// Replaces colours by classes, and the fixed size in pixels by one that adapts to the page.
     fn restyled(&self, svg: &str) -> String {
         let (width, height) = self.width.size();
         let body = svg.split_once('>').map_or("", |(_, body)| body);
@@ -237,14 +240,14 @@ impl Frame<'_> {
     }
 }
 
-// Colours that stand for roles. None of them is ever seen.
+// These colours stand for roles. None of them is ever shown.
 const TEXT: RGBColor = RGBColor(0, 0, 1);
 const GRID: RGBColor = RGBColor(0, 0, 2);
 const LOSS: RGBColor = RGBColor(0, 0, 3);
 const MARK: RGBColor = RGBColor(0, 0, 4);
 const SERIES_MAX: u8 = 8;
 
-/// Colour of a series; with more than there are, they come again.
+/// The class of a series. If there are more series than colours, the colours repeat.
 pub(crate) fn series_class(index: usize) -> String {
     format!("c{}", index % usize::from(SERIES_MAX))
 }
@@ -261,7 +264,7 @@ fn roles() -> impl Iterator<Item = (RGBColor, String)> {
     plain.into_iter().chain(series)
 }
 
-/// A straight axis with ticks of its own.
+/// A linear axis with ticks that the caller has chosen.
 #[derive(Debug, Clone, PartialEq)]
 struct Ticked {
     from: f64,
@@ -320,7 +323,7 @@ impl Unit {
     }
 }
 
-/// Returns an axis that all values are on, and its ends.
+/// Returns an axis on which all values fit, and its range.
 fn value_axis(
     values: impl Iterator<Item = f64>,
     unit: Unit,
@@ -343,7 +346,7 @@ fn value_axis(
     (Ticked { from, to, ticks }, from..to)
 }
 
-/// Returns the next larger step that people count in.
+/// Returns the smallest round number that is at least `least`.
 fn round_step(least: f64, unit: Unit) -> f64 {
     if unit == Unit::Bytes {
         return least.max(1.0).log2().ceil().exp2();
@@ -354,7 +357,7 @@ fn round_step(least: f64, unit: Unit) -> f64 {
     steps.into_iter().find(|step| *step >= least * 0.999).unwrap_or(least)
 }
 
-/// Returns the ticks of a time axis: at most so many, at times that people count in.
+/// Returns at most `most` ticks for a time axis, at round times.
 fn time_ticks((from, to): (f64, f64), most: f64) -> Vec<f64> {
     let steps = [
         1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0,
@@ -364,8 +367,8 @@ fn time_ticks((from, to): (f64, f64), most: f64) -> Vec<f64> {
     multiples(step.unwrap_or((to - from) / most), from, to)
 }
 
-/// Returns the whole powers of ten within bounds that are powers of ten themselves; where there
-/// are fewer than two, halves of them too.
+/// Returns the powers of ten within bounds that are powers of ten themselves. If there are fewer
+/// than two, it returns round numbers between them.
 fn decades(from: f64, to: f64) -> Vec<f64> {
     let whole = multiples(1.0, from, to);
     if whole.len() > 1 {

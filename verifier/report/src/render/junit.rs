@@ -1,7 +1,7 @@
-//! The report for CI: a test case for each check. Pure.
+//! Writes the report for CI, with a test case for each check. Pure.
 //!
-//! What failed is a failure. What could not be checked is an error, so that a gate stops at it,
-//! unless nobody asked for it: then it is skipped.
+//! A check that failed is a failure. A check that could not be made is an error, so that a gate
+//! stops; but if nobody asked for the check, it is skipped.
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use runs::report::verdict::Verdict;
@@ -59,7 +59,7 @@ fn findings(report: &Report) -> Vec<TestCase> {
                 skipped.set_message("none was seen, but the run could not be checked in full");
                 skipped
             }
-            // What a whole run has more than once, its table folds.
+            // If the run is whole, duplicates are rows that its table folds.
             (0, _) | (_, Verdict::Whole) => TestCaseStatus::success(),
             (_, Verdict::Unknown) => {
                 told(NonSuccessKind::Error, &format!("{found}, as far as it was checked"), "")
@@ -71,7 +71,8 @@ fn findings(report: &Report) -> Vec<TestCase> {
     faults.map(case).into()
 }
 
-/// Events that are duplicated in the stream: the totals do not tell them from those in the table.
+/// Counts the events that have a fault in the stream. The totals do not count these apart from
+/// those in the table.
 fn totals_of(report: &Report, fault: Fault) -> u64 {
     let of = |fates: &runs::report::fates::Fates| match fault {
         Fault::DuplicatedInStream => fates.duplicated_in_stream.count(),
@@ -80,7 +81,7 @@ fn totals_of(report: &Report, fault: Fault) -> u64 {
     report.tenants.iter().map(|tenant| of(&tenant.fates)).sum()
 }
 
-/// The first events that something happened to.
+/// Lists the first events that have a fault.
 fn listed(report: &Report, fault: Fault) -> String {
     let of_fault = report.findings.iter().filter(|finding| finding.fault == fault);
     let line =

@@ -1,4 +1,4 @@
-//! The page for people, and its short form in Markdown. Pure.
+//! Writes the page for people, and its short form in Markdown. Pure.
 
 use askama::Template;
 
@@ -19,21 +19,21 @@ struct Markdown<'v> {
     columns: [&'static str; 8],
 }
 
-/// One file that needs nothing beside it: no script, no font, no network.
+/// The page is one file that needs no script, font or network.
 pub(crate) fn html(view: &View) -> String {
     let css = include_str!("../../templates/report.css");
     let page = Html { v: view, css, columns: TENANT_COLUMNS };
     page.render().expect("memory takes what is written to it")
 }
 
-/// The same without charts, for comments on a change and for logs.
+/// Markdown has the same contents without charts, for comments on a change and for logs.
 pub(crate) fn markdown(view: &View) -> String {
     let page = Markdown { v: view, columns: TENANT_COLUMNS };
     let text = page.render().expect("memory takes what is written to it");
     text.trim_end().to_owned() + "\n"
 }
 
-/// Text as a cell of a Markdown table, in which it is nothing but text.
+/// Escapes a text for a cell of a Markdown table, so that it has no formatting.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for c in text.chars() {

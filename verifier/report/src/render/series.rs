@@ -1,4 +1,4 @@
-//! What charts show: values over time, with no more points than a screen has. Pure.
+//! Prepares what charts show: values over time, with no more points than a screen has. Pure.
 
 use edges::clock::seconds;
 use events::timeline::UnixMicros;
@@ -10,11 +10,11 @@ use runs::record::Second;
 use crate::figures::as_f64;
 use crate::records::RunRecords;
 
-/// A line of a chart.
+/// One line of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
     pub(crate) name: String,
-    /// Times in seconds from the run's start, and values.
+    /// Pairs of a time, in seconds from the run's start, and a value.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Lens<'r> {
 }
 
 impl Lens<'_> {
-    /// What was planned, and what became of it at the webhook, in events a second.
+    /// Planned events, and the outcomes at the webhook, in events a second.
     pub(crate) fn rates(&self) -> Vec<Series> {
         let mut all = vec![
             self.of_seconds("planned", |second| as_f64(second.planned)),
@@ -43,7 +43,7 @@ impl Lens<'_> {
     pub(crate) fn latencies(&self) -> Vec<Series> {
         let answered = |name: &str, of: fn(&Second) -> f64| {
             let mut series = self.of_seconds(name, of);
-            // A second without an answer has no latency.
+            // A second without answers has no latency.
             series.points.retain(|(_, ms)| *ms > 0.0);
             series
         };
@@ -55,7 +55,8 @@ impl Lens<'_> {
         ]
     }
 
-    /// From due to visible, in ms: what became visible, and what still waits.
+    /// Times from due to visible, in ms: of events that became visible, and of those that still
+    /// wait.
     pub(crate) fn end_to_end(&self) -> Vec<Series> {
         let of = |name: &str, percent: f64| {
             self.of_observations(name, move |seen| {
@@ -70,18 +71,18 @@ impl Lens<'_> {
         vec![of("median", 50.0), of("p95", 95.0), waiting]
     }
 
-    /// Messages in the stream that the consumer has not acknowledged.
+    /// How many messages in the stream the consumer has not acknowledged.
     pub(crate) fn lag(&self) -> Vec<Series> {
         let points = self.records.lags().map(|(at, lag)| (self.elapsed(at.0), as_f64(lag)));
         vec![Series { name: "lag".to_owned(), points: points.collect() }]
     }
 
-    /// Cores that each part kept busy.
+    /// How many cores each part kept busy.
     pub(crate) fn cpu(&self) -> Vec<Series> {
         self.of_parts(|cpu_cores, _| cpu_cores)
     }
 
-    /// Bytes of memory of each part.
+    /// How many bytes of memory each part used.
     pub(crate) fn memory(&self) -> Vec<Series> {
         self.of_parts(|_, bytes| bytes)
     }
@@ -121,8 +122,8 @@ impl Lens<'_> {
     }
 }
 
-/// Returns the lowest and the highest point of each of so many equal parts of the time, in order:
-/// no peak is lost. Series with fewer points stay as they are.
+/// Divides the time into `parts` equal parts and returns the lowest and the highest point of each,
+/// in order, so that no peak is lost. A series with fewer points stays as it is.
 pub(crate) fn thinned(points: &[(f64, f64)], parts: usize) -> Vec<(f64, f64)> {
     if points.len() <= parts * 2 {
         return points.to_vec();
@@ -141,14 +142,14 @@ pub(crate) fn thinned(points: &[(f64, f64)], parts: usize) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Cuts a series where nothing was recorded for longer than `gap_max` seconds.
+/// Splits a series where nothing was recorded for more than `gap_max` seconds.
 pub(crate) fn unbroken(points: &[(f64, f64)], gap_max: f64) -> Vec<Vec<(f64, f64)>> {
     let is_joined = |one: &(f64, f64), next: &(f64, f64)| next.0 - one.0 <= gap_max;
     points.chunk_by(is_joined).map(<[_]>::to_vec).collect()
 }
 
-/// Counts of a histogram of µs in bands of equal width on a logarithmic scale: the lower end of
-/// each band in ms, and the share of all events that it has.
+/// Counts a histogram of µs in bands that have equal width on a logarithmic scale. Returns the
+/// lower end of each band in ms, and its share of all events.
 pub(crate) fn bands(histogram: &Histogram<u64>, a_decade: i32) -> Vec<(f64, f64)> {
     let mut bands: Vec<(i32, u64)> = Vec::new();
     for value in histogram.iter_recorded() {

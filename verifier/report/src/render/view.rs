@@ -1,4 +1,4 @@
-//! What a page says, in the words and numbers that it shows. Pure.
+//! The contents of a page, with words and numbers as it shows them. Pure.
 
 mod fact;
 mod head;
@@ -19,7 +19,7 @@ use self::scene::{Card, MarkRow, Scene, WindowRow};
 use crate::figures::counted;
 use crate::records::RunRecords;
 
-/// A report as it is shown.
+/// A report as a page shows it.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) outcome: Outcome,
@@ -51,7 +51,7 @@ pub(crate) struct View {
 const WINDOWS_MAX: usize = 50;
 
 impl View {
-    /// Says what a report and the records of its run say. The thresholds are those of the report.
+    /// Puts a report and the records of its run into words. The thresholds are those of the report.
     pub(crate) fn new(report: &Report, records: &RunRecords, plan: &Plan) -> Self {
         let scene = Scene::new(report, records, plan);
         let outcome = outcome(report);

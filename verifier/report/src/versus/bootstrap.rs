@@ -1,8 +1,8 @@
-//! How much of a change may be noise: a bootstrap of the seconds of two runs. Pure.
+//! Estimates how much of a change may be noise, by a bootstrap of the seconds of two runs. Pure.
 //!
-//! Seconds that follow each other are alike, so they are drawn in blocks; and both runs follow the
-//! same plan, so the same blocks are drawn from both. The draws are the same in every program that
-//! compares the same runs.
+//! Consecutive seconds are similar to each other, so they are drawn in blocks. Both runs follow the
+//! same plan, so the same blocks are drawn from both. The draws are fixed, so that every comparison
+//! of the same two runs has the same result.
 //!
 //! Source: Künsch, "The jackknife and the bootstrap for general stationary observations", 1989.
 
@@ -10,7 +10,7 @@ use events::draw::Draw;
 
 use crate::versus::measured::{Measure, Statistic, Unit, mean};
 
-/// What a comparison says of how it was made.
+/// Explains in a comparison how it was made.
 pub(crate) const METHOD: &str = "A change counts if it exceeds what is allowed and its 95 % \
     interval leaves out 0. The interval is of a bootstrap of the seconds of both runs: 1,000 \
     draws of blocks of 10 s, the same of both, with seed 42; for the webhook it is of the mean of \
@@ -18,11 +18,13 @@ pub(crate) const METHOD: &str = "A change counts if it exceeds what is allowed a
     noise within these two runs, not that between runs. Changes below 1 ms, 0.05 cores or 16 MiB \
     do not count.";
 
-/// Returns the ends of the 95 % interval of a change from base to run: a part of the base's value,
-/// or points of a share. `None` if the runs have fewer than [`SECONDS_MIN`] in common.
+/// Returns the ends of the 95 % interval of the change from base to run. The change is a part of
+/// the base's value, or a difference in points for a share. `None` if the runs have fewer than
+/// [`SECONDS_MIN`] seconds in common.
 ///
-/// It is of the seconds: a percentile of a run is none of its seconds, so that the change of a
-/// run's percentile may lie outside. What is lost has no second, and is added to all of them.
+/// The interval is computed from the values of single seconds. The percentile of a whole run is not
+/// one of these, so its change may be outside of the interval. Lost events belong to no second;
+/// they shift both ends of the interval.
 pub(crate) fn interval(measure: &Measure, of: f64) -> Option<[f64; 2]> {
     let both: Vec<_> = measure
         .base
@@ -64,7 +66,7 @@ pub(crate) fn interval(measure: &Measure, of: f64) -> Option<[f64; 2]> {
     Some([at(25)?, at(974)?].map(|end| end + shift))
 }
 
-/// Returns the change of a value: a part of the base, or points of a share.
+/// Returns the change of a value: a part of the base, or a difference in points for a share.
 pub(crate) fn change(unit: Unit, base: f64, run: f64) -> Option<f64> {
     match unit {
         Unit::Share => Some(run - base),
@@ -74,7 +76,7 @@ pub(crate) fn change(unit: Unit, base: f64, run: f64) -> Option<f64> {
     }
 }
 
-/// Runs with fewer seconds in common have no interval.
+/// There is no interval for runs with fewer seconds in common.
 pub(crate) const SECONDS_MIN: usize = 20;
 const BLOCK_SECONDS: usize = 10;
 const DRAWS: usize = 1_000;
@@ -92,7 +94,7 @@ fn statistic(statistic: Statistic, samples: &mut [(f64, f64)]) -> Option<f64> {
     }
 }
 
-/// Index of the smallest of so many samples that so many percent are not above.
+/// Index of the nearest-rank percentile among this many sorted samples.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -1,11 +1,11 @@
-//! Whether two runs are alike enough to be compared. Pure.
+//! Decides whether two runs are alike enough to be compared. Pure.
 
 use plans::spec::Span;
 use runs::report::verdict::Verdict;
 
 use crate::versus::side::Side;
 
-/// Returns why two runs cannot be compared; nothing, if they can.
+/// Returns why two runs cannot be compared, or nothing if they can.
 pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
     let mut reasons = Vec::new();
     if base.plan.spec.run_id == run.plan.spec.run_id {
@@ -35,7 +35,7 @@ pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
     reasons
 }
 
-/// Returns why a run says nothing that another could be compared with.
+/// Returns why a run cannot be compared with any other.
 fn unfit(side: &Side) -> Vec<String> {
     let mut reasons = Vec::new();
     if side.report.verdict == Verdict::Unknown {
@@ -56,7 +56,8 @@ fn unfit(side: &Side) -> Vec<String> {
     reasons
 }
 
-/// Returns in what two runs differ that may explain a change, or is what is being compared.
+/// Returns the differences between two runs that may explain a change, or that are what is being
+/// compared.
 pub(crate) fn notes(base: &Side, run: &Side) -> Vec<String> {
     let told = |what: &str, one: &str, other: &str| {
         (one != other).then(|| format!("{what}: {one} before, {other} now"))
@@ -86,7 +87,7 @@ pub(crate) fn notes(base: &Side, run: &Side) -> Vec<String> {
     .collect()
 }
 
-/// What of a span makes it alike: not when it was planned.
+/// Describes a span without the time at which it was planned, so that equal spans are equal texts.
 fn span(span: Span) -> String {
     match span {
         Span::Live => "the stages of the profile".to_owned(),
@@ -112,7 +113,7 @@ mod tests {
         assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
     }
 
-    /// Another run that is like it.
+    /// Makes another run that is like the first.
     fn other() -> Side {
         let mut run = side(|_| (100, 20.0));
         run.plan.spec.run_id = Uuid::from_u128(8);

@@ -1,4 +1,5 @@
-//! What two runs are compared by: a value of each, and the seconds that it comes from. Pure.
+//! The measures by which two runs are compared: a value for each run, and its samples by second.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +13,30 @@ use crate::figures::as_f64;
 use crate::records::RunRecords;
 use crate::versus::side::Side;
 
-/// Something that two runs can be compared by.
+/// A quantity by which two runs are compared.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) unit: Unit,
     pub(crate) worse: Worse,
-    /// The change that is still allowed: a part of the base's value, or of 1 for a share.
+    /// The largest change for the worse that is allowed: a part of the base's value, or a
+    /// difference for a share.
     pub(crate) allowed: f64,
-    /// A smaller change, in the unit, is none.
+    /// Smaller changes, in the unit of the measure, do not count.
     pub(crate) change_min: f64,
     pub(crate) statistic: Statistic,
     pub(crate) base: Measured,
     pub(crate) run: Measured,
 }
 
-/// What one run says.
+/// The value of a measure in one run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Measured {
     /// `None` if nobody measured it.
     pub(crate) value: Option<f64>,
-    /// It may be more in the end: some samples were never seen.
+    /// Whether the true value may be higher, because some samples were never seen.
     pub(crate) is_open: bool,
-    /// Samples with their weights, by the second of the run.
+    /// Samples with their weights, by the second of the run that they belong to.
     pub(crate) by_second: BTreeMap<i64, Vec<(f64, f64)>>,
 }
 
@@ -45,18 +47,18 @@ pub(crate) enum Unit {
     Milliseconds,
     Cores,
     Bytes,
-    /// From 0 to 1; its changes are in points.
+    /// From 0 to 1. Changes are given in points.
     Share,
 }
 
-/// Which way a change is for the worse.
+/// Which direction of a change is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Worse {
     Less,
     More,
 }
 
-/// How samples become a value.
+/// How samples are combined into a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Statistic {
     Mean,
@@ -64,7 +66,7 @@ pub(crate) enum Statistic {
     Percentile(f64),
 }
 
-/// Returns all by which two runs can be compared.
+/// Returns all measures by which two runs can be compared.
 pub(crate) fn measures(base: &Side, run: &Side) -> Vec<Measure> {
     let rate = |name: &str, of: fn(&Side) -> Measured| Measure {
         name: name.to_owned(),
@@ -129,20 +131,20 @@ const LATENCY_ALLOWED: f64 = 0.20;
 const RESOURCES_ALLOWED: f64 = 0.15;
 const ERRORS_ALLOWED: f64 = 0.01;
 
-// Changes that are a matter of timers and of other processes.
+// Smaller changes are caused by timers and by other processes.
 const LATENCY_MIN_MS: f64 = 1.0;
 const CORES_MIN: f64 = 0.05;
 const BYTES_MIN: f64 = 16_777_216.0;
 
 const SECOND_US: i64 = 1_000_000;
 
-/// Events acknowledged, of each second.
+/// Events acknowledged in each second.
 fn acknowledged(side: &Side) -> Measured {
     let sample = |it: &Second| vec![(as_f64(it.acknowledged), 1.0)];
     mean_of_samples(of_seconds(side, sample))
 }
 
-/// Rows that came into the table, of each second in which events were due.
+/// Rows that were added to the table, for each second in which events were due.
 pub(crate) fn ingested(side: &Side) -> Measured {
     let mut by_second = BTreeMap::new();
     for pair in side.records.observations.windows(2) {
@@ -165,7 +167,7 @@ fn webhook(
     let latencies =
         side.records.latencies.as_ref().filter(|it| !it.sent_to_acknowledged.is_empty());
     let sample = |it: &Second| match of_second(it) {
-        // A second without an answer has no latency.
+        // A second without answers has no latency.
         0.0 => Vec::new(),
         ms => vec![(ms, 1.0)],
     };
@@ -176,9 +178,10 @@ fn webhook(
     }
 }
 
-/// Sampled events, by the second in which they were due: what an aggregator stores in batches
-/// becomes visible in few seconds, though it was due in all of them. Those that were never seen
-/// count as long as they have waited.
+/// Times of sampled events until they were visible, by the second in which they were due. They are
+/// not grouped by the second in which they became visible, because an aggregator stores in batches,
+/// so that happens in few seconds. Samples that were never seen count with the time that they have
+/// waited.
 fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
     let mut by_second = BySecond::new();
     for seen in &records.observations {
@@ -203,8 +206,8 @@ fn whole_micros(ms: f64) -> i64 {
     (ms * 1_000.0).round() as i64
 }
 
-/// Events refused, unknown or lost, of those attempted. What is lost has no second: it moves the
-/// value, and adds no noise.
+/// Refused, unknown and lost events, as a share of those attempted. Lost events belong to no
+/// second, so they change the value and add no noise.
 fn errors(side: &Side) -> Measured {
     let totals = &side.report.totals;
     let wrong = totals.refused + totals.unknown + totals.lost;
@@ -267,7 +270,7 @@ fn mean_of_samples(by_second: BySecond) -> Measured {
     Measured { value: mean(&samples), by_second, ..Measured::default() }
 }
 
-/// Weighted; `None` without samples.
+/// Weighted mean, or `None` without samples.
 pub(crate) fn mean(samples: &[(f64, f64)]) -> Option<f64> {
     let weight: f64 = samples.iter().map(|(_, weight)| weight).sum();
     let sum: f64 = samples.iter().map(|(value, weight)| value * weight).sum();

@@ -1,43 +1,43 @@
-//! Whether a change is a regression. Pure.
+//! Decides whether a change is a regression. Pure.
 
 use serde::Serialize;
 
 use crate::versus::bootstrap::{change, interval};
 use crate::versus::measured::{Measure, Unit, Worse};
 
-/// A measure of two runs, compared.
+/// The comparison of one measure of two runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Compared {
     pub(crate) name: String,
     pub(crate) unit: Unit,
     pub(crate) base: Option<f64>,
     pub(crate) run: Option<f64>,
-    /// A part of the base's value; of a share, the difference.
+    /// A part of the base's value, or the difference for a share.
     pub(crate) change: Option<f64>,
-    /// What that may be by the noise within the runs: the ends of a 95 % interval.
+    /// The 95 % interval of the change, considering the noise within the runs.
     pub(crate) interval: Option<[f64; 2]>,
     /// The largest change for the worse that is still allowed.
     pub(crate) allowed: f64,
-    /// Samples that were never seen may make a value larger.
+    /// Whether samples that were never seen may make a value larger.
     #[serde(skip)]
     pub(crate) is_open: bool,
     pub(crate) outcome: Outcome,
 }
 
-/// What a change amounts to.
+/// The judgement of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// Worse than allowed, and more than noise.
     Regression,
-    /// As much better as would be a regression the other way.
+    /// Better by so much that the opposite change would be a regression.
     Improvement,
-    /// Larger than allowed, but within what the seconds of the runs vary by.
+    /// Larger than allowed, but within the variation of the runs' seconds.
     WithinNoise,
-    /// Smaller than what counts.
+    /// Too small to count.
     Alike,
-    /// Worse than allowed, but the runs have too few seconds in common to tell it from noise; or
-    /// samples that were never seen leave it open.
+    /// Worse than allowed, but it cannot be judged: the runs have too few seconds in common to tell
+    /// it from noise, or samples that were never seen leave it open.
     NotJudged,
     /// At least one of the runs has no samples, or too few.
     NotMeasured,
@@ -55,13 +55,13 @@ impl Outcome {
         }
     }
 
-    /// Whether there was enough to tell change from noise.
+    /// Whether there was enough data to tell a change from noise.
     pub(crate) fn is_judged(self) -> bool {
         !matches!(self, Self::NotJudged | Self::NotMeasured)
     }
 }
 
-/// Compares a measure of two runs.
+/// Compares one measure of two runs.
 pub(crate) fn compared(measure: &Measure) -> Compared {
     let (base, run) = (measure.base.value, measure.run.value);
     let change = base.zip(run).and_then(|(base, run)| change(measure.unit, base, run));
@@ -72,14 +72,14 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
     };
     let difference = base.zip(run).map(|(base, run)| run - base);
     let is_worse = difference.is_some_and(|it| it * sign > 0.0);
-    // What was nothing before has no change, and is beyond every bound.
+    // If the base is 0, there is no relative change, and any value exceeds the allowed one.
     let is_beyond = difference.is_some_and(|it| it.abs() >= measure.change_min)
         && change.is_none_or(|it| it.abs() > measure.allowed);
     let outcome = match (change, interval) {
         (None, _) | (_, None) if is_beyond && is_worse => Outcome::NotJudged,
         (None, _) | (_, None) => Outcome::NotMeasured,
         (Some(_), _) if !is_beyond => Outcome::Alike,
-        // Seconds that moved the other way, or none of which is certain, prove nothing.
+        // If the interval contains 0 or has the other sign, the change is not proven.
         (Some(change), Some([low, high])) if low * change <= 0.0 || high * change <= 0.0 => {
             Outcome::WithinNoise
         }
@@ -87,7 +87,8 @@ pub(crate) fn compared(measure: &Measure) -> Compared {
         _ => Outcome::Improvement,
     };
     let is_open = measure.base.is_open || measure.run.is_open;
-    // What is worse already stays so, unless the base may be as bad.
+    // More unseen samples can only make a regression worse, unless those of the base may make it as
+    // bad.
     let is_settled = outcome == Outcome::Regression && !measure.base.is_open;
     let outcome = if is_open && !is_settled { Outcome::NotJudged } else { outcome };
     let allowed = measure.allowed * sign;
@@ -101,8 +102,8 @@ mod tests {
     use crate::versus::measured::measures;
     use crate::versus::side::tests::{side, watched};
 
-    /// Outcomes of a measure for a run whose every second is as said, against one of 100 events a
-    /// second at a p95 of 20 ms.
+    /// Compares a run whose seconds are as given with a run of 100 events a second at a p95 of 20
+    /// ms, and returns the outcomes of a measure.
     #[track_caller]
     fn check(of_second: impl Fn(i64) -> (u64, f64), name: &str, expected: Outcome) {
         let all = measures(&side(|_| (100, 20.0)), &side(of_second));

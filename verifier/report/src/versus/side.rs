@@ -1,4 +1,4 @@
-//! One of two runs that are compared.
+//! One of the two runs that are compared.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::error::ShowError;
 use crate::reconciled::read_report;
 use crate::records::RunRecords;
 
-/// A run that was reconciled, as its directory tells it.
+/// A reconciled run, read from its directory.
 #[derive(Debug)]
 pub(crate) struct Side {
     pub(crate) dir: PathBuf,
@@ -44,7 +44,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::records::tests::{records, second};
 
-    /// A run of a minute in which every second had so many events, at a p95 in ms.
+    /// Makes a run of a minute. `of_second` returns the number of events and the p95 in ms of each
+    /// second.
     pub(crate) fn side(of_second: impl Fn(i64) -> (u64, f64)) -> Side {
         let text = "name: x\nstages: [{duration: 60s, rate: 100/s, tenants: 1}]\n";
         let options = RunOptions::new(Uuid::from_u128(7), 0, Span::Live);
@@ -72,8 +73,8 @@ pub(crate) mod tests {
         Side { dir: PathBuf::from("runs/x"), plan, report, records }
     }
 
-    /// The same, watched for so many seconds: ten samples a second, stored every eight seconds, so
-    /// many seconds late.
+    /// Makes the same run, watched for this many seconds: ten samples a second, which are stored
+    /// every eight seconds, and `late_s` seconds late.
     pub(crate) fn watched(seconds: i64, late_s: i64) -> Side {
         const SECOND_US: i64 = 1_000_000;
         let mut looks: BTreeMap<i64, Vec<f64>> = BTreeMap::new();

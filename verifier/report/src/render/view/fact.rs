@@ -1,4 +1,4 @@
-//! A name and what is shown beside it. Pure.
+//! A name with a value and a note beside it. Pure.
 
 use crate::figures::grouped;
 
@@ -10,12 +10,12 @@ pub(crate) struct Fact {
     pub(crate) tone: &'static str,
 }
 
-/// What is neither good nor bad.
+/// A fact that is neither good nor bad.
 pub(super) fn fact(name: &'static str, value: impl Into<String>, note: impl Into<String>) -> Fact {
     Fact { name, value: value.into(), note: note.into(), tone: "" }
 }
 
-/// A count of what should not be.
+/// The count of something that should not happen. It is bad if it is above zero.
 pub(super) fn bad(name: &'static str, count: u64) -> Fact {
     Fact { tone: if count > 0 { "bad" } else { "good" }, ..fact(name, grouped(count), "") }
 }

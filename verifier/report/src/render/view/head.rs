@@ -1,4 +1,4 @@
-//! What a page begins with, and where the run was checked.
+//! The head of a page, and where the run was checked.
 
 use edges::exit::Exit;
 use plans::condition::Aggregation;
@@ -13,7 +13,7 @@ use crate::figures::{self, as_f64, counted, grouped, milliseconds};
 use crate::records::RunRecords;
 use crate::thresholds;
 
-/// The answer, loud and first.
+/// The verdict, large and first.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) tone: &'static str,
@@ -59,7 +59,7 @@ pub(super) fn outcome(report: &Report) -> Outcome {
     Outcome { tone, sign, word, sentence, exit_code: exit as u8 }
 }
 
-/// What is proven, in a sentence.
+/// Says in a sentence what is proven to be wrong.
 fn what_is_wrong(report: &Report) -> String {
     let totals = &report.totals;
     let of_them = counted(totals.acknowledged, "acknowledged event");

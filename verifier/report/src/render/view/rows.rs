@@ -50,7 +50,7 @@ pub(crate) struct AccountRow {
     pub(crate) count: String,
     pub(crate) note: &'static str,
     pub(crate) tone: &'static str,
-    /// Percent of what was planned.
+    /// Percent of the planned events.
     pub(crate) width: String,
 }
 
@@ -127,7 +127,7 @@ pub(super) fn duplicates(duplicates: Duplicates) -> &'static str {
 pub(crate) struct HopRow {
     pub(crate) name: &'static str,
     pub(crate) count: String,
-    /// Percent of all that is lost.
+    /// Percent of all lost events.
     pub(crate) width: String,
     pub(crate) causes: String,
 }
@@ -144,7 +144,7 @@ pub(super) fn hops(report: &Report) -> Vec<HopRow> {
         let width = percent(count, totals.lost);
         HopRow { name: hop_name(hop), count: grouped(count), width, causes: named.join(", ") }
     };
-    // Where nothing is lost past all hops, nobody needs to know of that.
+    // The row for an unknown hop is shown only if the hop of some lost event is unknown.
     let is_shown = |hop: &Hop| {
         *hop != Hop::Unknown || totals.lost_by_cause.get(&Cause::Somewhere).is_some_and(|n| *n > 0)
     };
@@ -225,11 +225,11 @@ pub(crate) struct TenantRow {
     pub(crate) tenant: u16,
     pub(crate) scope: String,
     pub(crate) is_bad: bool,
-    /// In the order of [`TENANT_COLUMNS`].
+    /// Formatted counts, in the order of [`TENANT_COLUMNS`].
     pub(crate) counts: Vec<String>,
 }
 
-/// What a page tells of each tenant.
+/// The columns that a page shows for each tenant.
 pub(crate) const TENANT_COLUMNS: [&str; 8] = [
     "planned",
     "acknowledged",
@@ -241,7 +241,7 @@ pub(crate) const TENANT_COLUMNS: [&str; 8] = [
     "not acknowledged",
 ];
 
-/// Returns the tenants to whom most happened, and whether anything bad happened to any.
+/// Returns the tenants with the most problems, and whether any tenant has one.
 pub(super) fn tenants(tenants: &[TenantReport]) -> (Vec<TenantRow>, bool) {
     let bad = |it: &TenantReport| {
         let fates = &it.fates;

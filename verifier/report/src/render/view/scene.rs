@@ -1,4 +1,4 @@
-//! What a page shows over time: charts, marks and loss windows.
+//! The parts of a page that show the course of a run: charts, marks and loss windows.
 
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
@@ -15,7 +15,7 @@ use crate::render::chart::{
 };
 use crate::render::series::{Lens, Series, bands};
 
-/// A chart with what belongs to it, or why there is none.
+/// A chart with its title, legend and explanation, or the reason why there is none.
 #[derive(Debug)]
 pub(crate) struct Card {
     pub(crate) title: &'static str,
@@ -62,7 +62,7 @@ impl<'r> Scene<'r> {
         let is_live = plan.spec.span == Span::Live;
         let first = records.seconds.first().map(|second| second.at.0 - 1_000_000);
         let seen = records.observations.first().map(|seen| seen.at.0);
-        // A history is due long before anything of it is recorded.
+        // The events of a history are due long before the load is recorded.
         let origin: UnixMicros = match (is_live, first.into_iter().chain(seen).min()) {
             (false, Some(at)) => at,
             _ => plan.start,
@@ -84,7 +84,7 @@ impl<'r> Scene<'r> {
         scene
     }
 
-    /// Marks that were set since the report was written count too.
+    /// Marks count even if they were set after the report was written.
     fn all_marks(&self) -> &'r [Mark] {
         let recorded = &self.lens.records.marks;
         if recorded.is_empty() { &self.report.marks } else { recorded }
@@ -206,7 +206,7 @@ impl<'r> Scene<'r> {
         Card::new(&chart, explanation, missing, draw)
     }
 
-    /// Why there is nothing that only a generator writes.
+    /// Why the data is missing that only a generator writes.
     fn unsent(&self) -> Option<String> {
         let why = match (self.lens.records.seconds.is_empty(), self.is_live) {
             (false, _) => return None,
@@ -216,7 +216,7 @@ impl<'r> Scene<'r> {
         Some(why.to_owned())
     }
 
-    /// Why there is nothing that only `watch` writes.
+    /// Why the data is missing that only `watch` writes.
     fn unwatched(&self) -> Option<String> {
         let is_empty = self.lens.records.observations.is_empty();
         is_empty.then(|| {
@@ -227,7 +227,7 @@ impl<'r> Scene<'r> {
 }
 
 impl Card {
-    /// Draws a chart for wide and for narrow pages, unless there is a reason why there is none.
+    /// Draws a chart for wide and for narrow pages, unless data is missing.
     fn new(
         chart: &Chart,
         explanation: &'static str,
@@ -249,5 +249,5 @@ fn legend(chart: &Chart) -> Vec<Legend> {
 
 const MARKS_MAX: usize = 50;
 
-/// Bands of the latency histogram in which latencies differ by a factor of ten.
+/// How many bands of the latency histogram there are for each factor of ten.
 const BANDS_A_DECADE: i32 = 12;
