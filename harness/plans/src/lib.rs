@@ -1,4 +1,5 @@
-//! From a profile, as somebody writes it, to a plan, from which every event of a run follows. Pure.
+//! Makes a plan, from which every event of a run follows, out of a profile, as a user writes it.
+//! Pure.
 //!
 //! ```rust
 //! use events::identity::{Seq, TenantIndex};

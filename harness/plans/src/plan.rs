@@ -1,4 +1,4 @@
-//! Plans: a profile with all that a run adds to it, from which every event follows.
+//! A plan: a profile and the data of one run, from which every event of the run follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,40 +28,41 @@ pub struct Plan {
     pub script: Script,
     pub send: SendPlan,
     pub faults: Faults,
-    /// The classes of tenants that reports tell apart.
+    /// The classes of tenants, which reports show separately.
     pub classes: Classes,
-    /// What is asked of the run.
+    /// The conditions that the run must meet.
     pub thresholds: Vec<Threshold>,
-    /// The time that events are due in.
+    /// Start of the period in which events are due.
     pub start: UnixMicros,
     pub end: UnixMicros,
-    /// Events due from then on go through the pipeline, those before straight into the table.
+    /// Events that are due from this moment on go through the pipeline. Earlier ones go straight
+    /// into the table.
     pub piped_from: UnixMicros,
 }
 
-/// Which class each tenant is of. A class is an index into the names.
+/// The class of each tenant. A class is an index into the names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classes {
-    /// Names of the classes, of which there is at least one; the last one is of the tenants that
-    /// the profile gives no class.
+    /// Names of the classes. There is at least one. The last class has the tenants that are in no
+    /// class of the profile.
     pub names: Vec<String>,
-    /// Index of each tenant's class.
+    /// The index of each tenant's class.
     pub of_tenant: Vec<u8>,
 }
 
 impl Classes {
-    /// One class of all tenants.
+    /// Puts all tenants into one class.
     pub fn one(tenants: usize) -> Self {
         Self { names: vec!["all".to_owned()], of_tenant: vec![0; tenants] }
     }
 
-    /// The class of a tenant of the plan.
+    /// Returns the class of a tenant of the plan.
     pub fn of(&self, tenant: TenantIndex) -> usize {
         self.of_tenant[usize::from(tenant.0)].into()
     }
 }
 
-/// How events are sent: [`crate::profile::Send`] in numbers.
+/// How events are sent: [`crate::profile::Send`], with durations in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendPlan {
     pub batch_events: u32,
@@ -73,13 +74,13 @@ pub struct SendPlan {
     pub backend: Option<Backend>,
 }
 
-/// How an API server's audit backend sends: [`crate::profile::Apiserver`] in numbers.
+/// How an API server's audit backend sends: [`crate::profile::Apiserver`], with durations in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backend {
     pub buffer_events: u64,
     pub batch_events: u64,
     pub batch_wait_us: i64,
-    /// Time after which the throttle lets another batch through.
+    /// Time after which the throttle admits another batch.
     pub throttle_us: i64,
     pub throttle_burst: u32,
     pub attempts: u32,
@@ -97,7 +98,7 @@ impl Plan {
         Ok(Self::new(spec, &profile))
     }
 
-    /// Makes the plan of a run of a profile, given its text and where that is from.
+    /// Makes the plan of a run from the text of a profile. `origin` says where the text is from.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Plan {
         }
     }
 
-    /// The way that its events take.
+    /// The way that the events take to the table.
     pub fn path(&self) -> DeliveryPath {
         if self.piped_from <= self.start {
             DeliveryPath::Pipeline
@@ -164,7 +165,7 @@ impl Plan {
         }
     }
 
-    /// A moment before which nothing of the run was sent.
+    /// A moment before which no event of the run was sent.
     pub fn not_sent_before(&self) -> UnixMicros {
         match self.spec.span {
             Span::Live => self.start,
@@ -173,8 +174,8 @@ impl Plan {
     }
 }
 
-/// Returns which class each tenant is of. Classes take the first tenants, in their order, and have
-/// as large a part of them as in the profile.
+/// Returns the class of each tenant. The classes take the first tenants, in their order. Each has
+/// the same share of the tenants as in the profile.
 fn classes(profile: &Profile, tenants: u32) -> Classes {
     if profile.classes.is_empty() {
         return Classes::one(tenants as usize);
@@ -222,8 +223,8 @@ fn rhythm(profile: &Profile) -> Rhythm {
     Rhythm { combs: has(Beat::Combs), bursts: has(Beat::Bursts) }
 }
 
-/// Returns each tenant's rate as a multiple of the mean, in millionths: a Zipf law over ranks that
-/// are dealt out by the seed, times what the tenant's class says.
+/// Returns each tenant's rate as a multiple of the mean, in millionths. It follows a Zipf law over
+/// ranks, which the seed assigns to tenants, and is multiplied by the factor of the tenant's class.
 fn rates(profile: &Profile, classes: &Classes, seed: u64) -> Vec<u64> {
     let tenants = u32::try_from(classes.of_tenant.len()).expect("at most 65,536 tenants");
     let weights: Vec<f64> =
@@ -241,8 +242,8 @@ fn rates(profile: &Profile, classes: &Classes, seed: u64) -> Vec<u64> {
 
 const RANK_STREAM: u64 = 5 << 32;
 
-/// Raises a number to a power from 0 to 2, by square roots alone: they are exactly rounded, so
-/// that the result is the same on every machine, which `powf` does not promise.
+/// Raises a number to a power from 0 to 2, using only square roots and products. These are rounded
+/// exactly, so the result is the same on every machine. `powf` does not promise that.
 fn power(base: f64, exponent: f64) -> f64 {
     let mut result = 1.0;
     let mut rest = exponent;
@@ -283,7 +284,8 @@ fn live_timelines(
         Arrival::Jittered => timeline::Arrival::Jittered,
     };
     let tenants = u32::try_from(rates.len()).expect("at most 65,536 tenants");
-    // A sequence number has 40 bits: beyond that, a long run of a busy tenant is slower.
+    // A sequence number has 40 bits. If a busy tenant of a long run would need more, its rate is
+    // lowered.
     let whole_us: u64 = stages.iter().map(|stage| stage.duration_us).sum();
     let enough = (u128::from(SEQ_END) - 1) * 1_000_000_000 / u128::from(whole_us.max(1));
     let rate_max = u64::try_from(enough).unwrap_or(u64::MAX).min(RATE_MILLI_MAX);
@@ -297,7 +299,7 @@ fn live_timelines(
         .collect()
 }
 
-/// A stage at a tenant's own rate, which is a multiple of the mean, in millionths.
+/// Returns a stage at a tenant's own rate. `rate` is a multiple of the mean, in millionths.
 fn at_rate(stage: &timeline::Stage, rate: u64, rate_max: u64) -> timeline::Stage {
     let own = |milli: u64| {
         let scaled = u128::from(milli) * u128::from(rate) / 1_000_000;
@@ -307,7 +309,8 @@ fn at_rate(stage: &timeline::Stage, rate: u64, rate_max: u64) -> timeline::Stage
     timeline::Stage { rate_milli, ..*stage }
 }
 
-/// Tenants share the events by their rates. What does not divide goes to the largest remainders.
+/// Divides the events among the tenants in proportion to their rates. Events that are left over go
+/// to the tenants with the largest remainders.
 fn history_timelines(
     days: u32,
     events: u64,
@@ -325,7 +328,7 @@ fn history_timelines(
         .collect()
 }
 
-/// Splits a number by weights, so that the parts add up to it.
+/// Splits a number in proportion to weights. The parts add up to the number.
 fn shares(whole: u64, weights: &[u64]) -> Vec<u64> {
     let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
     let exact = |weight: &u64| u128::from(whole) * u128::from(*weight);

@@ -1,8 +1,8 @@
-//! Profiles: what a run does, as a person writes it.
+//! Profiles: descriptions of a load, as a user writes them.
 //!
-//! A profile is YAML. [`Profile::parse`] checks its form and all its rules, and shows every
-//! mistake with line, column and field. What has passed becomes a [`crate::plan::Plan`] without
-//! further errors.
+//! A profile is YAML. [`Profile::parse`] checks its form and all its rules, and shows every mistake
+//! with line, column and field. A profile that passes becomes a [`crate::plan::Plan`], which cannot
+//! fail any more.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::quantity::{Micros, RateRamp, Share, TenantsRamp};
 use crate::threshold::Thresholds;
 use crate::written::Written;
 
-/// A profile as written, with every rule checked.
+/// A profile as it is written, after every rule was checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -24,48 +24,48 @@ pub struct Profile {
     #[serde(default = "default_seed")]
     #[garde(skip)]
     pub seed: u64,
-    /// What the events are about.
+    /// Which users, verbs and resources the events have.
     #[serde(default)]
     #[garde(skip)]
     pub mix: Mix,
-    /// How much of each request the events tell.
+    /// How much of each request an event records.
     #[serde(default)]
     #[garde(skip)]
     pub level: Level,
-    /// How the events of a tenant follow each other.
+    /// How the events of a tenant are spaced.
     #[serde(default)]
     #[garde(skip)]
     pub arrival: Arrival,
-    /// What they keep time with, beside the rate.
+    /// Regular peaks, in addition to the rate.
     #[serde(default)]
     #[garde(skip)]
     pub rhythm: Vec<Beat>,
-    /// How unequal tenants are: the exponent of a Zipf law, from 0 (all equal) to 2. It moves
-    /// events from tenant to tenant; the mean rate stays that of the stages.
+    /// How unequal the tenants are: the exponent of a Zipf law, from 0 (all equal) to 2. It moves
+    /// events from tenant to tenant; the mean rate stays as the stages have it.
     #[serde(default)]
     #[garde(range(min = 0.0, max = 2.0), custom(is_number))]
     pub skew: f64,
-    /// Tenants that differ from the others: the first ones, in the order of the classes.
+    /// Tenants that differ from the others. The classes take the first tenants, in their order.
     #[serde(default)]
     #[garde(dive, length(max = 16), custom(have_names_of_their_own))]
     pub classes: Vec<TenantClass>,
-    /// What happens, one stage after the other.
+    /// The stages, which follow one after the other.
     #[garde(dive, custom(has_events), custom(have_room_for(&self.classes)))]
     pub stages: Vec<Stage>,
     /// How events are sent.
     #[serde(default)]
     #[garde(dive)]
     pub send: Send,
-    /// What each tenant's API server does, where the sender is `apiserver`.
+    /// How each tenant's API server sends, if the sender is `apiserver`.
     #[serde(default)]
     #[garde(dive)]
     pub apiserver: Apiserver,
-    /// What a bad client does wrong: nothing, unless it is said here.
+    /// What a misbehaving client does. By default, nothing.
     #[serde(default)]
     #[garde(dive, custom(are_of_different_events))]
     pub faults: Faults,
-    /// What is asked of the run: conditions by metric. Nothing said: the published objectives; an
-    /// empty map: nothing.
+    /// Conditions that the run must meet, by metric. Without this field, these are the published
+    /// objectives; an empty map means no conditions.
     #[serde(default)]
     #[garde(dive)]
     pub thresholds: Option<Thresholds>,
@@ -79,11 +79,11 @@ pub enum Mix {
     /// percent.
     #[default]
     Seed,
-    /// What a busy control plane sees with everything audited: leases, status updates, events.
+    /// A busy control plane that audits everything: leases, status updates, events.
     Cluster,
 }
 
-/// How much of each request the events tell.
+/// How much of each request an event records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -91,17 +91,18 @@ pub enum Level {
     Metadata,
     Request,
     RequestResponse,
-    /// Each resource at the level that the example of the Kubernetes documentation has for it.
+    /// Each resource has the level that the example policy in the Kubernetes documentation gives
+    /// it.
     Policy,
 }
 
-/// What events keep time with, beside their rate.
+/// Regular peaks, in addition to the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Beat {
     /// Leases every 2 and 10 seconds, and a busy first second of each minute.
     Combs,
-    /// A rollout every ten minutes, for each tenant at its own time.
+    /// A rollout every ten minutes. Each tenant has it at its own time.
     Bursts,
 }
 
@@ -112,24 +113,24 @@ pub struct TenantClass {
     /// Name of the class, for reports.
     #[garde(length(min = 1, max = 32), custom(is_class_name))]
     pub name: String,
-    /// How many tenants it has.
+    /// How many tenants the class has.
     #[garde(range(min = 1, max = 65_536))]
     pub tenants: u32,
-    /// Their rate, as a multiple of what it would be: 10, or 0.1.
+    /// A factor by which their rate is multiplied: 10, or 0.1.
     #[serde(default = "one")]
     #[garde(range(min = 0.001, max = 1_000.0), custom(is_number))]
     pub rate: f64,
-    /// Their mix, if it is another.
+    /// Their mix, if it differs from the profile's.
     #[serde(default)]
     #[garde(skip)]
     pub mix: Option<Mix>,
-    /// Their level, if it is another.
+    /// Their level, if it differs from the profile's.
     #[serde(default)]
     #[garde(skip)]
     pub level: Option<Level>,
 }
 
-/// How the events of a tenant follow each other.
+/// How the events of a tenant are spaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrival {
@@ -138,23 +139,23 @@ pub enum Arrival {
     Jittered,
 }
 
-/// A stretch of time; `->` moves a rate or a count in a straight line over it.
+/// A period of the run. `->` changes a rate or a number of tenants in a straight line over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Like `30s`, `15m` or `1h30m`.
+    /// Duration, like `30s`, `15m` or `1h30m`.
     #[garde(dive)]
     pub duration: Written<Micros>,
     /// Events per second of each tenant: `100/s`, or `100/s -> 1000/s`.
     #[garde(dive)]
     pub rate: Written<RateRamp>,
-    /// Tenants: `50`, or `50 -> 200`.
+    /// Number of tenants: `50`, or `50 -> 200`.
     #[garde(dive)]
     pub tenants: Written<TenantsRamp>,
 }
 
 impl Stage {
-    /// Whether some of it could not be read.
+    /// Whether one of its values could not be read.
     fn is_wrong(&self) -> bool {
         self.duration.is_wrong() || self.rate.is_wrong() || self.tenants.is_wrong()
     }
@@ -164,22 +165,22 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Send {
-    /// Who decides when a batch is full, and what becomes of it.
+    /// What sends the events: the schedule alone, or a simulated API server.
     #[garde(skip)]
     pub sender: Sender,
-    /// Most events of a batch. 1 sends each event alone, without a list around it.
+    /// The most events in a batch. With 1, each event is sent alone, without a list around it.
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
-    /// How long the first event of a batch waits for others at most.
+    /// The longest time that the first event of a batch waits for others.
     #[garde(dive)]
     pub batch_age: Written<Micros>,
-    /// Connections, over which tenants are spread evenly.
+    /// Number of connections, over which the tenants are spread evenly.
     #[garde(range(min = 1, max = 4_096))]
     pub connections: u32,
-    /// How long an answer may take before its outcome is unknown.
+    /// Time after which a batch without an answer counts as unknown.
     #[garde(dive)]
     pub timeout: Written<Micros>,
-    /// How late a batch may begin to be sent before the run is saturated: its own fault.
+    /// If the generator itself begins to send a batch later than this, the run is saturated.
     #[garde(dive)]
     pub lateness_max: Written<Micros>,
 }
@@ -197,15 +198,15 @@ impl Default for Send {
     }
 }
 
-/// Who decides when a batch is full, and what becomes of it.
+/// What sends the events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sender {
-    /// The schedule alone. Each batch is sent once; what is due waits for a connection.
+    /// The schedule alone. Each batch is sent once. If no connection is free, it waits.
     #[default]
     Direct,
-    /// The audit backend of an API server, one for each tenant: it buffers, throttles, sends
-    /// again, and drops.
+    /// A simulated audit backend of an API server, one for each tenant. It buffers, throttles,
+    /// retries and drops events.
     Apiserver,
 }
 
@@ -215,25 +216,26 @@ pub enum Sender {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Apiserver {
-    /// Events that wait for a batch; more are dropped (`--audit-webhook-batch-buffer-size`).
+    /// The most events that wait for a batch. Any more are dropped
+    /// (`--audit-webhook-batch-buffer-size`).
     #[garde(range(min = 1, max = 1_000_000))]
     pub buffer_events: u32,
-    /// `--audit-webhook-batch-max-size`
+    /// The most events in a batch (`--audit-webhook-batch-max-size`).
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
-    /// `--audit-webhook-batch-max-wait`
+    /// Time that a batch waits for more events (`--audit-webhook-batch-max-wait`).
     #[garde(dive)]
     pub batch_wait: Written<Micros>,
     /// Batches a second, on average (`--audit-webhook-batch-throttle-qps`).
     #[garde(range(min = 1, max = 10_000))]
     pub throttle_qps: u32,
-    /// Batches at once (`--audit-webhook-batch-throttle-burst`).
+    /// The most batches at once (`--audit-webhook-batch-throttle-burst`).
     #[garde(range(min = 1, max = 10_000))]
     pub throttle_burst: u32,
     /// How often a batch is tried before it is dropped.
     #[garde(range(min = 1, max = 20))]
     pub attempts: u32,
-    /// Wait before the second attempt; each further one is half as long again
+    /// Time before the second attempt. Each further wait is one and a half times as long
     /// (`--audit-webhook-initial-backoff`).
     #[garde(dive)]
     pub initial_backoff: Written<Micros>,
@@ -253,28 +255,28 @@ impl Default for Apiserver {
     }
 }
 
-/// What a bad client does wrong, in shares from 0 to 1. What it spoils is counted apart.
+/// What a misbehaving client does, as shares from 0 to 1. Events that it spoils are counted apart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Events that are sent in stage `RequestReceived` too, before, with the same audit ID.
+    /// Events that are first also sent in stage `RequestReceived`, with the same audit ID.
     #[garde(dive)]
     pub stages: Written<Share>,
     /// Batches that are sent again after they were acknowledged.
     #[garde(dive)]
     pub resent: Written<Share>,
-    /// Batches whose body ends too early to be JSON.
+    /// Batches whose body is cut off, so that it is not JSON.
     #[garde(dive)]
     pub malformed: Written<Share>,
-    /// Events of more than a mebibyte.
+    /// Events that are larger than one mebibyte.
     #[garde(dive)]
     pub oversized: Written<Share>,
-    /// Events whose audit ID is no UUID.
+    /// Events whose audit ID is not a UUID.
     #[garde(dive)]
     pub foreign_ids: Written<Share>,
 }
 
-/// Why there is no profile.
+/// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     #[error(
@@ -288,23 +290,23 @@ pub enum ProfileError {
     Empty { origin: String },
     #[error("cannot read the profile {}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    /// Every mistake, each with line, column, field and the lines around it.
+    /// Every mistake with its line, column and field, and the lines around it.
     #[error("the profile {origin} is wrong:\n{mistakes}")]
     Invalid { origin: String, mistakes: String },
 }
 
 impl Profile {
-    /// As many tenants as it has at most.
+    /// The largest number of tenants that it has at any time.
     pub fn most_tenants(&self) -> u32 {
         self.stages.iter().map(|stage| stage.tenants.get().most()).max().unwrap_or(0)
     }
 
-    /// Checks the text of a profile. `origin` is where it is from, for messages.
+    /// Parses and checks the text of a profile. `origin` says in messages where it is from.
     ///
     /// # Errors
     ///
     /// Returns [`ProfileError::Invalid`] with all broken rules at once, or with the first mistake
-    /// in form (see [`Written`]); [`ProfileError::Empty`] if there is nothing but comments.
+    /// in form (see [`Written`]), and [`ProfileError::Empty`] if there are only comments.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
         let is_empty = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
         if text.lines().all(is_empty) {
@@ -320,18 +322,18 @@ impl Profile {
     }
 }
 
-/// The text of a profile and where it is from.
+/// The text of a profile, and where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileText {
     pub text: String,
     pub origin: String,
 }
 
-/// Finds a profile: one that is built in, by its name, or a file, by its path.
+/// Finds a profile: a built-in one by its name, or a file by its path.
 ///
 /// # Errors
 ///
-/// Returns [`ProfileError`] if there is neither.
+/// Returns [`ProfileError`] if neither exists.
 pub fn read_profile(name: &str) -> Result<ProfileText, ProfileError> {
     if let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
         return Ok(ProfileText { text: (*text).to_owned(), origin: name.to_owned() });
@@ -351,7 +353,7 @@ pub fn read_profile(name: &str) -> Result<ProfileText, ProfileError> {
     }
 }
 
-/// The profiles that are built in, by name, with their texts.
+/// The built-in profiles, by name, with their texts.
 pub const BUILTIN: [(&str, &str); 12] = [
     ("demo", include_str!("../../../profiles/demo.yaml")),
     ("smoke", include_str!("../../../profiles/smoke.yaml")),
@@ -379,7 +381,7 @@ fn one() -> f64 {
     1.0
 }
 
-/// YAML has numbers that are none, and that no range keeps out.
+/// YAML has values like `.nan` that are of type number, and that a range does not exclude.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "rules take what they check by reference")]
 fn is_number<C>(number: &f64, _context: &C) -> garde::Result {
     if number.is_finite() { Ok(()) } else { Err(garde::Error::new("write a number")) }
@@ -415,7 +417,7 @@ fn are_of_different_events<C>(faults: &Faults, _context: &C) -> garde::Result {
     Ok(())
 }
 
-/// Names of classes are labels of metrics and keys of reports.
+/// The name is used as a label of metrics and as a key in reports.
 fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.bytes().all(is_plain) {
@@ -427,15 +429,15 @@ fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
     Ok(())
 }
 
-/// The tenants that are in no class of the profile's.
+/// The name of the class of tenants that are in no class of the profile.
 pub const OTHERS: &str = "others";
 
-/// A plan of no events cannot be run, and one of too many cannot be numbered.
+/// A plan without events cannot be run, and one with too many has no sequence numbers for them.
 fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
     if stages.is_empty() || stages.len() > 1_000 {
         return Err(garde::Error::new("a profile has 1 to 1000 stages"));
     }
-    // What could not be read says so itself.
+    // A value that could not be read has its own message.
     if stages.iter().any(Stage::is_wrong) {
         return Ok(());
     }
@@ -447,7 +449,7 @@ fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
     if most == 0 {
         return Err(garde::Error::new("all rates are zero: there is no event to send"));
     }
-    // Thousandths of an event per second, times µs.
+    // The product of thousandths of an event per second and µs.
     if most / 1_000_000_000 >= u128::from(events::identity::SEQ_END) {
         return Err(garde::Error::new("a tenant would have more than 2^40 events"));
     }
@@ -469,7 +471,7 @@ mod tests {
         expected.assert_eq(&error.to_string());
     }
 
-    /// Only the lines that say what is wrong, without the excerpts around them.
+    /// Compares only the messages, without the excerpts around them.
     #[track_caller]
     fn check_messages(text: &str, expected: &[&str]) {
         let error = Profile::parse(text, "x.yaml").unwrap_err().to_string();
@@ -650,7 +652,7 @@ mod tests {
 
     const GUIDE: &str = include_str!("../../../docs/profiles.md");
 
-    /// Calls back with the name and value of every field, but not with metrics of thresholds.
+    /// Calls `found` with the name and value of every field, except for the metrics of thresholds.
     fn for_each_field(value: &Value, found: &mut impl FnMut(&str, &Value)) {
         match value {
             Value::Object(fields) => fields.iter().for_each(|(name, value)| {

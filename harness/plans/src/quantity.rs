@@ -1,4 +1,4 @@
-//! Durations, rates and counts as people write them, and ramps between two of them.
+//! Durations, rates and counts as users write them, and ramps between two values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use chrono::DateTime;
 use events::identity::TENANTS_MAX;
 use events::timeline::UnixMicros;
 
-/// A duration as people write it: above zero, at most a year.
+/// A duration as users write it: above zero, at most 366 days.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Micros(u64);
 
@@ -21,7 +21,7 @@ impl Micros {
         Self(micros)
     }
 
-    /// In µs.
+    /// The duration in µs.
     pub fn us(self) -> u64 {
         self.0
     }
@@ -35,7 +35,7 @@ impl FromStr for Micros {
     }
 }
 
-/// In the largest unit that it is a whole number of.
+/// Writes the duration in the largest unit in which it is a whole number.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(micros) = *self;
@@ -47,7 +47,7 @@ impl fmt::Display for Micros {
     }
 }
 
-/// A rate that stays, or moves in a straight line: `100/s`, or `100/s -> 1000/s`.
+/// A rate that stays the same, or changes in a straight line: `100/s`, or `100/s -> 1000/s`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateRamp {
     start_milli: u64,
@@ -55,13 +55,13 @@ pub struct RateRamp {
 }
 
 impl RateRamp {
-    /// One that stays, in events per second.
+    /// Makes a rate that stays the same, in events per second.
     pub fn flat(per_second: u32) -> Self {
         let milli = u64::from(per_second) * 1_000;
         Self { start_milli: milli, end_milli: milli }
     }
 
-    /// Thousandths of an event per second, at start and end.
+    /// Thousandths of an event per second, at the start and at the end.
     pub fn milli(self) -> (u64, u64) {
         (self.start_milli, self.end_milli)
     }
@@ -86,8 +86,8 @@ impl fmt::Display for RateRamp {
     }
 }
 
-/// A number of tenants that stays, or moves in a straight line: `50`, or `50 -> 200`. At one end
-/// there is one at least.
+/// A number of tenants that stays the same, or changes in a straight line: `50`, or `50 -> 200`.
+/// There is at least one tenant at the start or at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TenantsRamp {
     start: u32,
@@ -95,17 +95,17 @@ pub struct TenantsRamp {
 }
 
 impl TenantsRamp {
-    /// One that stays.
+    /// Makes a number that stays the same.
     pub fn flat(tenants: u32) -> Self {
         Self { start: tenants, end: tenants }
     }
 
-    /// At start and end.
+    /// The numbers at the start and at the end.
     pub fn ends(self) -> (u32, u32) {
         (self.start, self.end)
     }
 
-    /// As many as there are at most.
+    /// The larger of the two numbers.
     pub fn most(self) -> u32 {
         self.start.max(self.end)
     }
@@ -166,11 +166,12 @@ fn write_ramp<T: Copy + PartialEq>(
     if start == end { Ok(()) } else { write!(f, " -> {}", told(end)) }
 }
 
-/// Reads a duration like `500ms`, `30s` or `1h30m`, in µs; above zero, at most a year.
+/// Reads a duration like `500ms`, `30s` or `1h30m`, in µs. It must be above zero and at most 366
+/// days.
 ///
 /// # Errors
 ///
-/// Returns what is wrong, for the person who wrote it.
+/// Returns what is wrong, as a message for the user.
 pub fn parse_duration(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!("{text:?} is no duration: write numbers with units, like 500ms, 30s, 15m or 1h30m")
@@ -211,7 +212,7 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// Returns what is wrong, for the person who wrote it.
+/// Returns what is wrong, as a message for the user.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("{text:?} is no rate: write a number and a unit, like 100/s, 6000/min or 20/h");
@@ -237,7 +238,7 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// Returns what is wrong, for the person who wrote it.
+/// Returns what is wrong, as a message for the user.
 pub fn parse_tenants(text: &str) -> Result<u32, String> {
     match text.parse::<i64>() {
         Err(_) => Err(format!("{text:?} is no number of tenants: write a whole number, like 50")),
@@ -254,7 +255,7 @@ pub fn parse_tenants(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 ///
-/// Returns how to write it.
+/// Returns how to write it, as a message for the user.
 pub fn parse_count(text: &str) -> Result<u64, String> {
     let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -293,7 +294,7 @@ fn parse_milli(text: &str) -> Option<u64> {
 ///
 /// # Errors
 ///
-/// Returns what is wrong, for the person who wrote it.
+/// Returns what is wrong, as a message for the user.
 pub fn parse_wait(text: &str) -> Result<Duration, String> {
     parse_duration(text).map(Duration::from_micros)
 }
@@ -302,7 +303,7 @@ pub fn parse_wait(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 ///
-/// Returns what is wrong.
+/// Returns what is wrong, as a message for the user.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -322,7 +323,7 @@ pub(crate) const SIZES: [(&str, u64); 6] =
 ///
 /// # Errors
 ///
-/// Returns how to write it.
+/// Returns how to write it, as a message for the user.
 pub fn parse_moment(text: &str) -> Result<UnixMicros, String> {
     DateTime::parse_from_rfc3339(text)
         .ok()

@@ -1,8 +1,8 @@
-//! Which events of a live run are watched until they are visible in the table. Pure.
+//! Selects the events of a live run that are watched until they are visible in the table. Pure.
 //!
-//! They follow from the plan alone, so that who sends and who watches agree without talking: at
-//! every tick of the run's time one tenant is drawn, and its next event is a sample, if it is due
-//! soon.
+//! The samples follow from the plan alone, so the sender and the watch agree on them without
+//! talking. At every tick of the run's time one tenant is drawn. Its next event is a sample if it
+//! is due soon.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub struct Sample {
     pub seq: Seq,
 }
 
-/// When the webhook acknowledged an event that is watched.
+/// When the webhook acknowledged a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcknowledgedSample {
     pub tenant: u16,
@@ -36,12 +36,12 @@ pub struct AcknowledgedSample {
 pub struct Samples {
     tick: u64,
     end: u64,
-    /// What the last ticks drew, so that no event is drawn twice.
+    /// The samples of the last ticks, so that no event is a sample twice.
     recent: Vec<(TenantIndex, Seq)>,
 }
 
 impl Samples {
-    /// All samples of a plan; none, unless it is of a live run.
+    /// All samples of a plan. Only a live run has any.
     pub fn of(plan: &Plan) -> Self {
         let end = match plan.spec.span {
             Span::Live => u64::try_from((plan.end - plan.start) / TICK_US + 1).unwrap_or(0),
@@ -50,8 +50,8 @@ impl Samples {
         Self { tick: 0, end, recent: Vec::new() }
     }
 
-    /// Takes the samples of all ticks until `now` that were not taken before: all that are due,
-    /// and some that will soon be.
+    /// Takes the samples of all ticks until `now` that were not taken before. Some of them may be
+    /// due shortly after `now`.
     pub fn until(&mut self, plan: &Plan, now: UnixMicros) -> Vec<Sample> {
         let Ok(passed) = u64::try_from(now - plan.start) else { return Vec::new() };
         let ticks = (passed / TICK_US.unsigned_abs() + 1).min(self.end);
@@ -72,14 +72,14 @@ impl Samples {
         taken
     }
 
-    /// Leaves out what was due long before a moment: nobody waits for that any more.
+    /// Skips the samples that were due long before `from`, because nobody waits for them any more.
     pub fn skip_to(&mut self, plan: &Plan, from: UnixMicros) {
         let ticks = u64::try_from((from - plan.start) / TICK_US).unwrap_or(0);
         self.tick = self.tick.max(ticks.min(self.end));
     }
 }
 
-/// What a tick draws, if that is due soon.
+/// The event that a tick draws, if it is due soon.
 fn sample(plan: &Plan, tick: u64) -> Option<Sample> {
     let tenants = plan.script.world().tenants().len();
     let drawn = u32::try_from(tenants).ok().filter(|count| *count > 0)?;
@@ -92,7 +92,7 @@ fn sample(plan: &Plan, tick: u64) -> Option<Sample> {
     (due - at < LATE_US).then_some(Sample { due, tenant, seq })
 }
 
-/// The samples of some tenants that are not acknowledged yet, for who sends them.
+/// The samples of some tenants that are not acknowledged yet. The sender of these tenants uses it.
 #[derive(Debug)]
 pub struct Unacknowledged {
     samples: Samples,
@@ -105,7 +105,7 @@ impl Unacknowledged {
         Self { samples: Samples::of(plan), tenants: tenants.collect(), waiting: BTreeSet::new() }
     }
 
-    /// Takes those of some consecutive events, which were all due before `now`, that are samples.
+    /// Takes the samples among some consecutive events, which were all due before `now`.
     pub fn take(
         &mut self,
         plan: &Plan,
@@ -121,7 +121,7 @@ impl Unacknowledged {
         for seq in &found {
             self.waiting.remove(&(tenant, *seq));
         }
-        // What was refused stays behind; it must not grow without end.
+        // Refused samples are never taken, so the set is limited.
         while self.waiting.len() > WAITING_MAX {
             self.waiting.pop_first();
         }
@@ -129,17 +129,17 @@ impl Unacknowledged {
     }
 }
 
-/// Ten samples a second.
+/// There are ten samples a second.
 pub const TICK_US: i64 = 100_000;
 
-/// An event that is due so long after its tick is no sample.
+/// An event that is due this long after its tick is no sample.
 const LATE_US: i64 = 1_000_000;
 
-/// Ticks that can draw one and the same event.
+/// How many ticks can draw the same event.
 #[expect(clippy::cast_possible_truncation, reason = "it is ten")]
 const TICKS_OF_AN_EVENT: usize = (LATE_US / TICK_US) as usize;
 
-/// Of each lane: as many as are drawn in a quarter of an hour.
+/// The most samples of a lane that are kept: as many as are drawn in a quarter of an hour.
 const WAITING_MAX: usize = 10_000;
 
 const SAMPLE_STREAM: u64 = 11 << 32;

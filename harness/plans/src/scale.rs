@@ -1,4 +1,5 @@
-//! The numbers of a profile made larger or smaller for one run, and recorded with it.
+//! Factors and limits that make a profile larger or smaller for one run. They are recorded with the
+//! run.
 
 use std::fmt;
 
@@ -9,23 +10,24 @@ use serde::{Deserialize, Serialize};
 use crate::profile::{Profile, Stage as WrittenStage};
 use crate::quantity::{Micros, RATE_MILLI_MAX, parse_duration, parse_tenants};
 
-/// Flags that make a profile's numbers larger or smaller.
+/// Flags that make a profile larger or smaller for one run.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Scale")]
 pub struct ScaleArgs {
-    /// Factor of all rates.
+    /// Multiplies all rates by this factor.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
     #[arg(allow_negative_numbers = true)]
     pub rate_scale: f64,
-    /// Factor of all durations.
+    /// Multiplies all durations by this factor.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
     #[arg(allow_negative_numbers = true)]
     pub time_scale: f64,
-    /// The most tenants, instead of the profile's.
+    /// Largest number of tenants, instead of the profile's. Other numbers of tenants change in
+    /// proportion.
     #[arg(long, value_name = "N", value_parser = parse_tenants_above_zero)]
     #[arg(allow_negative_numbers = true)]
     pub tenants: Option<u32>,
-    /// Duration of the whole run, instead of the profile's, like 90s.
+    /// Duration of the whole run, like 90s, instead of the profile's. Stages change in proportion.
     #[arg(
         long,
         value_name = "DURATION",
@@ -36,7 +38,7 @@ pub struct ScaleArgs {
 }
 
 impl ScaleArgs {
-    /// What the flags make of a profile.
+    /// Returns the changes that the flags ask for.
     pub fn scale(&self) -> Scale {
         Scale {
             rate: self.rate_scale,
@@ -47,17 +49,18 @@ impl ScaleArgs {
     }
 }
 
-/// What a run makes of its profile's numbers. The default leaves them as they are.
+/// How a run changes the numbers of its profile. The default leaves them as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scale {
-    /// Factor of all rates.
+    /// Factor for all rates.
     pub rate: f64,
-    /// Factor of all durations.
+    /// Factor for all durations.
     pub time: f64,
-    /// The most tenants, instead of the profile's; other counts move in proportion.
+    /// The largest number of tenants, instead of the profile's. Other numbers of tenants change in
+    /// proportion.
     pub tenants: Option<u32>,
-    /// Duration of the whole run in µs, instead of the profile's; stages move in proportion.
+    /// Duration of the whole run in µs, instead of the profile's. Stages change in proportion.
     pub duration_us: Option<u64>,
 }
 
@@ -68,18 +71,18 @@ impl Default for Scale {
 }
 
 impl Scale {
-    /// Whether everything stays as the profile has it.
+    /// Whether nothing is changed.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a valid profile takes more than ten years then.
+    /// Whether a valid profile would take more than ten years with these changes.
     pub fn is_too_long(&self, profile: &Profile) -> bool {
         let stages = self.stages(profile).into_iter();
         stages.map(|stage| u128::from(stage.duration_us)).sum::<u128>() > TEN_YEARS_US
     }
 
-    /// Returns the stages of a valid profile as they are run.
+    /// Returns the stages of a valid profile with these changes.
     pub fn stages(&self, profile: &Profile) -> Vec<Stage> {
         let most = profile.most_tenants();
         let whole_us: u64 = profile.stages.iter().map(|stage| stage.duration.get().us()).sum();
@@ -107,7 +110,7 @@ impl Scale {
     }
 }
 
-/// The flags that say it, or `none`.
+/// Writes the flags that ask for these changes, or `none`.
 impl fmt::Display for Scale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_other = |factor: f64| factor.total_cmp(&1.0).is_ne();

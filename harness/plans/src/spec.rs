@@ -1,4 +1,4 @@
-//! What is recorded of a run before it begins: all that its events follow from. Pure.
+//! The record of a run that is written before the run begins. All its events follow from it. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,8 @@ use crate::profile::Profile;
 use crate::quantity::YEAR_9999_US;
 use crate::scale::Scale;
 
-/// What a run directory records of a run: its plan follows from it, wherever it is copied.
+/// The record of a run in its directory. The plan follows from it, wherever the directory is
+/// copied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
@@ -25,22 +26,22 @@ pub struct RunSpec {
     pub tool_version: String,
     pub run_id: Uuid,
     pub seed: u64,
-    /// Live: when the first stage begins. History: the end of its last day.
+    /// For a live run, the start of the first stage. For a history, the end of its last day.
     pub start: MicroTime,
     pub span: Span,
     pub profile_sha256: String,
     /// The profile in full, as written.
     pub profile: String,
     pub targets: Targets,
-    /// How many ledgers together are the run: shard `i` runs every tenant whose index is `i`,
-    /// modulo this.
+    /// The number of shards, each of which has a ledger. Shard `i` runs every tenant whose index is
+    /// `i` modulo this number.
     pub shards: u32,
-    /// What the command line made of the profile's numbers.
+    /// How the command line changed the numbers of the profile.
     #[serde(default, skip_serializing_if = "Scale::is_none")]
     pub scale: Scale,
 }
 
-/// The time that a run's events are due in.
+/// The period in which a run's events are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Span {
@@ -50,10 +51,10 @@ pub enum Span {
     History {
         days: u32,
         events: u64,
-        /// The last of these days are sent through the pipeline, those before straight into the
-        /// table.
+        /// How many of the last days are sent through the pipeline. Earlier days go straight into
+        /// the table.
         replay_days: u32,
-        /// When the plan was made: nothing of it was sent before.
+        /// When the plan was made. No event of it was sent before.
         planned_at: MicroTime,
     },
 }
@@ -62,15 +63,15 @@ pub enum Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryPath {
-    /// Webhook, sidecar, NATS, aggregator.
+    /// Through webhook, sidecar, NATS and aggregator.
     Pipeline,
     /// Straight into the table.
     Bulk,
-    /// Older events straight into the table, newer ones through the pipeline.
+    /// Older events go straight into the table, newer ones through the pipeline.
     Both,
 }
 
-/// Where a run's events went, without secrets.
+/// Where the events of a run were sent, without secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Targets {
@@ -80,15 +81,15 @@ pub struct Targets {
     pub clickhouse: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// What the table calls columns, where that is not the standard name.
+    /// The names of columns in the table, if they differ from the standard names.
     #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
     pub columns: ColumnNames,
 }
 
-/// Names that a table has for columns, where they are not the standard ones.
+/// The names of columns in a table, by their standard names. Only names that differ are in it.
 pub type ColumnNames = BTreeMap<String, String>;
 
-/// What a person adds to a profile to make it a run.
+/// The data that make a profile a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
     pub run_id: Uuid,
@@ -102,21 +103,21 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// A run that changes nothing of its profile, in one shard.
+    /// Options for a run in one shard that changes nothing in its profile.
     pub fn new(run_id: Uuid, start: UnixMicros, span: Span) -> Self {
         let (targets, scale) = (Targets::default(), Scale::default());
         Self { run_id, seed: None, start, span, targets, shards: 1, scale }
     }
 }
 
-/// Most events of a history.
+/// The most events of a history.
 pub const EVENTS_MAX: u64 = 1_000_000_000_000;
 
 /// The version of `run.json`, and of the events that follow from it.
 pub const RUN_FORMAT: u32 = 4;
 
 impl RunSpec {
-    /// Records a run of a valid profile.
+    /// Makes the record of a run of a valid profile.
     pub fn new(text: &str, profile: &Profile, options: RunOptions) -> Self {
         let start = match options.span {
             Span::Live => options.start,
@@ -137,18 +138,19 @@ impl RunSpec {
         }
     }
 
-    /// Tells this run from all others, whatever it is sent to and by which version.
+    /// A hash that identifies this run. It does not depend on the targets or on the version of the
+    /// program.
     pub fn seal(&self) -> [u8; 16] {
         let run = Self { targets: Targets::default(), tool_version: String::new(), ..self.clone() };
         let text = serde_json::to_string(&run).expect("it has string keys");
         Sha256::digest(text)[..16].try_into().expect("it has 32 bytes")
     }
 
-    /// Says what in a record cannot be: whoever wrote it, it was no version of this.
+    /// Checks a record for values that no version of this program writes.
     ///
     /// # Errors
     ///
-    /// Returns the fact.
+    /// Returns what is wrong.
     pub fn check(&self) -> Result<(), &'static str> {
         if !(1..=TENANTS_MAX).contains(&self.shards) {
             return Err("it has no shards, or more than there can be tenants");
@@ -164,21 +166,21 @@ impl RunSpec {
         is_in_time.then_some(()).ok_or("it begins before 1970, or after 9998")
     }
 
-    /// Whether the recorded profile is the one that the hash is of.
+    /// Whether the hash fits the recorded profile.
     pub fn has_its_profile(&self) -> bool {
         self.profile_sha256 == sha256_hex(&self.profile)
     }
 }
 
 impl Span {
-    /// A history that goes straight into the table.
+    /// Makes the span of a history that goes straight into the table.
     pub fn history(days: u32, events: u64, planned_at: UnixMicros) -> Self {
         Self::History { days, events, replay_days: 0, planned_at: MicroTime(planned_at) }
     }
 }
 
-/// Returns the run ID that all shards of a run find without talking: it follows from what they
-/// have in common.
+/// Returns the run ID that all shards of a run compute without talking to each other. It follows
+/// from the data that they have in common.
 pub fn shared_run_id(
     profile: &str,
     seed: u64,

@@ -1,4 +1,4 @@
-//! Thresholds: the conditions that a run is to meet. Pure.
+//! Thresholds: the conditions that a run must meet. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,28 @@ use crate::metric::{Metric, Stretch};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Thresholds {
     conditions: Vec<Condition>,
-    /// None, in a profile that has passed its rules: they tell them.
+    /// Empty in a profile that has passed its rules, because the rules report these mistakes.
     mistakes: Vec<Mistake>,
 }
 
-/// What is wrong, and where.
+/// A mistake, and where it is.
 #[derive(Debug, Clone, PartialEq)]
 struct Mistake {
-    /// The metric as written, and which of its conditions; nothing, if it is all of it.
+    /// The metric as it is written, and the index of its condition. `None` if the mistake concerns
+    /// the whole map.
     at: Option<(String, Option<usize>)>,
     message: String,
 }
 
-/// One condition that a run is to meet.
+/// One condition that a run must meet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Threshold {
     pub condition: Condition,
-    /// Nobody wrote it: it is one of the published objectives.
+    /// Whether nobody wrote it, because it is one of the published objectives.
     pub is_default: bool,
 }
 
-/// The published objectives. They hold for a run whose profile says nothing of thresholds.
+/// The published objectives. They apply to a run whose profile has no field `thresholds`.
 fn objectives() -> [Condition; 4] {
     use Aggregation::{Max, Percentile, Rate};
     use Comparator::{AtLeast, Below};
@@ -53,8 +54,9 @@ fn objectives() -> [Condition; 4] {
 }
 
 impl Thresholds {
-    /// Returns the conditions that a run is to meet: those that are written or, where nothing is,
-    /// the published objectives. A history has no schedule: of those, only what arrives counts.
+    /// Returns the conditions that a run must meet: those of the profile or, if it has none, the
+    /// published objectives. A history has no schedule, so only the objective about stored events
+    /// applies to it.
     pub fn of_run(written: Option<&Self>, has_schedule: bool) -> Vec<Threshold> {
         let all = |conditions: &[Condition], is_default| {
             let of = |condition: &Condition| Threshold { condition: condition.clone(), is_default };

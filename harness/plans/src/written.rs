@@ -1,4 +1,4 @@
-//! Values of a profile as somebody wrote them: read once, mistakes and all. Pure.
+//! Values of a profile as a user wrote them. They are read once, and mistakes are kept. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use garde::{Path, Validate};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is read from a text, once, when the profile is.
+/// A value that is read from a text once, when the profile is read.
 ///
-/// A `Deserialize` that finds a mistake could return it, but then the mistakes behind it would not
-/// be seen: serde ends at the first error, and serde-saphyr has nothing that goes on after one.
-/// All mistakes are to be shown at once. So a mistake is kept beside a value that stands in for the
-/// right one, and the rules of the profile tell it: garde goes through all fields, and serde-saphyr
-/// knows line and column of each. [`crate::profile::Profile::parse`] returns no profile with a
-/// mistake, so that nobody sees what stands in.
+/// A `Deserialize` could return a mistake as an error. But serde ends at the first error, and
+/// serde-saphyr cannot continue after one, so the user would not see later mistakes. All mistakes
+/// should be shown at once. So a mistake is kept beside a stand-in for the value, and the rules of
+/// the profile report it: garde checks all fields, and serde-saphyr knows line and column of each.
+/// [`crate::profile::Profile::parse`] returns no profile with a mistake, so nobody uses the
+/// stand-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written<T> {
     value: T,
@@ -21,12 +21,12 @@ pub struct Written<T> {
 }
 
 impl<T: Copy> Written<T> {
-    /// The value, of a profile that has passed its rules.
+    /// The value, in a profile that has passed its rules.
     pub fn get(&self) -> T {
         self.value
     }
 
-    /// Whether the value only stands in. Rules that need it have nothing to say then.
+    /// Whether the value is only a stand-in. Rules that need the value then check nothing.
     pub(crate) fn is_wrong(&self) -> bool {
         self.mistake.is_some()
     }

@@ -61,7 +61,8 @@ fn what_a_metric_cannot_have_is_refused_with_what_it_can() {
     }
 }
 
-/// What `--abort-on` took before there was one language, and names that metrics had.
+/// The conditions that `--abort-on` accepted before all conditions had one language, and earlier
+/// names of metrics.
 #[test]
 fn earlier_spellings_mean_what_they_meant_or_name_the_new_one() {
     let check = |earlier: &str, now: Result<&str, &str>| match (
@@ -176,7 +177,7 @@ fn limits(measure: Measure, is_share: bool) -> BoxedStrategy<String> {
     }
 }
 
-/// Conditions on all metrics as somebody may write them.
+/// Conditions on all metrics, in every form that a user may write.
 fn conditions() -> impl Strategy<Value = (Metric, String)> {
     let metrics = Metric::ALL.map(|metric| match metric {
         Metric::Cpu(_) => Metric::Cpu("nats-1.a_b".to_owned()),
