@@ -44,7 +44,7 @@ use crate::repair::read_lost;
 use crate::replay::{ReplayArgs, ReplayRate};
 use crate::run::{Pipeline, bulk_chunks, load, repair};
 
-/// Seeds a table of audit logs with a history of events.
+/// Loads a history of events into a table of audit logs.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-backfill", version, after_help = exit_codes(&EXIT_CODES))]
 pub struct Cli {
@@ -54,16 +54,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Loads a history and records it in a run directory. The same command on the same directory
-    /// goes on where it was stopped or killed.
+    /// Loads a history, and records it in a run directory. To continue a load that was stopped or
+    /// killed, run the same command with the same directory.
     #[command(override_usage = RUN_USAGE, after_help = exit_codes(&RUN_CODES))]
     Run(Box<Run>),
-    /// Says what a load would be, without loading anything: how much, how long, and what stands
-    /// against it. Measures the time with a few inserts into a copy of the table.
+    /// Predicts how much a load will write, how long it will take, and which problems it will have,
+    /// without loading anything. To estimate the time, it makes a few inserts into a copy of the
+    /// table.
     #[command(override_usage = PLAN_USAGE, after_help = exit_codes(&PLAN_CODES))]
     Plan(PlanArgs),
-    /// Sends exactly the events again that a verifier's report calls lost, straight into the
-    /// table, and says so in the run's ledger.
+    /// Inserts the events that a verifier's report calls lost, and only those, straight into the
+    /// table, and records them in the run's ledger.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, UNSEEN, MACHINE, STOPPED]))]
     Repair(RepairArgs),
 }
@@ -74,7 +75,7 @@ const RUN_USAGE: &str = "auditstorm-backfill run [OPTIONS] --events <EVENTS> <PR
 const PLAN_USAGE: &str = "auditstorm-backfill plan [OPTIONS] --events <EVENTS> <PROFILE>";
 
 const IMPOSSIBLE: ExitLine =
-    (Exit::Usage, "wrong usage or input, or what stands against the load makes it impossible");
+    (Exit::Usage, "wrong usage or input, or a problem makes the load impossible");
 
 const UNSEEN: ExitLine = (
     Exit::Unknown,
@@ -88,9 +89,9 @@ const PLAN_CODES: [ExitLine; 5] =
 
 #[derive(Debug, Args)]
 struct RepairArgs {
-    /// Directory of the run, of the generator's or of a backfill's.
+    /// Run directory of the generator or of a backfill.
     run: PathBuf,
-    /// The verifier's report [default: report.json in the run's directory].
+    /// The verifier's report [default: report.json in the run directory].
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -114,7 +115,7 @@ struct PlanArgs {
     replay: ReplayRate,
     #[command(flatten)]
     load: LoadArgs,
-    /// Makes no copy of the table; the time is not known then.
+    /// Does not copy the table. The time is then unknown.
     #[arg(long)]
     no_probe: bool,
     /// Prints the forecast as JSON, with every day and every tenant.
@@ -126,11 +127,11 @@ struct PlanArgs {
 struct Run {
     #[command(flatten)]
     history: HistoryArgs,
-    /// Directory for the run's record [default: runs/<run id>].
+    /// Run directory, in which the load is recorded [default: runs/<run id>].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Writes the rows to this file instead, which must not be there: FILE.native, FILE.parquet or
-    /// FILE.ndjson.
+    /// Writes the rows to this file instead of the table: FILE.native, FILE.parquet or FILE.ndjson.
+    /// The file must not exist.
     #[arg(long, value_name = "FILE")]
     #[arg(conflicts_with_all = ["replay_from_day", "bulk_until_day"])]
     to: Option<PathBuf>,
@@ -148,30 +149,31 @@ struct Run {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load")]
 struct LoadArgs {
-    /// Rows of an insert at most. Less are sent at once while the server is short of memory.
+    /// The most rows in an insert. Inserts are smaller while the server is short of memory.
     #[arg(long, default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     rows_per_insert: u64,
-    /// Inserts under way at once, at most. Fewer are, while the server complains.
+    /// The most inserts that run at the same time. There are fewer while the server complains.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
-    /// Rows a second at most [default: what the server takes].
+    /// The most rows a second [default: as many as the server takes].
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     limit_rows_per_second: Option<u64>,
-    /// Waits while a partition has as many parts [default: half of what the server slows down
-    /// at, 300 at most].
+    /// Pauses while a partition has this many parts [default: half of the number at which the
+    /// server slows inserts down, but at most 300].
     #[arg(long, value_name = "PARTS", value_parser = clap::value_parser!(u64).range(2..))]
     parts_per_partition: Option<u64>,
-    /// Gives up after as long without a confirmed insert.
+    /// Gives up if no insert is confirmed for this long.
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_wait)]
     patience: Duration,
     /// Whether rows are compressed on their way to ClickHouse.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     compress_rows: Compress,
-    /// What the ledger survives beside `kill -9`: `power` waits for the disk twice an insert.
+    /// What the ledger must survive, besides `kill -9` of the loader. `power` waits for the disk
+    /// twice for each insert.
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
-    /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
+    /// Serves metrics for Prometheus at this address, under /metrics. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS", value_parser = read_listen)]
     metrics: Option<SocketAddr>,
     /// Shows no progress.
@@ -195,7 +197,7 @@ impl LoadArgs {
     }
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> Exit {
     let cli = Cli::parse();
     for warning in edges::secret::warnings(std::env::args_os()) {
@@ -241,7 +243,7 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     Ok(print_recorded(&summary, &recorded.dir, args.json, exit))
 }
 
-/// Writes a history to a file, and records it.
+/// Writes a history to a file, and records it in a run directory.
 fn write(
     args: &Run,
     path: &Path,
@@ -263,7 +265,7 @@ fn write(
     Ok(print_recorded(&report, &recorded.dir, args.json, exit))
 }
 
-/// Makes the plan, and makes sure that all that it needs answers.
+/// Makes the plan, and makes sure that all servers that it needs answer.
 async fn prepare(
     args: &Run,
     clock: &Clock,
@@ -359,7 +361,7 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     Ok(print(&summary, args.json, exit))
 }
 
-/// Refuses a load that cannot work, before anything is sent. Tells what else stands against it.
+/// Refuses a load that cannot work, before anything is sent. Reports the other problems.
 async fn refuse_what_cannot_work(
     recorded: &Recorded,
     pieces: &[Piece],
@@ -388,13 +390,13 @@ async fn refuse_what_cannot_work(
     Ok(())
 }
 
-/// Makes sure that all servers answer and have the table, and asks what they are like.
+/// Makes sure that all servers answer and have the table, and reads their settings.
 async fn reach(args: &ClickHouseArgs) -> Result<Surveyed, BackfillError> {
     let servers = ClickHouse::connect_all(args, &Targets::default()).await?;
     Ok(Surveyed::ask(servers).await?)
 }
 
-/// Returns where a run goes, for its record.
+/// Returns the targets of a run, for its record.
 fn targets(to: &Surveyed) -> Targets {
     let urls: Vec<_> = to.servers.iter().map(|server| server.url.as_str()).collect();
     let first = to.servers.first();
@@ -406,8 +408,8 @@ fn targets(to: &Surveyed) -> Targets {
     }
 }
 
-/// Prints a result, for people or as JSON, and returns how the program ends: as it would, unless
-/// that looks like success and the result was not told.
+/// Prints a result, for people or as JSON, and returns the exit code. If the result could not be
+/// printed, a code that means success is replaced.
 fn print(result: &(impl fmt::Display + Serialize), as_json: bool, exit: Exit) -> Exit {
     let shown = if as_json { show_json(result) } else { show(result) };
     told(shown, exit)

@@ -1,4 +1,4 @@
-//! Which history: the flags that say so, its plan, and the run directory that records it.
+//! The flags that describe a history, its plan, and the run directory that records it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,45 +18,47 @@ use uuid::Uuid;
 
 use crate::error::BackfillError;
 
-/// Flags that say which history. The same flags are the same history.
+/// Flags that describe a history. The same flags always give the same history.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// A built-in profile's name, or a YAML file's path. The history has its tenants and seed.
+    /// Name of a built-in profile, or path of a YAML file. The history has its tenants and its
+    /// seed.
     pub profile: String,
-    /// How many events.
+    /// Number of events.
     #[arg(long, value_parser = parse_events)]
     pub events: u64,
-    /// How many whole days (UTC), up to today.
+    /// Number of whole days (UTC). The last one is yesterday, or ends before `--now`.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3_660))]
     pub days: u32,
-    /// Sends the last N days through the pipeline, the newest last [N if not given: 30; without
-    /// this flag: 0].
+    /// Sends the last N days through the pipeline, beginning with the oldest of them. Without a
+    /// number, N is 30 [default: no days].
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=3_660))]
     pub replay_from_day: Option<u32>,
-    /// Where the part ends that goes straight into the table: N days ago. It is where the replay
-    /// begins, so that one of both says it.
+    /// Loads the days up to N days ago straight into the table, and sends the others through the
+    /// pipeline. This says the same as --replay-from-day with the same N. Without a number, N is
+    /// 30.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "30")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=3_660))]
     pub bulk_until_day: Option<u32>,
-    /// Seed, instead of the profile's.
+    /// Seed to use instead of the profile's.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Run ID [default: a new one].
     #[arg(long = "run-id", value_name = "UUID")]
     pub id: Option<Uuid>,
-    /// The history ends at the midnight (UTC) before this moment, like 2026-01-31T12:00:00Z
-    /// [default: now]. A run keeps it.
+    /// The history ends at the last midnight (UTC) before this time, like 2026-01-31T12:00:00Z. A
+    /// run that is continued keeps its time [default: now].
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub now: Option<UnixMicros>,
 }
 
-/// A history and where its record is kept.
+/// A history, and the place where it is recorded.
 #[derive(Debug)]
 pub struct Recorded {
     pub plan: Plan,
     pub dir: RunDir,
-    /// What was done before; nothing, in a new run.
+    /// What an earlier process has done. It is empty in a new run.
     pub before: Ledger,
     pub ledger: Arc<LedgerWriter>,
 }
@@ -103,11 +105,11 @@ impl HistoryArgs {
         Ok(Plan::new(RunSpec::new(&text.text, &profile, options), &profile))
     }
 
-    /// Records a new history in a directory, or takes up the same one that is there.
+    /// Records a new history in a directory, or continues the same history if the directory has it.
     ///
     /// # Errors
     ///
-    /// Returns [`BackfillError`] if another is there, or the directory cannot be used.
+    /// Returns [`BackfillError`] if the directory has another history, or cannot be used.
     pub fn record(
         &self,
         plan: Plan,
@@ -139,7 +141,7 @@ impl HistoryArgs {
 
     /// Makes sure that the recorded run matches the flags.
     fn compare(&self, path: &Path, given: &RunSpec, found: &RunSpec) -> Result<(), BackfillError> {
-        // For flags that were not given, the recorded values hold.
+        // If a flag was not given, the recorded value applies.
         let facts = |spec: &RunSpec| {
             let end = self.now.map(|_| rfc3339(spec.start.0)).unwrap_or_default();
             let id = self.id.map(|_| spec.run_id.to_string()).unwrap_or_default();
@@ -157,7 +159,7 @@ impl HistoryArgs {
     }
 }
 
-/// Facts that are equal if two runs are the same history, each with its name.
+/// Named facts that are equal if two runs are the same history.
 fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     let (days, events, replayed) = match spec.span {
@@ -177,15 +179,16 @@ fn facts(spec: &RunSpec) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Opens a recorded run to go on with it.
+/// Opens a recorded run to continue it.
 fn take_up(dir: RunDir, plan: Plan, durability: Durability) -> Result<Recorded, BackfillError> {
-    // The ledger is opened first: another process must have ended before its entries are read.
+    // The ledger is opened before it is read, because another process that writes to it must have
+    // ended.
     let ledger = Arc::new(dir.open_ledger(&plan.spec, 0, durability)?);
     let before = dir.read_ledger(&plan)?;
     Ok(Recorded { plan, dir, before, ledger })
 }
 
-/// Reads how many events a history is to have.
+/// Reads the number of events in a history.
 fn parse_events(text: &str) -> Result<u64, String> {
     match parse_count(text)? {
         0 => Err("a history needs at least one event".to_owned()),
@@ -199,5 +202,5 @@ fn rfc3339(at: UnixMicros) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// How far a clock may be corrected while a history is loaded.
+/// How far the clock may be corrected while a history is loaded.
 const CLOCK_TOLERANCE_US: i64 = 60_000_000;

@@ -26,7 +26,8 @@ pub struct InsertOptions<'o> {
 /// Whether bodies are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Compress {
-    /// LZ4, but for a server on this machine: there it costs more than the bytes that it saves.
+    /// Compresses with LZ4, unless the server is on this machine: there it costs more than it
+    /// saves.
     Auto,
     Lz4,
     None,

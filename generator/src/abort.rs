@@ -21,11 +21,11 @@ pub(crate) fn help() -> String {
         format!("\n  {name:<22}{} ({unit})", metric.meaning())
     });
     format!(
-        "Gives the run up if this holds over the last {WINDOW_SECONDS} seconds; can be given \
-         several times. It is a condition as in `thresholds` of a profile, with the metric before \
-         it: `acknowledged rate<99%`, `due_to_acknowledged p(95)>10s` or `lateness max>1s`. \
-         Metrics are:\n{}\n\nWhat was not acknowledged counts as slower than all that was. A time \
-         has p(95), min, avg, med and max; events have rate and count.",
+        "Stops the run if this condition holds over the last {WINDOW_SECONDS} seconds; can be \
+         given several times. It is a condition as in `thresholds` of a profile, with the metric \
+         before it: `acknowledged rate<99%`, `due_to_acknowledged p(95)>10s` or `lateness \
+         max>1s`. Metrics are:\n{}\n\nAn event that was not acknowledged counts as slower than all \
+         acknowledged ones. Times have p(95), min, avg, med and max; events have rate and count.",
         rows.collect::<String>()
     )
 }

@@ -30,7 +30,7 @@ use crate::run::{RunContext, run};
 use crate::self_test;
 use runs::record::Summary;
 
-/// Simulated Kubernetes control planes that post audit events to a webhook, on schedule.
+/// Simulates Kubernetes control planes that send audit events to a webhook on schedule.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-generator", version, after_help = exit_codes(&EXIT_CODES))]
 pub struct Cli {
@@ -40,14 +40,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends the events of a profile and records how each ended in a run directory.
+    /// Sends the events of a profile, and records in a run directory what became of each.
     #[command(after_help = exit_codes(&RUN_CODES))]
     Run(Box<Run>),
-    /// Writes the events of a profile to standard output, one JSON object a line.
+    /// Prints the events of a profile, one JSON object per line, without sending them.
     Emit(Emit),
-    /// Lists the profiles that are built in, or shows one.
+    /// Lists the built-in profiles, or prints one of them.
     Profiles {
-        /// The profile to show.
+        /// Name of the profile to print.
         name: Option<String>,
     },
 }
@@ -55,43 +55,44 @@ enum Command {
 const RUN_CODES: [ExitLine; 6] = [
     DONE,
     USAGE,
-    (Exit::Unreachable, "the webhook does not answer, or takes not one event"),
-    (Exit::Threshold, "given up, as a condition of --abort-on held"),
+    (Exit::Unreachable, "the webhook does not answer, or accepts no event"),
+    (Exit::Threshold, "stopped early, because a condition of --abort-on held"),
     MACHINE,
     STOPPED,
 ];
 
 #[derive(Debug, Args)]
 struct Run {
-    /// A built-in profile's name, or a YAML file's path.
+    /// Name of a built-in profile, or path of a YAML file.
     profile: String,
-    /// Directory for the run's record [default: runs/<run id>].
+    /// Run directory, in which the run is recorded [default: runs/<run id>].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Seed, instead of the profile's.
+    /// Seed to use instead of the profile's.
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     scale: ScaleArgs,
-    /// Gives the run up if this holds over ten seconds, like `acknowledged rate<99%` or
+    /// Stops the run if this condition holds over ten seconds, like `acknowledged rate<99%` or
     /// `due_to_acknowledged p(95)>10s`; can be given several times.
     #[arg(long, value_name = "CONDITION", value_parser = abort::parse_condition)]
     #[arg(long_help = abort::help())]
     abort_on: Vec<Condition>,
-    /// Runs part I of N: every Nth tenant. Needs --start-at, the same for all parts.
+    /// Runs shard I of N, which has every Nth tenant, so that N machines can share a run. Needs
+    /// --start-at, with the same time for all shards.
     #[arg(long, value_name = "I/N", value_parser = parse_shard, requires = "start_at")]
     shard: Option<Shard>,
-    /// When the first event is due, like 2026-01-31T12:00:00Z [default: at once].
+    /// Time at which the first event is due, like 2026-01-31T12:00:00Z [default: at once].
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     start_at: Option<UnixMicros>,
-    /// Run ID [default: a new one; of a shard, one that follows from profile, seed and start].
+    /// Run ID [default: a new one; for a shard, one that follows from profile, seed and start].
     #[arg(long = "run-id", value_name = "UUID")]
     id: Option<Uuid>,
-    /// Does not measure first how much this machine could send.
+    /// Skips the measurement of how fast this machine can send, which takes a third of a second.
     #[arg(long)]
     no_self_test: bool,
-    /// What the ledger survives beside `kill -9`: `power` waits for the disk before anything is
-    /// sent, some times a second, and no connection waits for it.
+    /// What the ledger must survive, besides `kill -9` of the generator. With `power`, no event is
+    /// sent before the disk has confirmed its entry in the ledger, a few times a second.
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
     #[command(flatten)]
@@ -102,25 +103,25 @@ struct Run {
 
 #[derive(Debug, Args)]
 struct Emit {
-    /// A built-in profile's name, or a YAML file's path.
+    /// Name of a built-in profile, or path of a YAML file.
     profile: String,
-    /// How many events.
+    /// How many events to print.
     #[arg(long, value_parser = parse_count)]
     events: u64,
-    /// Seed, instead of the profile's.
+    /// Seed to use instead of the profile's.
     #[arg(long)]
     seed: Option<u64>,
-    /// When the run would start.
+    /// Start of the run whose events are printed.
     #[arg(long, default_value = "2026-01-01T00:00:00Z", value_parser = parse_moment)]
     start: UnixMicros,
-    /// Run ID, from which the audit IDs follow.
+    /// Run ID. The audit IDs follow from it.
     #[arg(long, default_value = "00000000-0000-4000-8000-000000000000")]
     run_id: Uuid,
     #[command(flatten)]
     scale: ScaleArgs,
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> Exit {
     let result = match Cli::parse().command {
         Command::Run(args) => run_command(&args),
@@ -187,7 +188,7 @@ fn print(summary: &Summary, dir: &RunDir, args: &Run) -> Result<(), GeneratorErr
     shown.map_err(output_failed)
 }
 
-/// Makes the plan of a run that starts at once, or when the command line says.
+/// Makes the plan of a run that starts at once, or at the time that the command line gives.
 fn plan(
     args: &Run,
     text: &ProfileText,
@@ -210,7 +211,7 @@ fn plan(
     plan_with(text, profile, options)
 }
 
-/// Makes a plan whose stages take ten years together at most.
+/// Makes a plan. All its stages together take ten years at most.
 fn plan_with(
     text: &ProfileText,
     profile: &Profile,
@@ -222,7 +223,7 @@ fn plan_with(
     Ok(Plan::new(RunSpec::new(&text.text, profile, options), profile))
 }
 
-/// All shards of a run must find the same ID without talking.
+/// Chooses the run ID. All shards of a run must choose the same one without talking.
 #[expect(clippy::disallowed_methods, reason = "a new run has a new ID")]
 fn run_id(args: &Run, text: &ProfileText, seed: u64) -> Uuid {
     match (args.id, args.shard, args.start_at) {
@@ -234,7 +235,7 @@ fn run_id(args: &Run, text: &ProfileText, seed: u64) -> Uuid {
     }
 }
 
-/// Makes sure that every address of the webhook can be connected to and will be.
+/// Opens the webhook, and makes sure that every address can be reached and gets a connection.
 async fn open_webhook(args: &WebhookArgs, plan: &Plan) -> Result<Webhook, GeneratorError> {
     let webhook = Webhook::from_args(args, plan.send.timeout)?;
     let (addresses, connections) = (webhook.addresses(), plan.send.connections);
@@ -274,7 +275,7 @@ fn profiles_command(name: Option<&str>) -> Result<(), GeneratorError> {
     show(read_profile(name)?.text).map_err(output_failed)
 }
 
-/// Tells that the summary, which is on disk, could not be printed.
+/// Reports that the summary, which is on disk, could not be printed.
 fn untold(error: &GeneratorError, exit: Exit) -> Exit {
     tell(format_args!("auditstorm-generator: {}", edges::exit::chain(error)));
     exit.untold()
@@ -284,7 +285,7 @@ fn output_failed(source: io::Error) -> GeneratorError {
     GeneratorError::Output { source }
 }
 
-/// Measures how much more this machine could send, and says so.
+/// Measures how much faster than the plan this machine can send, and reports it.
 async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), GeneratorError> {
     if args.no_self_test {
         return Ok(());
@@ -298,7 +299,7 @@ async fn self_test(args: &Run, plan: &Plan, profile: &Profile) -> Result<(), Gen
     Ok(())
 }
 
-/// Reads part and number of parts, counted from 1: `1/3` to `3/3`.
+/// Reads the number of a shard, counted from 1, and the number of shards: `1/3` to `3/3`.
 fn parse_shard(text: &str) -> Result<Shard, String> {
     let numbers = text
         .split_once('/')

@@ -19,28 +19,28 @@ use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
 use runs::record::Summary;
 
-/// Flags for watching a run.
+/// Flags for output while a run goes on, and after it.
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
     /// Prints the summary as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Tells nothing but errors and the summary.
+    /// Prints only errors and the summary.
     #[arg(long)]
     quiet: bool,
-    /// Serves metrics for Prometheus at this address, under /metrics; port 0 takes a free one.
+    /// Serves metrics for Prometheus at this address, under /metrics. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDR", value_parser = read_listen)]
     metrics: Option<SocketAddr>,
-    /// Gives each of the first thousand tenants metrics of its own.
+    /// Also serves metrics for each of the first thousand tenants.
     #[arg(long, requires = "metrics")]
     metrics_per_tenant: bool,
-    /// Writes a summary in the form of k6's --summary-export as well.
+    /// Also writes the summary to this file, in the format of k6's --summary-export.
     #[arg(long, value_name = "FILE")]
     summary_export: Option<PathBuf>,
 }
 
 impl Observe {
-    /// Whether nothing but errors and the summary is to be told.
+    /// Whether only errors and the summary are printed.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }

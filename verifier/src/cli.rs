@@ -20,7 +20,7 @@ use self::story::tell;
 use crate::error::VerifyError;
 use crate::mark::{MarkArgs, mark};
 
-/// Says what became of every event of a run, and judges.
+/// Checks what became of every event of a run, and gives a verdict.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-verifier", version, after_help = exit_codes(&EXIT_CODES))]
 pub struct Cli {
@@ -30,16 +30,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compares what runs sent with what stream and table hold, and writes report.json to each.
+    /// Compares the events that runs sent with those in stream and table, and writes report.json.
     #[command(after_help = exit_codes(&RECONCILE_CODES))]
     Reconcile(Box<reconcile::ReconcileArgs>),
-    /// Watches the pipeline while a run goes on, and writes observations.jsonl.
+    /// Watches the pipeline during a run, and writes observations.jsonl.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
     Watch(Box<watch::WatchArgs>),
-    /// Writes down what happens while a run goes on, in marks.jsonl.
+    /// Records something that you do or see during a run, in marks.jsonl.
     #[command(after_help = format!("{MARK_EXAMPLE}\n\n{}", exit_codes(&[DONE, USAGE, MACHINE])))]
     Mark(MarkArgs),
-    /// Says what stands against a run, before it is one.
+    /// Checks the settings of the pipeline before a run, and lists the problems that the run would
+    /// have.
     #[command(after_help = exit_codes(&PREFLIGHT_CODES))]
     // The usual help does not fit, because there is no run yet whose table could be the default.
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
@@ -59,12 +60,15 @@ const RECONCILE_CODES: [ExitLine; 8] = [
     UNREACHABLE,
     UNKNOWN,
     (Exit::Threshold, "whole, but a threshold failed"),
-    (Exit::Machine, "this machine failed: no verdict, or it is whole and was not written down"),
+    (
+        Exit::Machine,
+        "this machine failed: there is no verdict, or it is whole and could not be written",
+    ),
     STOPPED,
 ];
 
 const PREFLIGHT_CODES: [ExitLine; 5] = [
-    (Exit::Done, "nothing stands against the run"),
+    (Exit::Done, "no blocker was found"),
     USAGE,
     UNREACHABLE,
     (Exit::Threshold, "there is a blocker"),

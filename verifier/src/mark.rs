@@ -13,9 +13,9 @@ use crate::error::VerifyError;
 /// Flags of `mark`.
 #[derive(Debug, Args)]
 pub(crate) struct MarkArgs {
-    /// Directory of the run.
+    /// Run directory.
     dir: PathBuf,
-    /// What happened, like `killed nats-1`.
+    /// What happened, for example `killed nats-1`.
     text: String,
 }
 

@@ -14,8 +14,9 @@ use crate::vector::VectorState;
 /// Flags for the addresses of the Vectors' metrics.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct VectorArgs {
-    /// Address of a Vector's metrics, its path included; can be given several times, or with
-    /// commas between them. Name all Vectors of the pipeline: what one holds back is not lost.
+    /// Address of a Vector's metrics, with its path. Can be given several times, or with commas
+    /// between addresses. Name all Vectors of the pipeline: an event that one of them holds is not
+    /// lost.
     #[arg(long, env = "VECTOR_METRICS_URL", value_delimiter = ',', value_name = "URL")]
     #[arg(hide_env_values = true, value_parser = read_or_none)]
     vector_metrics: Vec<String>,

@@ -7,12 +7,12 @@ use runs::report::verdict::Verdict;
 use crate::content::LOOKED_AT_MAX;
 use crate::evidence::Stillness;
 
-/// Which rows of an event count as its duplicates.
+/// What counts as a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CountedRows {
-    /// All rows that the table has, or messages that the stream has, beyond the first.
+    /// All rows in the table, or messages in the stream, beyond the first one of an event.
     Physical,
-    /// Those that are left once the table has folded rows with equal sorting keys.
+    /// Only rows that are left after the table has folded rows with equal sorting keys (FINAL).
     Logical,
 }
 

@@ -1,4 +1,4 @@
-//! The flags of the part of a history that goes through the pipeline.
+//! The flags for the part of a history that goes through the pipeline.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use stores::jetstream::NatsArgs;
 
 use super::ReplayOptions;
 
-/// Flags that say where the pipeline is, and how fast it is fed.
+/// Flags for the address of the pipeline, and for the rate of the replay.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Replay")]
 pub struct ReplayArgs {
@@ -19,21 +19,21 @@ pub struct ReplayArgs {
     pub nats: NatsArgs,
     #[command(flatten)]
     rate: ReplayRate,
-    /// Events that are on their way to the consumer at most.
+    /// The most events that may be on their way to the consumer.
     #[arg(long, value_name = "EVENTS", default_value_t = 50_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub lag_max: u64,
-    /// Before events in doubt are looked up, the table must not have grown for as long. Longer than
-    /// the aggregator's batch timeout.
+    /// Before the loader looks up events whose outcome is in doubt, the table must not have grown
+    /// for this long. It must be longer than the aggregator's batch timeout.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_wait)]
     pub replay_settle: Duration,
 }
 
-/// How fast the pipeline is fed.
+/// The rate of the replay.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ReplayRate {
-    /// Events that are sent through the pipeline at most, like 5000/s [default: as fast as it
-    /// takes them].
+    /// Highest rate at which events are sent through the pipeline, like 5000/s [default: as fast as
+    /// the pipeline takes them].
     #[arg(long, value_name = "RATE", value_parser = whole_rate)]
     replay_rate: Option<u64>,
 }
@@ -44,7 +44,7 @@ impl ReplayRate {
         self.replay_rate
     }
 
-    /// Seconds that some events take at least; not known without a rate.
+    /// The shortest time, in seconds, that some events take. `None` without a rate.
     #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
     pub fn seconds_for(self, events: u64) -> Option<f64> {
         self.replay_rate.map(|rate| events as f64 / rate as f64)
@@ -52,7 +52,7 @@ impl ReplayRate {
 }
 
 impl ReplayArgs {
-    /// Where the webhook is; `None` if no address is given.
+    /// The webhook, or `None` if no address is given.
     pub fn webhook(&self) -> Option<&WebhookArgs> {
         self.webhook.as_ref().filter(|webhook| !webhook.urls.is_empty())
     }
@@ -67,7 +67,8 @@ impl ReplayArgs {
     }
 }
 
-/// Some slices fit into the usual limit, so that the next one is sent while the last one is read.
+/// Several slices fit into the default limit, so that the next one is sent while the last one is
+/// read.
 const SLICE_EVENTS: u64 = 10_000;
 
 fn whole_rate(text: &str) -> Result<u64, String> {
@@ -90,7 +91,7 @@ mod tests {
         replay: ReplayArgs,
     }
 
-    /// All that a backfill may be told of its servers.
+    /// All flags that name servers of a backfill.
     #[derive(Debug, Parser)]
     struct AllFlags {
         #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The flags.
+//! The flags of the sandbox.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::duration::parse_duration;
 use crate::fault::{Fault, Place};
 use crate::relay_server::RelayMode;
 
-/// What was typed.
+/// The command line as the user typed it.
 #[derive(Debug, Parser)]
 #[command(name = "auditstorm-sandbox", version, about = ABOUT, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -19,7 +19,7 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-const ABOUT: &str = "Runs the pipeline under test on this machine: NATS JetStream, ClickHouse, and \
+const ABOUT: &str = "Runs the pipeline on this machine, for tests: NATS JetStream, ClickHouse, and \
     between them Vector or a stand-in for it";
 
 const EXIT_CODES: &str = "\
@@ -41,27 +41,28 @@ Faults (only the sandbox's own relay makes them; P is a probability, 0 < P <= 1)
   delay:aggregator:5s     every batch held back before its INSERT
 
 The same seed hits the same auditIDs again. Each victim is one line in DIR/faults.jsonl, written
-before the harm is done. With a duplicate fault, merges of the table are stopped, else they would
-fold the duplicates away.
+before the fault is made. With a duplicate fault, merges of the table are stopped, because they
+would fold the duplicates away.
 
-The relay stands in for Vector. A fast one is one process, holds events in memory, and tries again
-soon. An honest one is two, sidecar and aggregator, and does as Vector does: a disk buffer before
-each sink, which outlives SIGKILL and `down`; one message in flight to NATS; waits between tries
-that grow from 1 s up to --retry-max (30 s at most before NATS); batches that ClickHouse will never
-take are dropped.
+The relay stands in for Vector. The fast one is a single process that holds events in memory, and
+retries soon. The honest one is two processes, sidecar and aggregator, that work like Vector: each
+has a disk buffer before its sink, which survives SIGKILL and `down`; one message at a time is in
+flight to NATS; the waits between retries grow from 1 s up to --retry-max (30 s before NATS); and
+batches that ClickHouse will never accept are dropped.
 
-The addresses are in DIR/env, as NAME=value lines, written last; logs are in DIR/logs. The data of
-an earlier `up` in DIR is taken up again, on the same ports. VECTOR_METRICS_URL says where the
-relay, or sidecar and aggregator in this order, tell what they hold.
+DIR/env has the addresses, as lines NAME=value; it is written last. DIR/logs has the logs. If DIR
+has the data of an earlier `up`, they are used again, on the same ports. VECTOR_METRICS_URL is the
+address of the relay's metrics, or those of sidecar and aggregator in this order. They say how many
+events each holds.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
 const RESTART: &str = "\
-The part gets SIGKILL: it cannot finish anything. The other parts go on. The command returns when
-the part answers again; an aggregator, when it waits for messages.
+The part gets SIGKILL, so it cannot finish anything. The other parts go on. The command returns when
+the part answers again; for an aggregator, when it waits for messages.
 
-`relay` is sidecar and aggregator together, as Vectors too. The two can be named alone where they
-are processes of their own: with `up --relay honest` or `up --vector`.
+`relay` means sidecar and aggregator together, also if they are Vectors. Each can be named alone if
+it is a process of its own: with `up --relay honest` or `up --vector`.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
@@ -70,7 +71,7 @@ pub(crate) enum Command {
     /// Fetch the pinned servers into one folder
     #[command(after_help = "Exit codes: see `auditstorm-sandbox --help`.")]
     Setup {
-        /// The folder for the servers; nothing outside of it is touched
+        /// Folder for the servers. Nothing outside of it is changed
         #[arg(
             long,
             value_name = "DIR",
@@ -81,17 +82,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         named: Named,
     },
-    /// Start the pipeline; stop it when told to, or when COMMAND ends
+    /// Start the pipeline. It stops on Ctrl-C or `down`, or when COMMAND ends
     #[command(after_help = FAULTS)]
     Up(Up),
-    /// Stop the pipeline that `up` runs in a directory
+    /// Stop the pipeline that runs in a directory
     #[command(after_help = "Exit codes: see `auditstorm-sandbox --help`.")]
     Down {
-        /// The directory given to `up`
+        /// The directory that was given to `up`
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Kill a part of a running pipeline, and start it again on the same ports with its data
+    /// Kill a part of a running pipeline, and start it again on the same ports with the same data
     #[command(after_help = RESTART)]
     Restart {
         #[command(flatten)]
@@ -100,13 +101,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_down_for)]
         down_for: Duration,
     },
-    /// Kill a part of a running pipeline, and leave it down
+    /// Kill a part of a running pipeline, and leave it down until `start`
     #[command(after_help = RESTART)]
     Stop {
         #[command(flatten)]
         target: Target,
     },
-    /// Start a part that was stopped, on the same ports with its data
+    /// Start a part that was stopped, on the same ports with the same data
     #[command(after_help = RESTART)]
     Start {
         #[command(flatten)]
@@ -139,55 +140,55 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The directory given to `up`
+    /// The directory that was given to `up`
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The part; a fast `relay` loses what it holds in memory
+    /// The part. A fast relay loses the events that it holds in memory
     pub(crate) part: Part,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// The sandbox's directory: data, logs, addresses
+    /// Directory of the sandbox, for data, logs and addresses
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// A fault to make; may be given several times
+    /// Fault to make. Can be given several times; see below
     #[arg(long = "fault", value_name = "SPEC")]
     pub(crate) faults: Vec<Fault>,
-    /// Decides which events the faults hit
+    /// Seed that decides which events the faults hit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// How long a batch may wait for more events before it is stored
+    /// How long the aggregator waits for more events before it stores a batch
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) batch_wait: Duration,
-    /// How the sandbox's own relay stands in for Vector [default: fast]
+    /// Which of the sandbox's relays stands in for Vector [default: fast]
     #[arg(long, value_name = "MODE")]
     pub(crate) relay: Option<RelayMode>,
-    /// The longest wait of an honest relay, or of Vector, before ClickHouse is tried again
+    /// The longest wait before ClickHouse is tried again, of an honest relay or of Vector
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration)]
     pub(crate) retry_max: Duration,
-    /// Settings of the stream that differ from deploy/nats, as a JSON object in this file
+    /// File with a JSON object: settings of the stream that differ from deploy/nats
     #[arg(long, value_name = "FILE")]
     pub(crate) stream: Option<PathBuf>,
-    /// Use this Vector instead of the sandbox's own relay
+    /// Path of a Vector to use instead of the sandbox's relay
     #[arg(long, value_name = "PATH", env = "VECTOR_BIN")]
     pub(crate) vector: Option<PathBuf>,
-    /// The folder that `setup` filled
+    /// Folder that `setup` has filled
     #[arg(long, value_name = "DIR", env = "AUDITSTORM_SANDBOX_HOME", default_value = ".sandbox")]
     pub(crate) parts: PathBuf,
     #[command(flatten)]
     pub(crate) named: Named,
-    /// Run this with the addresses in its environment, then stop
+    /// Command to run with the addresses in its environment. The pipeline stops when it ends
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// Use this NATS server instead of the fetched one
+    /// Path of a NATS server to use instead of the downloaded one
     #[arg(long, value_name = "PATH", env = "NATS_SERVER_BIN")]
     pub(crate) nats_server: Option<PathBuf>,
-    /// Use this `clickhouse` program, or `libchdb.so`, instead of the fetched one
+    /// Path of a `clickhouse` program, or of `libchdb.so`, to use instead of the downloaded one
     #[arg(long, value_name = "PATH", env = "CLICKHOUSE_BIN")]
     pub(crate) clickhouse: Option<PathBuf>,
 }

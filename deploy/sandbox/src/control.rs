@@ -25,12 +25,12 @@ use crate::stack::remove_stale;
 pub(crate) enum Part {
     Clickhouse,
     Nats,
-    /// Sidecar and aggregator, be they one process or two, the relay's or Vectors
+    /// Sidecar and aggregator together, whether they are the relay or Vectors
     Relay,
-    /// What is before NATS, if it is a process of its own
+    /// The part before NATS, if it is a process of its own
     #[value(alias = "vector-sidecar", alias = "relay-sidecar")]
     Sidecar,
-    /// What is behind NATS, if it is a process of its own
+    /// The part behind NATS, if it is a process of its own
     #[value(alias = "vector-aggregator", alias = "relay-aggregator")]
     Aggregator,
 }

@@ -19,9 +19,9 @@ use crate::stack::{Stack, is_free, local, remove_stale};
 /// How the relay stands in for Vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RelayMode {
-    /// One process that holds events in memory and tries again soon
+    /// One process that holds events in memory, and retries soon
     Fast,
-    /// Sidecar and aggregator as two processes, each with a disk buffer, and retries as Vector's
+    /// Two processes, sidecar and aggregator, with disk buffers and with retries like Vector's
     Honest,
 }
 

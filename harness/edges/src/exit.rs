@@ -15,7 +15,7 @@ pub enum Exit {
     Lossy = 1,
     /// A flag, profile or run directory is wrong.
     Usage = 2,
-    /// A store or target does not answer, or a target takes not one event.
+    /// A store or target does not answer, or a target accepts no event.
     Unreachable = 3,
     /// It could not be checked.
     Unknown = 4,
@@ -81,11 +81,11 @@ pub const USAGE: ExitLine = (Exit::Usage, "wrong usage or input");
 pub const UNREACHABLE: ExitLine = (Exit::Unreachable, "a store or target does not answer");
 pub const UNKNOWN: ExitLine = (
     Exit::Unknown,
-    "unknown: it could not be checked, or a threshold of the profile's could not be judged",
+    "unknown: it could not be checked, or a threshold of the profile could not be judged",
 );
 pub const MACHINE: ExitLine = (
     Exit::Machine,
-    "this machine failed: disk, files, ports, memory, names; or a result was not told",
+    "this machine failed: disk, files, ports, memory, names; or a result could not be shown",
 );
 pub const STOPPED: ExitLine = (Exit::Stopped, "stopped by the user");
 
@@ -94,15 +94,15 @@ pub const EXIT_CODES: [ExitLine; 8] = [
     (Exit::Done, "done (verifier: whole)"),
     LOSSY,
     USAGE,
-    (Exit::Unreachable, "a store or target does not answer (generator: or takes not one event)"),
+    (Exit::Unreachable, "a store or target does not answer (generator: or accepts no event)"),
     (
         Exit::Unknown,
-        "unknown: it could not be checked, or a threshold of the profile's could not be judged\n\
+        "unknown: it could not be checked, or a threshold of the profile could not be judged\n\
          \x20      (compare: a change beyond what is allowed could not be judged)",
     ),
     (
         Exit::Threshold,
-        "whole, but a threshold failed (generator: given up, as a condition of --abort-on held;\n\
+        "whole, but a threshold failed (generator: stopped, as a condition of --abort-on held;\n\
          \x20      compare: a regression; preflight: there is a blocker)",
     ),
     MACHINE,

@@ -73,11 +73,11 @@ pub enum IsRepair {
 /// What a ledger survives, beside `kill -9`, which it always does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Durability {
-    /// The end of the process. After a power failure, what was written in the last half minute or
-    /// so (as the machine writes back) may be missing; the ledger is then not closed.
+    /// Survives the end of the process. After a power failure, entries of about the last half
+    /// minute may be missing, and the ledger then counts as not closed.
     #[default]
     Process,
-    /// A power failure too: each write waits for the disk, about five times a second.
+    /// Also survives a power failure: each write waits for the disk, about five times a second.
     Power,
 }
 

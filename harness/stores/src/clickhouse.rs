@@ -29,11 +29,11 @@ use plans::spec::ColumnNames;
 use plans::spec::Targets;
 use runs::observation::ClockOffset;
 
-/// Flags that say which server and table.
+/// Flags that name the server, the account and the table.
 #[derive(Debug, Clone, Args)]
 pub struct ClickHouseArgs {
-    /// Address of ClickHouse's HTTP interface, like `http://host:8123` or `https://host:8443`;
-    /// several with commas between them.
+    /// Address of ClickHouse's HTTP interface, like `http://host:8123` or `https://host:8443`.
+    /// Several are separated by commas.
     #[arg(id = "clickhouse", long, env = "CLICKHOUSE_URL", value_name = "URL")]
     #[arg(value_delimiter = ',', hide_env_values = true)]
     pub urls: Vec<String>,
@@ -41,19 +41,20 @@ pub struct ClickHouseArgs {
     #[arg(long = "clickhouse-user", env = "CLICKHOUSE_USER", default_value = "default")]
     #[arg(hide_env_values = true)]
     pub user: String,
-    /// ClickHouse password, which others on this machine can see here; better is
+    /// Password of the ClickHouse user. Other users of this machine can see it, so better use
     /// `--clickhouse-password-file` or the environment variable `CLICKHOUSE_PASSWORD`.
     #[arg(long = "clickhouse-password", value_name = "PASSWORD")]
     pub password: Option<SecretString>,
-    /// File with the ClickHouse password.
+    /// File with the password of the ClickHouse user.
     #[arg(long = "clickhouse-password-file", value_name = "FILE")]
     #[arg(conflicts_with = "password")]
     pub password_file: Option<PathBuf>,
-    /// Table of audit logs [default: the run's, for a new one `audit.audit_logs`].
+    /// Table of audit logs [default: the table that the run has recorded; for a new run
+    /// `audit.audit_logs`].
     #[arg(long, value_name = "DATABASE.TABLE")]
     pub table: Option<Table>,
-    /// What the table calls its columns, where it is not the usual: a YAML file with lines like
-    /// `audit_id: id`.
+    /// YAML file with the names of the table's columns that differ from the standard names, in
+    /// lines like `audit_id: id`.
     #[arg(long, value_name = "FILE")]
     pub columns: Option<PathBuf>,
 }

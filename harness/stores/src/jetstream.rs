@@ -24,20 +24,20 @@ use self::login::{Complaint, connect, read_domain};
 use edges::clock::Clock;
 use runs::observation::ClockOffset;
 
-/// Flags that say which server, stream and consumer.
+/// Flags that name the server, the stream and the consumer.
 #[derive(Debug, Clone, Args)]
 pub struct NatsArgs {
-    /// Address of NATS, like `nats://host:4222`, or some of one cluster with commas between them;
-    /// needed only for runs that go through the pipeline.
+    /// Address of NATS, like `nats://host:4222`. Several of one cluster are separated by commas.
+    /// Only needed for runs that go through the pipeline.
     #[arg(id = "nats", long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub url: Option<String>,
-    /// Stream between sidecar and aggregator.
+    /// Name of the stream between sidecar and aggregator.
     #[arg(long, default_value = "AUDIT_EVENTS")]
     pub stream: String,
-    /// Consumer of the aggregator.
+    /// Name of the aggregator's consumer.
     #[arg(long, default_value = "clickhouse-ingest")]
     pub consumer: String,
-    /// `JetStream` domain that the stream is in, as of a leaf node or a hub.
+    /// `JetStream` domain of the stream, if it is reached through a leaf node.
     #[arg(id = "nats_domain", long = "nats-domain", env = "NATS_DOMAIN", value_name = "DOMAIN")]
     #[arg(hide_env_values = true, value_parser = read_domain)]
     pub domain: Option<String>,

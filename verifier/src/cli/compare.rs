@@ -10,17 +10,18 @@ use tell::output::{show, show_json};
 use super::story::told;
 use crate::error::VerifyError;
 
-/// Says whether a run is worse than an earlier one: exit code 5 if it is, 4 if it may be (a change
-/// is larger than allowed, but there is too little to tell it from noise), 2 if the two cannot be
-/// compared.
+/// Decides whether a run is worse than an earlier one. The exit code is 5 if it is worse, 4 if it
+/// may be worse (a change is larger than allowed, but there is too little data to tell it from
+/// noise), and 2 if the runs cannot be compared.
 ///
-/// Counts as worse: 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or memory,
-/// 1 point more errors; each only if it also exceeds the noise of the seconds of both runs.
+/// A run is worse if it has 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or
+/// memory, or 1 percentage point more errors. A change only counts if it also exceeds the noise of
+/// the seconds of both runs.
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// Directory of the run to compare with.
+    /// Run directory to compare with.
     base: PathBuf,
-    /// Directory of the run to judge.
+    /// Run directory to judge.
     run: PathBuf,
     /// Prints the comparison as JSON.
     #[arg(long)]

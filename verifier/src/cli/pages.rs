@@ -14,10 +14,10 @@ use crate::recorded::Recorded;
 /// Writes report.html, report.md and junit.xml from report.json and the records of a run.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Directory of a run that was reconciled; of shards that had directories of their own, all.
+    /// Directory of a reconciled run. If each shard has its own directory, name all of them.
     #[arg(required = true, value_name = "RUN")]
     dirs: Vec<PathBuf>,
-    /// Where the files go, instead of the run's directories.
+    /// Directory for the files [default: the run directories].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `preflight`: what stands against a run, before it is one.
+//! `preflight`: checks the pipeline before a run.
 
 use clap::Args;
 use edges::clock::Clock;

@@ -32,50 +32,52 @@ use crate::verdict::CountedRows;
 /// Flags of `reconcile`.
 #[derive(Debug, Args)]
 pub(super) struct ReconcileArgs {
-    /// Directories of runs.
+    /// Run directories. Directories of the shards of one run are checked together.
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     #[command(flatten)]
     nats: NatsArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
-    /// Stores that have not moved for as long are still. Longer than the aggregator's batch
-    /// timeout.
+    /// How long stream and table must not have changed to count as still. It must be longer than
+    /// the aggregator's batch timeout.
     #[arg(long, default_value = "20s", value_parser = parse_wait)]
     quiet: Duration,
-    /// What is not proven after as long is judged as it is: unknown.
+    /// Longest time to wait for a proof. If it is over, the verdict is given with what is known:
+    /// events that are still missing are then not seen, and the verdict is unknown.
     #[arg(long, default_value = "8m", value_parser = parse_wait)]
     wait: Duration,
     #[command(flatten)]
     vectors: VectorArgs,
-    /// Longest time for which a part of the pipeline may hold an event while all parts are up and
-    /// nothing moves; what is missing without metrics is proven lost only after it. The default is
-    /// of Vector: back-off 300 s, batch 10 s, request 60 s.
+    /// Longest time that a part of the pipeline may hold an event while all parts are up and
+    /// nothing moves. Without --vector-metrics, a missing event is only proven lost after this
+    /// time. The default fits Vector: back-off 300 s, batch 10 s, request 60 s.
     #[arg(long, default_value = "370s", value_parser = parse_wait, value_name = "TIME")]
     pipeline_delay: Duration,
-    /// How long a store may be away during the check.
+    /// How long stream or table may be unreachable during the check.
     #[arg(long, default_value = "1m", value_parser = parse_wait)]
     patience: Duration,
-    /// Compares the JSON of each event too: some µs for each row.
+    /// Also compares the JSON of each event. This takes some µs for each row.
     #[arg(long)]
     deep: bool,
-    /// What counts as a duplicate: whatever is there more than once, or only what the table shows
-    /// more than once with FINAL. The pipeline delivers at least once, and its table is meant to
-    /// fold what came twice: that is told, and is no fault by itself.
+    /// What counts as a duplicate. The pipeline delivers at least once, and the table is meant to
+    /// fold duplicates. So by default, duplicates that the table folds are reported, but do not
+    /// make a run lossy.
     #[arg(long, value_enum, default_value_t = CountedRows::Logical)]
     duplicates: CountedRows,
-    /// What the pipeline does to events on purpose: a YAML file [default: what Vector does in
-    /// deploy/vector].
+    /// YAML file that declares the changes that the pipeline makes to events on purpose [default:
+    /// those that Vector makes in deploy/vector].
     #[arg(long, value_name = "FILE")]
     changes: Option<PathBuf>,
-    /// Memory that a query may take in ClickHouse, like `2GiB`; needs an account that may set it.
+    /// Memory that a query may use in ClickHouse, like `2GiB`. The account must be allowed to set
+    /// it.
     #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
     memory_limit: Option<u64>,
     /// Prints the reports as JSON.
     #[arg(long)]
     json: bool,
-    /// Also writes report.html, report.md and junit.xml to each, as `report` does. Those that are
-    /// there already are written anew in any case.
+    /// Also writes report.html, report.md and junit.xml into each run directory, as `report` does.
+    /// Files of an earlier check are replaced even without this flag.
     #[arg(long)]
     report: bool,
 }

@@ -13,7 +13,7 @@ use crate::error::VerifyError;
 /// Prints a table of many runs, oldest first.
 #[derive(Debug, Args)]
 pub(super) struct TrendArgs {
-    /// Directories of runs.
+    /// Run directories.
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     /// Prints the table as JSON.

@@ -1,4 +1,4 @@
-//! The flags that say where the webhook is and how it is spoken to.
+//! The flags for the address of the webhook, and for how to talk to it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,13 +10,15 @@ use super::encoding::Encoding;
 use edges::address::without_secrets;
 use plans::quantity::parse_wait;
 
-/// Flags that say where the webhook is and how it is spoken to.
+/// Flags for the address of the webhook, and for how to talk to it.
 ///
-/// A token comes from a file or from the environment, never from a flag, which others can see.
+/// A token comes from a file or from the environment. It is never a flag, because other users of
+/// the machine can see flags.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Webhook")]
 pub struct WebhookArgs {
-    /// Address to post to; given several times, connections are spread over all.
+    /// Address of the webhook. Can be given several times; connections are spread over all
+    /// addresses.
     #[arg(
         long = "webhook",
         env = "VECTOR_WEBHOOK_URL",
@@ -25,39 +27,41 @@ pub struct WebhookArgs {
         value_delimiter = ','
     )]
     pub urls: Vec<String>,
-    /// HTTP version; auto is 1.1 with http://, and with https:// 2 if the server has it.
+    /// HTTP version. With `auto`, http:// uses 1.1, and https:// uses 2 if the server has it, else
+    /// 1.1.
     #[arg(long, value_name = "VERSION", default_value = "auto")]
     pub http: HttpVersion,
-    /// Certificates (PEM) to trust instead of this machine's.
+    /// File with certificates (PEM) to trust instead of this machine's.
     #[arg(long, value_name = "PEM")]
     pub ca_file: Option<PathBuf>,
-    /// Certificate (PEM) to show to the server.
+    /// File with a certificate (PEM) to show to the server.
     #[arg(long, value_name = "PEM")]
     pub client_cert: Option<PathBuf>,
-    /// Private key (PEM) of the certificate to show.
+    /// File with the private key (PEM) of that certificate.
     #[arg(long, value_name = "PEM")]
     pub client_key: Option<PathBuf>,
-    /// File with a bearer token, read for every new connection; or `WEBHOOK_TOKEN` is the token.
+    /// File with a bearer token. It is read for every new connection. `WEBHOOK_TOKEN` can hold the
+    /// token instead.
     #[arg(
         long,
         value_name = "PATH",
-        help = "File with a bearer token, read for every new connection [env: WEBHOOK_TOKEN, \
-                with the token itself]"
+        help = "File with a bearer token. It is read for every new connection \
+                [env: WEBHOOK_TOKEN can hold the token instead]"
     )]
     pub token_file: Option<PathBuf>,
     /// Header to send with every request; can be given several times.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<HeaderText>,
-    /// Compression of bodies.
+    /// Compression of the bodies of requests.
     #[arg(long = "compress", value_name = "ENCODING", default_value = "none")]
     pub encoding: Encoding,
-    /// Age at which a connection is replaced by a new one, like 30s or 10m [default: unlimited].
+    /// Replaces each connection when it is this old, like 30s or 10m [default: never].
     #[arg(long = "connection-lifetime", value_name = "DURATION", value_parser = parse_lifetime)]
     pub lifetime: Option<Duration>,
 }
 
 impl WebhookArgs {
-    /// A webhook of which nothing is known but its addresses.
+    /// Makes the flags for some addresses, with defaults for everything else.
     pub fn at(urls: Vec<String>) -> Self {
         Self {
             urls,
@@ -110,7 +114,7 @@ pub enum HttpVersion {
     Auto,
     #[value(name = "1.1")]
     One,
-    /// With http://, the server is taken to speak it (RFC 9113, section 3.3).
+    /// With http://, the server must support it without negotiation (RFC 9113, section 3.3).
     #[value(name = "2")]
     Two,
 }

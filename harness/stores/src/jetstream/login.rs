@@ -24,27 +24,28 @@ use edges::trust::{Trusted, trusting};
 /// How long NATS may take to answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Flags that say who asks NATS. What they leave open may stand in the address.
+/// Flags that name the account in NATS. Without them, the address may contain it.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NatsLogin {
     /// NATS user.
     #[arg(id = "nats_user", long = "nats-user", env = "NATS_USER", value_name = "USER")]
     #[arg(hide_env_values = true)]
     user: Option<String>,
-    /// NATS password, which others on this machine can see here; better is `--nats-password-file`
-    /// or the environment variable `NATS_PASSWORD`.
+    /// Password of the NATS user. Other users of this machine can see it, so better use
+    /// `--nats-password-file` or the environment variable `NATS_PASSWORD`.
     #[arg(id = "nats_password", long = "nats-password", value_name = "PASSWORD")]
     #[arg(requires = "nats_user")]
     password: Option<SecretString>,
-    /// File with the NATS password.
+    /// File with the password of the NATS user.
     #[arg(id = "nats_password_file", long = "nats-password-file", value_name = "FILE")]
     #[arg(requires = "nats_user", conflicts_with = "nats_password")]
     password_file: Option<PathBuf>,
-    /// File with a NATS user's credentials, a JWT and its key, as `nsc` writes it.
+    /// File with credentials of a NATS user (a JWT and its key), as `nsc` writes it.
     #[arg(id = "nats_creds", long = "nats-creds", env = "NATS_CREDS", value_name = "FILE")]
     #[arg(conflicts_with = "nats_user", hide_env_values = true)]
     creds: Option<PathBuf>,
-    /// Certificates that NATS's is signed by, as PEM [default: those that the machine trusts].
+    /// File with certificates (PEM) that NATS's certificate is signed by [default: those that this
+    /// machine trusts].
     #[arg(id = "nats_ca_file", long = "nats-ca-file", env = "NATS_CA", value_name = "FILE")]
     #[arg(hide_env_values = true)]
     ca_file: Option<PathBuf>,
