@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that there is what some tests drive: a Chromium, for those of the report's page, and
-# Debian's libfaketime, for those in which a program's clock is wrong.
+# Installs the programs that some tests need: Chromium, for the tests of the report's page, and
+# Debian's libfaketime, for the tests in which a program's clock is wrong.
 #
-# No program of this project needs them, so where one cannot be had, this says so and goes on.
-# Chromium's tree of libraries is too large to be unpacked beside the machine, as Prometheus is:
-# they are installed, by a user who may.
+# No program of this project needs them. So if one cannot be installed, this script says so and goes
+# on. Chromium needs too many libraries to be unpacked into a folder, as is done with Prometheus. So
+# packages are installed on the machine, if the user may do that.
 set -euo pipefail
 
 export DEBIAN_FRONTEND=noninteractive
@@ -13,8 +13,8 @@ find_chromium() {
   command -v chromium || command -v chromium-browser || command -v google-chrome
 }
 
-# Older than 0.9.10, it shares memory with no way to prevent it, and a killed program leaves that
-# behind.
+# Versions before 0.9.10 share memory in a way that cannot be turned off, and a program that is
+# killed leaves that memory behind.
 find_faketime() {
   local path version
   path=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1) || return 1
@@ -22,7 +22,7 @@ find_faketime() {
   dpkg --compare-versions "$version" ge 0.9.10 && echo "$path, $version"
 }
 
-# Installs a package unless it is found. $1: the package. $2: what needs it.
+# Installs a package, unless it is already there. $1: the package. $2: what needs it.
 offer() {
   local found log
   if found=$("find_$1"); then

@@ -1,10 +1,10 @@
-//! Whether verdicts are true: a thousand seeds, each a pipeline with random faults and
-//! disturbances, and random runs through it. See `tests::seeded`.
+//! Measures whether verdicts are true, on a thousand seeds. Each seed gives a pipeline with random
+//! faults and disturbances, and random runs through it. See `tests::seeded`.
 //!
-//! Prints `bench verdicts …`. It goes on where it was stopped: seeds that have a line of this
-//! version in `target/bench-verdicts/results.jsonl` are skipped. `-- --seed 123` makes one again
-//! and tells what came of it, `--seeds N` makes the first N, `--jobs N` some at a time, `--gate`
-//! does as the gate does: in seconds.
+//! Prints `bench verdicts …`. If it was stopped, it continues: seeds that have a line of this
+//! version in `target/bench-verdicts/results.jsonl` are skipped. `-- --seed 123` runs one seed
+//! again and prints its outcome, `--seeds N` runs the first N, `--jobs N` runs N at a time, and
+//! `--gate` uses the short times of the gate.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::collections::VecDeque;
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(stopped > 0))
 }
 
-/// Makes the seeds that are left, some at a time. Returns how many came to no end.
+/// Runs the seeds that are left, `jobs` at a time. Returns how many did not finish.
 fn work(left: VecDeque<u64>, jobs: u64, scale: &Scale, results: &Results) -> usize {
     let left = Mutex::new((left, 0));
     let next = || left.lock().expect("no holder panics").0.pop_front();
@@ -69,7 +69,7 @@ fn work(left: VecDeque<u64>, jobs: u64, scale: &Scale, results: &Results) -> usi
     left.into_inner().expect("no holder panics").1
 }
 
-/// The commit that is tried, and whether it is as it was committed.
+/// The commit that is tested, and whether there are uncommitted changes.
 fn version() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(root()).output().ok()?;

@@ -1,7 +1,7 @@
-//! Writes the man pages and shell completions of all programs: `extras FOLDER`, where FOLDER is
-//! one like /usr/local/share.
+//! Writes the man pages and shell completions of all programs into a folder like /usr/local/share:
+//! `extras FOLDER`.
 //!
-//! It is an example, so that a build of the programs neither waits for it nor contains it.
+//! It is an example, so that building the programs does not build it.
 
 use std::error::Error;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn write(name: &'static str, program: Command, share: &Path) -> io::Result<()> {
-    // Completions would also offer the commands that the programs hide.
+    // Hidden commands are left out, because completions would offer them.
     let shown = program.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let mut shown = Command::new(name).version("").subcommands(shown);
     for (shell, folder) in SHELLS {

@@ -1,4 +1,4 @@
-//! Servers that do not let everybody in, nor do everything, and talk TLS.
+//! Servers that admit only some users, allow them only some things, or use TLS.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,14 +16,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::stack::{Running, Stack, root, wait_until};
 
-/// A NATS server of its own, with accounts. It stops with the test.
+/// A NATS server with accounts. It stops with the test.
 struct Nats {
     _server: Running,
     port: u64,
 }
 
 impl Nats {
-    /// Starts one that knows `reader`, who may do all, and `weak`, who may not ask for streams.
+    /// Starts a server with the users `reader`, who may do everything, and `weak`, who may not ask
+    /// for streams.
     fn start(stack: &Stack, more: &str) -> Self {
         let place = stack.path("nats-with-users");
         fs::create_dir_all(&place).unwrap();
@@ -60,7 +61,7 @@ impl Nats {
     }
 }
 
-/// Looks at a pipeline before a run, and expects to fail.
+/// Runs a preflight that must fail with this message.
 #[track_caller]
 fn check(stack: &Stack, flags: &[&str], expected: &str) {
     let args = [&["preflight", "profile.yaml"], flags].concat();
@@ -95,7 +96,7 @@ fn a_user_is_named_in_the_address_or_by_flags_and_told_what_is_not_allowed() {
         &["--nats", &nats.url("weak:w@")],
         "this user read the stream AUDIT_EVENTS, who must publish to $JS.API.>",
     );
-    // The server answers in its own domain, and nobody in another.
+    // The server answers in its own domain. No server answers in another.
     let own = ["--nats", &nats.url("reader:p%40ss@"), "--nats-domain", "hub"];
     check(&stack, &own, ADMITTED);
     check(&stack, &["--nats", &plain, "--nats-domain", "a.b"], "a domain is one word");
@@ -125,7 +126,7 @@ fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
     assert_eq!(output.status.code(), Some(3), "{message}");
 }
 
-/// A certificate that signs itself and is marked as an authority's: `openssl req -x509`.
+/// Makes a self-signed certificate that is marked as an authority's, as `openssl req -x509` does.
 fn made_as_openssl_does() -> rcgen::CertifiedKey<rcgen::KeyPair> {
     let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -133,7 +134,7 @@ fn made_as_openssl_does() -> rcgen::CertifiedKey<rcgen::KeyPair> {
     rcgen::CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
 }
 
-/// Talks TLS on a free port in front of a server, until the runtime is dropped.
+/// Serves TLS on a free port in front of a server, until the runtime is dropped.
 fn behind_tls(server: SocketAddr, made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> (Runtime, u16) {
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -172,7 +173,7 @@ fn a_history_is_loaded_and_checked_through_tls() {
     let run = |name: &str, args: &[&str], trusted: &str| {
         let mut command = stack.command(name, args);
         command.env("CLICKHOUSE_URL", &url).env("SSL_CERT_FILE", stack.path(trusted));
-        // Proxies of the environment are for others: nothing listens there.
+        // The programs must ignore these variables. Nothing listens at these addresses.
         for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
             command.env(name, "http://127.0.0.1:9");
         }
@@ -190,8 +191,8 @@ fn a_history_is_loaded_and_checked_through_tls() {
     assert_eq!(code, Some(0), "{told}");
 }
 
-/// Who may do all, what the guides name for checks, loads and plans, not see the table, and see no
-/// more than that it is there.
+/// A user who may do everything; users with the rights that the guides name for checks, loads and
+/// plans; one who may not see the table; and one who may only see that it exists.
 const USERS: &str = "<clickhouse>
     <profiles><default/></profiles>
     <quotas><default/></quotas>

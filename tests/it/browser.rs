@@ -1,7 +1,7 @@
-//! A real Chromium without a window, driven over its `DevTools` protocol.
+//! A real Chromium without a window, controlled over its `DevTools` protocol.
 //!
-//! Source: <https://chromedevtools.github.io/devtools-protocol/>, over pipes: messages are JSON
-//! with a zero byte behind each.
+//! Source: <https://chromedevtools.github.io/devtools-protocol/>, over pipes: messages are JSON,
+//! each followed by a zero byte.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A browser with one page. It ends, with its processes, when it is dropped.
+/// A browser with one page. It ends with its processes when it is dropped.
 pub(crate) struct Browser {
     child: Child,
     stdin: ChildStdin,
@@ -21,20 +21,20 @@ pub(crate) struct Browser {
     session: String,
     last_id: u64,
     events: Vec<Value>,
-    // Goes last: the browser writes there until it has ended.
+    // Dropped last, because the browser writes there until it has ended.
     _profile: TempDir,
 }
 
 /// What a page did when it was opened.
 #[derive(Debug)]
 pub(crate) struct Visit {
-    /// Addresses that it asked for, its own included.
+    /// Addresses that the page requested, including its own.
     pub(crate) requests: Vec<String>,
-    /// What went wrong in it, or was written to the console.
+    /// Errors in the page, and everything that it wrote to the console.
     pub(crate) complaints: Vec<String>,
-    /// By how many pixels it is wider than the window.
+    /// How many pixels the page is wider than the window.
     pub(crate) overflow_px: i64,
-    /// From the beginning of navigation until all of it was loaded.
+    /// Time from the start of navigation until everything was loaded.
     pub(crate) load_ms: f64,
     pub(crate) title: String,
 }
@@ -88,7 +88,7 @@ impl Browser {
         browser
     }
 
-    /// Opens a file in a window of some width, in light or dark colours.
+    /// Opens a file in a window of this width, in light or dark colours.
     pub(crate) fn visit(&mut self, file: &Path, width: u32, scheme: &str) -> Visit {
         let height = 900;
         let metrics =
@@ -153,7 +153,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Its processes end with it when it is asked; killed, it would leave them.
+        // Asked to close, the browser ends its processes. If it were killed, they would go on.
         self.stdin.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0").ok();
         for _ in 0..100 {
             if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {

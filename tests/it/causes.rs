@@ -1,5 +1,5 @@
-//! Why an event is lost: for every cause that the verifier tells, the real thing is done to real
-//! servers, and exactly these events are demanded.
+//! Why events are lost. For every cause that the verifier can report, the test makes it happen on
+//! real servers, and expects exactly these events in the report.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +15,7 @@ use tests::seeded::wrong_clock;
 
 use crate::stack::{Stack, found, wait_until};
 
-/// A run of two thousand events through a pipeline without faults.
+/// Sends a run of two thousand events through a pipeline without faults.
 fn sent() -> Stack {
     let stack = Stack::up(&[]);
     let profile = stack.profile(100, 2, 50);
@@ -23,7 +23,7 @@ fn sent() -> Stack {
     stack
 }
 
-/// IDs of some events that are stored, by a condition that holds for some and not for others.
+/// IDs of the stored events that meet a condition.
 fn stored(stack: &Stack, condition: &str) -> BTreeSet<String> {
     let sql = format!("SELECT audit_id FROM audit.audit_logs WHERE {condition}");
     let ids: BTreeSet<String> = stack.ask(&sql).lines().map(str::to_owned).collect();
@@ -37,12 +37,12 @@ fn delete(stack: &Stack, condition: &str) {
     ));
 }
 
-/// Waits until the table has that many rows.
+/// Waits until the table has this many rows.
 fn await_rows(stack: &Stack, rows: &str) {
     wait_until("all is stored", || stack.ask("SELECT count() FROM audit.audit_logs") == rows);
 }
 
-/// Demands these findings, each with exactly these events, and no others.
+/// Expects exactly these findings, each with exactly these events.
 #[track_caller]
 fn expect(report: &Value, expected: &[(&str, &BTreeSet<String>)]) {
     for (kind, ids) in expected {
@@ -116,7 +116,8 @@ fn stores_that_have_nothing_of_a_run_are_told_to_be_wrong() {
 fn events_that_share_a_sorting_key_are_folded() {
     let stack = sent();
     await_rows(&stack, "2000");
-    // A table whose sorting key does not tell events apart keeps one of each second and user.
+    // Different events can have the same sorting key in this table, so it keeps one event for each
+    // second and user.
     stack.ask(
         "CREATE TABLE audit.folding (event_json String, \
          timestamp DateTime64(3) MATERIALIZED parseDateTime64BestEffort(\
@@ -136,7 +137,8 @@ fn events_that_share_a_sorting_key_are_folded() {
     assert!(folded.len() > 100, "{}", folded.len());
     expect(&report, &[("folded", &folded)]);
     assert_eq!(report["table"]["duplicates"], "none_visible");
-    // Of a key that has a column of its own, nobody knows which events share it.
+    // This key has a column that only the table knows, so the verifier cannot know which events
+    // share it.
     stack.ask(
         "CREATE TABLE audit.own (event_json String, cluster String DEFAULT 'a', \
          timestamp DateTime64(3) MATERIALIZED parseDateTime64BestEffort(\
@@ -230,7 +232,7 @@ fn an_event_whose_other_stage_came_first_is_swallowed() {
     let run_id = run_id.to_string();
     let args = ["run", &profile, "--out", "run", "--run-id", &run_id];
     let mut generator = stack.command("auditstorm-generator", &args);
-    // By its clock the run begins when all is in the stream.
+    // By the generator's clock, the run begins after all its messages came into the stream.
     wrong_clock::set(&mut generator, 300);
     assert!(generator.output().unwrap().status.success());
     let (code, report) = stack.reconcile("run");
@@ -238,7 +240,7 @@ fn an_event_whose_other_stage_came_first_is_swallowed() {
     expect(&report, &[("swallowed", &swallowed)]);
 }
 
-/// Stops the aggregator's consumer from being given messages, for an hour or until it goes on.
+/// Stops the delivery of messages to the aggregator's consumer, for an hour or until it is resumed.
 async fn pause(stack: &Stack) -> jetstream::stream::Stream {
     let stream = context(stack).await.get_stream("AUDIT_EVENTS").await.unwrap();
     let hour = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
@@ -301,7 +303,7 @@ fn where_the_stream_has_evicted_messages_and_counts_differ_a_loss_has_no_hop() {
     let gone = stored(&stack, "cityHash64(audit_id) % 7 = 3");
     delete(&stack, "cityHash64(audit_id) % 7 = 3");
     run_async(async {
-        // What the stream had of these is gone too.
+        // The stream's messages of these events are gone, too.
         context(&stack).await.get_stream("AUDIT_EVENTS").await.unwrap().purge().await.unwrap();
     });
     let (code, report) = stack.reconcile("run");
@@ -327,7 +329,7 @@ fn what_an_aggregator_had_acknowledged_and_only_in_memory_is_named() {
     let stack = Stack::up(&["--fault", "delay:aggregator:20s"]);
     let profile = stack.profile(100, 2, 50);
     stack.generate(&profile, "run");
-    // Everything is acknowledged to the stream, and waits in the aggregator's memory.
+    // Everything is acknowledged to the stream, but only in the aggregator's memory.
     run_async(async {
         let stream = context(&stack).await.get_stream("AUDIT_EVENTS").await.unwrap();
         let mut consumer: PullConsumer = stream.get_consumer("clickhouse-ingest").await.unwrap();

@@ -1,4 +1,5 @@
-//! No circle of files: what imports each other cannot be read, or moved, one by one.
+//! There are no circles of imports: files that import each other cannot be read or moved one by
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +7,11 @@ use syn::visit::{self, Visit};
 
 use crate::tidy::{DIRECTIONS, sources};
 
-/// The files of a crate by their modules, with those that each imports. Modules are written as
-/// paths: `sender/lane`.
+/// The files of a crate by module, each with the modules that it imports. Modules are written as
+/// paths, like `sender/lane`.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// Paths that begin with `crate`, `self` or `super`, in a file without its tests.
+/// Finds paths that begin with `crate`, `self` or `super` in a file, except in its tests.
 #[derive(Default)]
 struct Paths {
     found: Vec<Vec<String>>,
@@ -58,7 +59,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
-/// The module that a path is in: of those that have a file, the longest one.
+/// Returns the module that a path belongs to: the longest prefix of the path that has a file.
 fn module_of(path: &[String], from: &str, modules: &BTreeSet<String>) -> Option<String> {
     let here: Vec<&str> = from.split('/').filter(|name| !name.is_empty()).collect();
     let supers = path.iter().take_while(|name| *name == "super").count();
@@ -84,7 +85,8 @@ fn imports(files: &[(String, String)]) -> Imports {
     files.iter().map(of_file).collect()
 }
 
-/// What is reached from a module, itself only if there is a way back.
+/// Returns the modules that can be reached from a module. It contains the module itself only if
+/// there is a circle.
 fn reached(imports: &Imports, from: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];
@@ -98,7 +100,7 @@ fn reached(imports: &Imports, from: &str) -> BTreeSet<String> {
     reached
 }
 
-/// The sets of files in which each reaches each.
+/// Returns the sets of files that all reach each other.
 fn circles(imports: &Imports) -> BTreeSet<BTreeSet<String>> {
     let all: BTreeMap<&String, BTreeSet<String>> =
         imports.keys().map(|module| (module, reached(imports, module))).collect();
@@ -110,7 +112,7 @@ fn circles(imports: &Imports) -> BTreeSet<BTreeSet<String>> {
     all.keys().map(|module| of_module(module)).filter(|circle| !circle.is_empty()).collect()
 }
 
-/// The modules of a crate, as far as they are files: all but its root and its tests.
+/// Returns the modules of a crate that are files, without its root and its tests.
 fn files_of(folder: &str) -> Vec<(String, String)> {
     let prefix = format!("{folder}/src/");
     let module = |path: &str| {

@@ -1,4 +1,4 @@
-//! A generator that dies, or is told to stop, forgets nothing.
+//! A generator that is killed or stopped forgets nothing.
 
 use std::process::Command;
 
@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::stack::Stack;
 
 /// Starts a long run, waits until events are acknowledged, sends the signal, and returns the exit
-/// code of the generator and the report.
+/// code of the generator, the exit code and report of the verifier, and the number of rows in the
+/// table.
 fn interrupted(signal: &str) -> (Option<i32>, (i32, Value), String) {
     let stack = Stack::up(&[]);
     let profile = stack.profile(100, 60, 50);
@@ -36,7 +37,7 @@ fn after_a_kill_every_event_is_accounted_for_and_the_verdict_is_unknown() {
             + count(&report, "unknown")
     );
     assert!(count(&report, "acknowledged") > 0 && count(&report, "unsent") > 0);
-    // Every row in the table is one that was acknowledged, or may have been sent.
+    // Every row in the table is an event that was acknowledged or may have been sent.
     let stored = count(&report, "stored") + count(&report, "recovered");
     assert_eq!(stored.to_string(), rows);
     assert_eq!((count(&report, "lost"), count(&report, "unexpected")), (0, 0));

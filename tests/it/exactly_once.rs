@@ -1,4 +1,4 @@
-//! Whatever dies while a history is loaded, in the end every event is there, once.
+//! Whatever is killed while a history is loaded, in the end every event is there exactly once.
 
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -9,20 +9,20 @@ use serde_json::Value;
 use crate::proxy::{Mode, Proxy};
 use crate::stack::{Stack, wait_until};
 
-/// How much later than it is given an answer arrives where a loader must not end before it is hit:
-/// many times what an insert of these tests takes, so that it hits most of them in doubt.
+/// How long the proxy holds every answer back. It is many times the duration of an insert in these
+/// tests, so that a kill hits most inserts before they are confirmed.
 const ANSWER_DELAY: Duration = Duration::from_millis(40);
 
-/// A table that keeps every row that it is sent: neither merges nor tokens hide one sent twice.
+/// A table that keeps every row, so that neither merges nor tokens hide a row that was sent twice.
 const PLAIN: &str = "CREATE TABLE audit.plain AS audit.audit_logs ENGINE = MergeTree \
      PARTITION BY toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)";
 
-/// A history that is loaded into a table, and taken up again as often as it must.
+/// A history that is loaded into a table, and continued as often as necessary.
 struct Load<'s> {
     stack: &'s Stack,
     table: &'s str,
     events: u64,
-    /// Flags beside those that say which history.
+    /// Flags in addition to those that describe the history.
     flags: Vec<String>,
 }
 
@@ -45,28 +45,28 @@ impl<'s> Load<'s> {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Goes through some proxies.
+    /// Sends the load through proxies.
     fn through<const COUNT: usize>(mut self, proxies: [&Proxy; COUNT]) -> Self {
         let urls = proxies.map(Proxy::url).join(",");
         self.flags.extend(["--clickhouse".to_owned(), urls]);
         self
     }
 
-    /// Goes through a proxy that holds every answer back for a while.
+    /// Sends the load through a proxy that holds every answer back.
     fn slowly(self, by: Duration) -> (Self, Proxy) {
         let proxy = Proxy::before_clickhouse(self.stack);
         proxy.set(Mode::DelayAnswers { by });
         (self.through([&proxy]), proxy)
     }
 
-    /// Waits until so many rows are there. It is still at work then.
+    /// Waits until there are this many rows. The loader must still be at work then.
     fn wait_for(&self, rows: u64, child: &mut Child) {
         let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
         wait_until("it goes on", || self.rows() >= rows || ended(child));
         assert!(!ended(child), "it ended with {} rows, not hit at {rows}", self.rows());
     }
 
-    /// Lets it run to its end.
+    /// Lets the load run to its end.
     fn finish(&self) {
         let output = self.begin().wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -76,7 +76,7 @@ impl<'s> Load<'s> {
         self.stack.ask(&format!("SELECT count() FROM {}", self.table)).parse().unwrap()
     }
 
-    /// Every event is there, and every row is one of them.
+    /// Checks that every event is there, and that every row is one of them.
     fn check(&self) {
         let (code, report) = self.stack.reconcile("run");
         assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
@@ -95,7 +95,7 @@ fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
     for kill in 1..=20u64 {
         let mut child = load.begin();
         load.wait_for(kill * load.events / 26, &mut child);
-        // Somewhere in the next few inserts: each time at another point of their way.
+        // This is during one of the next inserts, each time at another point of it.
         sleep(Duration::from_millis(kill * 7 % 40));
         assert_eq!(child.try_wait().unwrap(), None, "it is at work when it is killed");
         child.kill().unwrap();
@@ -104,7 +104,7 @@ fn a_loader_that_is_killed_twenty_times_brings_every_event_once() {
     assert!(load.rows() < load.events, "something is left to do");
     load.finish();
     load.check();
-    // Once all is done, there is nothing to do.
+    // If everything is done, the same command does nothing.
     load.finish();
     load.check();
 }
@@ -154,14 +154,14 @@ fn a_run_is_taken_up_with_inserts_of_another_size() {
 #[test]
 fn rows_that_a_server_swallows_for_their_token_are_found_missing_and_sent_with_another() {
     let stack = Stack::up(&[]);
-    // This table remembers the tokens of inserts, and goes on to do so when rows are deleted.
+    // This table keeps the tokens of inserts even after the rows are deleted.
     let load = Load::new(&stack, "audit.audit_logs", 20_000);
     load.finish();
     stack.ask("ALTER TABLE audit.audit_logs DELETE WHERE 1 SETTINGS mutations_sync = 2");
     assert_eq!(load.rows(), 0);
     let (_, report) = stack.reconcile("run");
     assert_eq!(report["totals"]["lost"], load.events);
-    // A server forgets tokens in the end, some time after the rows are gone.
+    // A server forgets tokens at some time after their rows are gone.
     let patience = ["--patience", "15s", "--rows-per-insert", "2000"];
     let repair = [&["repair", "run", "--json", "--quiet"], &patience[..]].concat();
     let output = stack.run("auditstorm-backfill", &repair);
@@ -229,7 +229,7 @@ fn lost_rows_are_repaired_and_nothing_else_is_sent() {
     load.check();
     let (_, report) = stack.reconcile("run");
     assert_eq!(report["totals"]["repaired"], lost);
-    // A report without losses asks for nothing.
+    // A report without losses gives nothing to do.
     let output = stack.run("auditstorm-backfill", &["repair", "run", "--json", "--quiet"]);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["lost"], &summary["sent"]), (&0.into(), &0.into()));

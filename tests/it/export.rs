@@ -1,4 +1,5 @@
-//! Histories as files: each format, loaded by the real engine, is what bulk would have inserted.
+//! Histories as files: if the real engine loads a file of any format, the rows equal those of a
+//! load.
 
 use bytes::Bytes;
 use clickhouse::{Client, Compression};
@@ -7,7 +8,7 @@ use crate::stack::{COLUMNS, Stack};
 
 const ID: &str = "7d9f3c1a-2b64-4e58-9c07-1f2e3d4c5b6a";
 
-/// The same history for all: profile, seed, days and run ID are theirs.
+/// Exports the same history each time, with the same profile, seed, days and run ID.
 fn run(stack: &Stack, out: &str, more: &[&str]) {
     let profile = stack.profile(1, 1, 1);
     let now = "2026-09-01T12:00:00Z";
@@ -21,7 +22,7 @@ fn run(stack: &Stack, out: &str, more: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Has the server insert a file's bytes as they are.
+/// Lets the server insert the bytes of a file unchanged.
 fn load(stack: &Stack, file: &str, table: &str, format: &str) {
     let bytes = Bytes::from(std::fs::read(stack.path(file)).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -56,7 +57,7 @@ fn files_of_every_format_hold_the_rows_that_bulk_inserts() {
             let differing = format!("SELECT count() FROM ({left} EXCEPT {right})");
             assert_eq!(stack.ask(&differing), "0", "{format}");
         }
-        // Who has loaded the file can reconcile it with the record of the export.
+        // Whoever has loaded the file can reconcile it with the record of the export.
         stack.ask(&format!("EXCHANGE TABLES audit.audit_logs AND audit.{table}"));
         let (code, report) = stack.reconcile(file.trim_start_matches("x."));
         assert_eq!((code, &report["totals"]["stored"]), (0, &30_000.into()), "{report}");

@@ -1,4 +1,4 @@
-//! Man pages and completions tell of every command that a program has.
+//! Man pages and completions contain every command of a program.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Test the tester: for every fault that the relay commits, exactly that finding.
+//! Tests of the tester: every fault of the relay leads to exactly one kind of finding.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ const FINDINGS: [&str; 7] = [
     "unexpected",
 ];
 
-/// Runs a profile through faults, each with the finding that it must lead to, and expects the
-/// verifier to name their victims at their hop, and nothing else.
+/// Runs a profile through faults, each with the finding that it must lead to. Expects the verifier
+/// to name exactly the victims, at the right hop.
 #[track_caller]
 fn check(faults: &[(&str, &str)]) {
     let specs: Vec<String> = faults.iter().map(|(fault, _)| format!("{fault}:0.01")).collect();
@@ -24,7 +24,7 @@ fn check(faults: &[(&str, &str)]) {
     let stack = Stack::up(&flags);
     let profile = stack.profile(200, 5, 100);
     stack.generate(&profile, "run");
-    // The sandbox stops merges, so that what came twice is there twice.
+    // The sandbox stops merges, so duplicates stay in the table.
     let (code, report) = stack.reconcile_with("run", &["--duplicates", "physical"]);
     assert_eq!((code, &report["verdict"]), (1, &"lossy".into()), "{}", report["reasons"]);
     for finding in FINDINGS {

@@ -1,4 +1,4 @@
-//! No false alarm: whatever harmless thing happens, a run that lost nothing is whole.
+//! There are no false alarms: whatever harmless things happen, a run that lost nothing is whole.
 
 use std::process::{Child, Stdio};
 
@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::stack::{Stack, wait_until};
 
-/// Ten runs at once through one pipeline, each of another size and shape, while something
-/// harmless happens. Which, follows from the seed alone.
+/// Sends ten runs of different sizes and shapes through one pipeline at the same time, while
+/// harmless things happen. The seed decides which.
 #[track_caller]
 fn check(seed: u64) {
     let mut draw = ChaCha8Rng::seed_from_u64(seed);
@@ -23,8 +23,8 @@ fn check(seed: u64) {
         assert!(sender.wait().unwrap().success(), "seed {seed}");
     }
     for run in &runs {
-        // A killed NATS has forgotten acknowledgements, and delivers these messages again; an
-        // insert that a killed ClickHouse did not answer is repeated. The table folds both.
+        // A NATS that was killed has forgotten acknowledgements, and delivers these messages again.
+        // An insert that a killed ClickHouse did not answer is repeated. The table folds both.
         let (code, report) = stack.reconcile(run);
         let told = (&report["verdict"], &report["reasons"], &report["totals"]);
         assert_eq!(code, 0, "seed {seed}, {run}, {part} restarted: {told:?}");
@@ -35,7 +35,7 @@ fn check(seed: u64) {
 
 const RUNS: u32 = 10;
 
-/// Begins a run of a random size, sent in a random way.
+/// Begins to send a run of a random size and kind.
 fn send(stack: &Stack, run: &str, draw: &mut ChaCha8Rng) -> Child {
     let sender = ["direct", "apiserver"][draw.random_range(0..2)];
     let text = format!(

@@ -1,4 +1,4 @@
-//! Accounts that do not see all rows: nothing is called lost, and nothing sent again, for that.
+//! Accounts that do not see all rows: hidden rows are neither called lost nor sent again.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::proxy::{Mode, Proxy};
 use crate::stack::{Stack, wait_until};
 
-/// Accounts that all may do all, and some of which do not see all.
+/// Accounts that may all do everything. Some of them do not see all rows.
 const USERS: &str = "<clickhouse>
     <profiles>
         <default/>
@@ -68,7 +68,7 @@ const PROFILES: [&str; 9] = [
     "shards_left_out",
 ];
 
-/// A table that keeps every row that it is sent: one that is sent twice shows.
+/// A table that keeps every row, so that a row that was sent twice is visible.
 const PLAIN: &str = "CREATE TABLE audit.plain AS audit.audit_logs ENGINE = MergeTree \
      PARTITION BY toYYYYMMDD(timestamp) ORDER BY (toStartOfHour(timestamp), timestamp, audit_id)";
 
@@ -81,7 +81,7 @@ fn users() -> String {
     USERS.replace("PROFILES", &PROFILES.iter().map(user).collect::<String>())
 }
 
-/// Loads a part of a history and kills the loader while the server works on inserts.
+/// Loads a part of a history, and kills the loader while the server works on inserts.
 fn load_and_kill(stack: &Stack, proxy: &Proxy, load: &[&str]) -> String {
     stack.ask(PLAIN);
     stack.profile(1, 1, 1);
@@ -100,17 +100,18 @@ fn load_and_kill(stack: &Stack, proxy: &Proxy, load: &[&str]) -> String {
     rows()
 }
 
-/// A program as some account, with its exit code and all that it said.
+/// Runs a program with an account. Returns its exit code and its output.
 fn run_as(stack: &Stack, user: &str, name: &str, args: &[&str]) -> (i32, String) {
     let output = stack.run(name, &[args, &["--clickhouse-user", user]].concat());
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
-/// Another address of a server, through which a connection that is reset is only closed.
+/// A proxy for a server that turns a reset of a connection into an ordinary close.
 ///
-/// A query that fails at one shard resets its connection to the others. The `ClickHouse` library
-/// 26.7 aborts when that happens to a connection that it reads from: the error is nobody's.
+/// A query that fails at one shard resets its connection to the others. Version 26.7 of the
+/// `ClickHouse` library aborts if that happens to a connection that it reads from, because nobody
+/// handles the error.
 fn without_resets(server: &str) -> SocketAddr {
     let server: SocketAddr = server.parse().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -146,7 +147,8 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
     fs::write(stack.path("sandbox/clickhouse/users.xml"), users()).unwrap();
     stack.restart("clickhouse", "100ms");
 
-    // None of them goes on: what was begun may be among what it does not see.
+    // None of them continues, because inserts that were begun may be among the rows that it does
+    // not see.
     for (user, expected) in [
         ("policed", "a row policy lets it see those with verb != 'get'"),
         ("only_five", "the setting limit=(locked)"),
@@ -161,7 +163,7 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
             assert!(said.contains(&format!("took {rows} rows, this account (policed) sees ")));
         }
     }
-    // One that may change its settings does.
+    // An account that may change its settings continues.
     let (code, said) = run_as(&stack, "filtered", "auditstorm-backfill", &load);
     assert_eq!(code, 0, "{said}");
     assert_eq!(stack.ask("SELECT count() FROM audit.plain"), EVENTS);
@@ -172,7 +174,7 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
         assert_eq!(ended, code, "{user}: {said}");
         assert!(said.contains(expected), "{user}: {said}");
     };
-    // It holds rows back, once it has some.
+    // A Buffer table hides rows that it holds.
     stack.ask(
         "CREATE TABLE audit.buffer AS audit.plain \
          ENGINE = Buffer('audit', 'plain', 1, 600, 600, 1000000, 1000000, 10000000, 10000000)",
@@ -185,7 +187,8 @@ fn what_an_account_does_not_see_is_neither_lost_nor_sent_again() {
     check("only_failed", &[], 4, "the setting additional_table_filters={");
     check("only_first", &[], 4, "read_overflow_mode=break of this account");
 
-    // Of two shards, one is away: an error where the account lets it be one, else not excluded.
+    // One of two shards is away. That is an error, unless the account's settings ignore it; then
+    // hidden rows are not excluded.
     let here = without_resets(stack.address("CLICKHOUSE_NATIVE_ADDRESS"));
     stack.ask(&format!(
         "CREATE TABLE audit.shards AS remote('{here},127.0.0.1:1', audit.plain, 'default', '')"

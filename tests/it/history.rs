@@ -1,4 +1,5 @@
-//! Histories in bulk: every event once, on its day, with the columns the server would derive.
+//! Histories that are loaded: every event once, on its day, with the columns that the server would
+//! derive.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::stack::{COLUMNS, Stack, found};
 
-/// A stack with a history, which is recorded in `history`.
+/// Starts a stack and loads a history, which is recorded in `history`.
 fn loaded(events: &str, days: &str) -> Stack {
     let stack = Stack::up(&[]);
     let profile = stack.profile(1, 1, 1);
@@ -25,7 +26,7 @@ fn a_history_is_whole_and_its_columns_are_what_the_server_derives() {
 
     assert_eq!(stack.ask("SELECT uniqExact(toDate(timestamp)) FROM audit.audit_logs"), "90");
     stack.ask("CREATE TABLE audit.derived AS audit.audit_logs");
-    // A plain insert of the event alone leaves all else to the server.
+    // If only the event is inserted, the server derives all other columns.
     stack.ask(
         "INSERT INTO audit.derived (event_json) SELECT event_json FROM audit.audit_logs \
          SETTINGS max_partitions_per_insert_block = 0",
@@ -55,7 +56,7 @@ fn a_row_that_is_taken_away_and_one_that_is_changed_are_found() {
     assert_eq!(report["differences"][0]["stored"], "watch");
 }
 
-/// Puts the same row with another verb in place of a row.
+/// Replaces a row by the same row with another verb.
 fn change_verb(stack: &Stack, id: &str) {
     stack.ask(&format!(
         "INSERT INTO audit.audit_logs (event_json) SELECT replaceRegexpOne(event_json, \
@@ -165,7 +166,7 @@ fn what_the_table_deletes_by_its_age_or_has_put_away_is_neither_sent_nor_called_
     assert_eq!((code, told.contains("has a TTL")), (0, true), "{told}");
     assert_eq!(stack.ask("SELECT count() FROM audit.audit_logs"), "20000");
 
-    // Rows that were stored, and are too old now.
+    // These rows were stored, and are now too old.
     ttl(10);
     stack.ask("OPTIMIZE TABLE audit.audit_logs FINAL");
     let days = "SELECT DISTINCT _partition_id FROM audit.audit_logs ORDER BY 1 DESC LIMIT 2";
@@ -177,7 +178,7 @@ fn what_the_table_deletes_by_its_age_or_has_put_away_is_neither_sent_nor_called_
     let expired = serde_json::json!({"expired": 20_000 - left});
     assert_eq!(report["totals"]["not_seen_by_cause"], expired, "{}", report["reasons"]);
 
-    // Rows of a day that are lost, and the day is put away before they are repaired.
+    // Rows of a day are lost, and the day's partition is detached before they are repaired.
     let day = |what: &str| {
         stack.ask(&format!("ALTER TABLE audit.audit_logs {what} PARTITION ID '{detached}'"));
     };

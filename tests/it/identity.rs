@@ -10,7 +10,8 @@ use crate::stack::Stack;
 const RUNS: u8 = 10;
 const IDS_PER_RUN: u64 = 100_000;
 
-/// Random coordinates, half of them dense as in real runs, as rows of run, tenant, seq and ID.
+/// Makes random coordinates, half of them dense as in real runs, as rows of run, tenant, seq and
+/// ID.
 fn rows(marks: &[RunMark]) -> Vec<u8> {
     let mut draw = Draw::new(1, 2, 3);
     let mut rows = Vec::new();

@@ -1,5 +1,5 @@
-//! A run as a library makes it: sent, checked and judged in one process, by functions that take
-//! options and return values.
+//! A run that uses the crates as libraries: it is sent, checked and judged in one process, by
+//! functions that take options and return values.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

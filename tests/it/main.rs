@@ -1,4 +1,5 @@
-//! The whole pipeline, with real servers, as a person would run it; and the laws of the tree.
+//! Tests of the whole pipeline, with real servers, as a user would run it; and the rules of the
+//! code.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 mod accounts;

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use crate::stack::{Running, program, root, wait_until};
 
-/// A webhook that takes all and does nothing, until this process ends. Returns its address.
+/// Starts a webhook that accepts everything and ignores it, until this process ends. Returns its
+/// address.
 fn null_sink() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -45,7 +46,8 @@ fn take_all(mut stream: &TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Asks a server on this machine, and returns head and body; `None` if it does not answer.
+/// Sends a GET request to a server on this machine. Returns head and body, or `None` if it does not
+/// answer.
 pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").ok()?;
@@ -55,13 +57,13 @@ pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     Some((head.to_owned(), body.to_owned()))
 }
 
-/// A program of Prometheus: as `auditstorm-sandbox setup` fetched it, else from PATH.
+/// Finds a program of Prometheus: the one that `auditstorm-sandbox setup` downloaded, else on PATH.
 fn prometheus_program(name: &str) -> PathBuf {
     let fetched = root().join(".sandbox/prometheus").join(name);
     if fetched.exists() { fetched } else { PathBuf::from(name) }
 }
 
-/// Starts a generator that serves metrics. Returns it with the address that it told.
+/// Starts a generator that serves metrics. Returns it with the address that it printed.
 fn generator(place: &Path) -> (Running, String) {
     let profile = "name: x\nstages: [{duration: 120s, rate: 20/s, tenants: 10}]\n\
                    send: {batch_events: 10, batch_age: 100ms, lateness_max: 60s}\n";
@@ -78,7 +80,7 @@ fn generator(place: &Path) -> (Running, String) {
     let mut told = String::new();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     stderr.read_line(&mut told).unwrap();
-    // Its later lines have to go somewhere.
+    // Somebody must read its later lines, else it might block.
     thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
     let address = told
         .trim()
@@ -116,7 +118,7 @@ fn prometheus(place: &Path, scraped: &str) -> (Running, String) {
     (running, address.unwrap())
 }
 
-/// The value of a query that has one; `None` if Prometheus knows none yet.
+/// The value of a query, or `None` if Prometheus has none yet.
 fn queried(prometheus: &str, query: &str) -> Option<f64> {
     let (_, body) = get(prometheus, &format!("/api/v1/query?query={query}"))?;
     let answer: Value = serde_json::from_str(&body).unwrap();
@@ -147,7 +149,7 @@ fn a_real_prometheus_scrapes_the_generator() {
         let latencies = value("auditstorm_generator_due_to_acknowledged_seconds_count");
         acknowledged.is_some_and(|events| events > 0.0) && latencies.is_some_and(|all| all > 0.0)
     });
-    // One query, so that all values are of one scrape.
+    // One query is used, so that all values are from the same scrape.
     let of_minute = "auditstorm_generator_due_to_acknowledged_seconds_bucket{le=\"60.0\"}";
     let behind =
         format!("auditstorm_generator_events_acknowledged_total-ignoring(le,class){of_minute}");

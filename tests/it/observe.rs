@@ -1,4 +1,4 @@
-//! What is seen of the pipeline before a run and while it goes on.
+//! What the verifier sees of the pipeline before and during a run.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::metrics::get;
 use crate::stack::{Running, Stack, wait_until};
 
-/// A watch of run directory `run`, in the background, that tells its story into a file.
+/// A watch of run directory `run` in the background, which writes its messages into a file.
 struct Watch(Running);
 
 impl Watch {
@@ -26,7 +26,7 @@ impl Watch {
         Self::begin_with(stack, flags, &[])
     }
 
-    /// As [`Self::begin`], with other values in the environment.
+    /// Like [`Self::begin`], with other environment variables.
     fn begin_with(stack: &Stack, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let told = std::fs::File::options();
         let told = { told }.create(true).append(true).open(stack.path("told")).unwrap();
@@ -35,7 +35,7 @@ impl Watch {
         Self(Running(command.args(flags).stdout(Stdio::null()).stderr(told).spawn().unwrap()))
     }
 
-    /// Waits until it ends by itself, and returns its exit code.
+    /// Waits until the watch ends by itself, and returns its exit code.
     fn end(&mut self) -> i32 {
         let mut code = None;
         wait_until("the watch is over", || {
@@ -52,7 +52,7 @@ impl Watch {
     }
 }
 
-/// A server that answers every request alike, and counts them. It is gone when it is dropped.
+/// A server that gives every request the same answer, and counts them. It stops when it is dropped.
 struct StandIn {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -98,7 +98,7 @@ impl Drop for StandIn {
     }
 }
 
-/// What a sidecar tells whose buffer is full.
+/// The metrics of a sidecar whose buffer is full.
 const SIDECAR: &str = "\
 vector_buffer_events{component_id=\"n\",component_kind=\"sink\",component_type=\"nats\"} 429603
 vector_buffer_size_events{component_id=\"n\",component_kind=\"sink\",component_type=\"nats\"} 429603
@@ -117,7 +117,7 @@ fn all(observations: &[Observation], of: fn(&Observation) -> &Vec<f64>) -> Vec<f
     observations.iter().flat_map(|it| of(it).iter().copied()).collect()
 }
 
-/// Asks NATS for something about the stream.
+/// Runs a function with the stream and its consumer.
 fn with_stream<T>(
     stack: &Stack,
     work: impl AsyncFnOnce(stream::Stream, jetstream::Context) -> T,
@@ -130,7 +130,7 @@ fn with_stream<T>(
     })
 }
 
-/// Lets the stream hold only so many bytes.
+/// Limits the size of the stream, in bytes.
 fn shrink(stack: &Stack, max_bytes: i64) {
     with_stream(stack, async |stream, context| {
         let config = stream::Config { max_bytes, ..stream.cached_info().config.clone() };
@@ -153,7 +153,7 @@ fn a_watch_begun_before_its_run_sees_it_to_its_end() {
     let marked = stack.run("auditstorm-verifier", &["mark", "run", "killed \"nats-1\""]);
     assert!(marked.status.success(), "{marked:?}");
     scraped_while_events_become_visible(&stack, &format!("vector {}", vector.address));
-    // A Vector that goes away does not end the watch.
+    // If a Vector goes away, the watch goes on.
     drop(vector);
     assert!(generator.wait().unwrap().success());
     assert_eq!(watch.end(), 0);
@@ -201,7 +201,7 @@ fn a_watch_begun_before_its_run_sees_it_to_its_end() {
     assert!((seen[0].at.0..last.at.0).contains(&marks[0].at.0));
 }
 
-/// Waits until the metrics tell of visible samples, and looks at some others.
+/// Waits until the metrics show visible samples, and checks some other metrics.
 fn scraped_while_events_become_visible(stack: &Stack, vector: &str) {
     let mut address = String::new();
     wait_until("the watch serves metrics", || {
@@ -252,7 +252,7 @@ fn a_server_that_is_down_leaves_a_gap_and_the_watch_goes_on() {
     };
     assert!(gap(|it| it.table.is_some()), "{seen:?}");
     assert!(gap(|it| it.stream.is_some()), "{seen:?}");
-    // A watch ends with its last sample, which some events may follow.
+    // A watch ends with its last sample. Some events may follow after it.
     let in_the_end = rows(seen.last().unwrap());
     assert!(in_the_end > Some(3_900), "{in_the_end:?}");
     let held = |it: &Observation| it.held.iter().any(|it| it.kind == "nats" && it.events > 0);
@@ -301,8 +301,8 @@ fn a_watch_that_is_stopped_or_killed_and_begun_again_goes_on() {
     assert!(message.contains("no sandbox in nowhere"), "{message}");
 }
 
-/// All was stored, and none of what was seen took long: but nobody saw how long those took for
-/// which the watches waited that were stopped and killed.
+/// Everything was stored, and no sample that was seen took long. But two watches were stopped or
+/// killed while they waited for samples, so nobody knows how long those took.
 fn what_a_killed_watch_waited_for_leaves_the_longest_open(stack: &Stack) {
     let (code, report) = stack.reconcile("run");
     assert_eq!((report["verdict"].as_str(), code), (Some("whole"), 4), "{report}");
@@ -332,7 +332,7 @@ fn what_the_stream_evicts_unread_is_seen() {
     let mut watch = Watch::begin(&stack, &["--linger", "4s"]);
     stack.generate(&profile, "run");
     assert_eq!(watch.end(), 0);
-    // Else the relay would wait for it at the end.
+    // Otherwise the relay would wait for it at the end.
     with_stream(&stack, async |stream, _| {
         stream.resume_consumer("clickhouse-ingest").await.unwrap();
     });
@@ -349,7 +349,7 @@ fn what_the_stream_evicts_unread_is_seen() {
     assert!(told.contains("sampled events were not visible") && told.contains(hint), "{told}");
 }
 
-/// Runs a preflight. Returns exit code, findings as `rank about: reason`, and all that it said.
+/// Runs a preflight. Returns the exit code, the findings as `rank about: reason`, and the output.
 fn preflight(stack: &Stack, args: &[&str]) -> (i32, Vec<String>, Output) {
     let output = stack.run("auditstorm-verifier", &[&["preflight", "--json"], args].concat());
     let findings: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

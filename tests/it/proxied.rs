@@ -1,4 +1,5 @@
-//! The proxy does what it is ordered to, and nothing else: before the real server.
+//! Tests the proxy itself in front of the real server: it does what it is ordered to, and nothing
+//! else.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use tokio::runtime::Runtime;
 use crate::proxy::{Done, Mode, Proxy};
 use crate::stack::{Stack, wait_until};
 
-/// Rows of an INSERT: some megabytes, which is more than sockets hold.
+/// Rows of an INSERT. They are some megabytes, more than sockets buffer.
 const ROWS: u64 = 200_000;
 
-/// A table, and a client that reaches it through a proxy, by one connection as long as it lasts.
+/// A table, and a client that reaches it through a proxy, over one connection as long as that
+/// lasts.
 struct Bench {
     stack: Stack,
     proxy: Proxy,
@@ -45,7 +47,7 @@ impl Bench {
         self.runtime.block_on(insert).map_err(|error: clickhouse::error::Error| error.to_string())
     }
 
-    /// Rows in the table, in INSERTs, asked through the proxy.
+    /// How many rows the table has, in INSERTs. The query goes through the proxy.
     fn inserts_stored(&self) -> u64 {
         let count = self.client.query("SELECT count() FROM audit.t").fetch_one::<u64>();
         let count = self.runtime.block_on(count).unwrap();

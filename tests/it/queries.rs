@@ -1,4 +1,4 @@
-//! The questions of `docs/history.md`, asked of the history that it says to load.
+//! Runs the queries of `docs/history.md` on the history that the guide loads.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::stack::{Stack, root};
 
 const GUIDE: &str = "docs/history.md";
 
-/// Loads the history as the guide says.
+/// Loads the history with the command of the guide.
 fn load(stack: &Stack, guide: &str) {
     let command = guide.lines().find(|line| line.contains("--out runs/small")).unwrap();
     let args: Vec<&str> = command.split_whitespace().skip(1).collect();
@@ -14,13 +14,13 @@ fn load(stack: &Stack, guide: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The questions of the guide, in order.
+/// The queries of the guide, in order.
 fn questions(guide: &str) -> Vec<&str> {
     let blocks = guide.split("```sql\n").skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// Returns the guide with the answers given: a table after each question.
+/// Returns the guide with these answers: a table after each query.
 fn answered(guide: &str, answers: &[String]) -> String {
     let mut parts = guide.split("```sql\n");
     let before = parts.next().unwrap().to_owned();
@@ -55,7 +55,7 @@ fn the_guides_questions_have_the_answers_that_it_gives() {
     check_costs(&stack, questions[0]);
 }
 
-/// Asks the server how many of its parts are left after an index, and of how many.
+/// Asks the server how many of its parts remain after it has used an index.
 fn check_costs(stack: &Stack, question: &str) {
     let plan = stack.ask(&format!("EXPLAIN indexes = 1 {question}"));
     let parts_after = |index: &str| -> (u32, u32) {

@@ -1,4 +1,4 @@
-//! What cannot work is refused with the reason, and what breaks midway is finished later.
+//! A load that cannot work is refused with the reason. A load that fails midway can be continued.
 
 use serde_json::Value;
 
@@ -13,14 +13,14 @@ fn stack_with_profile() -> Stack {
     stack
 }
 
-/// Runs a load that must fail, and returns its exit code and what it says.
+/// Runs a load that must fail. Returns its exit code and its message.
 fn failing(stack: &Stack, flags: &[&str]) -> (i32, String) {
     let output = stack.run("auditstorm-backfill", &[&RUN[..], flags].concat());
     let message = String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), message.lines().last().unwrap_or_default().to_owned())
 }
 
-/// The load that failed before is finished by the same command.
+/// Checks that the same command completes the load that failed before.
 fn finishes(stack: &Stack) {
     let output = stack.run("auditstorm-backfill", &RUN);
     assert!(output.status.success(), "{output:?}");
@@ -157,7 +157,7 @@ fn a_table_of_the_event_alone_and_one_with_other_names_are_loaded_and_verified()
     let flags = ["--table", "audit.bare", "--columns", "columns.yaml"];
     let output = stack.run("auditstorm-backfill", &[&RUN[..], &flags].concat());
     assert!(output.status.success(), "{output:?}");
-    // The run's record says which table it is, and what its columns are called.
+    // The run's record has the name of the table and the names of its columns.
     let (code, report) = stack.reconcile("run");
     assert_eq!((code, &report["totals"]["rows"]), (0, &30_000.into()), "{}", report["reasons"]);
     assert_eq!(stack.ask("SELECT count(), uniqExact(raw) FROM audit.bare"), "30000\t30000");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::stack::{Stack, found, wait_until};
 
-/// Ten days of history, of which the last four are replayed.
+/// The flags for ten days of history, of which the last four are replayed.
 fn args(events: &str) -> Vec<&str> {
     let days = ["--days", "10", "--replay-from-day", "4"];
     [&["run", "profile.yaml", "--out", "run", "--events", events], &days[..]].concat()
@@ -32,7 +32,7 @@ fn old_days_go_straight_new_ones_through_the_pipeline_and_each_into_its_partitio
     let output = stack.run("auditstorm-backfill", &args("30000"));
     assert!(output.status.success(), "{output:?}");
     check(&stack, 30_000);
-    // The aggregator adds keys of its own: what went through it has them.
+    // The aggregator adds fields, so events that went through it have them.
     let piped = "JSONHas(event_json, 'end_to_end_latency_seconds')";
     let days = format!(
         "SELECT _partition_id = formatDateTime(timestamp, '%Y%m%d') AS is_its_day, \
@@ -62,7 +62,8 @@ fn a_replay_that_is_killed_goes_on_and_sends_nothing_twice() {
     let last = [&args("60000")[..], &["--replay-settle", "4s", "--json"]].concat();
     let output = stack.run("auditstorm-backfill", &last);
     assert!(output.status.success(), "{output:?}");
-    // Repetitions within the stream's duplicate window would not show in the table.
+    // The stream ignores repetitions within its duplicate window, so these would not show in the
+    // table.
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(summary["replay"]["found"].as_u64() > Some(0), "some was on its way: {summary}");
     assert_eq!(summary["acknowledged"], 60_000, "{summary}");
@@ -97,7 +98,8 @@ fn the_pipelines_changes_are_expected_of_what_it_was_sent_and_of_nothing_else() 
         let (code, report) = stack.reconcile_with(run, &["--deep"]);
         assert_eq!((code, &report["verdict"]), (0, &"whole".into()), "{}", report["reasons"]);
     }
-    // A row that never met the pipeline loses an address, as the pipeline takes them.
+    // This row did not go through the pipeline, but lost an address in the way that the pipeline
+    // removes addresses.
     let internal = "extract(event_json, '\"10\\\\.[0-9.]+\",?')";
     let is_straight = "NOT JSONHas(event_json, 'end_to_end_latency_seconds')";
     let victim = stack.ask(&format!(

@@ -1,4 +1,4 @@
-//! Reports as people and CI see them: the page in a real browser, JUnit, comparisons, trends.
+//! Reports as users and CI see them: the page in a real browser, JUnit, comparisons, trends.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,8 +13,8 @@ fn verifier(args: &[&str], dir: &Path) -> Output {
     Command::new(program("auditstorm-verifier")).args(args).current_dir(dir).output().unwrap()
 }
 
-/// The page is a single file that is legible everywhere. Returns how long it takes to load at
-/// best, in ms.
+/// Checks that the page is a single file that is legible everywhere. Returns the shortest time that
+/// it took to load, in ms.
 fn page_is_good(page: &Path) -> f64 {
     let html = std::fs::read_to_string(page).unwrap();
     for remote in ["src=\"http", "href=\"http", "url(http", "@import", "<script"] {
@@ -62,12 +62,12 @@ fn a_run_that_misses_a_threshold_is_reported_to_people_and_to_ci() {
     assert!(html.contains("Nobody watched the run"), "{html}");
     page_is_good(&stack.path("run/report.html"));
 
-    // The same again from the files alone, elsewhere.
+    // The same report is written elsewhere, from the files alone.
     let again = stack.run("auditstorm-verifier", &["report", "run", "--out", "again"]);
     assert!(again.status.success(), "{again:?}");
     assert_eq!(std::fs::read_to_string(stack.path("again/report.html")).unwrap(), html);
 
-    // What is there says the same as the new report, though nobody asks for it again.
+    // Files of an earlier check are written anew, even if nobody asks for it.
     std::fs::write(stack.path("run/junit.xml"), "of before").unwrap();
     std::fs::remove_file(stack.path("run/report.md")).unwrap();
     assert_eq!(stack.reconcile("run").0, 5);

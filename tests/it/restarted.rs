@@ -1,4 +1,4 @@
-//! A store that is killed and comes back costs time, and no event.
+//! A store that is killed and comes back costs time, but no events.
 
 use crate::stack::Stack;
 

@@ -1,4 +1,5 @@
-//! What a person keeps secret is told to nobody: not in files, not in messages, right or wrong.
+//! Secrets of the user appear nowhere: neither in files nor in messages, whether they are right or
+//! wrong.
 
 use std::fs;
 use std::path::Path;
@@ -21,11 +22,11 @@ const USERS: &str = "<clickhouse>
 </clickhouse>
 ";
 
-/// All secrets begin with this.
+/// All secrets of the tests begin with this.
 const PLANTED: &str = "planted-";
 
-/// Runs a program that knows all secrets. Returns its exit code, once nothing that it said holds
-/// one.
+/// Runs a program with all secrets. Checks that its output has none of them, and returns its exit
+/// code.
 fn run(stack: &Stack, name: &str, args: &[&str], password: &str) -> i32 {
     let mut command = stack.command(name, args);
     command
@@ -43,7 +44,7 @@ fn run(stack: &Stack, name: &str, args: &[&str], password: &str) -> i32 {
     output.status.code().unwrap()
 }
 
-/// Files that hold a secret, but for those that the test itself has put there.
+/// Finds files that contain a secret, except those that the test itself has written.
 fn tellers(dir: &Path) -> Vec<String> {
     let files = WalkDir::new(dir).into_iter().map(Result::unwrap).filter(|it| {
         it.file_type().is_file()
@@ -75,7 +76,7 @@ fn secrets_are_told_to_nobody() {
     let look = ["preflight", "profile.yaml"];
     assert_eq!(run(&stack, "auditstorm-verifier", &look, right), 0);
 
-    // A file does as well as the environment, and what is wrong is told without it.
+    // The password can also be in a file. Messages about wrong secrets do not contain them.
     fs::write(stack.path("password"), "planted-clickhouse\n").unwrap();
     let filed = ["reconcile", "run", "--clickhouse-password-file", "password"];
     assert_eq!(run(&stack, "auditstorm-verifier", &filed, "planted-wrong"), 0);

@@ -1,11 +1,11 @@
-//! A few of the seeds of `make bench-verdicts`, made small: whatever happens to a pipeline, and
-//! whoever looks, what is told of its runs is so.
+//! Runs a few seeds of `make bench-verdicts` with short times: whatever happens to a pipeline, and
+//! whichever account checks it, the verdicts are true.
 
 use std::thread::scope;
 
 use tests::seeded::{GATE, rerun, storm};
 
-/// Makes some seeds at once, for they wait most of the time.
+/// Runs some seeds at the same time, because they wait most of the time.
 #[track_caller]
 fn check(first: u64) {
     let outcomes: Vec<_> = scope(|threads| {

@@ -1,4 +1,4 @@
-//! What is read of the stream and its consumer is what the server has.
+//! The verifier reads from the stream and its consumer exactly what the server has.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ fn the_state_of_stream_and_consumer_is_read() {
     stack.generate(&profile, "run");
     let (code, report) = stack.reconcile("run");
     assert_eq!((code, &report["reasons"]), (0, &json!([])));
-    // Whoever names a wrong consumer is told, and the events are judged all the same.
+    // If the user names a wrong consumer, the report says so, and the events are judged all the
+    // same.
     let (code, report) = stack.reconcile_with("run", &["--consumer", "another"]);
     assert_eq!((code, &report["verdict"]), (0, &json!("whole")));
     let told = "the stream has no consumer another, but has clickhouse-ingest: ";
@@ -66,8 +67,8 @@ fn args(stream: &str, consumer: &str) -> NatsArgs {
     }
 }
 
-/// Reads a stream by the clock of a sender that is so much ahead. Returns how many events of the
-/// run it found too.
+/// Reads a stream as if the sender's clock were ahead by this much. Also returns how many events of
+/// the run were found.
 async fn read(
     stack: &Stack,
     stream: &str,
@@ -94,7 +95,8 @@ async fn what_a_stream_remembers(stack: &Stack) {
     }
     let whole = StreamMemory::Whole;
     let forgotten = StreamMemory::Partial;
-    // What is older than the run, by a clock that is ahead, is looked at where something lacks.
+    // If the clock is ahead, messages seem older than the run. They are only read if events are
+    // missing.
     let (found, _) = read(stack, "AUDIT_EVENTS", &plan, FIVE_MINUTES, &nothing).await;
     assert_eq!(found, 0);
     let (found, told) = read(stack, "AUDIT_EVENTS", &plan, FIVE_MINUTES, &all).await;
@@ -102,26 +104,27 @@ async fn what_a_stream_remembers(stack: &Stack) {
 
     let context = jetstream::new(async_nats::connect(stack.address("NATS_URL")).await.unwrap());
     let limits = stream::RetentionPolicy::Limits;
-    // Messages may bear IDs that are not those of their events.
+    // The IDs of messages need not be those of their events.
     let renamed = republish(&context, "RENAMED", limits).await;
     let (found, told) = read(stack, "RENAMED", &plan, 0, &nothing).await;
     assert_eq!((found, told.without_id), (0, 0));
     let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
     assert_eq!((found, told.without_id, told.memory), (1_000, 1_000, whole));
-    // One is deleted from among them: what is absent may have been that one.
+    // One message among them is deleted, so a missing event may have been in it.
     assert!(renamed.delete_message(500).await.unwrap());
     let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
     assert_eq!((found, told.memory), (999, forgotten(Forgotten::Deleted)));
-    // The oldest are gone.
+    // The oldest messages are deleted.
     renamed.purge().sequence(300).await.unwrap();
     let (found, told) = read(stack, "RENAMED", &plan, 0, &all).await;
     assert_eq!((found, told.memory), (700, forgotten(Forgotten::Evicted)));
-    // All are gone but one of somebody else: no message tells that the sender's clock was ahead.
+    // Only one foreign message is left, so no message shows that the sender's clock was ahead.
     let other = context.publish("RENAMED", "{}".into()).await.unwrap();
     renamed.purge().sequence(other.await.unwrap().sequence).await.unwrap();
     let (found, told) = read(stack, "RENAMED", &plan, FIVE_MINUTES, &all).await;
     assert_eq!((found, told.memory), (0, forgotten(Forgotten::Evicted)));
-    // Such a stream takes no second consumer, and what it lacks was read, or never there.
+    // These streams allow no second consumer. A message that is missing there was read, or never
+    // came.
     for (name, kind) in [
         ("QUEUE", stream::RetentionPolicy::WorkQueue),
         ("INTEREST", stream::RetentionPolicy::Interest),
@@ -132,7 +135,7 @@ async fn what_a_stream_remembers(stack: &Stack) {
     }
 }
 
-/// Makes a stream of the same events, under IDs of their messages' own.
+/// Makes a stream with the same events, but with other message IDs.
 async fn republish(
     context: &Context,
     name: &str,

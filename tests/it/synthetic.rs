@@ -1,4 +1,5 @@
-//! The directory of a run that never was: an hour of two hundred tenants, watched, with losses.
+//! Makes the directory of a run that never took place: an hour of two hundred tenants, with
+//! observations and losses.
 
 use std::path::Path;
 
@@ -23,11 +24,11 @@ const SECOND_US: i64 = 1_000_000;
 const TENANTS: u64 = 200;
 const RATE: u64 = 20_000;
 
-/// A profile of an hour of two hundred tenants.
+/// A profile of an hour with two hundred tenants.
 pub(crate) const PROFILE: &str =
     "name: hour\nstages: [{duration: 1h, rate: 100/s, tenants: 200}]\n";
 
-/// Writes the directory of a run whose webhook took so long. Runs differ by their number.
+/// Writes the directory of a run with this latency of the webhook. `number` distinguishes runs.
 pub(crate) fn write_hour(dir: &Path, number: u128, profile: &str, latency_us: u32) {
     let run_id = Uuid::from_u128(0x6f1c_1c52_6a5e_4b53_9b0f_0f3c_8d3a_9f10 + number);
     let options = RunOptions::new(run_id, START, Span::Live);
@@ -71,12 +72,12 @@ fn mark(at_s: i64, text: &str) -> Mark {
     Mark { at: MicroTime(START + at_s * SECOND_US), text: text.to_owned() }
 }
 
-/// A number that looks drawn, from 0 to 1.
+/// Returns a number from 0 to 1 that looks random.
 fn noise(at: i64, salt: i64) -> f64 {
     f64::from(u16::try_from((at * 7_919 + salt * 104_729) % 1_000).unwrap()) / 1_000.0
 }
 
-/// Whether ClickHouse is away, as the marks say.
+/// Whether ClickHouse is away at this moment, according to the marks.
 fn is_down(at: i64) -> bool {
     (1_200..1_260).contains(&at)
 }
@@ -125,7 +126,7 @@ fn observation(at: i64) -> Observation {
         freshness: Freshness {
             acknowledged_to_visible_ms: visible.iter().map(|ms| ms - 20.0).collect(),
             due_to_visible_ms: visible,
-            // In the end all of them have been seen.
+            // At the end, all samples have been seen.
             waiting: if at < SECONDS { 3 } else { 0 },
             oldest_ms: 1_000.0 + late_ms,
             watched: None,
@@ -145,7 +146,7 @@ fn observation(at: i64) -> Observation {
     }
 }
 
-/// The report that the guide shows, of as many tenants, with as many findings.
+/// The report that the guide shows, with this many tenants and findings.
 fn report(run_id: Uuid) -> Value {
     let guide = std::fs::read_to_string(root().join("docs/report.md")).unwrap();
     let example = guide.split("```json").nth(1).unwrap().split("```").next().unwrap();

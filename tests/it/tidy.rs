@@ -1,4 +1,4 @@
-//! The laws of the tree, which no compiler checks.
+//! Rules of the code that no compiler checks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ const LINE_CHARS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
-/// Every crate with the crates of this workspace that it may use. What is not here, it may not.
+/// Every crate, with the crates of this workspace that it may use. It may not use any others.
 pub(crate) const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
@@ -46,7 +46,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Crates that would let the outside world into the pure library.
+/// Crates that would give the pure library access to the outside world.
 const IMPURE: [&str; 11] = [
     "tokio",
     "hyper",
@@ -219,7 +219,7 @@ fn files_are_named_for_what_they_hold() {
 
 #[test]
 fn lints_are_expected_with_a_reason_and_tests_neither_ignored_nor_meant_to_panic() {
-    // Put together here, so that this file does not break its own law.
+    // The words are put together here, so that this file does not break its own rule.
     let forbidden = ["allow(", "ignore]", "ignore =", "should_panic"]
         .map(|rest| [format!("#[{rest}"), format!("#![{rest}")]);
     for (path, text) in sources() {

@@ -1,5 +1,5 @@
-//! A verdict is told, whatever becomes of the files it is written to, of the terminal it is shown
-//! on, and of other runs.
+//! A verdict is printed even if its files cannot be written, if the terminal cannot be written to,
+//! or if other runs fail.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stack::{Stack, wait_until};
 
-/// A stack with two histories, each in a table of its own.
+/// Starts a stack with two histories, each in its own table.
 fn two_histories() -> Stack {
     let stack = Stack::up(&[]);
     stack.ask("CREATE TABLE audit.other AS audit.audit_logs");
@@ -23,7 +23,7 @@ fn two_histories() -> Stack {
     stack
 }
 
-/// Runs the verifier by a line of the shell, in which `$V` is it.
+/// Runs a line of the shell, in which `$V` is the verifier.
 fn by_shell(stack: &Stack, line: &str) -> Output {
     let verifier = stack.command("auditstorm-verifier", &[]);
     let mut shell = Command::new("sh");
@@ -51,7 +51,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_verdict_is_told_though_nothing_can_be_written_or_shown() {
     let stack = two_histories();
-    // As a full disk: files can be made, and nothing written to them.
+    // This simulates a full disk: files can be created, but nothing can be written to them.
     let full = "trap '' XFSZ; ulimit -f 0; exec $V reconcile one --report";
     let output = by_shell(&stack, full);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -63,7 +63,7 @@ fn a_verdict_is_told_though_nothing_can_be_written_or_shown() {
     let left = names(&stack.path("one"));
     assert!(left.iter().all(|name| !name.starts_with('.') && !name.contains("report")), "{left:?}");
 
-    // A result that nobody takes.
+    // The output cannot be written.
     let output = by_shell(&stack, "exec $V reconcile one > /dev/full");
     assert!(story(&output).contains("cannot write the output"), "{output:?}");
     assert_eq!(output.status.code(), Some(6));
@@ -128,12 +128,12 @@ fn what_is_lost_stays_lost_on_a_full_disk(stack: &Stack, full: &str) {
     let output = by_shell(stack, full);
     assert!(String::from_utf8_lossy(&output.stdout).contains("\nverdict: lossy\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    // What is proven outweighs what could not be checked.
+    // A proven loss outweighs a run that could not be checked.
     let output = stack.run("auditstorm-verifier", &["reconcile", "one", "missing", "two"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// Its story goes into a pipe that is full, its summary to a disk that is.
+/// Its messages go into a pipe that is full, and its summary to a disk that is full.
 fn a_generator_goes_on_where_nobody_reads(stack: &Stack) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&vec![b'.'; 65_536]).unwrap();

@@ -1,4 +1,4 @@
-//! Runs that lose nothing are whole; what cannot be checked is not.
+//! A run that loses nothing is whole. A run that cannot be checked is not.
 
 use std::fs::OpenOptions;
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ fn a_run_without_faults_is_whole_in_batches_and_one_by_one() {
         }
         assert_eq!(report["findings"].as_array().unwrap().len(), 0);
     }
-    // The second run finds the first one's events and takes none of them for its own.
+    // The second run's check sees the events of the first run, and counts none of them.
     assert_eq!(stack.ask("SELECT count() FROM audit.audit_logs"), "8000");
 }
 
@@ -104,7 +104,7 @@ fn a_store_that_is_down_is_named() {
     let stack = Stack::up(&[]);
     let profile = stack.profile(50, 1, 50);
     stack.generate(&profile, "run");
-    // A port that nobody listens on: it was free a moment ago.
+    // Nobody listens on this port, because it was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let check = |flag: &str, url: &str, named: &str| {
         let output = stack.run("auditstorm-verifier", &["reconcile", "run", flag, url]);

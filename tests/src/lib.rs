@@ -1,5 +1,5 @@
-//! What the whole-pipeline tests and the bench of verdicts share: a sandbox of their own, and runs
-//! of which a seed alone decides what happens to them.
+//! Code that the whole-pipeline tests and the bench of verdicts share: each has a sandbox of its
+//! own, and runs for which one seed decides everything that happens.
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 pub mod proxy;

@@ -1,7 +1,8 @@
-//! A proxy before ClickHouse that loses answers, breaks bodies and answers wrongly, on order.
+//! A proxy in front of ClickHouse that loses answers, breaks bodies and answers wrongly, when it is
+//! told to.
 //!
-//! It stands between a program and the server's HTTP port, knows where a request begins and ends,
-//! and touches INSERTs alone. A request counts as one if its address says `query=INSERT…`.
+//! It stands between a program and the server's HTTP port. It knows where requests begin and end,
+//! and only touches INSERTs: requests whose address contains `query=INSERT…`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,34 +16,34 @@ use tokio::time::sleep;
 
 use crate::stack::Stack;
 
-/// A running proxy. It ends, and cuts what it carries, when dropped.
+/// A running proxy. When it is dropped, it stops and cuts all connections.
 pub struct Proxy {
     address: SocketAddr,
     orders: Arc<Orders>,
     _runtime: Runtime,
 }
 
-/// What becomes of the INSERTs that begin from now on.
+/// What the proxy does to INSERTs that begin from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// The next ones are cut when the server's answer arrives: it has them, the client does not
-    /// know.
+    /// Cuts the connection of the next INSERTs when the server's answer arrives. The server has the
+    /// rows, but the client does not know.
     CutAnswers {
         times: u32,
     },
-    /// The next ones are cut when this many bytes of their body, as sent, have passed. A shorter
-    /// one passes whole.
+    /// Cuts the connection of the next INSERTs after this many bytes of the body, as sent. A
+    /// shorter body passes completely.
     CutBodies {
         times: u32,
         after_bytes: u64,
     },
-    /// All answers come later.
+    /// Delays all answers.
     DelayAnswers {
         by: Duration,
     },
-    /// The next ones never reach the server; the client gets this status and exception code, or
-    /// with code 0 none.
+    /// Answers the next INSERTs itself, with this status and exception code (0 for none). They
+    /// never reach the server.
     AnswerWith {
         times: u32,
         status: u16,
@@ -50,27 +51,27 @@ pub enum Mode {
     },
 }
 
-/// What was done so far.
+/// What the proxy has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
-    /// INSERTs that began.
+    /// How many INSERTs began.
     pub inserts: u32,
-    /// Status of each answer that the client never got.
+    /// The status of each answer that did not reach the client.
     pub answers_cut: Vec<u16>,
-    /// Bodies cut.
+    /// How many bodies were cut.
     pub bodies_cut: u32,
-    /// Answers given in the server's place.
+    /// How many answers the proxy gave in the server's place.
     pub answered: u32,
 }
 
 impl Proxy {
-    /// Starts a proxy before the ClickHouse of a stack.
+    /// Starts a proxy in front of the ClickHouse of a stack.
     pub fn before_clickhouse(stack: &Stack) -> Self {
         let server = stack.address("CLICKHOUSE_URL").strip_prefix("http://").unwrap();
         Self::before(server.parse().unwrap())
     }
 
-    /// Starts a proxy before a server, on a free port.
+    /// Starts a proxy in front of a server, on a free port.
     pub fn before(server: SocketAddr) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -80,12 +81,12 @@ impl Proxy {
         Self { address, orders, _runtime: runtime }
     }
 
-    /// Where clients find it.
+    /// The address of the proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Changes what becomes of the INSERTs that begin from now on.
+    /// Changes what the proxy does to INSERTs that begin from now on.
     pub fn set(&self, mode: Mode) {
         self.orders.state.lock().unwrap().0 = mode;
     }
@@ -106,7 +107,7 @@ impl Default for Orders {
     }
 }
 
-/// What becomes of one request.
+/// What the proxy does to one request.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Pass,
@@ -117,7 +118,7 @@ enum Fate {
 }
 
 impl Orders {
-    /// Decides about an INSERT that begins.
+    /// Decides what to do to an INSERT that begins.
     fn decide(&self) -> Fate {
         let (mode, done) = &mut *self.state.lock().unwrap();
         done.inserts += 1;
@@ -151,11 +152,12 @@ async fn accept(listener: TcpListener, server: SocketAddr, orders: Arc<Orders>) 
         tokio::spawn(async move {
             let mut carrier = match TcpStream::connect(server).await {
                 Ok(server) => Carrier::new(client, server, orders),
-                // As near as can be to what the server itself does while it is down.
+                // A reset is the closest to what happens when the server itself is down.
                 Err(_) => return client.set_zero_linger().unwrap(),
             };
             if !matches!(carrier.carry().await, Ok(End::Orderly)) {
-                // Whoever is left learns by a reset: an orderly end might pass for an answer's.
+                // The other side gets a reset, because an orderly close might look like the end of
+                // an answer.
                 carrier.client.set_zero_linger().ok();
                 carrier.server.set_zero_linger().ok();
             }
@@ -163,7 +165,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, orders: Arc<Orders>) 
     }
 }
 
-/// One connection.
+/// One connection through the proxy.
 struct Carrier {
     client: TcpStream,
     server: TcpStream,
@@ -172,7 +174,7 @@ struct Carrier {
     fate: Fate,
 }
 
-/// How a connection ends, if it does not break.
+/// How a connection ends, unless it breaks.
 enum End {
     Orderly,
     Cut,
@@ -237,7 +239,8 @@ impl Carrier {
         Ok(None)
     }
 
-    /// The server answers an INSERT when it has done or refused it, not before.
+    /// Handles the first bytes of an answer. The server only answers an INSERT when it has stored
+    /// or refused it.
     async fn answer(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
         match std::mem::replace(&mut self.fate, Fate::Pass) {
             Fate::CutAnswer => {
@@ -257,13 +260,13 @@ fn is_insert(head: &[u8]) -> bool {
     String::from_utf8_lossy(line).to_ascii_lowercase().contains("query=insert")
 }
 
-/// The status in an answer's first bytes: `HTTP/1.1 200 …`.
+/// Reads the status from the first bytes of an answer: `HTTP/1.1 200 …`.
 fn status_of(answer: &[u8]) -> u16 {
     let line = String::from_utf8_lossy(&answer[..answer.len().min(12)]).into_owned();
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// An answer as the server gives it, or without a code, as a gateway before it does.
+/// Makes an answer as the server would send it or, without a code, as a gateway before it would.
 fn made_answer(status: u16, code: u16) -> String {
     let (header, text) = match code {
         0 => (String::new(), "Bad Gateway\n".to_owned()),
@@ -279,21 +282,21 @@ fn made_answer(status: u16, code: u16) -> String {
     )
 }
 
-/// Where in the requests of one connection the next byte is.
+/// The position of the next byte in the requests of one connection.
 pub enum Framing {
     Head(Vec<u8>),
-    /// Bytes left of a body of known length.
+    /// In a body of known length; the number of bytes that are left.
     Counted(u64),
-    /// The line before a chunk.
+    /// In the line that gives the size of a chunk.
     ChunkSize(Vec<u8>),
-    /// Bytes left of a chunk and the line's end behind it.
+    /// In a chunk; the number of bytes that are left, with its line break.
     Chunk(u64),
-    /// The lines behind the last chunk; the present one.
+    /// In the lines after the last chunk; the present line.
     Trailer(Vec<u8>),
     Ended,
 }
 
-/// A piece of a request, as it came.
+/// A piece of a request, unchanged.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'b> {
     Head(Vec<u8>),
@@ -309,7 +312,7 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// Takes the next piece from the front of `bytes`, if there is one.
+    /// Takes the next piece from the front of `bytes`, if it is complete.
     pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
         if matches!(self, Self::Ended) {
             *self = Self::default();
@@ -382,7 +385,8 @@ impl Framing {
     }
 }
 
-/// Moves bytes to the end of `line` until it ends as it should. Returns how many, and if it does.
+/// Moves bytes to the end of `line` until it ends with `end`. Returns how many were moved, and
+/// whether the line is complete.
 fn take_until(line: &mut Vec<u8>, bytes: &[u8], end: &[u8]) -> (usize, bool) {
     for (index, byte) in bytes.iter().enumerate() {
         line.push(*byte);
@@ -403,7 +407,7 @@ fn count_down(left: &mut u64, bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Cuts requests into pieces, given a few bytes at a time. Bodies are joined.
+    /// Cuts requests into pieces, with a few bytes at a time. Bodies are joined.
     #[track_caller]
     fn check_framing(requests: &str, at_once: usize, expected: &[&str]) {
         let mut framing = Framing::default();

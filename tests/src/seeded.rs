@@ -1,8 +1,9 @@
-//! Runs of which a seed alone decides what they are, what happens to them and who checks them; and
-//! whether what the verifier tells of them is so.
+//! Runs for which one seed decides what they are, what happens to them, and which account checks
+//! them. The tests then compare the verifier's reports with the truth.
 //!
-//! The truth is known past the verifier: from the records of ordered faults, from the ledgers, from
-//! a tap on the stream, and from the bare rows when all parts are back and nothing moves any more.
+//! The truth is known without the verifier: from the records of the faults, from the ledgers, from
+//! a tap on the stream, and from the rows in the table when all parts are back and nothing moves
+//! any more.
 
 pub mod accounts;
 pub mod disturbance;
@@ -37,7 +38,7 @@ use self::results::{Outcome, RunOutcome};
 use self::truth::{Seen, Sent};
 use crate::stack::{Stack, wait_until};
 
-/// Lets a storm happen, and judges what is told of its runs.
+/// Runs a storm, and judges the reports about its runs.
 pub fn storm(seed: u64, scale: &Scale) -> Outcome {
     let storm = Storm::draw(seed, scale);
     let stack = begin(&storm);
@@ -87,18 +88,19 @@ fn begin(storm: &Storm) -> Stack {
     stack
 }
 
-/// What was told while disturbances lasted, and what was so.
+/// The reports that were made while disturbances lasted, and what was true then.
 struct Early {
     sent: Vec<Option<Sent>>,
-    /// What each run's check told.
+    /// The report of each run's check.
     told: Vec<Told>,
-    /// What there was when they had ended.
+    /// What the stores had when the checks had ended.
     seen: Seen,
-    /// What lasted when they began, or began while they went on.
+    /// Disturbances that lasted when the checks began, or that began while they went on.
     excuses: BTreeSet<&'static str>,
 }
 
-/// Sends all runs and checks them, while the acts are played. Returns when all that is over.
+/// Sends all runs and checks them, while the disturbances happen. Returns when all of them are
+/// over.
 fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
     let (playing, begun) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let play = |act: &Act, after: Duration| {
@@ -140,9 +142,9 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
         let begun_before = begun.lock().unwrap().len();
         excuses.extend(playing.lock().unwrap().iter().map(|it| it.what.excuse()));
         let (told, is_busy) = check_and_look(stack, storm, scale);
-        // One that was drawn for the load begins after it if the load is short.
+        // A disturbance during the load may begin after a short load has ended.
         excuses.extend(begun.lock().unwrap()[begun_before..].iter().map(|it| it.what.excuse()));
-        // All at once: a fast relay does not start before NATS is back.
+        // All end at the same time, because a fast relay does not start before NATS is back.
         scope(|threads| {
             for act in storm.acts.iter().filter(|act| act.at == At::Throughout) {
                 threads.spawn(|| act.what.end(stack));
@@ -168,8 +170,8 @@ fn send(stack: &Stack, storm: &Storm) {
     });
 }
 
-/// Checks all runs. Also says whether something was on its way when the time was over after which
-/// a check cannot find the quiet any more that it needs before its deadline.
+/// Checks all runs. Also returns whether events were still on their way at the moment when it
+/// became too late for a check to see the quiet time that it needs before its deadline.
 fn check_and_look(stack: &Stack, storm: &Storm, scale: &Scale) -> (Vec<Told>, bool) {
     const LOOK: Duration = Duration::from_millis(100);
     const SLACK: Duration = Duration::from_secs(2);
@@ -208,7 +210,7 @@ fn check(stack: &Stack, storm: &Storm, flags: &[&str]) -> Vec<Told> {
     })
 }
 
-/// Puts together what an early check told and what bears on it.
+/// Combines the report of an early check with the facts that it is judged by.
 fn early_check(run: &Run, sent: &Sent, told: Told, early: &Early, at_rest: &Seen) -> Check {
     let stored = early.seen.rows(run, sent.mark);
     let mut excuses: Vec<&str> = early.excuses.iter().copied().collect();
@@ -229,7 +231,7 @@ fn early_check(run: &Run, sent: &Sent, told: Told, early: &Early, at_rest: &Seen
     }
 }
 
-/// What leaves a run unknown for good.
+/// Reasons that keep a run unknown for good.
 fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static str> {
     let is_proven = tells_what_it_holds(stack);
     let reasons = [
@@ -242,7 +244,7 @@ fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static st
     reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, excuse)| excuse).collect()
 }
 
-/// What passes: whoever sees all, later, is not held back by it.
+/// Reasons that pass: a later check, by an account that sees all rows, is not affected by them.
 const PASSING: [&str; 9] = [
     "ClickHouse was away",
     "NATS was away",
@@ -257,8 +259,8 @@ const PASSING: [&str; 9] = [
 
 const ON_THEIR_WAY: &str = "events were still on their way";
 
-/// Judges the early check, and where it was not the last word, has a last one made by an account
-/// that sees all.
+/// Judges the early check. If it was not final, this makes a final check with an account that sees
+/// all rows, and judges that, too.
 fn judge(stack: &Stack, run: &Run, truth: &Truth, early: &Check, scale: &Scale) -> RunOutcome {
     let mut found: Vec<(Moment, Violation)> =
         violations(truth, early).into_iter().map(|it| (early.moment, it)).collect();
@@ -280,7 +282,7 @@ fn judge(stack: &Stack, run: &Run, truth: &Truth, early: &Check, scale: &Scale) 
     RunOutcome::new(run.index, truth, early, last.as_ref(), &found)
 }
 
-/// The command that makes a seed again.
+/// The command that runs a seed again.
 pub fn rerun(seed: u64, scale: &Scale) -> String {
     let gate = if *scale == GATE { " --gate" } else { "" };
     format!("cargo bench --profile dev -p tests --bench verdicts --{gate} --seed {seed}")

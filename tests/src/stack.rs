@@ -1,4 +1,4 @@
-//! A sandbox of its own for each test, and the programs to run against it.
+//! A sandbox for each test, and the programs that run against it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub const COLUMNS: &str = "event_json, timestamp, scope_type, scope_name, user, user_uid, \
      audit_id, verb, api_group, resource, namespace, resource_name, status_code";
 
-/// A running pipeline in a temporary directory. It stops, and goes, with the test.
+/// A running pipeline in a temporary directory. It is stopped and removed at the end of the test.
 pub struct Stack {
     dir: TempDir,
     sandbox: Child,
@@ -21,12 +21,12 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts a pipeline that stores within a second, with the flags given.
+    /// Starts a pipeline with these flags. It stores events within a second.
     pub fn up(flags: &[&str]) -> Self {
         Self::up_prepared(flags, |_| {})
     }
 
-    /// As [`Self::up`], with something put into the sandbox's directory before.
+    /// Like [`Self::up`], but first puts something into the sandbox's directory.
     pub fn up_prepared(flags: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(&dir.path().join("sandbox"));
@@ -59,17 +59,17 @@ impl Stack {
         self.dir.path().join(name)
     }
 
-    /// Value of an address that the sandbox gave.
+    /// An address that the sandbox has given.
     pub fn address(&self, name: &str) -> &str {
         self.find_address(name).unwrap()
     }
 
-    /// As [`Self::address`], of one that it may not have given.
+    /// Like [`Self::address`], for an address that the sandbox may not have given.
     pub fn find_address(&self, name: &str) -> Option<&str> {
         self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A profile of ten tenants for some seconds, written to a file.
+    /// Writes a profile of ten tenants for some seconds to a file.
     pub fn profile(&self, rate: u32, seconds: u32, batch_events: u32) -> String {
         let path = self.path("profile.yaml");
         let text = format!(
@@ -81,7 +81,7 @@ impl Stack {
         path.to_str().unwrap().to_owned()
     }
 
-    /// A program, ready to run against this pipeline.
+    /// Prepares a program to run against this pipeline.
     pub fn command(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program(name));
         command.args(args).envs(self.env.iter().cloned()).current_dir(self.dir.path());
@@ -99,7 +99,8 @@ impl Stack {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Begins to send a profile into run directory `run`, and returns when some events are stored.
+    /// Begins to send a profile into run directory `run`. Returns when at least `stored_min` events
+    /// are stored.
     pub fn begin_to_generate(&self, profile: &str, stored_min: u64) -> Child {
         let generator = self
             .command("auditstorm-generator", &["run", profile, "--out", "run"])
@@ -117,7 +118,7 @@ impl Stack {
         self.reconcile_with(out, &[])
     }
 
-    /// As [`Self::reconcile`], with some flags or further directories.
+    /// Like [`Self::reconcile`], with more flags or directories.
     pub fn reconcile_with(&self, out: &str, args: &[&str]) -> (i32, Value) {
         let defaults = ["--quiet", "8s", "--wait", "90s"];
         let defaults = if args.contains(&"--quiet") { &[][..] } else { &defaults };
@@ -129,7 +130,7 @@ impl Stack {
         (code, serde_json::from_slice(&report).unwrap())
     }
 
-    /// Orders a part to be stopped or started. Returns whether that was done.
+    /// Stops or starts a part. Returns whether that succeeded.
     pub fn order(&self, act: &str, part: &str) -> bool {
         let done = Command::new(program("auditstorm-sandbox"))
             .args([act, part, "--dir"])
@@ -140,8 +141,8 @@ impl Stack {
         done.success()
     }
 
-    /// Kills a part (`clickhouse`, `nats` or `relay`), leaves it down for a time as the flag takes
-    /// it, and starts it again where it was. Returns when it answers.
+    /// Kills a part (`clickhouse`, `nats` or `relay`), leaves it down for this time (written as for
+    /// the flag), and starts it again in the same place. Returns when it answers.
     pub fn restart(&self, part: &str, down_for: &str) {
         let done = Command::new(program("auditstorm-sandbox"))
             .args(["restart", part, "--down-for", down_for, "--dir"])
@@ -168,12 +169,12 @@ impl Stack {
         runtime.block_on(client.query("SELECT 1").execute()).is_ok()
     }
 
-    /// Asks ClickHouse and returns the answer's text.
+    /// Queries ClickHouse and returns the answer as text.
     pub fn ask(&self, sql: &str) -> String {
         self.try_ask(sql).unwrap()
     }
 
-    /// As [`Self::ask`], of a server that may be away.
+    /// Like [`Self::ask`], for a server that may be down.
     ///
     /// # Errors
     ///
@@ -187,7 +188,7 @@ impl Stack {
     }
 }
 
-/// Has the aggregator store what it has within a second.
+/// Lets the aggregator store events within a second.
 const STORED_SOON: [&str; 2] = ["--batch-wait", "1s"];
 
 impl Drop for Stack {
@@ -204,7 +205,7 @@ impl Drop for Stack {
     }
 }
 
-/// A process that is killed, by its ID, when the test ends.
+/// A process that is killed when the test ends.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -214,7 +215,7 @@ impl Drop for Running {
     }
 }
 
-/// Audit IDs of the findings of a kind in a report: a fault, or the cause of a loss.
+/// Audit IDs in the findings of one kind: a fault, or the cause of a loss.
 pub fn found(report: &Value, kind: &str) -> BTreeSet<String> {
     let findings = report["findings"].as_array().unwrap();
     let of_kind =
@@ -222,12 +223,12 @@ pub fn found(report: &Value, kind: &str) -> BTreeSet<String> {
     of_kind.map(|finding| finding["audit_id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Awaits a condition, for a minute at most.
+/// Waits for a condition, at most a minute.
 pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
     wait_minutes(1, what, is_so);
 }
 
-/// Awaits a condition, for some minutes at most.
+/// Waits for a condition, at most some minutes.
 pub fn wait_minutes(minutes: u32, what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..minutes * 600 {
         if is_so() {
@@ -243,7 +244,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A program of the workspace, built beside this test.
+/// The path of a program of the workspace, in the directory of this test.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join(name);

@@ -1,30 +1,30 @@
-//! Accounts of ClickHouse that do not see, or may not do, everything.
+//! Accounts of ClickHouse. Most of them cannot see or do everything.
 
 use std::fmt::Write as _;
 
 use super::tables::tables;
 
-/// Who asks ClickHouse.
+/// The account that queries ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
-    /// Sees all and may do all.
+    /// It sees all rows and may do everything.
     Full,
     /// A row policy hides a tenth of all rows.
     Policy,
-    /// Its profile ends every answer after some rows.
+    /// Its profile ends every answer after some rows, without an error.
     Limit,
     /// Its profile filters the tables.
     Filter,
-    /// Its profile breaks reading off, and answers with what it has.
+    /// With its profile, a query that exceeds a limit ends early with what it has.
     Break,
-    /// Its profile forbids to read many rows.
+    /// Its profile forbids queries that read many rows.
     Narrow,
     /// It may not change settings.
     ReadOnly,
 }
 
 impl Account {
-    /// All but the full one.
+    /// All accounts except the full one.
     pub const LIMITED: [Self; 6] =
         [Self::Policy, Self::Limit, Self::Filter, Self::Break, Self::Narrow, Self::ReadOnly];
 
@@ -63,7 +63,7 @@ impl Account {
 
 const HIDING: &str = "cityHash64(audit_id) % 10 != 0";
 
-/// The file of all accounts, which ClickHouse reads when it starts.
+/// The file with all accounts, which ClickHouse reads when it starts.
 pub fn users_xml() -> String {
     let mut profiles = "<default/>".to_owned();
     let mut users = "<default><password/><profile>default</profile>\

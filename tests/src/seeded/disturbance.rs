@@ -1,4 +1,4 @@
-//! What happens to a pipeline while runs go through it or are checked, and how it is undone.
+//! Disturbances of a pipeline while runs go through it or are checked, and how they are undone.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::tap::{pause, resume, set_messages_max};
 use crate::stack::Stack;
 
-/// Something that happens, when, and for how long.
+/// A disturbance, with its start and duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Act {
     pub what: Disturbance,
@@ -14,34 +14,36 @@ pub struct Act {
     pub lasts: Duration,
 }
 
-/// When an act begins.
+/// When a disturbance begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// So long after the runs begin to be sent. It may last until they are checked.
+    /// This long after the runs begin to be sent. It may last until they are checked.
     Load(Duration),
-    /// When they are sent, so long before or after their check begins.
+    /// When the runs have been sent, this long before or after their check begins.
     Check { before: Duration, after: Duration },
-    /// From before their check begins until it has ended, however long that takes.
+    /// Before the check begins. It lasts until the check has ended, however long that takes.
     Throughout,
 }
 
-/// What happens. A new one is a line here, in [`Disturbance::begin`] and where storms are drawn.
+/// The kind of a disturbance. A new kind needs a line here, in [`Disturbance::begin`], and where
+/// storms are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
-    /// A part is killed, and not there for a while.
+    /// A part is killed, and is down for a while.
     Away(Part),
-    /// The aggregator's consumer is given no messages.
+    /// The aggregator's consumer receives no messages.
     Paused,
-    /// The consumer is given no messages, and the stream keeps so many at most: it evicts others.
+    /// The consumer receives no messages, and the stream keeps only this many, so it evicts the
+    /// others.
     Shrunk { messages: i64 },
 }
 
-/// What is between the webhook and NATS, and between NATS and ClickHouse.
+/// The relay between webhook and NATS, and between NATS and ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relay {
-    /// One process. It loses what it has in memory when it is killed.
+    /// One process. It loses its events in memory when it is killed.
     Fast,
-    /// A sidecar and an aggregator, as patient as Vector. What they hold outlives them.
+    /// A sidecar and an aggregator, which retry as long as Vector. Their events survive a kill.
     Honest { retry_max: Duration },
 }
 
@@ -50,11 +52,11 @@ pub enum Relay {
 pub enum Part {
     ClickHouse,
     Nats,
-    /// Sidecar and aggregator, be they one process or two.
+    /// Sidecar and aggregator together, whether they are one process or two.
     Relay,
-    /// Only an honest relay has one of its own.
+    /// Only an honest relay has it as a process of its own.
     Sidecar,
-    /// Only an honest relay has one of its own.
+    /// Only an honest relay has it as a process of its own.
     Aggregator,
 }
 
@@ -62,7 +64,7 @@ impl Part {
     pub const ALL: [Self; 5] =
         [Self::ClickHouse, Self::Nats, Self::Relay, Self::Sidecar, Self::Aggregator];
 
-    /// Those that a sandbox with such a relay has.
+    /// The parts that a sandbox with this relay has.
     pub fn of(relay: Relay) -> &'static [Self] {
         match relay {
             Relay::Fast => &Self::ALL[..3],
@@ -70,7 +72,7 @@ impl Part {
         }
     }
 
-    /// What the sandbox calls it.
+    /// The sandbox's name for the part.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClickHouse => "clickhouse",
@@ -83,7 +85,7 @@ impl Part {
 }
 
 impl Disturbance {
-    /// Begins it.
+    /// Begins the disturbance.
     pub fn begin(self, stack: &Stack) {
         match self {
             Self::Away(part) => until_done(|| stack.order("stop", part.name())),
@@ -95,7 +97,7 @@ impl Disturbance {
         }
     }
 
-    /// Undoes it.
+    /// Ends the disturbance.
     pub fn end(self, stack: &Stack) {
         match self {
             Self::Away(part) => until_done(|| stack.order("start", part.name())),
@@ -107,7 +109,7 @@ impl Disturbance {
         }
     }
 
-    /// What it leaves open while it lasts.
+    /// What cannot be excluded while the disturbance lasts.
     pub fn excuse(self) -> &'static str {
         match self {
             Self::Away(Part::ClickHouse) => "ClickHouse was away",
@@ -120,7 +122,7 @@ impl Disturbance {
     }
 }
 
-/// Tries until it is done: a part that it needs may be away itself for now.
+/// Repeats an action until it succeeds, because a part that it needs may be down.
 fn until_done(mut is_done: impl FnMut() -> bool) {
     const PAUSE: Duration = Duration::from_millis(500);
     const TRIES_MAX: u32 = 1_800;

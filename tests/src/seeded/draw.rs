@@ -1,6 +1,6 @@
-//! What happens in a storm: follows from its seed alone. Pure.
+//! Draws what happens in a storm, from its seed alone. Pure.
 //!
-//! A storm is a sandbox with faults and disturbances, through which a run goes, or two at once.
+//! A storm is a sandbox with faults and disturbances, and one or two runs that go through it.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use super::replica::Lag;
 use super::tables::RUNS_MAX;
 use super::tap::{Retention, StreamForm};
 
-/// How much a storm may take.
+/// Limits for the duration of a storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
-    /// Some part is away for as long at most.
+    /// The longest time that a part is down.
     pub outage_max: Duration,
-    /// The aggregator holds batches back for as long at most.
+    /// The longest time that the aggregator holds batches back.
     pub delay_max: Duration,
-    /// Runs send for as long at most.
+    /// The longest time that runs are sent.
     pub load_max: Duration,
     pub history_events_max: u64,
-    /// The consumer's messages come again after as long at most.
+    /// The longest time after which the consumer's messages are delivered again.
     pub ack_wait_max: Duration,
-    /// The longest wait of an honest relay between two tries.
+    /// The longest wait between two retries of an honest relay.
     pub retry_max: Duration,
-    /// The same, of one that is as patient as Vector. Some storms have such a one.
+    /// The same for a relay that is as patient as Vector, which some storms have.
     pub patient_retry_max: Duration,
-    /// What a check is told of its time.
+    /// Flags of a check for its times.
     pub check_args: &'static [&'static str],
-    /// What a check is told of it during which something is held down: that does not pass.
+    /// Flags of a check for its times, if a disturbance lasts throughout the check.
     pub held_down_args: &'static [&'static str],
 }
 
-/// What the gate can afford.
+/// Limits that are short enough for the gate.
 pub const GATE: Scale = Scale {
     outage_max: Duration::from_secs(4),
     delay_max: Duration::from_secs(3),
@@ -49,7 +49,7 @@ pub const GATE: Scale = Scale {
     held_down_args: &["--quiet", "2s", "--wait", "8s", "--patience", "5s"],
 };
 
-/// What the bench does.
+/// Limits for the bench.
 pub const BENCH: Scale = Scale {
     outage_max: Duration::from_mins(2),
     delay_max: Duration::from_secs(40),
@@ -62,18 +62,18 @@ pub const BENCH: Scale = Scale {
     held_down_args: &["--wait", "90s"],
 };
 
-/// A sandbox, what happens to it, and the runs that go through it.
+/// A sandbox, its disturbances, and the runs that go through it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storm {
     pub seed: u64,
-    /// As after `--fault`.
+    /// Values for `--fault`.
     pub faults: Vec<String>,
     pub batch_wait: Duration,
     pub delay: Duration,
     pub relay: Relay,
     pub stream: StreamForm,
     pub acts: Vec<Act>,
-    /// Early checks ask a replica that lags.
+    /// Set if early checks query a replica that lags.
     pub replica: Option<Lag>,
     pub runs: Vec<Run>,
 }
@@ -81,35 +81,35 @@ pub struct Storm {
 /// One run, and how it is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// Counted from 0, among the storm's.
+    /// Number of the run in the storm, counted from 0.
     pub index: usize,
     pub load: Load,
-    /// Who makes the early check.
+    /// The account that makes the early check.
     pub account: Account,
     pub counted: Counted,
     pub is_deep: bool,
-    /// Seconds by which the sender's clock is ahead, or behind.
+    /// How many seconds the sender's clock is ahead, or behind if negative.
     pub sender_clock: i64,
-    /// The same of who checks it.
+    /// The same for the clock of the checker.
     pub checker_clock: i64,
 }
 
-/// How events are sent.
+/// How the events are sent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Load {
-    /// By the generator. It may be killed.
+    /// By the generator, which may be killed.
     Live { profile: String, killed_after: Option<Duration> },
-    /// By the loader, which is taken up again after each kill.
+    /// By the loader, which is continued after each kill.
     History {
         profile: String,
         events: u64,
         days: u64,
-        /// The last days that go through the pipeline.
+        /// How many of the last days go through the pipeline.
         replayed_days: u64,
         rows_per_insert: u64,
-        /// When it is killed, each time counted from its start.
+        /// When the loader is killed. Each time counts from its start.
         kills: Vec<Duration>,
-        /// Who loads until the last kill.
+        /// The account of the loader, until the last kill.
         account: Account,
     },
 }
@@ -135,7 +135,7 @@ impl Storm {
         Self { seed, faults, batch_wait, delay, relay, stream, acts, replica, runs }
     }
 
-    /// Whether something is away for as long as the check takes.
+    /// Whether a disturbance lasts throughout the check.
     pub fn is_held_down(&self) -> bool {
         self.acts.iter().any(|act| act.at == At::Throughout)
     }
@@ -157,7 +157,7 @@ impl Run {
     }
 }
 
-/// Most clocks are right; others differ by seconds, or by minutes.
+/// Most clocks are right. Others are wrong by seconds or minutes.
 fn draw_clock(draw: &mut ChaCha8Rng) -> i64 {
     if draw.random_bool(0.7) {
         return 0;
@@ -167,7 +167,8 @@ fn draw_clock(draw: &mut ChaCha8Rng) -> i64 {
     [ahead, -ahead][draw.random_range(0..2)]
 }
 
-/// Its copies are made when the check begins, by a server that must be there.
+/// Draws a lagging replica. Its copies are made when the check begins, so ClickHouse must be up
+/// then.
 fn draw_replica(draw: &mut ChaCha8Rng, scale: &Scale, acts: &[Act]) -> Option<Lag> {
     let is_there = acts.iter().all(|act| act.what != Disturbance::Away(Part::ClickHouse));
     let lag = Lag {
@@ -248,7 +249,7 @@ fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, relay: Relay, stream: &Stream
             Act { what, at, lasts }
         })
         .collect();
-    // Nobody reads, and the stream keeps a few messages only.
+    // Nobody reads the stream, and it keeps only a few messages.
     if draw.random_bool(0.15) && stream.retention != Retention::WorkQueue {
         let messages = draw.random_range(50..2_000);
         let (what, at) = (Disturbance::Shrunk { messages }, At::Load(Duration::ZERO));

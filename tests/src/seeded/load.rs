@@ -1,4 +1,4 @@
-//! How a run's events are sent: by the generator, or by the loader, which is killed and taken up.
+//! Sends a run's events: with the generator, or with the loader, which is killed and continued.
 
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
@@ -11,12 +11,12 @@ use super::wrong_clock;
 use crate::stack::Stack;
 
 impl Run {
-    /// The directory of the run's record, in the stack's.
+    /// The directory of the run's record, relative to the stack's.
     pub fn dir(&self) -> String {
         format!("run-{}", self.index)
     }
 
-    /// The table that its events end in.
+    /// The table that its events come into.
     pub fn table(&self) -> String {
         match self.load {
             Load::History { replayed_days: 0, .. } => format!("audit.plain_{}", self.index),
@@ -24,7 +24,7 @@ impl Run {
         }
     }
 
-    /// Sends all of it. Returns when the sender is done, or given up.
+    /// Sends all events. Returns when the sender is done or has been given up.
     pub fn send(&self, stack: &Stack) {
         let profile = self.write_profile(stack);
         match &self.load {
@@ -43,7 +43,7 @@ impl Run {
                     let loader = self.begin(stack, "auditstorm-backfill", &args);
                     end(loader, None).is_some_and(|status| status.success())
                 };
-                // What is not done in the end is in the ledger.
+                // The ledger knows what is not done in the end.
                 let _ = (0..TRIES).any(|_| is_done());
             }
         }
@@ -78,16 +78,17 @@ impl Run {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// Where the run's record is.
+    /// The path of the run's record.
     pub fn path(&self, stack: &Stack) -> PathBuf {
         stack.path(&self.dir())
     }
 }
 
-/// Times that a loader is taken up which does not reach its end.
+/// How often a loader that does not finish is started again.
 const TRIES: u32 = 3;
 
-/// Waits until a sender ends, or kills it after a time. Returns how it ended by itself.
+/// Waits until a sender ends, or kills it after a time. Returns its exit status if it ended by
+/// itself.
 fn end(mut sender: Child, killed_after: Option<Duration>) -> Option<ExitStatus> {
     const LOOK: Duration = Duration::from_millis(20);
     const LIMIT: Duration = Duration::from_mins(10);

@@ -1,4 +1,5 @@
-//! Whether what a check told of a run agrees with the truth, which is known without it. Pure.
+//! Decides whether the report of a check agrees with the truth, which is known without the check.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,39 +10,39 @@ pub type Event = (u16, u64);
 /// Some events of a run.
 pub type Events = BTreeSet<Event>;
 
-/// What is true of a run in the end: all parts are back, and nothing is on its way.
+/// The truth about a run in the end, when all parts are back and nothing is on its way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact that holds or not")]
 pub struct Truth {
-    /// What the ledger says.
+    /// The sets of the ledger.
     pub acknowledged: Events,
     pub unknown: Events,
     pub refused: Events,
     pub spoiled: Events,
-    /// The ledger was closed in order.
+    /// Whether the ledger was closed in order.
     pub is_closed: bool,
     pub is_saturated: bool,
-    /// Rows of each event, as they lie on disk.
+    /// The number of rows of each event, as they are on disk.
     pub rows: BTreeMap<Event, u64>,
-    /// How often the stream took each event, ever.
+    /// How often the stream took each event in all.
     pub in_stream: BTreeMap<Event, u64>,
     /// Events that went straight into the table.
     pub bulk: Events,
-    /// Faults that were done, by their record.
+    /// The events that faults have hit, according to the record of faults.
     pub dropped_before_stream: Events,
     pub dropped_after_stream: Events,
     pub corrupted: Events,
-    /// The table folds rows with equal keys.
+    /// Whether the table folds rows with equal keys.
     pub folds: bool,
-    /// The stream keeps what was consumed, and has evicted nothing.
+    /// Whether the stream keeps messages that were consumed, and has evicted none.
     pub remembers: bool,
-    /// A fast relay was killed: what it held after the stream may be gone.
+    /// Whether a fast relay was killed. It may have lost events that it had taken from the stream.
     pub lost_its_memory: bool,
-    /// The stream has evicted messages, maybe unread.
+    /// Whether the stream has evicted messages, which may not have been read.
     pub has_evicted: bool,
 }
 
-/// Which rows the check was told to count as duplicates.
+/// What counts as a duplicate in the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
     Physical,
@@ -53,72 +54,74 @@ pub enum Counted {
 pub enum Moment {
     /// While disturbances may last.
     Early,
-    /// When nothing moves any more, by an account that sees all.
+    /// When nothing moves any more, by an account that sees all rows.
     Final,
 }
 
-/// What a check told.
+/// The report of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
     /// Its exit code.
     pub code: i32,
-    /// `whole`, `lossy` or `unknown`; `None` if it gave none.
+    /// `whole`, `lossy` or `unknown`, or `None` if there is no verdict.
     pub verdict: Option<String>,
     pub reasons: Vec<String>,
-    /// By cause.
+    /// The lost events, by cause.
     pub lost: BTreeMap<String, Events>,
     pub corrupted: Events,
     pub duplicated: Events,
     pub unexpected: Events,
 }
 
-/// A check, and what bears on it.
+/// A check, with the facts that it is judged by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub moment: Moment,
     pub counted: Counted,
     pub told: Told,
-    /// What left something that was not excluded when it was made. Only these allow *unknown*.
+    /// What could not be excluded when the check was made. The verdict may only be *unknown* if
+    /// there is something here.
     pub excuses: Vec<&'static str>,
-    /// Faults that were on record when it ended.
+    /// The events of faults that were on record when the check ended.
     pub struck: Events,
-    /// Events that had a row when it ended.
+    /// The events that had a row when the check ended.
     pub stored: Events,
-    /// Some event had several rows when it ended.
+    /// Whether some event had several rows when the check ended.
     pub was_doubled: bool,
 }
 
-/// How a check, or a sender, broke its word.
+/// The ways in which a check or a sender can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Broken {
-    /// Whole, and it is not.
+    /// The verdict is whole, but the run is not.
     FalseWhole,
-    /// Lossy, and nothing is lost, changed or doubled, or could not be known to be.
+    /// The verdict is lossy, but nothing is lost, changed or duplicated, or that could not be
+    /// known.
     FalseLossy,
-    /// Unknown, and nothing was left to exclude.
+    /// The verdict is unknown, but everything could be excluded.
     NeedlessUnknown,
-    /// No verdict at all, though every server that it asked was there.
+    /// There is no verdict, although every server was up.
     NoVerdict,
     /// A finding names other events than those that were hit.
     WrongVictims,
-    /// A loss is told to be where it was not.
+    /// A loss is reported at a hop where it did not happen.
     WrongHop,
     /// An event that went straight into the table is there more than once.
     SentTwice,
-    /// An event that was certainly not taken is stored.
+    /// An event that was certainly not accepted is stored.
     RefusedAndStored,
-    /// The exit code and the report say different things.
+    /// The exit code does not fit the report.
     ExitCode,
 }
 
-/// One way in which a run's check broke its word.
+/// One mistake of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     pub broken: Broken,
     pub detail: String,
 }
 
-/// Lists how a check disagrees with the truth.
+/// Lists where a check disagrees with the truth.
 pub fn violations(truth: &Truth, check: &Check) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut broke = |broken, detail: String| found.push(Violation { broken, detail });
@@ -158,17 +161,17 @@ pub fn violations(truth: &Truth, check: &Check) -> Vec<Violation> {
 }
 
 impl Truth {
-    /// Acknowledged and not stored.
+    /// Events that were acknowledged and are not stored.
     pub fn lost(&self) -> Events {
         self.acknowledged.iter().filter(|event| !self.rows.contains_key(event)).copied().collect()
     }
 
-    /// Stored, and not as it was sent.
+    /// Events that are stored differently from how they were sent.
     pub fn corrupted(&self) -> Events {
         self.corrupted.iter().filter(|event| self.rows.contains_key(event)).copied().collect()
     }
 
-    /// Stored, and never sent.
+    /// Events that are stored and were never sent.
     pub fn unexpected(&self) -> Events {
         let was_sent = |event: &&Event| {
             [&self.acknowledged, &self.unknown, &self.spoiled].iter().any(|it| it.contains(event))
@@ -176,7 +179,7 @@ impl Truth {
         self.rows.keys().filter(|event| !was_sent(event)).copied().collect()
     }
 
-    /// There more than once where a check can see it; with those that it may see or not.
+    /// Returns the events whose duplicates a check must see, and those whose duplicates it may see.
     fn doubled(&self) -> (Events, Events) {
         let several = |counts: &BTreeMap<Event, u64>| {
             let several = counts.iter().filter(|(_, count)| **count > 1);
@@ -200,7 +203,8 @@ impl Truth {
     }
 }
 
-/// A check may end without a verdict only because a server was away for longer than it is patient.
+/// Whether a check without a verdict is correct: only if a server was down for longer than the
+/// check's patience.
 fn is_lawfully_silent(check: &Check) -> bool {
     let Told { code, reasons, .. } = &check.told;
     let away = match silent_server(reasons) {
@@ -211,7 +215,7 @@ fn is_lawfully_silent(check: &Check) -> bool {
     *code == 3 && check.excuses.contains(&away)
 }
 
-/// Which server did not answer, by the last line of what a check told before it gave up.
+/// Which server did not answer, by the last line that a check printed before it gave up.
 pub fn silent_server(story: &[String]) -> Option<&'static str> {
     let last = story.last().filter(|line| line.contains(" does not answer"))?;
     ["ClickHouse", "NATS"].into_iter().find(|name| last.contains(&format!(": {name} at ")))
@@ -287,7 +291,7 @@ fn is_doubt(reason: &str) -> bool {
     reason.contains("as far as it was checked")
 }
 
-/// Told events must be among those that may be told, and all that must be told among them.
+/// Checks that the report has all events that it must have, and no others than it may have.
 fn wrong_victims(what: &str, told: &Events, must: &Events, may: &Events) -> Option<Violation> {
     let (missing, strange) = (must - told, told - may);
     let detail = match (missing.is_empty(), strange.is_empty()) {
@@ -298,7 +302,7 @@ fn wrong_victims(what: &str, told: &Events, must: &Events, may: &Events) -> Opti
     Some(Violation { broken: Broken::WrongVictims, detail })
 }
 
-/// Whatever the verdict, a hop that is told is where it was.
+/// Checks that reported hops are right, whatever the verdict is.
 fn check_hops(truth: &Truth, told: &Told) -> Vec<Violation> {
     let wrong = told.lost.iter().filter_map(|(cause, events)| {
         let wrong: Events =
@@ -310,7 +314,7 @@ fn check_hops(truth: &Truth, told: &Told) -> Vec<Violation> {
     wrong.collect()
 }
 
-/// Whether an event can have got lost in this way.
+/// Whether an event can be lost for this cause.
 fn is_possible(truth: &Truth, cause: &str, event: &Event) -> bool {
     let was_there = truth.was_in_stream(event);
     let is_dropped_after = truth.dropped_after_stream.contains(event);
@@ -320,7 +324,7 @@ fn is_possible(truth: &Truth, cause: &str, event: &Event) -> bool {
         "consumed_not_stored" => {
             was_there && (is_dropped_after || truth.lost_its_memory || truth.has_evicted)
         }
-        // What is on its way is there, whatever becomes of it.
+        // A message that waits for the consumer is in the stream, whatever happens to it later.
         "not_consumed" => was_there,
         "swallowed" | "elsewhere" | "folded" => false,
         _ => true,
@@ -376,7 +380,7 @@ mod tests {
         }
     }
 
-    /// The same, without some that a fault after the stream dropped.
+    /// The same, without some events that a fault after the stream dropped.
     fn lossy(lost: &[u64]) -> Truth {
         let mut truth = whole();
         for seq in lost {

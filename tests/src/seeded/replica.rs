@@ -1,10 +1,9 @@
-//! A stand-in for a replica that lags: a second copy of the tables that stands still while the
-//! first goes on, and a proxy that shows it.
+//! Simulates a replica that lags: copies of the tables that do not change while the originals do,
+//! and a proxy that shows the copies.
 //!
-//! The copies lie in a database of their own on the same server. What a checker asks of the tables
-//! is asked of the copies instead, by other words in the text of its questions, and so is what
-//! `system.replicas` tells. After a while, or never, the replica has caught up: it is then the
-//! table itself.
+//! The copies are in a database of their own on the same server. The proxy changes the text of a
+//! checker's queries, so that they read the copies, and what `system.replicas` says about them. At
+//! some time, or never, the replica catches up; then the queries read the original tables.
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,16 +21,16 @@ use super::tables::tables;
 use crate::proxy::{Framing, Piece};
 use crate::stack::Stack;
 
-/// How far behind a replica is, and until when.
+/// How far behind a replica is, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
-    /// The newest parts of each table that it lacks.
+    /// How many of the newest parts of each table are missing.
     pub parts: usize,
-    /// It catches up so long after the check begins; never, if `None`.
+    /// How long after the check begins the replica catches up. It never does if this is `None`.
     pub lasts: Option<Duration>,
 }
 
-/// A running replica. It goes when dropped.
+/// A running replica. It is removed when dropped.
 pub struct Replica<'s> {
     stack: &'s Stack,
     address: SocketAddr,
@@ -40,7 +39,7 @@ pub struct Replica<'s> {
 }
 
 impl<'s> Replica<'s> {
-    /// Makes a replica that lags from now on, by so many parts of each table.
+    /// Makes a replica that lags from now on. It lacks this many parts of each table.
     pub fn start(stack: &'s Stack, parts: usize) -> Self {
         stack.ask("CREATE DATABASE lagging");
         for table in tables() {
@@ -56,12 +55,12 @@ impl<'s> Replica<'s> {
         Self { stack, address, has_caught_up, _runtime: runtime }
     }
 
-    /// Where it answers.
+    /// The address of the replica.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Lets it catch up after a while.
+    /// Lets the replica catch up after a while.
     pub fn catch_up_after<'t>(&'t self, threads: &'t Scope<'t, '_>, lasts: Duration) {
         threads.spawn(move || {
             sleep(lasts);
@@ -72,12 +71,12 @@ impl<'s> Replica<'s> {
 
 impl Drop for Replica<'_> {
     fn drop(&mut self) {
-        // Else its tables would be taken for others that have lost events.
+        // Otherwise the verifier would find lost events in these tables.
         self.stack.ask("DROP DATABASE lagging SYNC");
     }
 }
 
-/// Copies a table but for its newest parts.
+/// Copies a table without its newest parts.
 fn copy_table(stack: &Stack, table: &str, parts: usize) {
     let (from, to) = (format!("audit.{table}"), format!("lagging.{table}"));
     stack.ask(&format!("CREATE TABLE {to} AS {from}"));
@@ -97,7 +96,8 @@ fn copy_table(stack: &Stack, table: &str, parts: usize) {
     }
 }
 
-/// Makes what stands for `system.replicas`: the copies are behind, and the tables are not.
+/// Makes a stand-in for `system.replicas`, in which the copies are behind and the originals are
+/// not.
 fn tell_lag(stack: &Stack) {
     let all = tables().map(|it| format!("'{it}'")).collect::<Vec<_>>().join(", ");
     stack.ask(&format!(
@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, has_caught_up: Arc<At
                 return client.set_zero_linger().unwrap();
             };
             let ((mut asks, mut hears), (mut answers, mut told)) = (split(client), split(server));
-            // Whoever ends first ends both.
+            // When one direction ends, the connection ends.
             tokio::select! {
                 _ = pass_on(&mut asks, &mut told, &has_caught_up) => {}
                 _ = copy(&mut answers, &mut hears) => {}
@@ -127,7 +127,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, has_caught_up: Arc<At
     }
 }
 
-/// Passes questions on, each in the words that suit the replica.
+/// Passes queries on, changed for the replica.
 async fn pass_on(
     asks: &mut ReadHalf<TcpStream>,
     told: &mut WriteHalf<TcpStream>,
@@ -156,7 +156,7 @@ async fn pass_on(
     }
 }
 
-/// A whole request, in other words. A checker sends text, of a length that it tells.
+/// Changes a whole request. A checker sends text with a `Content-Length`.
 fn reworded(head: &[u8], body: &[u8], is_behind: bool) -> Vec<u8> {
     let (head, body) = (str::from_utf8(head).unwrap(), str::from_utf8(body).unwrap());
     let body = other_words(body, is_behind);
@@ -179,7 +179,7 @@ fn other_words(text: &str, is_behind: bool) -> String {
             text = text.replace(&format!("audit.{table}"), &format!("lagging.{table}"));
         }
     }
-    // Copies and originals are one table, of which there is no other.
+    // Copies and originals look like a single table, and there are no others.
     text.replace("NOT IN ('system'", "NOT IN ('audit', 'lagging', 'system'")
         .replace("any(engine)", "concat('Replicated', any(engine))")
         .replace("system.replicas", "lagging.replicas")

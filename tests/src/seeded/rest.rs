@@ -1,4 +1,5 @@
-//! Waits until nothing is on its way any more: by what the pipeline tells of itself, else by time.
+//! Waits until nothing is on its way any more: by the metrics of the pipeline or, without them, by
+//! time.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +12,7 @@ use super::tap::{self, Waiting};
 use super::truth::{Seen, Sent};
 use crate::stack::Stack;
 
-/// Waits until nothing waits for the consumer, nobody holds anything, and nothing moves.
+/// Waits until no message waits for the consumer, no part holds events, and nothing moves.
 pub fn await_rest(stack: &Stack, storm: &Storm, sent: &[Option<Sent>]) {
     const LOOK: Duration = Duration::from_millis(500);
     const LOOKS_MAX: u32 = 1_500;
@@ -36,33 +37,35 @@ pub fn await_rest(stack: &Stack, storm: &Storm, sent: &[Option<Sent>]) {
     panic!("seed {}: the pipeline did not come to rest in ten minutes", storm.seed);
 }
 
-/// Whether something waits for the consumer, or is held by sidecar or aggregator, or may be.
+/// Whether messages wait for the consumer, or sidecar or aggregator hold events or may hold some.
 pub fn is_anything_held(stack: &Stack) -> bool {
     held(stack) != Some(0) || !tap::waiting(stack).is_some_and(Waiting::is_nothing)
 }
 
-/// Whether sidecar and aggregator have metrics: by them it is proven that nothing is on its way.
+/// Whether sidecar and aggregator have metrics, which can prove that nothing is on its way.
 pub fn tells_what_it_holds(stack: &Stack) -> bool {
     stack.find_address(METRICS).is_some()
 }
 
 const METRICS: &str = "VECTOR_METRICS_URL";
 
-/// How long nothing must move: longer than anything in the pipeline holds an event back untold.
+/// How long nothing must move. Without metrics it is longer than anything in the pipeline holds an
+/// event back.
 fn calm(stack: &Stack, storm: &Storm) -> Duration {
     const TOLD: Duration = Duration::from_secs(1);
     const PAUSE_MAX: Duration = Duration::from_secs(10);
     if tells_what_it_holds(stack) {
         return TOLD;
     }
-    // The relay pauses for as long as a server was away, or for its longest pause.
+    // The relay pauses as long as a server was down, or for its longest pause.
     let away = |act: &&Act| matches!(act.what, Disturbance::Away(Part::ClickHouse | Part::Nats));
     let longest = storm.acts.iter().filter(away).map(|act| act.lasts).max();
     let pause = longest.unwrap_or_default().min(PAUSE_MAX);
     storm.delay + storm.batch_wait + pause + Duration::from_secs(3)
 }
 
-/// Events that sidecar and aggregator hold; 0 where they do not tell, `None` while they are away.
+/// How many events sidecar and aggregator hold. It is 0 if they have no metrics, and `None` while
+/// they are down.
 fn held(stack: &Stack) -> Option<u64> {
     let Some(urls) = stack.find_address(METRICS) else { return Some(0) };
     urls.split(',').map(held_by).sum()
@@ -78,7 +81,7 @@ fn held_by(url: &str) -> Option<u64> {
     sum_of_gauges(&told)
 }
 
-/// Adds the buffers up; `None` if there are none.
+/// Adds up the gauges of buffers. Returns `None` if there are none.
 fn sum_of_gauges(told: &str) -> Option<u64> {
     let gauges = told.lines().filter_map(|line| {
         let (_, rest) = line.strip_prefix("vector_buffer_events{")?.split_once('}')?;

@@ -1,4 +1,4 @@
-//! What came of seeds: a line of JSON for each, and the figures of all.
+//! The outcomes of seeds: a line of JSON for each, and the figures of all together.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -10,42 +10,43 @@ use serde::{Deserialize, Serialize};
 use super::oracle::{Check, Moment, Truth, Violation, silent_server};
 use crate::stack::{Stack, root};
 
-/// What came of a seed.
+/// The outcome of a seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub seed: u64,
     pub runs: Vec<RunOutcome>,
 }
 
-/// What was told of one of its runs.
+/// The reports about one of its runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOutcome {
     pub index: usize,
-    /// What the run is in truth: `whole`, `lossy`, or `open` if its ledger was not closed.
+    /// The truth about the run: `whole`, `lossy`, or `open` if its ledger was not closed.
     pub truth: String,
-    /// What was told of it while disturbances might last.
+    /// The report that was made while disturbances might last.
     pub early: ToldOf,
-    /// What was told when all was over; `None` if that was at once.
+    /// The final report, or `None` if the early one was final.
     pub last: Option<ToldOf>,
-    /// Each begins with its kind.
+    /// Descriptions of mistakes. Each begins with its kind.
     pub violations: Vec<String>,
-    /// Whoever had compared counts when the early check ended would have judged falsely.
+    /// Whether a comparison of counts at the end of the early check would have given a false
+    /// verdict.
     pub is_count_false: bool,
 }
 
-/// What a check told.
+/// The report of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldOf {
-    /// `none` if it gave no verdict.
+    /// The verdict, or `none`.
     pub verdict: String,
     pub code: i32,
     pub reasons: Vec<String>,
-    /// What allowed it to be unknown.
+    /// What allowed the verdict to be unknown.
     pub excuses: Vec<String>,
 }
 
 impl RunOutcome {
-    /// Records what checks told of a run, and what is wrong with it.
+    /// Records the reports about a run, and their mistakes.
     pub fn new(
         index: usize,
         truth: &Truth,
@@ -88,12 +89,12 @@ impl ToldOf {
 }
 
 impl Outcome {
-    /// What is wrong, one line each.
+    /// All mistakes, one line each.
     pub fn violations(&self) -> impl Iterator<Item = &str> {
         self.runs.iter().flat_map(|run| &run.violations).map(String::as_str)
     }
 
-    /// Keeps the runs' records and the sandbox's logs if something is wrong.
+    /// If there is a mistake, keeps the runs' records and the sandbox's logs.
     pub fn keep_evidence(&self, stack: &Stack, storm: &str) {
         if self.violations().next().is_none() {
             return;
@@ -113,7 +114,7 @@ impl Outcome {
     }
 }
 
-/// Where results and evidence are kept.
+/// The folder of results and evidence.
 pub fn folder() -> PathBuf {
     root().join("target/bench-verdicts")
 }
@@ -129,7 +130,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A line of the file of results: what came of a seed, and in which version.
+/// A line of the file of results: the outcome of a seed, and the version that was tested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     version: String,
@@ -137,7 +138,8 @@ struct Line {
     outcome: Outcome,
 }
 
-/// The file of results. Survives a kill at any byte: what is torn is made again.
+/// The file of results. It survives a kill at any byte: a cut line is ignored, and its seed runs
+/// again.
 #[derive(Debug)]
 pub struct Results {
     path: PathBuf,
@@ -145,12 +147,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// Of a version, in a file that need not be there.
+    /// Uses the results of one version. The file need not exist.
     pub fn new(path: PathBuf, version: String) -> Self {
         Self { path, version }
     }
 
-    /// What is there of this version, by seed.
+    /// The outcomes of this version, by seed.
     pub fn read(&self) -> BTreeMap<u64, Outcome> {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
@@ -158,7 +160,7 @@ impl Results {
         own.map(|line| (line.outcome.seed, line.outcome)).collect()
     }
 
-    /// Adds what came of a seed.
+    /// Appends the outcome of a seed.
     ///
     /// # Errors
     ///
@@ -168,32 +170,32 @@ impl Results {
         let line = Line { version: self.version.clone(), outcome: outcome.clone() };
         let line = serde_json::to_string(&line).unwrap();
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
-        // The line break before it ends a line that was torn.
+        // The line break at the beginning ends a line that was cut.
         file.write_all(format!("\n{line}\n").as_bytes())
     }
 }
 
-/// The figures of some outcomes.
+/// Figures over several outcomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
     pub seeds: usize,
     pub runs: usize,
-    /// Runs of which something false was told, or that were sent twice.
+    /// Runs with a false report, or whose events were sent twice.
     pub broken: usize,
-    /// Runs that comparing counts would have judged falsely.
+    /// Runs for which a comparison of counts would have given a false verdict.
     pub count_false: usize,
-    /// Checks, by verdict.
+    /// Number of checks, by verdict.
     pub verdicts: BTreeMap<String, usize>,
-    /// Unknown checks, by what allowed it.
+    /// Number of unknown checks, by what allowed it.
     pub excuses: BTreeMap<String, usize>,
-    /// Checks without a verdict, by who did not answer.
+    /// Number of checks without a verdict, by the server that did not answer.
     pub silences: BTreeMap<String, usize>,
-    /// By kind.
+    /// Number of mistakes, by kind.
     pub violations: BTreeMap<String, usize>,
 }
 
 impl Figures {
-    /// Adds outcomes up.
+    /// Adds up outcomes.
     pub fn of<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> Self {
         let mut figures = Self::default();
         for outcome in outcomes {
@@ -222,7 +224,7 @@ impl Figures {
         }
     }
 
-    /// Tells them, the line of the bench last.
+    /// Formats the figures. The last line is the line of the bench.
     pub fn lines(&self) -> Vec<String> {
         let all: usize = self.verdicts.values().sum();
         let shares = |counts: &BTreeMap<String, usize>| -> String {

@@ -1,10 +1,10 @@
-//! The tables that runs of a storm end in. Pure.
+//! The tables of the runs of a storm. Pure.
 
-/// Runs that go through one sandbox at most.
+/// The most runs that go through one sandbox.
 pub const RUNS_MAX: usize = 2;
 
-/// The table that the pipeline writes, and one for each history that goes past it: they keep every
-/// row that they are sent, so that nothing sent twice is folded away.
+/// The table that the pipeline writes, and one table for each history that is loaded straight into
+/// it. The latter keep every row, so that no row that was sent twice is folded.
 pub fn tables() -> impl Iterator<Item = String> {
     std::iter::once("audit_logs".to_owned()).chain((0..RUNS_MAX).map(|it| format!("plain_{it}")))
 }

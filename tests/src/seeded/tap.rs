@@ -1,7 +1,7 @@
-//! The stream: made as a storm wants it, disturbed, and listened to.
+//! Creates the stream with the settings of a storm, disturbs it, and records its messages.
 //!
-//! What it takes it also republishes into a second stream, the tap, which forgets nothing: so it is
-//! known of every event whether the stream ever had it, whatever became of the message.
+//! The stream republishes every message into a second stream, the tap, which evicts nothing. So it
+//! is known for every event whether the stream ever had it, whatever happened to the message.
 
 use std::time::Duration;
 
@@ -22,20 +22,20 @@ pub enum Retention {
     WorkQueue,
 }
 
-/// What a storm wants of stream and consumer.
+/// The settings of stream and consumer in a storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamForm {
     pub retention: Retention,
-    /// After this a message that was not acknowledged is given out again.
+    /// Time after which a message that was not acknowledged is delivered again.
     pub ack_wait: Duration,
 }
 
-/// Where the consumer stands.
+/// How far the consumer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Messages that it was not given.
+    /// Messages that were not delivered to it.
     pub pending: u64,
-    /// Messages that it did not acknowledge.
+    /// Messages that it has not acknowledged.
     pub unacknowledged: usize,
 }
 
@@ -51,7 +51,7 @@ async fn context(stack: &Stack) -> jetstream::Context {
     jetstream::new(async_nats::connect(stack.address("NATS_URL")).await.unwrap())
 }
 
-/// The stream; `None` while NATS is away.
+/// The stream, or `None` while NATS is down.
 async fn find_stream(stack: &Stack) -> Option<(jetstream::Context, Stream)> {
     let client = async_nats::connect(stack.address("NATS_URL")).await.ok()?;
     let context = jetstream::new(client);
@@ -59,7 +59,7 @@ async fn find_stream(stack: &Stack) -> Option<(jetstream::Context, Stream)> {
     Some((context, stream))
 }
 
-/// Makes stream and consumer anew, as a storm wants them, and the tap.
+/// Creates stream, consumer and tap again, with the settings of a storm.
 pub fn make(stack: &Stack, form: &StreamForm) {
     run_async(async {
         let context = context(stack).await;
@@ -100,8 +100,8 @@ pub fn make(stack: &Stack, form: &StreamForm) {
     });
 }
 
-/// Stops the aggregator's consumer from being given messages, for years or until it goes on.
-/// `None` while NATS is away, as of all that follows.
+/// Stops the delivery of messages to the aggregator's consumer, for years or until it is resumed.
+/// This and the functions below return `None` while NATS is down.
 pub fn pause(stack: &Stack) -> Option<()> {
     let late = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     run_async(async {
@@ -112,7 +112,7 @@ pub fn pause(stack: &Stack) -> Option<()> {
     })
 }
 
-/// Has it go on.
+/// Resumes the delivery.
 pub fn resume(stack: &Stack) -> Option<()> {
     run_async(async {
         let (_, stream) = find_stream(stack).await?;
@@ -120,7 +120,7 @@ pub fn resume(stack: &Stack) -> Option<()> {
     })
 }
 
-/// Lets the stream keep so many messages at most; -1 is no limit.
+/// Limits how many messages the stream keeps; -1 means no limit.
 pub fn set_messages_max(stack: &Stack, messages: i64) -> Option<()> {
     run_async(async {
         let (context, stream) = find_stream(stack).await?;
@@ -129,7 +129,7 @@ pub fn set_messages_max(stack: &Stack, messages: i64) -> Option<()> {
     })
 }
 
-/// Asks where the consumer stands; `None` while NATS is away.
+/// Asks how far the consumer is. Returns `None` while NATS is down.
 pub fn waiting(stack: &Stack) -> Option<Waiting> {
     run_async(async {
         let (_, stream) = find_stream(stack).await?;
@@ -145,7 +145,7 @@ impl Waiting {
     }
 }
 
-/// The auditIDs of all messages that the stream ever took.
+/// The audit IDs of all messages that the stream ever took.
 pub fn taken(stack: &Stack) -> Vec<Uuid> {
     run_async(async {
         let tap = context(stack).await.get_stream(TAP).await.unwrap();

@@ -1,4 +1,4 @@
-//! Has a run checked, and reads what the verifier tells of it.
+//! Runs a check, and reads the verifier's report.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::oracle::{Counted, Event, Events, Told};
 use super::wrong_clock;
 use crate::stack::Stack;
 
-/// Reconciles a run as an account, with some flags.
+/// Reconciles a run with an account and some flags.
 pub fn check(stack: &Stack, run: &Run, account: Account, flags: &[&str]) -> Told {
     let dir = run.dir();
     let report = run.path(stack).join("report.json");

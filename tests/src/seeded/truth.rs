@@ -1,4 +1,4 @@
-//! Reads what is true of a run, past the verifier: ledger, records of faults, tap, and bare rows.
+//! Reads the truth about a run without the verifier: from ledger, records of faults, tap, and rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +14,17 @@ use super::oracle::{Event, Events, Truth};
 use super::{tables, tap};
 use crate::stack::{Stack, wait_minutes};
 
-/// What all runs of a sandbox share, at one moment.
+/// The facts that all runs of a sandbox share, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Rows of each auditID, by table, as the account that sees all counts them.
+    /// The number of rows of each audit ID, by table, as the full account counts them.
     rows: BTreeMap<String, BTreeMap<Uuid, u64>>,
-    /// Victims, by kind and place of fault.
+    /// The victims of faults, by kind and place.
     victims: BTreeMap<(String, String), BTreeSet<Uuid>>,
 }
 
 impl Seen {
-    /// Reads tables and the record of faults, once ClickHouse answers.
+    /// Reads tables and the record of faults. Waits until ClickHouse answers.
     pub fn read(stack: &Stack) -> Self {
         let mut seen = None;
         wait_minutes(OUTAGE_MINUTES, "ClickHouse answers in full", || {
@@ -34,7 +34,7 @@ impl Seen {
         seen.expect("it was awaited")
     }
 
-    /// Reads the same; `None` if ClickHouse is away.
+    /// Reads the same, or returns `None` if ClickHouse is down.
     pub fn try_read(stack: &Stack) -> Option<Self> {
         let mut rows = BTreeMap::new();
         for name in tables::tables() {
@@ -50,36 +50,36 @@ impl Seen {
         Some(Self { rows, victims: victims(stack) })
     }
 
-    /// All rows of all tables.
+    /// The number of rows in all tables.
     pub fn count(&self) -> u64 {
         self.rows.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// Rows of each event of a run.
+    /// The number of rows of each event of a run.
     pub fn rows(&self, run: &Run, mark: RunMark) -> BTreeMap<Event, u64> {
         let rows = self.rows[&run.table()].iter();
         rows.filter_map(|(id, count)| Some((locate(mark, *id)?, *count))).collect()
     }
 
-    /// Events of a run that a fault was done to by now.
+    /// The events of a run that a kind of fault has hit so far.
     pub fn struck(&self, mark: RunMark, kind: &str, at: &str) -> Events {
         let ids = self.victims.get(&(kind.to_owned(), at.to_owned()));
         ids.into_iter().flatten().filter_map(|id| locate(mark, *id)).collect()
     }
 
-    /// Events of a run that were dropped by now.
+    /// The events of a run that were dropped so far.
     pub fn dropped(&self, mark: RunMark) -> Events {
         &self.struck(mark, "drop", "sidecar") | &self.struck(mark, "drop", "aggregator")
     }
 }
 
-/// Longer than any outage, and what follows from it.
+/// This is longer than any outage and its consequences.
 const OUTAGE_MINUTES: u32 = 5;
 
 fn victims(stack: &Stack) -> BTreeMap<(String, String), BTreeSet<Uuid>> {
     let mut victims: BTreeMap<_, BTreeSet<Uuid>> = BTreeMap::new();
     let text = std::fs::read_to_string(stack.path("sandbox/faults.jsonl")).unwrap_or_default();
-    // A line that is being written is no victim yet.
+    // A line that is still being written is not read yet.
     for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let line: Value = serde_json::from_str(line).unwrap();
         let word = |key: &str| line[key].as_str().unwrap().to_owned();
@@ -93,18 +93,18 @@ fn locate(mark: RunMark, id: Uuid) -> Option<Event> {
     mark.locate(id).map(|(TenantIndex(tenant), Seq(seq))| (tenant, seq))
 }
 
-/// What the record of a run says, which no longer changes once it was sent.
+/// What the record of a run says. It does not change after the run was sent.
 #[derive(Debug)]
 pub struct Sent {
     pub mark: RunMark,
     /// The part of the truth that does not depend on the stores.
     truth: Truth,
-    /// Acknowledged, and nobody was told to drop it.
+    /// Whether the sender has written its summary.
     pub has_summary: bool,
 }
 
 impl Sent {
-    /// Reads a run's directory; `None` if its sender died before it made one.
+    /// Reads a run's directory. Returns `None` if the sender died before it created one.
     pub fn read(stack: &Stack, storm: &Storm, run: &Run) -> Option<Self> {
         let (dir, plan) = RunDir::open(&run.path(stack)).ok()?;
         let ledger = dir.read_ledger(&plan).ok()?;
@@ -134,20 +134,20 @@ impl Sent {
         Some(Self { mark, truth, has_summary: summary.is_some() })
     }
 
-    /// Events that are acknowledged, and must be stored if nothing but ordered faults happened.
+    /// Whether all acknowledged events are stored, except those that faults have dropped.
     pub fn is_all_there(&self, run: &Run, seen: &Seen) -> bool {
         let (rows, dropped) = (seen.rows(run, self.mark), seen.dropped(self.mark));
         self.truth.acknowledged.iter().all(|it| rows.contains_key(it) || dropped.contains(it))
     }
 
-    /// The whole truth.
+    /// The whole truth about the run.
     pub fn truth(&self, run: &Run, seen: &Seen, taken: &[Uuid]) -> Truth {
         let mut in_stream: BTreeMap<Event, u64> = BTreeMap::new();
         for event in taken.iter().filter_map(|id| locate(self.mark, *id)) {
             *in_stream.entry(event).or_default() += 1;
         }
         let rows = seen.rows(run, self.mark);
-        // A NATS that was killed may have stored a message and not yet told the tap.
+        // A NATS that was killed may have stored a message without republishing it to the tap.
         for event in rows.keys().filter(|event| !self.truth.bulk.contains(event)) {
             in_stream.entry(*event).or_insert(1);
         }
@@ -162,7 +162,7 @@ impl Sent {
     }
 }
 
-/// An honest relay finds again what it held when it was killed.
+/// Whether the relay loses events when it is killed. An honest relay finds them again.
 fn loses_its_memory(storm: &Storm) -> bool {
     const RELAY_AWAY: Disturbance = Disturbance::Away(Part::Relay);
     storm.relay == Relay::Fast && storm.acts.iter().any(|act| act.what == RELAY_AWAY)

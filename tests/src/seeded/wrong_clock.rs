@@ -1,11 +1,11 @@
-//! Programs whose clock is wrong, by Debian's libfaketime, preloaded into them alone.
+//! Programs with a wrong clock. They use Debian's libfaketime, which is preloaded only into them.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Has a program see a time that is so many seconds ahead, or behind. What it waits for lasts as
-/// long as ever.
+/// Lets a program see a time that is this many seconds ahead, or behind if negative. Durations that
+/// it waits for do not change.
 pub fn set(program: &mut Command, seconds: i64) {
     if seconds == 0 {
         return;
@@ -14,13 +14,13 @@ pub fn set(program: &mut Command, seconds: i64) {
         .env("LD_PRELOAD", library())
         .env("FAKETIME", format!("{seconds:+}s"))
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        // The times of files stay true.
+        // The timestamps of files stay right.
         .env("NO_FAKE_STAT", "1")
-        // Else a program that is killed leaves its share of memory behind.
+        // Otherwise a killed program leaves its shared memory behind.
         .env("FAKETIME_DISABLE_SHM", "1");
 }
 
-/// The library for programs of several threads: in the folder of the machine's architecture.
+/// The library for programs with several threads, in the folder of the machine's architecture.
 fn library() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").unwrap();
     let paths = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketimeMT.so.1"));
