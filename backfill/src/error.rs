@@ -28,8 +28,8 @@ pub enum BackfillError {
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(
-        "bulk until day {bulk_until} and replay from day {replay_from} leave days between, or both \
-         ways; give one of the two, or the same number"
+        "--bulk-until-day {bulk_until} and --replay-from-day {replay_from} differ, so some days \
+         would be sent twice or not at all; give only one of them, or the same number"
     )]
     Gap { bulk_until: u32, replay_from: u32 },
     #[error("a history cannot end in the future, at {now}; give an earlier --now")]
@@ -57,14 +57,14 @@ pub enum BackfillError {
     #[error("cannot insert {rows} rows at {url}{}", hint(source))]
     Insert { url: String, rows: u64, source: clickhouse::error::Error },
     #[error(
-        "the server answered that it has {rows} rows, and does not have them: it took them for a \
-         repetition of others"
+        "the server confirmed {rows} rows, but does not have them: it took them for a repetition \
+         of earlier rows"
     )]
     Swallowed { rows: u64 },
     /// The account does not see all rows, and the hidden ones may be those in doubt.
     #[error(
-        "the server at {url} took {taken} rows, this account ({user}) sees {seen}: what it does \
-         not see is not to be sent again, and nothing was sent; {what}; {remedy}"
+        "the server at {url} took {taken} rows, this account ({user}) sees {seen}: rows that \
+         it does not see must not be sent again, so nothing was sent; {what}; {remedy}"
     )]
     Unseen { url: String, user: String, taken: u64, seen: u64, what: String, remedy: String },
     #[error(
@@ -74,7 +74,7 @@ pub enum BackfillError {
     Hidden { url: String, what: String, remedy: String },
     #[error(
         "the table at {url} changes faster than its rows can be counted: whether this account \
-         sees them all is not known, so nothing was sent again; run again when fewer write to it"
+         sees them all is not known, so nothing was sent again; run again when less is written to it"
     )]
     Moving { url: String },
     #[error(
@@ -83,7 +83,7 @@ pub enum BackfillError {
     )]
     StillInserting,
     #[error(
-        "a partition has {parts} parts, and {limit} are the limit: let the server merge, or raise \
+        "a partition has {parts} parts, and the limit is {limit}: let the server merge, or raise \
          --parts-per-partition"
     )]
     PartsStay { parts: u64, limit: u64 },
@@ -96,8 +96,8 @@ pub enum BackfillError {
     #[error("the stream {stream} has no consumer {consumer}; name another with --consumer")]
     NoConsumer { stream: String, consumer: String },
     #[error(
-        "the webhook has taken nothing for {minutes} minutes, and refuses {events} events \
-         ({outcome}); run again when it is well"
+        "the webhook has accepted nothing for {minutes} minutes, and refuses {events} events \
+         ({outcome}); run again when it works"
     )]
     Refused { events: u64, minutes: u64, outcome: String },
     #[error(

@@ -275,7 +275,7 @@ mod tests {
     fn names_that_are_taken_or_cannot_be_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("taken.native"), "mine").unwrap();
-        check_refused(folder.path(), "taken.native", "is there already");
+        check_refused(folder.path(), "taken.native", "already exists");
         check_refused(folder.path(), "x.csv", "end it in .native, .parquet or .ndjson");
         check_refused(folder.path(), "ndjson", "end it in");
         check_refused(folder.path(), "nowhere/x.native", "cannot make a file in");

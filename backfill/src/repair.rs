@@ -47,9 +47,13 @@ pub fn read_lost(path: &Path, plan: &Plan, ledger: &Ledger) -> Result<TenantRang
         let lasting = fates.lost.iter().filter(|(cause, _)| **cause != Cause::Expired);
         let set = lasting.fold(RangeSet::new(), |all, (_, seqs)| all.union(seqs));
         let account = ledger.accounts.get(usize::from(tenant));
-        let account = account.ok_or_else(|| wrong("it has a tenant that the run has not", None))?;
+        let account =
+            account.ok_or_else(|| wrong("it has a tenant that the run does not have", None))?;
         if !set.difference(&account.acknowledged).is_empty() {
-            return Err(wrong("it calls lost what the ledger has not as acknowledged", None));
+            return Err(wrong(
+                "it calls events lost that the ledger does not have as acknowledged",
+                None,
+            ));
         }
         lost.insert_all(TenantIndex(tenant), &set);
     }
@@ -97,7 +101,7 @@ pub struct RepairSummary {
 impl fmt::Display for RepairSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
-            writeln!(f, "stopped by the user before its end; the same command goes on with it\n")?;
+            writeln!(f, "stopped by the user before the end; run the same command to continue\n")?;
         }
         writeln!(f, "repair of run {}", self.run_id)?;
         writeln!(f, "  lost          {:>13}  by the report", self.lost)?;

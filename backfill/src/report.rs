@@ -51,7 +51,7 @@ impl fmt::Display for Summary {
     #[expect(clippy::cast_precision_loss, reason = "a rate for a person to read")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
-            writeln!(f, "stopped by the user before its end; the same command goes on with it\n")?;
+            writeln!(f, "stopped by the user before the end; run the same command to continue\n")?;
         }
         writeln!(f, "run {} of profile {}", self.run_id, self.profile)?;
         writeln!(f, "  planned       {:>13}  events in {} days", self.planned, self.days)?;

@@ -94,7 +94,7 @@ fn a_user_is_named_in_the_address_or_by_flags_and_told_what_is_not_allowed() {
     check(
         &stack,
         &["--nats", &nats.url("weak:w@")],
-        "this user read the stream AUDIT_EVENTS, who must publish to $JS.API.>",
+        "this user read the stream AUDIT_EVENTS; the user needs the rights to publish to $JS.API.>",
     );
     // The server answers in its own domain. No server answers in another.
     let own = ["--nats", &nats.url("reader:p%40ss@"), "--nats-domain", "hub"];
@@ -122,7 +122,7 @@ fn a_server_that_asks_for_tls_is_trusted_by_the_certificates_given() {
     check(&stack, &["--nats", &url, "--nats-ca-file", ca.to_str().unwrap()], ADMITTED);
     let output = stack.run("auditstorm-verifier", &["preflight", "profile.yaml", "--nats", &url]);
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("is not to be trusted; check --nats-ca-file"), "{message}");
+    assert!(message.contains("its certificate is not trusted; check --nats-ca-file"), "{message}");
     assert_eq!(output.status.code(), Some(3), "{message}");
 }
 

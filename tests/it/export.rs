@@ -68,7 +68,7 @@ fn files_of_every_format_hold_the_rows_that_bulk_inserts() {
 fn a_file_that_cannot_be_is_refused_before_anything_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("taken.parquet"), "mine").unwrap();
-    for (file, expected) in [("taken.parquet", "is there already"), ("x.csv", ".ndjson")] {
+    for (file, expected) in [("taken.parquet", "already exists"), ("x.csv", ".ndjson")] {
         let args = ["run", "smoke", "--events", "10", "--out", "run", "--to", file];
         let mut command = std::process::Command::new(crate::stack::program("auditstorm-backfill"));
         let output = command.args(args).current_dir(folder.path()).output().unwrap();

@@ -50,7 +50,12 @@ fn what_is_wrong_from_the_start_is_said_before_anything_is_written() {
     check(&stack, &["--clickhouse", "http://127.0.0.1:9"], 3, "does not answer; is it up?");
     check(&stack, &["--clickhouse", "127.0.0.1"], 2, "is no ClickHouse address");
     check(&stack, &["--now", "2999-01-01T00:00:00Z"], 2, "cannot end in the future");
-    check(&stack, &["--bulk-until-day", "3", "--replay-from-day", "4"], 2, "leave days between");
+    check(
+        &stack,
+        &["--bulk-until-day", "3", "--replay-from-day", "4"],
+        2,
+        "3 and --replay-from-day 4 differ",
+    );
     assert!(!stack.path("run").exists());
 }
 

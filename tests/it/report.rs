@@ -114,7 +114,7 @@ fn a_run_is_compared_with_one_like_it_and_with_no_other() {
     assert_eq!(compare("slow", "base").status.code(), Some(0));
     let unlike = compare("base", "other");
     assert_eq!(unlike.status.code(), Some(2), "{unlike:?}");
-    assert!(String::from_utf8_lossy(&unlike.stderr).contains("other profiles"), "{unlike:?}");
+    assert!(String::from_utf8_lossy(&unlike.stderr).contains("different profiles"), "{unlike:?}");
     for run in ["base", "copy"] {
         let itself = compare("base", run);
         assert_eq!(itself.status.code(), Some(2), "{itself:?}");

@@ -113,7 +113,7 @@ fn each_run_is_checked_in_its_own_table(stack: &Stack) {
     let output = stack.run("auditstorm-verifier", &args);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     for dir in ["missing", "rotten"] {
-        assert!(story(&output).contains(&format!("no verdict of {dir}: ")), "{output:?}");
+        assert!(story(&output).contains(&format!("no verdict for {dir}: ")), "{output:?}");
     }
     for dir in ["one", "two"] {
         assert_eq!(verdict(&stack.path(dir)).as_deref(), Some("whole"), "{dir}: {output:?}");

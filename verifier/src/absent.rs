@@ -137,7 +137,8 @@ pub fn detached(absent: &AbsentRows, script: &Script, fates: &[Fates]) -> Option
         None
     } else if !absent.are_detached_known {
         Some((
-            "whether the table has detached parts, which may have missing events, cannot be seen"
+            "this account cannot see whether the table has detached parts, which may have the \
+             missing events"
                 .to_owned(),
             "grant SELECT on system.detached_parts".to_owned(),
         ))
@@ -205,7 +206,7 @@ mod tests {
         check(Cause::ConsumedNotStored, "20251009", true, Some("in the partitions 20251009"));
         check(Cause::Somewhere, "202510", true, Some("in the partitions 202510"));
         check(Cause::Somewhere, "20251001", true, None);
-        check(Cause::Somewhere, "20251001", false, Some("cannot be seen"));
+        check(Cause::Somewhere, "20251001", false, Some("cannot see whether"));
         check(Cause::NeverInStream, "20251009", true, None);
         check(Cause::NotConsumed, "20251009", false, None);
     }

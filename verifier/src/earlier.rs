@@ -25,7 +25,9 @@ impl Earlier {
                 Err(error) if error.kind() == ErrorKind::NotFound => aside.exists(),
                 Err(error) => {
                     let path = path.display();
-                    story(&format!("{path} is of an earlier check, and stays: {error}"));
+                    story(&format!(
+                        "{path} is from an earlier check, and cannot be renamed: {error}"
+                    ));
                     true
                 }
             }

@@ -41,11 +41,11 @@ pub enum VerifyError {
     Output { source: std::io::Error },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
-    #[error("cannot keep what was checked in {}", path.display())]
+    #[error("cannot save the progress of the check in {}", path.display())]
     Progress { path: PathBuf, source: std::io::Error },
     #[error(
-        "the directories are of {runs} runs, whose files have the same names: name those of one \
-         run, or no --out"
+        "the directories belong to {runs} runs, whose files would have the same names: name the \
+         directories of one run, or leave out --out"
     )]
     OneOutput { runs: usize },
     #[error(transparent)]

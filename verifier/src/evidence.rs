@@ -168,7 +168,7 @@ fn sidecar(seen: &Seen) -> Open {
         Some(false) => "the webhook does not accept connections",
         None => "no address of the webhook is known",
     };
-    let what = format!("{why}: what the sidecar holds in its buffer is not known");
+    let what = format!("{why}: how many events the sidecar holds is not known");
     part(seen, "sidecar", NATS_SINK, Some((what, format!("start it, and {NAME_METRICS}"))))
 }
 
@@ -204,7 +204,7 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
         match state {
             Err(why) => {
                 open.push((
-                    format!("{url} does not tell what its Vector holds: {why}"),
+                    format!("{url} does not say how many events its Vector holds: {why}"),
                     "start it again, or leave it out if it is gone for good".to_owned(),
                 ));
             }
@@ -237,7 +237,7 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
     } else if seen.quiet < METRICS_AGE_MAX {
         let seconds = METRICS_AGE_MAX.as_secs();
         open.push((
-            format!("the {who} held nothing, but what it tells may be {seconds} s old"),
+            format!("the {who} held nothing, but its metrics may be {seconds} s old"),
             format!("wait for longer with --quiet {seconds}s"),
         ));
     }
@@ -278,7 +278,7 @@ fn consumer(seen: &Seen) -> Open {
     let Some(state) = &seen.stream else { return Open::new() };
     if let Some(none) = &seen.no_consumer {
         return vec![(
-            format!("{none}: what waits for the aggregator is not known"),
+            format!("{none}: how many messages wait for the aggregator is not known"),
             "name the aggregator's own consumer with --consumer".to_owned(),
         )];
     }
@@ -290,7 +290,7 @@ fn consumer(seen: &Seen) -> Open {
     }
     if !seen.is_pulled {
         open.push((
-            "no aggregator asks the consumer for messages: what it holds is not known, or it has \
+            "no aggregator asks the consumer for messages: it may be down and hold events, or use \
              another consumer"
                 .to_owned(),
             "start it, or name its own consumer with --consumer".to_owned(),

@@ -485,7 +485,10 @@ fn strangers(seen: &Seen) -> Vec<String> {
     }
     let is_told = seen.doubts.iter().any(|doubt| doubt.place == Place::Consumer);
     hints.extend(seen.no_consumer.as_ref().filter(|_| !is_told).map(|none| {
-        format!("{none}: what waits for the aggregator is not known; name its own with --consumer")
+        format!(
+            "{none}: how many messages wait for the aggregator is not known; name its own with \
+             --consumer"
+        )
     }));
     hints
 }

@@ -117,8 +117,8 @@ fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
     doubt(!evidence.accounts_add_up, "the accounts do not add up: the ledger contradicts itself");
     let not_looked_at = evidence.not_looked_at;
     let text = format!(
-        "{not_looked_at} stored events are of stretches that differ from what was sent, and were \
-         not looked at one by one: {LOOKED_AT_MAX} are the limit"
+        "{not_looked_at} stored events were not compared one by one, although they are among \
+         events that differ from what was sent: the limit is {LOOKED_AT_MAX}"
     );
     doubt(not_looked_at > 0, &text);
     doubt(totals.acknowledged == 0, "nothing was acknowledged: there is nothing to check");

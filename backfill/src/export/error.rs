@@ -9,23 +9,23 @@ use parquet::errors::ParquetError;
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error(
-        "cannot tell from its name what {} shall be: end it in .native, .parquet or .ndjson",
+        "the name of {} does not say its format: end it in .native, .parquet or .ndjson",
         path.display()
     )]
     Ending { path: PathBuf },
-    #[error("{} is there already; name another file, or take it away", path.display())]
+    #[error("{} already exists; name another file, or remove it", path.display())]
     Exists { path: PathBuf },
     #[error("cannot make a file in {}; name a folder that you may write to", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     #[error(
-        "no space is left for {} after {bytes} bytes, which are taken away again; free some, or \
-         name a file on another disk",
+        "no space is left for {} after {bytes} bytes, and the file was removed; free some space, \
+         or name a file on another disk",
         path.display()
     )]
     Full { path: PathBuf, bytes: u64, source: io::Error },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("cannot put rows into the form of {}", path.display())]
+    #[error("cannot convert rows to the format of {}", path.display())]
     Parquet { path: PathBuf, source: ParquetError },
 }
 

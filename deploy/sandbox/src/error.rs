@@ -14,19 +14,19 @@ pub enum SandboxError {
 
     /// Vector cannot be told to misbehave.
     #[error(
-        "faults are made by the sandbox's own relay, and Vector was asked for; \
+        "only the sandbox's own relay makes faults, but Vector was asked for; \
          leave out --vector (and VECTOR_BIN) or --fault"
     )]
     FaultsNeedRelay,
 
     /// Vector needs no stand-in.
     #[error(
-        "--relay is for the sandbox's own relay, and Vector was asked for; leave out one of them"
+        "--relay is for the sandbox's own relay, but Vector was asked for; leave out one of them"
     )]
     RelayAndVector,
 
     /// A time that Vector cannot be told.
-    #[error("Vector takes {flag} in whole seconds only, from 1s on; {given} ms are none")]
+    #[error("Vector takes {flag} only in whole seconds, at least 1s; {given} ms are not")]
     WholeSeconds {
         /// The flag.
         flag: &'static str,
@@ -206,7 +206,7 @@ pub enum SandboxError {
     },
 
     /// A sandbox runs, and takes no orders: it is still starting, or about to end.
-    #[error("the sandbox in {} takes no orders: it starts or stops just now", dir.display())]
+    #[error("the sandbox in {} takes no orders, because it is starting or stopping", dir.display())]
     NoOrders {
         /// The directory asked for.
         dir: PathBuf,
@@ -234,7 +234,7 @@ pub enum SandboxError {
     },
 
     /// `down` found a process that outlives SIGKILL.
-    #[error("process {0} does not end, not even killed")]
+    #[error("process {0} does not end, not even after SIGKILL")]
     Unstoppable(i32),
 
     /// A guard found that who started it is already gone.

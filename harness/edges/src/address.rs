@@ -150,12 +150,13 @@ impl Address {
             None => (form.scheme.ok_or("its scheme is missing")?, text),
         };
         let known = form.schemes.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
-        let &(scheme, scheme_port) = known.ok_or("its scheme is none of those that can be used")?;
+        let &(scheme, scheme_port) =
+            known.ok_or("its scheme is not one of those that can be used")?;
         let (rest, fragment) = cut(rest, '#');
         let (rest, query) = cut(rest, '?');
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if fragment.is_some() {
-            return Err("it has a fragment, which no server is sent");
+            return Err("it has a fragment (#), which is never sent to a server");
         }
         if form.query == Part::MustNot && query.is_some() {
             return Err("it must not hold a query");
@@ -270,7 +271,7 @@ pub fn without_secrets(text: &str) -> String {
 fn host_and_port(text: &str) -> Result<(Host, Option<u16>), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let (ip, after) = rest.split_once(']').ok_or("its bracket is not closed")?;
-        let ip: Ipv6Addr = ip.parse().map_err(|_| "what its brackets hold is no IPv6 address")?;
+        let ip: Ipv6Addr = ip.parse().map_err(|_| "there is no IPv6 address in its brackets")?;
         let port = match after.strip_prefix(':') {
             Some(port) => Some(read_port(port)?),
             None if after.is_empty() => None,
@@ -280,7 +281,7 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>), &'static str> {
     }
     let (host, port) = cut(text, ':');
     if port.is_some_and(|port| port.contains(':')) {
-        return Err("it has several colons: an IPv6 address stands in brackets");
+        return Err("it has several colons: write an IPv6 address in brackets");
     }
     Ok((read_host(host)?, port.map(read_port).transpose()?))
 }
@@ -300,7 +301,7 @@ fn read_host(text: &str) -> Result<Host, &'static str> {
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let is_label = |label: &&str| (1..=63).contains(&label.len()) && label.bytes().all(is_letter);
     if text.len() > 253 || !labels.iter().all(is_label) {
-        return Err("its host is no name of one");
+        return Err("its host is not a valid name");
     }
     Ok(Host::Name(text.to_owned()))
 }
@@ -379,7 +380,7 @@ mod tests {
         check("http://me:secret?x@vector/", &WEBHOOK, Err(""));
         check("http://127.1/", &WEBHOOK, Err("no IPv4 address"));
         check("http://0x7f000001/", &WEBHOOK, Err("no IPv4 address"));
-        check("http://::1:80/", &WEBHOOK, Err("stands in brackets"));
+        check("http://::1:80/", &WEBHOOK, Err("write an IPv6 address in brackets"));
         check("http://[::1/", &WEBHOOK, Err("not closed"));
         check("http://[1.2.3.4]/", &WEBHOOK, Err("no IPv6 address"));
         check("http://[::1]80/", &WEBHOOK, Err("no colon"));

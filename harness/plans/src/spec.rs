@@ -158,7 +158,7 @@ impl RunSpec {
         let days_us = match self.span {
             Span::Live => 0,
             Span::History { days, events, .. } if days > 36_600 || events > EVENTS_MAX => {
-                return Err("its history is longer than any");
+                return Err("its history is longer than any can be");
             }
             Span::History { days, .. } => i64::from(days) * DAY_US,
         };

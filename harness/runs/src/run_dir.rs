@@ -59,7 +59,7 @@ pub enum RunDirError {
         path.display()
     )]
     ProfileChanged { path: PathBuf },
-    #[error("the run in {} has a profile that this version does not take", path.display())]
+    #[error("the run in {} has a profile that this version does not accept", path.display())]
     Profile { path: PathBuf, source: ProfileError },
     #[error("line {line} of {} is no record of this version", path.display())]
     NoRecord { path: PathBuf, line: usize },

@@ -71,8 +71,8 @@ pub enum ClickHouseError {
     #[error("no ClickHouse is named; name its address with --clickhouse or CLICKHOUSE_URL")]
     NoUrl,
     #[error(
-        "several addresses of ClickHouse are given where one is read; of a cluster's shards, \
-             name a Distributed table"
+        "only one address of ClickHouse can be read from, and several are given; to read all \
+             shards of a cluster, name a Distributed table"
     )]
     SeveralUrls,
     #[error("ClickHouse at {url} does not answer within {seconds} s")]
@@ -84,7 +84,7 @@ pub enum ClickHouseError {
     Denied { url: String, user: String, source: clickhouse::error::Error },
     #[error("{}", query_failed(url, source))]
     Query { url: String, source: clickhouse::error::Error },
-    #[error("ClickHouse at {url} answered what cannot be read: {fact}")]
+    #[error("ClickHouse at {url} gave an answer that cannot be read: {fact}")]
     Answer { url: String, fact: &'static str },
     #[error(
         "ClickHouse at {url} has no table {table}, or none that user {user:?} may see; see --table \
@@ -93,7 +93,7 @@ pub enum ClickHouseError {
     NoTable { url: String, table: Table, user: String },
     #[error("the table {table} at {url} cannot be used")]
     Schema { url: String, table: Table, source: Box<SchemaError> },
-    #[error("the run directory names a table that cannot be one: {message}")]
+    #[error("the run directory has a name of a table that is not valid: {message}")]
     Recorded { message: String },
     #[error(transparent)]
     ColumnsFile(#[from] ColumnsFileError),
@@ -324,7 +324,7 @@ fn query_failed(url: &str, error: &clickhouse::error::Error) -> String {
         }
         _ => match server_code(error).and_then(limit_of) {
             Some(limit) => {
-                format!("cannot query ClickHouse at {url}: {limit} of this account is in the way")
+                format!("cannot query ClickHouse at {url}: {limit} of this account prevents it")
             }
             None => format!("cannot query ClickHouse at {url}"),
         },

@@ -19,7 +19,7 @@ use self::Effect::{Breaks, Hides, HidesShards, Stops};
 pub struct Hidden {
     /// A clause: `the setting limit leaves rows out, …`.
     pub what: String,
-    /// What excludes it, as an order: `ask as an account without it`.
+    /// What excludes it, as an order: `use an account without it`.
     pub remedy: String,
 }
 
@@ -182,7 +182,7 @@ pub(crate) fn in_force(values: &Values, rows: Whereabouts) -> Vec<Hidden> {
                 )
             }
         };
-        let remedy = format!("ask as an account without it, or let this one set {name}");
+        let remedy = format!("use an account without it, or let this one set {name}");
         Some(Hidden::new(what, remedy))
     };
     SETTINGS.into_iter().filter_map(hidden).collect()
@@ -256,7 +256,7 @@ impl RowCounts {
         if let Some(policy) = policy {
             what = format!("{what}: a row policy lets it see those with {policy}");
         }
-        let remedy = "ask as an account that no row policy and no filter of its profile applies to";
+        let remedy = "use an account that no row policy and no filter of its profile applies to";
         self.hide().then(|| Hidden::new(what, remedy))
     }
 }
@@ -321,16 +321,16 @@ impl ReplicaState {
     pub fn hidden(&self, server: &str) -> Option<Hidden> {
         let Self { is_cut_off, inserts_in_queue, delay_s, log_behind } = *self;
         let what = if is_cut_off {
-            format!("the replica {server} has lost its Keeper, and hears of nothing new")
+            format!("the replica {server} has lost its Keeper, so it gets no new rows")
         } else if inserts_in_queue + delay_s + log_behind > 0 {
             format!(
                 "the replica {server} is behind: {inserts_in_queue} inserts wait in its queue, \
-                 {log_behind} entries of the log are new to it, and it is {delay_s} s late"
+                 {log_behind} entries of the log are missing in it, and it is {delay_s} s late"
             )
         } else {
             return None;
         };
-        let remedy = "wait until system.replicas tells of no delay, or let this account do \
+        let remedy = "wait until system.replicas shows no delay, or let this account do \
                       SYSTEM SYNC REPLICA, and check again";
         Some(Hidden::new(what, remedy))
     }
@@ -341,7 +341,7 @@ pub fn several_servers<'n>(names: impl IntoIterator<Item = &'n String>) -> Optio
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
     let what =
         format!("answers of one check came from {} servers: {}", names.len(), names.join(", "));
-    let remedy = "name one of them with --clickhouse, past the balancer";
+    let remedy = "name one of them with --clickhouse, instead of a load balancer";
     (names.len() > 1).then(|| Hidden::new(what, remedy))
 }
 

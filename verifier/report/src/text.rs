@@ -25,14 +25,14 @@ impl fmt::Display for Text<'_> {
             line("      unresolved", totals.unresolved, "  not stored")?;
         }
         if totals.spoiled > 0 {
-            line("    spoiled", totals.spoiled, "  sent as a bad client sends them")?;
+            line("    spoiled", totals.spoiled, "  sent with a fault on purpose")?;
         }
         line("    acknowledged", totals.acknowledged, "")?;
         match self.0.stream.map(|stream| stream.forgotten) {
             None => {}
             Some(None) => line("      in stream", totals.in_stream, "")?,
             Some(Some(why)) => {
-                let note = format!("  not all that it was sent: {}", why.as_str());
+                let note = format!("  it does not have everything any more: {}", why.as_str());
                 line("      in stream", totals.in_stream, &note)?;
             }
         }

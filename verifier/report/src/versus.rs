@@ -104,7 +104,7 @@ impl Comparison {
     fn verdict(&self) -> String {
         let changes: Vec<String> = not_judged(&self.measures)
             .map(|it| match it.change {
-                Some(_) if it.is_open => format!("{}, of which samples were not seen", it.name),
+                Some(_) if it.is_open => format!("{}, because some samples were not seen", it.name),
                 Some(change) => format!("{} {}", it.name, it.unit.say_change(change)),
                 None => format!("{} from nothing", it.name),
             })
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(exit(&awaiting(0, 100.0), &watched(60, 12)), Exit::Unknown, "or the base was");
         let told = Comparison::new(&watched(60, 0), &awaiting(0, 100.0)).to_string();
         let named =
-            "no regression seen; not judged: end to end p95, of which samples were not seen";
+            "no regression seen; not judged: end to end p95, because some samples were not seen";
         assert!(told.contains(named), "{told}");
     }
 

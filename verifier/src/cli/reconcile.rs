@@ -158,7 +158,7 @@ impl Publisher<'_> {
     fn fail(&self, dir: &Path, error: &VerifyError) -> Exit {
         let why = chain(error);
         if self.args.dirs.len() > 1 {
-            tell(&format!("no verdict of {}: {why}", dir.display()));
+            tell(&format!("no verdict for {}: {why}", dir.display()));
         } else {
             tell(&why);
         }

@@ -90,7 +90,7 @@ impl Target {
         };
         let path = with_timeout(address, options.timeout)?;
         let authority: Authority =
-            address.authority().parse().map_err(|_| "its host is no name of one")?;
+            address.authority().parse().map_err(|_| "its host is not a valid name")?;
         let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
         Ok(Self {
             host: address.host.clone(),

@@ -21,7 +21,7 @@ pub enum JetStreamError {
     LoginFile { path: PathBuf, source: io::Error },
     #[error("NATS at {url} does not answer; is it up?")]
     Unreachable { url: String, source: NatsError },
-    #[error("NATS at {url} refuses TLS, or is not to be trusted; check --nats-ca-file")]
+    #[error("NATS at {url} refuses TLS, or its certificate is not trusted; check --nats-ca-file")]
     Tls { url: String, source: NatsError },
     #[error(
         "NATS at {url} does not let this user in; name one with --nats-user and NATS_PASSWORD, or \
@@ -29,8 +29,8 @@ pub enum JetStreamError {
     )]
     Denied { url: String, source: NatsError },
     #[error(
-        "NATS does not let this user read the stream {stream}, who must publish to $JS.API.> and \
-         subscribe to _INBOX.>: {told}"
+        "NATS does not let this user read the stream {stream}; the user needs the rights to \
+         publish to $JS.API.> and to subscribe to _INBOX.>: {told}"
     )]
     Forbidden { stream: String, told: String },
     #[error("NATS has no stream {stream}; name another with --stream")]

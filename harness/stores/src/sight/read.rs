@@ -81,7 +81,7 @@ pub async fn read_sight(
     let values = read_in_force(server).await?;
     sight.hidden.extend(in_force(&values, kind.rows()));
     if !values.contains_key(TOLD) {
-        let what = "the server does not tell which settings are in force for this account";
+        let what = "the server does not show which settings are in force for this account";
         sight.hidden.push(Hidden::new(what, "let it read system.settings"));
     }
     if kind == EngineKind::Replicated {
@@ -442,7 +442,7 @@ pub async fn count_elsewhere(
 fn uncounted(kind: EngineKind, engine: &str) -> Hidden {
     match kind {
         EngineKind::Distributed => Hidden::new(
-            "what the shards have could not be counted: they may hide rows from it",
+            "the rows of the shards could not be counted, so some may be hidden from this account",
             "let this account read system.parts of all shards (GRANT REMOTE ON *.*, and SELECT on \
              system.parts), or check each shard's own table",
         ),

@@ -11,12 +11,12 @@ use events::draw::Draw;
 use crate::versus::measured::{Measure, Statistic, Unit, mean};
 
 /// Explains in a comparison how it was made.
-pub(crate) const METHOD: &str = "A change counts if it exceeds what is allowed and its 95 % \
-    interval leaves out 0. The interval is of a bootstrap of the seconds of both runs: 1,000 \
-    draws of blocks of 10 s, the same of both, with seed 42; for the webhook it is of the mean of \
-    the seconds' percentiles, and need not surround the change of the whole run. It knows the \
-    noise within these two runs, not that between runs. Changes below 1 ms, 0.05 cores or 16 MiB \
-    do not count.";
+pub(crate) const METHOD: &str = "A change counts if it is larger than allowed and its 95 % \
+    interval does not contain 0. The interval comes from a bootstrap of the seconds of both runs: \
+    1,000 draws of blocks of 10 s, the same blocks from both, with seed 42. For the webhook it is \
+    the interval of the mean of the seconds' percentiles, so the change of the whole run may be \
+    outside. The interval covers the noise within these two runs, not the noise between runs. \
+    Changes below 1 ms, 0.05 cores or 16 MiB do not count.";
 
 /// Returns the ends of the 95 % interval of the change from base to run. The change is a part of
 /// the base's value, or a difference in points for a share. `None` if the runs have fewer than

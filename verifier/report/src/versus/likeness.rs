@@ -19,16 +19,18 @@ pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
     let (old, new) = (&base.plan.spec, &run.plan.spec);
     differ(
         old.profile_sha256 != new.profile_sha256,
-        "they have other profiles",
+        "they have different profiles",
         &format!("{} ({:.12})", base.plan.profile_name, old.profile_sha256),
         &format!("{} ({:.12})", run.plan.profile_name, new.profile_sha256),
     );
-    differ(old.scale != new.scale, "they are scaled otherwise", &old.scale, &new.scale);
+    differ(old.scale != new.scale, "they have different scales", &old.scale, &new.scale);
     let (one, other) = (span(old.span), span(new.span));
-    differ(one != other, "they span other times", &one, &other);
-    differ(old.shards != new.shards, "they have other numbers of shards", &old.shards, &new.shards);
+    differ(one != other, "they cover different times", &one, &other);
+    let (one, other) = (old.shards, new.shards);
+    differ(one != other, "they have different numbers of shards", &one, &other);
     let cores = [base, run].map(|side| side.report.environment.cores);
-    differ(cores[0] != cores[1], "the machines have other numbers of cores", &cores[0], &cores[1]);
+    let [one, other] = cores;
+    differ(one != other, "the machines have different numbers of cores", &one, &other);
     for (side, name) in [(base, "base"), (run, "run")] {
         reasons.extend(unfit(side).into_iter().map(|why| format!("the {name} {why}")));
     }
@@ -51,7 +53,7 @@ fn unfit(side: &Side) -> Vec<String> {
         reasons.push("was saturated: its generator did not keep its schedule".to_owned());
     }
     if summaries.iter().any(|it| it.stopped || it.aborted.is_some()) {
-        reasons.push("is incomplete: it ended before its time".to_owned());
+        reasons.push("is incomplete: it was stopped early".to_owned());
     }
     reasons
 }
@@ -122,14 +124,14 @@ mod tests {
 
     #[test]
     fn unlike_runs_are_refused_with_the_reason() {
-        check(|it| it.plan.spec.profile_sha256 = "f00".to_owned(), "other profiles: x (");
+        check(|it| it.plan.spec.profile_sha256 = "f00".to_owned(), "different profiles: x (");
         check(
             |it| it.plan.spec.scale.duration_us = Some(8_000_000),
-            "they are scaled otherwise: none and --duration 8s",
+            "they have different scales: none and --duration 8s",
         );
         check(|it| it.plan.spec.run_id = Uuid::from_u128(7), "both are the same run: 00000000-");
         check(|it| it.plan.spec.shards = 2, "numbers of shards: 1 and 2");
-        check(|it| it.report.environment.cores += 1, "other numbers of cores");
+        check(|it| it.report.environment.cores += 1, "different numbers of cores");
         check(|it| it.report.verdict = Verdict::Unknown, "the run could not be checked");
         check(|it| it.records.summaries[0].saturated = true, "the run was saturated");
         check(|it| it.records.summaries[0].stopped = true, "ended before its time");

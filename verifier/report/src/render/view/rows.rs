@@ -84,7 +84,7 @@ pub(super) fn account(report: &Report) -> Vec<AccountRow> {
         rows.push(row(3, "unresolved", totals.unresolved, "", "not stored"));
     }
     if totals.spoiled > 0 {
-        rows.push(row(2, "spoiled", totals.spoiled, "", "sent as a bad client sends"));
+        rows.push(row(2, "spoiled", totals.spoiled, "", "sent with a fault on purpose"));
     }
     rows.push(row(2, "acknowledged", totals.acknowledged, "", ""));
     if report.path != DeliveryPath::Bulk {
