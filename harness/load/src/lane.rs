@@ -1,8 +1,8 @@
-//! A lane of load, whatever it sends: it waits until something is due, begins it over a connection
-//! that is free, and settles what came of it.
+//! A lane of load of any kind: it waits until a request is due, begins it over a free connection,
+//! and settles its outcome.
 //!
-//! The model is open: what is due does not wait for answers. If no connection is free it is begun
-//! later, and its latency still counts from when it was due.
+//! The model is open: requests that are due do not wait for the answers to others. If no connection
+//! is free, a request is begun later, and its latency still counts from when it was due.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use runs::latency::{Latencies, record, record_many};
 use runs::tally::Tally;
 
-/// A kind of load: what is sent, how an answer is understood, and what is recorded of it.
+/// A kind of load: what it sends, how it understands an answer, and what it records.
 pub(crate) trait Load {
     /// What carries one request at a time: a connection, with its buffers.
     type Carrier;
@@ -28,7 +28,7 @@ pub(crate) trait Load {
     /// When the next request is to be begun; `None` if none is left.
     fn next_at(&self) -> Option<UnixMicros>;
 
-    /// Waits for what must have happened before anything due until then may leave.
+    /// Waits until everything that is due until then may leave.
     ///
     /// # Errors
     ///
@@ -45,11 +45,11 @@ pub(crate) trait Load {
     /// Sends a request, and waits for its answer or its deadline.
     fn send(order: Self::Order) -> impl Future<Output = Self::Ended> + Send;
 
-    /// Records what came of a request, and returns what carried it, free since the answer: the time
-    /// that this takes is ours, not the target's.
+    /// Records the outcome of a request, and returns its carrier, which has been free since the
+    /// answer. The time that recording takes is ours, not the target's.
     fn settle(&mut self, ended: Self::Ended) -> Free<Self::Carrier>;
 
-    /// Settles all that waits to be sent again: nothing more is begun.
+    /// Settles all requests that wait to be sent again. Nothing more is begun.
     fn give_up(&mut self);
 }
 
@@ -107,13 +107,13 @@ pub(crate) async fn drive<L: Load>(
     };
     tokio::select! {
         () = drain => {}
-        // What is in flight has begun and is not settled: unknown.
+        // A request in flight has begun and has no outcome, so it is unknown.
         () = leaving.asked(Stop::Now) => {}
     }
     Ok(free.into_iter().map(|free| free.carrier).collect())
 }
 
-/// Waits until the next request is to be begun, and may be. Returns what time it is.
+/// Waits until the next request is due and may leave. Returns the time.
 async fn wait_until(
     load: &impl Load,
     clock: Clock,
@@ -126,10 +126,10 @@ async fn wait_until(
     Ok(now)
 }
 
-/// How a request came to be begun when it was.
+/// Why a request was begun when it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Departure {
-    /// When it was to be begun.
+    /// When it should have begun.
     pub(crate) due: UnixMicros,
     /// Since when its carrier was free.
     pub(crate) free_since: UnixMicros,
@@ -137,8 +137,8 @@ pub(crate) struct Departure {
 }
 
 impl Departure {
-    /// Counts for how long it waited for us, which makes a run saturated, and for how long for the
-    /// target: until a carrier was free.
+    /// Counts how long the request waited for us, which makes a run saturated, and how long it
+    /// waited for the target, until a carrier was free.
     pub(crate) fn count(self, tally: &mut Tally) {
         let could_begin = self.due.max(self.free_since);
         tally.lateness_max_us = tally.lateness_max_us.max(self.begun - could_begin);
@@ -158,7 +158,8 @@ pub(crate) struct Journey {
 }
 
 impl Journey {
-    /// Records the three latencies of all that it carried, each of which was due at its own time.
+    /// Records the three latencies of all events that it carried. Each event was due at its own
+    /// time.
     pub(crate) fn record(self, due: &[UnixMicros], latencies: &mut Latencies) {
         for due in due {
             record(&mut latencies.due_to_sent, self.begun - due);

@@ -1,4 +1,4 @@
-//! What was seen of the pipeline while a run went on, and what somebody marked: the files
+//! Observations of the pipeline during a run, and the marks that the user set: the files
 //! `observations.jsonl` and `marks.jsonl` of a run.
 
 use std::ops::Range;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::milliseconds;
 
-/// What was seen of the pipeline at one moment of a run: a line of `observations.jsonl`.
+/// The state of the pipeline at one moment of a run: a line of `observations.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     pub at: MicroTime,
@@ -20,13 +20,14 @@ pub struct Observation {
     pub freshness: Freshness,
     /// How far the clock of each server was ahead of the observer's.
     pub clocks: Vec<ClockOffset>,
-    /// What the parts of the pipeline used since the observation before.
+    /// CPU and memory that the parts of the pipeline used since the last observation.
     pub resources: Vec<ResourceUse>,
-    /// Events that were acknowledged since the watch began and are not in the stream: at the least,
-    /// for the stream may have taken others. `None` where that is not known.
+    /// A lower bound for the events that were acknowledged since the watch began and are not in the
+    /// stream. There may be more, because the stream may have taken other messages. `None` if it is
+    /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog_min: Option<u64>,
-    /// What each sink of the Vectors that were asked holds; nothing of one that did not answer.
+    /// What each sink of the Vectors holds. Sinks of a Vector that did not answer are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<HeldSeen>,
 }

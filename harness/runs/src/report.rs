@@ -1,5 +1,5 @@
-//! What is known of a run once it was checked: `report.json`. The verifier writes it; pages,
-//! comparisons and repairs read it.
+//! The report of a checked run, `report.json`. The verifier writes it; pages, comparisons and
+//! repairs read it.
 
 pub mod cause;
 pub mod doubt;
@@ -30,18 +30,19 @@ pub struct Report {
     /// Version of the program that wrote it.
     pub tool_version: String,
     pub verdict: Verdict,
-    /// Why, the weightiest first.
+    /// The reasons for the verdict, the most important first.
     pub reasons: Vec<String>,
-    /// What is no fault by the rule that was asked for, and should be known all the same.
+    /// Facts that are no fault under the chosen rule, but that the user should know.
     pub notes: Vec<String>,
-    /// What was not excluded, of the places where missing events may still be, and what would.
+    /// Places where missing events may still be, because they were not excluded, and what would
+    /// exclude them.
     pub doubts: Vec<Doubt>,
-    /// Nothing was on its way any more when the stores were read.
+    /// Whether nothing was on its way any more when the stores were read.
     pub is_still: bool,
     pub run_id: Uuid,
     pub profile: String,
     pub path: DeliveryPath,
-    /// When the first event could be due, and when the last.
+    /// The period in which events could be due.
     pub start: MicroTime,
     pub end: MicroTime,
     /// When the stores were read.
@@ -51,7 +52,7 @@ pub struct Report {
     pub loss_windows: Vec<LossWindow>,
     pub stream: Option<StreamReport>,
     pub table: TableReport,
-    /// What was asked of the run, and whether it was so.
+    /// The conditions that the run must meet, with their outcomes.
     pub thresholds: Vec<ThresholdResult>,
     /// Events that are lost, doubled, changed or unexpected, one by one, up to
     /// [`FINDINGS_MAX`]; the ranges of the tenants have them all.
@@ -61,93 +62,94 @@ pub struct Report {
     /// what was sent, up to [`FINDINGS_MAX`].
     pub differences: Vec<Difference>,
     pub tenants: Vec<TenantReport>,
-    /// What somebody marked while the run went on.
+    /// Marks that the user set during the run.
     pub marks: Vec<Mark>,
     pub environment: Environment,
     /// How long the parts of the check took.
     pub durations: Durations,
 }
 
-/// What was seen of the stream.
+/// The section about the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Messages of the run, duplicates included.
     pub messages: u64,
-    /// Messages that were read in full, since their IDs do not tell their events.
+    /// Messages that had to be read in full, because their IDs do not identify their events.
     pub without_id: u64,
-    /// Its oldest messages are younger than the run.
+    /// Whether its oldest messages are younger than the run.
     pub evicted: bool,
-    /// Why it does not have all that it was sent, or may not; `None` if it has.
+    /// Why the stream does not have everything that it was sent, or may not have it. `None` if it
+    /// has everything.
     pub forgotten: Option<Forgotten>,
 }
 
-/// What was seen of the table: rows as they lie on disk, and as a reader should see them.
+/// The section about the table: rows as they are on disk, and as a reader sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReport {
     pub name: String,
     /// Like `ReplacingMergeTree`.
     pub engine: String,
-    /// Other tables of the server that have lost events.
+    /// Other tables of the server in which lost events were found.
     pub elsewhere: Vec<String>,
     /// Rows of the run, duplicates included.
     pub rows: u64,
     /// Events of the run that have a row.
     pub distinct: u64,
-    /// Rows of the run that are left once rows with equal sorting keys are folded, as `FINAL`
-    /// shows them; `None` where the engine folds none.
+    /// Rows of the run that are left after rows with equal sorting keys are folded, as `FINAL`
+    /// shows them. `None` if the engine folds no rows.
     pub folded: Option<u64>,
     pub duplicates: Duplicates,
 }
 
-/// What can be said of rows that are there more than once.
+/// What is known about duplicate rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {
     /// There are some.
     Visible,
-    /// There are none now, but the table may fold equal rows, at inserts and at merges, or shows
-    /// those of other tables: there may have been some.
+    /// There are none now. But there may have been some, because the table folds equal rows or
+    /// shows rows of other tables.
     NoneVisible,
     /// There never were any: the table is known to keep every row that it is sent.
     None,
 }
 
-/// Some time in which acknowledged events were lost, with never more than a few seconds between
-/// two of them.
+/// A period in which acknowledged events were lost. Two consecutive losses in it are at most a few
+/// seconds apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossWindow {
     pub cause: Cause,
     pub hop: Hop,
-    /// When the first and the last of them were due.
+    /// When the first and the last of these events were due.
     pub from: MicroTime,
     pub until: MicroTime,
     pub events: u64,
-    /// What was marked in that time, or shortly before.
+    /// Marks that were set in this period, or shortly before or after it.
     pub marks: Vec<Mark>,
 }
 
-/// What was asked of a run, and whether it was so.
+/// A condition that the run must meet, and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdResult {
     /// Like `end_to_end`.
     pub metric: String,
     /// Like `p(95)<10s`.
     pub condition: String,
-    /// What was measured, with its unit; `None` without samples. Where some were never seen in the
-    /// table, what it can be.
+    /// The measured value with its unit, or `None` without samples. If some samples were never seen
+    /// in the table, the range of possible values.
     pub measured: Option<String>,
     pub outcome: ThresholdOutcome,
-    /// Nobody asked for it: it is one of the published objectives.
+    /// Whether it is one of the published objectives, which the profile did not write itself.
     pub is_default: bool,
 }
 
-/// Whether what was asked was so.
+/// Whether a condition is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ThresholdOutcome {
     Passed,
     Failed,
-    /// There are no samples to tell by, or some that were never seen leave it open.
+    /// There are no samples, or some samples were never seen and leave it open.
     Unknown,
 }
 
@@ -156,12 +158,12 @@ pub enum ThresholdOutcome {
 pub struct Environment {
     pub clickhouse_version: String,
     pub nats_version: Option<String>,
-    /// Of the machine that checked.
+    /// Cores of the machine that checked the run.
     pub cores: u64,
     pub operating_system: String,
 }
 
-/// What happened to an event that should not have.
+/// A fault that was found in an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -173,11 +175,11 @@ pub enum Fault {
     Unexpected,
 }
 
-/// One event that something happened to.
+/// An event with a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub fault: Fault,
-    /// Why, of one that is lost.
+    /// The cause, if the event is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     pub tenant: u16,
@@ -239,7 +241,7 @@ pub enum ReportError {
     OtherFormat { path: PathBuf, format: u32 },
 }
 
-/// What a report of any version begins with.
+/// The first field of a report, in every version.
 #[derive(Debug, Deserialize)]
 struct Head {
     format: u32,
@@ -277,7 +279,7 @@ impl TenantReport {
 }
 
 impl Fault {
-    /// Says it to people.
+    /// Puts it into words for the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -309,7 +311,7 @@ mod tests {
         serde_json::from_str(example_text()).unwrap()
     }
 
-    /// Paths like `tenants[].fates.lost`. Keys of maps by cause are no fields.
+    /// Collects paths like `tenants[].fates.lost`. The keys of maps by cause are no fields.
     fn paths(value: &Value, at: &str, all: &mut BTreeSet<String>) {
         let by_cause = ["lost_by_cause", "not_seen_by_cause", "fates.lost", "fates.not_seen"];
         if by_cause.iter().any(|map| at.ends_with(map)) {

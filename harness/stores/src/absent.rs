@@ -1,4 +1,4 @@
-//! Rows that a table has had and does not show: those that its TTL deletes, and those of parts that
+//! Rows that a table once had and does not show: rows that its TTL deletes, and rows in parts that
 //! somebody, or the server itself, has detached.
 
 use std::ops::Range;
@@ -33,7 +33,7 @@ pub struct Ttl {
 /// A detached part.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct DetachedPart {
-    /// `None` where its name does not tell.
+    /// `None` if its name does not contain it.
     pub partition_id: Option<String>,
     pub name: String,
     /// Why the server detached it; empty if somebody did it.
@@ -68,13 +68,14 @@ pub async fn read_absent(server: &ClickHouse) -> Result<AbsentRows, ClickHouseEr
     Ok(AbsentRows { ttl: Ttl::of(&engine_full), detached, are_detached_known })
 }
 
-/// Asks until when rows of a table are deleted by now, of those whose requests were received in
-/// some time: rows of requests that were received before are. `None` if none is.
+/// Asks which rows the TTL deletes by now, among the rows of requests that were received in some
+/// period. Returns a moment: rows of requests that were received before it are deleted. `None` if
+/// no row is.
 ///
 /// # Errors
 ///
-/// Returns [`ClickHouseError`] if the server does not answer, also if a rule is of other columns
-/// than the time.
+/// Returns [`ClickHouseError`] if the server does not answer, or if a rule uses other columns than
+/// the time.
 pub async fn read_expired_until(
     server: &ClickHouse,
     ttl: &Ttl,
@@ -148,7 +149,8 @@ fn top_level<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
 }
 
 impl DetachedPart {
-    /// Whether all its rows are in an active part too, as the server says of what it has put aside.
+    /// Whether all its rows are also in an active part, according to the reason why the server
+    /// detached it.
     ///
     /// Source: ClickHouse, `DetachReasons` in `src/Storages/MergeTree/MergeTreePartInfo.h`.
     fn is_copy(&self) -> bool {
@@ -156,8 +158,8 @@ impl DetachedPart {
         copies.contains(&self.reason.as_str()) || self.reason.ends_with("not-byte-identical")
     }
 
-    /// Whether it may have rows of requests that were received in some time: it has not, if its
-    /// partition is another day or month. Days may be cut in any time zone.
+    /// Whether it may have rows of requests that were received in some period. It does not if its
+    /// partition is another day or month. Days may be in any time zone.
     pub fn may_have(&self, received: &Range<UnixMicros>) -> bool {
         let Some(id) = &self.partition_id else { return true };
         let form = match (id.len(), id.bytes().all(|it| it.is_ascii_digit())) {

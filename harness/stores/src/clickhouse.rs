@@ -1,4 +1,4 @@
-//! ClickHouse, as all programs reach it: addresses, account, table.
+//! ClickHouse, for all programs: addresses, account, table.
 
 pub mod fault;
 mod secure;
@@ -100,7 +100,7 @@ pub enum ClickHouseError {
 }
 
 impl ClickHouseError {
-    /// Whether it is for the user to change what was given, rather than a server's fault.
+    /// Whether the user must change the flags, because the error is not a server's fault.
     pub fn is_usage(&self) -> bool {
         !matches!(self, Self::Silent { .. } | Self::Query { .. } | Self::Answer { .. })
     }
@@ -115,7 +115,7 @@ pub struct ClickHouse {
     /// The account.
     pub user: String,
     pub table: Table,
-    /// What the table calls columns, where that is not the standard name.
+    /// The table's names of columns, if they differ from the standard names.
     pub names: ColumnNames,
     pub columns: TableColumns,
 }
@@ -126,7 +126,8 @@ impl fmt::Debug for ClickHouse {
     }
 }
 
-/// Which table, and what it calls its columns: as the flags say, else as a run has recorded.
+/// The table and the names of its columns: those of the flags, or else those that a run has
+/// recorded.
 #[derive(Debug, Clone)]
 struct Place {
     table: Table,
@@ -149,11 +150,11 @@ impl ClickHouseArgs {
 }
 
 impl ClickHouse {
-    /// Makes sure that the one server that is named answers and has the table.
+    /// Makes sure that the only named server answers and has the table.
     ///
     /// # Errors
     ///
-    /// Returns [`ClickHouseError`] if it does not, or several are named.
+    /// Returns [`ClickHouseError`] if it does not, or if several are named.
     pub async fn connect(
         args: &ClickHouseArgs,
         recorded: &Targets,
@@ -165,11 +166,11 @@ impl ClickHouse {
         }
     }
 
-    /// Makes sure that all servers that are named answer and have the table.
+    /// Makes sure that all named servers answer and have the table.
     ///
     /// # Errors
     ///
-    /// Returns [`ClickHouseError`] of the first that does not.
+    /// Returns the [`ClickHouseError`] of the first server that does not.
     pub async fn connect_all(
         args: &ClickHouseArgs,
         recorded: &Targets,
@@ -221,17 +222,17 @@ impl ClickHouse {
         }
     }
 
-    /// What the table calls a standard column.
+    /// The table's name for a standard column.
     pub fn column_of<'c>(&'c self, standard: &'c str) -> &'c str {
         self.names.get(standard).map_or(standard, String::as_str)
     }
 
-    /// What a query of the events' standard columns selects from.
+    /// The FROM clause of a query for the events' standard columns.
     pub fn source(&self) -> String {
         self.columns.source(&self.table, "")
     }
 
-    /// As [`Self::source`], of some partitions alone, by their IDs.
+    /// Like [`Self::source`], but only for some partitions, by their IDs.
     pub fn source_of_partitions(&self, partitions: &[String]) -> String {
         let ids: Vec<_> = partitions.iter().map(|id| format!("'{id}'")).collect();
         self.columns.source(&self.table, &format!("_partition_id IN ({})", ids.join(", ")))
@@ -352,10 +353,10 @@ fn client_for(url: &str) -> Result<Client, ClickHouseError> {
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A question about the server itself is answered sooner.
+/// Queries about the server itself are answered sooner.
 pub const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A pass over a table of billions of rows is answered sooner.
+/// Queries that read a table of billions of rows are answered sooner.
 pub const SCAN_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
@@ -365,7 +366,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a server that is asked for the table's columns.
+    /// Describes a server that was asked for the table's columns.
     async fn complaint(url: &str) -> String {
         let table = TABLE.parse().unwrap();
         let client = client_for(url).unwrap().with_url(url);

@@ -1,4 +1,4 @@
-//! NATS JetStream, as all programs reach it: the stream between sidecar and aggregator, and the
+//! NATS JetStream, for all programs: the stream between sidecar and aggregator, and the
 //! aggregator's consumer.
 
 mod error;
@@ -56,12 +56,12 @@ pub struct AuditStream {
     complaint: Complaint,
 }
 
-/// What there is to know of a stream and its consumer, but its messages.
+/// The state of a stream and of its consumer, without the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamState {
     /// Messages that the stream holds, read or not.
     pub messages: u64,
-    /// Bytes of these messages, with what the server keeps beside them.
+    /// Bytes of these messages, including what the server stores in addition.
     pub bytes: u64,
     /// Bytes at which the stream evicts its oldest messages; `None` if it has no such limit.
     pub bytes_max: Option<u64>,
@@ -69,15 +69,16 @@ pub struct StreamState {
     pub first: u64,
     /// Sequence number of the last message that the stream has taken.
     pub last: u64,
-    /// Time in which a message with the ID of another is not taken again.
+    /// The time in which a message with the same ID as an earlier one is ignored.
     pub duplicate_window: Duration,
-    /// Messages stay until a limit is reached, read or not; else they go when they are read.
+    /// Whether messages stay until a limit is reached, read or not. Otherwise they are deleted once
+    /// they are read.
     pub keeps_what_is_read: bool,
     /// `None` if there is no consumer of the name.
     pub consumer: Option<ConsumerState>,
 }
 
-/// Where a consumer stands.
+/// How far a consumer is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsumerState {
     /// Sequence number, in the stream, of the last message that it was given.
@@ -98,7 +99,7 @@ pub struct ConsumerState {
     pub is_asked: bool,
 }
 
-/// Where the stream and its consumer stand.
+/// How far the stream and its consumer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Sequence number of the last message.
@@ -131,8 +132,8 @@ impl fmt::Display for NoConsumer {
 const NAMED_MAX: usize = 5;
 
 impl AuditStream {
-    /// Connects and makes sure that the stream is there. A connection that is lost later is made
-    /// again; questions that get no answer meanwhile fail.
+    /// Connects, and makes sure that the stream exists. A connection that is lost later is made
+    /// again; requests without an answer fail meanwhile.
     ///
     /// # Errors
     ///
@@ -182,7 +183,7 @@ impl AuditStream {
         self.context.client().server_info().max_payload as u64
     }
 
-    /// Reads where stream and consumer stand.
+    /// Reads how far stream and consumer are.
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ impl AuditStream {
         self.read_state().await.map(|state| state.position())
     }
 
-    /// Reads what there is to know of stream and consumer.
+    /// Reads the state of stream and consumer.
     ///
     /// # Errors
     ///
@@ -202,8 +203,9 @@ impl AuditStream {
         Ok(StreamState::new(&info.config, &info.state, consumer))
     }
 
-    /// Reads the same, and what the server's clock says. The stream is asked first: what it has
-    /// evicted by then, and the consumer was not given when it is asked, it never will be.
+    /// Reads the same, and the time of the server's clock. The stream is asked first. So a message
+    /// that the stream had evicted by then, and that the consumer had not been given when it was
+    /// asked, will never be given to it.
     ///
     /// # Errors
     ///
@@ -263,12 +265,12 @@ fn failed(stream: &str, complaint: &Complaint, source: impl Into<NatsError>) -> 
     }
 }
 
-/// What a server tells of a stream, with the time.
+/// A server's answer about a stream, with the time.
 #[derive(Debug, Deserialize)]
 struct Told {
     config: stream::Config,
     state: stream::State,
-    /// Servers before 2.10 do not tell it.
+    /// Servers before 2.10 do not send it.
     ts: Option<DateTime<Utc>>,
 }
 
@@ -291,7 +293,7 @@ impl StreamState {
         }
     }
 
-    /// Where stream and consumer stand.
+    /// How far stream and consumer are.
     pub fn position(&self) -> Position {
         let waiting = self.consumer.map(|consumer| consumer.pending + consumer.unacknowledged);
         Position { last: self.last, waiting }
@@ -343,7 +345,7 @@ mod tests {
         check(7, ", but has c1, c2, c3, c4, c5 and 2 more");
     }
 
-    /// What a server tells of a stream.
+    /// Makes a server's answer about a stream.
     fn told(max_bytes: i64) -> Told {
         let text = format!(
             r#"{{"config": {{"name": "A", "max_bytes": {max_bytes}, "retention": "limits",

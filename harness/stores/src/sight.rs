@@ -1,10 +1,10 @@
-//! What may hide rows of a table from the account that asks: a list of settings, and what follows
-//! from their values. Pure, but for [`read`].
+//! What may hide rows of a table from the account that is used: a list of settings, and what
+//! follows from their values. Pure, except for [`read`].
 //!
-//! An event that was not seen is absent only if nothing hid it. Settings of the account are sent
-//! with harmless values; those that it may not change, and whatever else was not excluded, is told
-//! as [`Hidden`]. The proof is a count: the rows that an account sees must be as many as the parts
-//! have that were read.
+//! An event that was not seen is only absent if nothing hid it. All queries send harmless values of
+//! the settings. A setting that the account may not change, and anything else that may hide rows,
+//! is reported as [`Hidden`]. The proof is a count: the account must see as many rows as the parts
+//! contain that were read.
 
 pub mod read;
 
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use self::Effect::{Breaks, Hides, HidesShards, Stops};
 
-/// A way in which rows may be hidden that was not excluded.
+/// A way in which rows may be hidden, because it was not excluded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hidden {
     /// A clause: `the setting limit leaves rows out, …`.
     pub what: String,
-    /// What excludes it, as an order: `use an account without it`.
+    /// What excludes it, in the imperative: `use an account without it`.
     pub remedy: String,
 }
 
@@ -29,24 +29,24 @@ impl Hidden {
     }
 }
 
-/// Settings with their values, as the server tells them.
+/// Settings with their values, as the server reports them.
 pub type Values = BTreeMap<String, String>;
 
-/// A setting that bears on what a query answers.
+/// A setting that influences the answers to queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     pub name: &'static str,
-    /// The value at which it does nothing.
+    /// The value with which it has no effect.
     pub harmless: &'static str,
     effect: Effect,
 }
 
-/// What a setting does at another value than the harmless one.
+/// The effect of a setting if its value is not the harmless one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// It leaves rows out, or changes the form of the answer.
     Hides,
-    /// As [`Hides`], of tables whose rows are on other servers.
+    /// Like [`Hides`], but only for tables whose rows are on other servers.
     HidesShards,
     /// It ends a query early and without an error at one of these limits.
     Breaks(&'static [&'static str]),
@@ -129,8 +129,8 @@ pub const SETTINGS: [Setting; 57] = [
     setting("force_optimize_projection", "0", Stops),
 ];
 
-/// Settings that are always sent, whatever value the server reports. For the first three it reports
-/// what remains of them for the query that asks, which is nothing.
+/// Settings that are always sent, whatever value the server reports. For the first three, the
+/// server reports the value that is left for the query that asks, which is none.
 pub(crate) const ALWAYS: [&str; 4] =
     ["limit", "offset", "additional_result_filter", "use_query_cache"];
 
@@ -145,7 +145,7 @@ impl Setting {
     }
 }
 
-/// Which settings an account must send, given those that it has.
+/// Which settings an account must send, given the values that it has.
 pub(crate) fn to_send(values: &Values) -> Vec<Setting> {
     let is_needed = |it: &Setting| {
         let value = values.get(it.name);
@@ -163,7 +163,7 @@ pub enum Whereabouts {
     Elsewhere,
 }
 
-/// Tells which settings may hide rows, given those that are in force.
+/// Finds the settings that may hide rows, given the values that are in force.
 pub(crate) fn in_force(values: &Values, rows: Whereabouts) -> Vec<Hidden> {
     let hidden = |it: Setting| {
         let value = values.get(it.name).filter(|value| !it.is_harmless(value))?;
@@ -203,7 +203,7 @@ fn is_limited(values: &Values, name: &str) -> bool {
     values.get(name).is_some_and(|value| !harmless.is_harmless(value))
 }
 
-/// Which limit of the account's an error is of, by the server's code.
+/// Returns the limit of the account that caused an error, by the server's error code.
 ///
 /// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`: `TOO_MANY_ROWS`, `TIMEOUT_EXCEEDED`,
 /// `TOO_SLOW`, `TOO_MANY_COLUMNS`, `SET_SIZE_LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`,
@@ -229,11 +229,11 @@ pub fn limit_of(code: u32) -> Option<&'static str> {
 /// Rows of a table, counted in two ways while it did not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowCounts {
-    /// What the server says that its parts have.
+    /// Rows in the parts, as the server reports them.
     pub has: u64,
-    /// Those of them that a lightweight DELETE has masked: no reader sees them.
+    /// Rows among them that a lightweight DELETE has masked, so that no reader sees them.
     pub masked: u64,
-    /// What the account was shown.
+    /// Rows that the account saw.
     pub seen: u64,
 }
 
@@ -243,13 +243,13 @@ impl RowCounts {
         self.has.saturating_sub(self.masked)
     }
 
-    /// Whether the account sees less than there is.
+    /// Whether the account sees fewer rows than there are.
     pub fn hide(&self) -> bool {
         self.seen < self.expected()
     }
 
-    /// Tells of rows that the account does not see. `policy` is the condition of a row policy that
-    /// applies to it, if one is known of.
+    /// Describes the rows that the account does not see. `policy` is the condition of a row policy
+    /// that applies to the account, if one is known.
     pub fn hidden(&self, policy: Option<&str>) -> Option<Hidden> {
         let (expected, seen) = (self.expected(), self.seen);
         let mut what = format!("the server has {expected} rows, this account sees {seen}");
@@ -303,12 +303,12 @@ pub fn keeps_every_row(engine: &str) -> bool {
     matches!(engine, "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree")
 }
 
-/// What a replica says of itself.
+/// The state of a replica, as it reports it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplicaState {
-    /// It is told of nothing new.
+    /// It learns of no new inserts.
     pub is_cut_off: bool,
-    /// Inserts of others that it knows of and does not have.
+    /// Inserts of other replicas that it knows of, but does not have.
     pub inserts_in_queue: u64,
     /// Seconds that it is behind.
     pub delay_s: u64,
@@ -317,7 +317,7 @@ pub struct ReplicaState {
 }
 
 impl ReplicaState {
-    /// Tells of rows that others have and this one has not.
+    /// Describes rows that other replicas have and this one does not.
     pub fn hidden(&self, server: &str) -> Option<Hidden> {
         let Self { is_cut_off, inserts_in_queue, delay_s, log_behind } = *self;
         let what = if is_cut_off {
@@ -336,7 +336,7 @@ impl ReplicaState {
     }
 }
 
-/// Tells of answers that came from more than one server.
+/// Reports answers that came from more than one server.
 pub fn several_servers<'n>(names: impl IntoIterator<Item = &'n String>) -> Option<Hidden> {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
     let what =

@@ -1,4 +1,5 @@
-//! What the table holds of a run: sets of sequence numbers, decoded by the server itself.
+//! Reads which events of a run the table has: as sets of sequence numbers, which the server itself
+//! decodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -17,25 +18,25 @@ use runs::ranges::RangeSet;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrivals {
     pub seqs: RangeSet,
-    /// Those of `seqs` that it holds more than once.
+    /// The events in `seqs` that the store holds more than once.
     pub repeated: RangeSet,
-    /// Messages or rows, repeated ones included.
+    /// Number of messages or rows, including repeated ones.
     pub count: u64,
 }
 
-/// Which rows of a table are looked at.
+/// Which rows of a table are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rows {
     All,
-    /// Those of requests that were received then. Whether they are there more than once is not
+    /// Rows of requests that were received in this period. Whether there are duplicates is not
     /// asked.
     Received(Range<UnixMicros>),
-    /// Those of some partitions, by their IDs.
+    /// Rows of some partitions, by their IDs.
     Partitions(Vec<String>),
 }
 
 impl Rows {
-    /// What a query of these rows selects from. No other condition may follow.
+    /// The FROM clause of a query for these rows. No other condition may follow it.
     pub fn source(&self, server: &ClickHouse) -> String {
         match self {
             Self::All => server.source(),
@@ -64,13 +65,13 @@ pub type Stretch = (u16, u64);
 /// A sum for each stretch, modulo 2^64.
 pub type Sums = BTreeMap<Stretch, u64>;
 
-/// What was read of some rows of a table.
+/// The contents of some rows of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// What they hold of the run, by tenant. Tenants without any have none.
+    /// The events of the run, by tenant. Tenants without events are left out.
     pub by_tenant: BTreeMap<TenantIndex, Arrivals>,
     pub sums: Sums,
-    /// All rows that were looked at, of the run or not.
+    /// All rows that were read, including those of other runs.
     pub rows: u64,
     /// The servers that answered.
     pub servers: BTreeSet<String>,
@@ -79,7 +80,7 @@ pub struct Stored {
 /// Events of a stretch, as a power of two: few enough to fetch, enough to make sums few.
 pub const STRETCH_BITS: u32 = 14;
 
-/// Reads which events of a run the table has, by tenant. Tenants without any have none.
+/// Reads which events of a run the table has, by tenant. Tenants without events are left out.
 ///
 /// One pass over one column: the server turns each audit ID back into tenant and sequence number,
 /// and answers with one compressed set for each stretch.
@@ -135,8 +136,8 @@ pub async fn read_stored_and_sum(
     Ok(stored)
 }
 
-/// Tenants that have some events more than once, as many together as the server can count one by
-/// one in little memory. Each set is a pass over the rows, so there are few.
+/// Groups the tenants that have duplicates. A group is as large as the server can count one by one
+/// with little memory. Each group needs a pass over the rows, so there should be few.
 fn with_repetitions(by_tenant: &BTreeMap<TenantIndex, Arrivals>) -> Vec<Vec<u16>> {
     let repeats = by_tenant.iter().filter(|(_, it)| it.count > it.seqs.count());
     let mut sets: Vec<Vec<u16>> = Vec::new();
@@ -163,7 +164,8 @@ const TENANT_SHIFT: u32 = 32;
 const FOREIGN: u64 = u64::MAX;
 const SEQ_MASK: u64 = (1 << STRETCH_BITS) - 1;
 
-/// Returns the condition that a request was received then, by the server's own index.
+/// Returns the condition that a request was received in this period. It uses the server's own
+/// index.
 pub fn received_sql(received: &Range<UnixMicros>) -> String {
     let moment = |at: UnixMicros| format!("fromUnixTimestamp64Milli({}, 'UTC')", at / 1_000);
     // Stored times are whole milliseconds, rounded down.

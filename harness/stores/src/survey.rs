@@ -1,11 +1,11 @@
-//! What a server says of itself and the table before anything is sent to it.
+//! What a server reports of itself and of the table, before anything is sent to it.
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT};
 
-/// What a server says of itself and the table.
+/// What a server reports of itself and of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub struct Survey {
     pub version: String,
@@ -14,12 +14,12 @@ pub struct Survey {
     /// Its time zone, in which partitions are cut.
     pub timezone: String,
     pub engine: String,
-    /// The engine with all that the table's definition says after it.
+    /// The engine with everything that follows it in the table's definition.
     pub engine_full: String,
     pub partition_key: String,
     /// Rows that the table has already.
     pub rows: u64,
-    /// What they take on disk, with projections and indexes.
+    /// Bytes that they take on disk, with projections and indexes.
     pub bytes_on_disk: u64,
     pub parts: u64,
     pub disk_free_bytes: u64,
@@ -40,7 +40,7 @@ pub struct Survey {
     pub deduplication_window: u64,
 }
 
-/// Asks a server what it and its table are like.
+/// Reads the properties of a server and of its table.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub async fn survey(server: &ClickHouse) -> Result<Survey, ClickHouseError> {
         .param("table", name)
         .fetch_one();
     let mut survey: Survey = server.answer(QUERY_TIMEOUT, survey).await?;
-    // What the table's definition sets holds, whatever the server's default is.
+    // A setting in the table's definition applies, whatever the server's default is.
     let of_table = |name: &str, default: u64| setting(&survey.engine_full, name).unwrap_or(default);
     let window = if survey.is_replicated() {
         "replicated_deduplication_window"
@@ -85,12 +85,12 @@ impl Survey {
         is_utc(&self.timezone)
     }
 
-    /// Whether the table itself keeps the rows, so that a copy of it can be made and taken away.
+    /// Whether the table itself stores the rows, so that a copy of it can be made and dropped.
     pub fn is_merge_tree(&self) -> bool {
         self.engine.ends_with("MergeTree")
     }
 
-    /// What one server has taken comes to its replicas later.
+    /// Whether rows that one server has accepted reach its replicas later.
     pub fn is_replicated(&self) -> bool {
         self.engine.starts_with("Replicated")
     }

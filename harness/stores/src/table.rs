@@ -1,4 +1,4 @@
-//! The table of audit logs: its name, and what it calls the columns of an event.
+//! The table of audit logs: its name, and the names of its columns.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn is_name(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StandardColumn {
     pub name: &'static str,
-    /// What the pipeline's table computes it from, if it is not sent.
+    /// The expression from which the pipeline's table computes it, if it is not sent.
     pub derived: &'static str,
 }
 
@@ -187,8 +187,8 @@ impl TableColumns {
     ///
     /// # Errors
     ///
-    /// Returns [`SchemaError`] if there is none for the event itself, or one that was named is
-    /// not there.
+    /// Returns [`SchemaError`] if there is no column for the event itself, or if a column that was
+    /// named does not exist.
     pub fn find(columns: &[FoundColumn], names: &ColumnNames) -> Result<Self, SchemaError> {
         let find = |standard: &'static str| {
             let name = names.get(standard).map_or(standard, String::as_str);
@@ -223,8 +223,8 @@ impl TableColumns {
         Ok(Self { found, unfilled })
     }
 
-    /// The columns that can be sent: index into [`COLUMNS`] and the table's name for it.
-    /// Materialized ones only if the server lets itself be told them.
+    /// The columns that can be sent: index into [`COLUMNS`], and the table's name for it.
+    /// Materialized columns are only included if the server accepts values for them.
     pub fn sendable(&self, takes_materialized: bool) -> Vec<(usize, &str)> {
         let can_be_sent = |column: &&FoundColumn| match column.default_kind.as_str() {
             "" | "DEFAULT" => true,
@@ -249,9 +249,9 @@ impl TableColumns {
         columns.filter(|(_, found)| found.is_none()).map(|(column, _)| column.name).collect()
     }
 
-    /// What a query selects from: the table, or a query that gives its columns their standard
-    /// names and computes those that it lacks. `condition`, if not empty, is one over the table's
-    /// own columns.
+    /// The FROM clause of a query: the table, or a query that gives its columns their standard
+    /// names and computes the columns that it lacks. `condition`, if not empty, is a condition on
+    /// the table's own columns.
     pub fn source(&self, table: &Table, condition: &str) -> String {
         let is_standard = |(column, found): (&StandardColumn, &Option<FoundColumn>)| {
             let is_text_id =

@@ -84,8 +84,8 @@ impl Progress {
         self.attempt_ends
     }
 
-    /// Decides what follows from a request. `key` tells the batch from others: its waits are drawn
-    /// from it. Without rules, nothing is sent again.
+    /// Decides what follows from a request. `key` identifies the batch; its waits are drawn from
+    /// it. Without rules, nothing is sent again.
     pub(crate) fn after(&mut self, request: Request, rules: Option<Backend>, key: u64) -> Next {
         self.requests += 1;
         let settlement = request.outcome.settlement();

@@ -96,7 +96,7 @@ impl Spoiler {
 /// Spoils an event that has been rendered as the last thing in a body, from `start` on.
 pub(crate) fn spoil(fault: EventFault, start: usize, body: &mut Vec<u8>) {
     match fault {
-        // What makes it wrong stands before it.
+        // The fault is the event before it, in another stage.
         EventFault::TwoStages => {}
         EventFault::Oversized => {
             // An event ends with its annotations, sorted by key. This key is the last one.

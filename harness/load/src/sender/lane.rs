@@ -36,7 +36,7 @@ use runs::tally::Tally;
 pub struct LaneEnd {
     /// The connections that can be used for further batches.
     pub(crate) connections: Vec<Connection>,
-    /// What was not begun, because the user asked to stop.
+    /// The events that were not begun, because the user asked to stop.
     pub not_begun: Vec<NotBegun>,
     pub(crate) settled: Settled,
 }
@@ -46,7 +46,7 @@ pub struct LaneEnd {
 pub(crate) struct Settled {
     pub(crate) acknowledged: TenantRanges,
     pub(crate) refused: TenantRanges,
-    /// Those for which no request could be begun.
+    /// Events for which no request could be begun.
     pub(crate) unsent: TenantRanges,
 }
 
@@ -168,7 +168,7 @@ impl Load for Lane<'_> {
         self.sender.reservation.cover(until).await
     }
 
-    /// Of a batch whose time to be sent again has come, or of a new one.
+    /// Begins a batch that is to be sent again, if its time has come, or a new one.
     fn begin(&mut self, free: Free<Carrier>, now: UnixMicros) -> io::Result<Order> {
         let Sender { plan, clock, .. } = self.sender;
         let Free { mut carrier, since } = free;
@@ -235,7 +235,7 @@ impl Load for Lane<'_> {
         free
     }
 
-    /// Settles all that waits to be sent again.
+    /// Settles all batches that wait to be sent again.
     fn give_up(&mut self) {
         let Parked { travellers, .. } = std::mem::take(&mut self.parked);
         let script = &self.sender.plan.script;
@@ -270,7 +270,8 @@ impl<'s> Lane<'s> {
     fn depart(&mut self, now: UnixMicros) -> io::Result<Traveller> {
         let Sender { plan, ledger, reservation, .. } = self.sender;
         let Handover { batch, dropped } = self.feed.take(plan, now).expect("one is due");
-        // What is dropped came after the batch, and is settled: it must have been reserved, too.
+        // Events that were dropped came after the batch. They are settled, too, so they must be
+        // reserved.
         let last = if dropped.is_empty() { batch.seqs.last() } else { Seq(dropped.end - 1) };
         let timeline = plan.script.timeline(batch.tenant);
         let due = timeline.due(last).expect("the batch is of the plan");
@@ -370,7 +371,7 @@ impl<'s> Lane<'s> {
     }
 }
 
-/// Tells a batch from all others of its run.
+/// Returns a number that identifies a batch in its run.
 fn key_of(batch: &Batch) -> u64 {
     batch.seqs.first().0 ^ u64::from(batch.tenant.0) << 48
 }

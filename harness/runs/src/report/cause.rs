@@ -1,4 +1,4 @@
-//! Why an acknowledged event is not stored, as precisely as it can be told.
+//! Why an acknowledged event is not stored, as precisely as is known.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,8 @@ pub enum Cause {
     Folded,
     /// It is older than the table's TTL keeps rows: if it was stored, the table has deleted it.
     Expired,
-    /// Past the stream, or in a time that the stream has forgotten.
+    /// The event went straight into the table, or was sent in a period from which the stream has
+    /// lost messages.
     Somewhere,
 }
 
@@ -40,7 +41,7 @@ pub enum Hop {
     AfterStream,
     /// In ClickHouse.
     InTable,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
 }
 
@@ -67,7 +68,7 @@ impl Cause {
         }
     }
 
-    /// Says it to people of an event that is not proven lost: where it was seen last.
+    /// Says where an event that is not proven lost was last seen.
     pub fn last_seen(self) -> &'static str {
         match self {
             Self::NeverInStream => "not in the stream yet",
@@ -82,7 +83,7 @@ impl Cause {
         }
     }
 
-    /// Says it to people.
+    /// Puts it into words for the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NeverInStream => "never in the stream",

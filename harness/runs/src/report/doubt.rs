@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A place where an event can be that is not seen in the table.
+/// A place where an event that is not in the table may still be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
@@ -16,7 +16,7 @@ pub enum Place {
     Table,
 }
 
-/// Something that was not excluded, and what would exclude it.
+/// A doubt: what could not be excluded, and what would exclude it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Doubt {
     pub place: Place,

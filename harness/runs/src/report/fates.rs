@@ -1,4 +1,4 @@
-//! What became of a run's events: sets of one tenant's, and all counted. Pure.
+//! What became of the events of a run: sets for one tenant, and counts for all. Pure.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct Fates {
     pub acknowledged: RangeSet,
     pub refused: RangeSet,
     pub unknown: RangeSet,
-    /// Acknowledged, but sent on purpose in a way in which nobody can be expected to store them:
-    /// whatever became of them is no finding.
+    /// Acknowledged, but sent with a fault on purpose, so that nobody can be expected to store
+    /// them. Whatever became of them is no finding.
     pub spoiled: RangeSet,
     /// Sent again by a repair, after they had been lost.
     pub repaired: RangeSet,
@@ -26,10 +26,10 @@ pub struct Fates {
     pub in_stream: RangeSet,
     /// Acknowledged and stored.
     pub stored: RangeSet,
-    /// Acknowledged, not stored, and proven to be neither on their way nor hidden; by why.
+    /// Acknowledged, not stored, and proven to be neither on their way nor hidden, by cause.
     pub lost: BTreeMap<Cause, RangeSet>,
-    /// Acknowledged and not stored, but for all that is known on their way or hidden; by what
-    /// would have become of them if they were lost.
+    /// Acknowledged and not stored, but possibly on their way or hidden, by the cause that they
+    /// would have if they were lost.
     pub not_seen: BTreeMap<Cause, RangeSet>,
     /// Acknowledged and not stored, because the pipeline drops such events by design.
     pub filtered: RangeSet,
@@ -79,7 +79,7 @@ pub struct Totals {
     pub rows: u64,
 }
 
-/// Why a stream does not have all that it was sent, or may not.
+/// Why a stream does not have everything that it was sent, or may not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forgotten {
@@ -89,14 +89,14 @@ pub enum Forgotten {
     Read,
     /// Messages were deleted from among those that it has.
     Deleted,
-    /// Its messages do not bear the IDs of their events, and are too many to be read.
+    /// The IDs of its messages do not identify events, and there are too many messages to read.
     Unnamed,
-    /// The table has events of the run that the stream has not.
+    /// The table has events of the run that the stream does not have.
     Stored,
 }
 
 impl Forgotten {
-    /// Says it to people.
+    /// Puts it into words for the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Evicted => "its older messages were evicted",

@@ -10,9 +10,9 @@ pub enum Fault {
     Passing,
     /// The partition has more parts than the server likes: let it merge.
     TooManyParts,
-    /// The server is short of memory, or lets a query have no more: ask for less at once.
+    /// The server is short of memory, or limits the memory of a query: ask for less at once.
     Memory,
-    /// A limit of the account's on rows, bytes or speed: ask for less at once.
+    /// The account has a limit on rows, bytes or speed: ask for less at once.
     TooMuch,
     /// The server has no room for more.
     NoSpace,
@@ -22,7 +22,7 @@ pub enum Fault {
     Final,
 }
 
-/// Tells what an error asks for.
+/// Decides what to do about an error.
 pub fn fault_of(error: &Error) -> Fault {
     let Some(code) = server_code(error) else {
         return match error {
@@ -33,7 +33,7 @@ pub fn fault_of(error: &Error) -> Fault {
     if error.to_string().contains("No space left on device") {
         return Fault::NoSpace;
     }
-    // The same code as that of too many parts, but no wait helps.
+    // This error has the same code as "too many parts", but waiting does not help.
     if code == 252 && error.to_string().contains("INSERT block") {
         return Fault::Final;
     }
@@ -91,8 +91,8 @@ const FAULTS: [(u32, &str, Fault); 46] = [
     (999, "KEEPER_EXCEPTION", Fault::Passing),
 ];
 
-/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`; `None` where
-/// it was not the server that failed.
+/// Returns the code of the server's own error, as in `Code: 241. DB::Exception: …`. `None` if the
+/// server was not the one that failed.
 pub fn server_code(error: &Error) -> Option<u32> {
     let Error::BadResponse(text) = error else { return None };
     let digits = text.split_once("Code: ")?.1;

@@ -9,8 +9,8 @@ use hyper_util::rt::TokioExecutor;
 
 use edges::trust::{Trusted, trusting};
 
-/// Returns a client of servers whose certificates this machine trusts, or of those that the file
-/// trusts that the environment's `SSL_CERT_FILE` names; `None` if there are no such certificates.
+/// Returns a client for servers whose certificates are trusted: by this machine, or by the file in
+/// the environment variable `SSL_CERT_FILE`. `None` if there are no trusted certificates.
 pub(super) fn secure_client() -> Option<Client> {
     let trusted = Trusted::of_machine();
     if trusted.is_empty() {

@@ -1,4 +1,4 @@
-//! Has the settings of an account hide no rows from it, where it may change them.
+//! Makes the settings of an account hide no rows from it, as far as it may change them.
 
 use clickhouse::error::Error;
 use clickhouse::{Client, Row};
@@ -20,7 +20,7 @@ pub(crate) async fn with_harmless_settings(client: Client) -> Result<Client, Err
     with_all(client, needed).await
 }
 
-/// Sends some settings with every query from now on, but for those that the server does not take.
+/// Sends settings with every query from now on, except those that the server does not accept.
 async fn with_all(client: Client, settings: Vec<Setting>) -> Result<Client, Error> {
     if settings.is_empty() {
         return Ok(client);
@@ -49,7 +49,7 @@ pub(crate) async fn probe(client: &Client) -> Result<(), Error> {
     client.query_raw("SELECT 1").fetch_one::<u8>().await.map(drop)
 }
 
-/// Whether the server does not take a setting.
+/// Whether the server does not accept a setting.
 ///
 /// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`: `UNKNOWN_SETTING`, `READONLY`,
 /// `SETTING_CONSTRAINT_VIOLATION`.
@@ -65,7 +65,7 @@ struct ValuesRow {
     texts: Vec<String>,
 }
 
-/// One row: a limit on rows cannot cut it.
+/// This reads only one row, so a limit on rows cannot cut it.
 pub(crate) async fn read_values(client: &Client) -> Result<Values, Error> {
     let names: Vec<_> = SETTINGS.iter().map(|it| format!("'{}'", it.name)).collect();
     let sql = format!(

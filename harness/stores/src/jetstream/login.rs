@@ -60,7 +60,7 @@ impl Complaint {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Remembers what a server says; a request that is forbidden gets no answer but this.
+    /// Remembers an error of the server. A request that is forbidden gets no other answer.
     fn hear(&self, event: &Event) {
         if let Event::ServerError(ServerError::Other(text)) = event
             && text.to_lowercase().contains("permissions violation")
@@ -70,7 +70,7 @@ impl Complaint {
     }
 }
 
-/// Connects to one of some servers, with commas between their addresses.
+/// Connects to one of several servers. Their addresses are separated by commas.
 pub(super) async fn connect(
     urls: &str,
     login: &NatsLogin,
@@ -101,7 +101,7 @@ pub(super) async fn connect(
     Ok((client, complaint))
 }
 
-/// A handshake that fails is told as a failure to read or write.
+/// Whether an error is of TLS. A handshake that fails is reported as a failure to read or write.
 fn is_of_tls(error: &ConnectError) -> bool {
     let causes = successors(error.source(), |&cause| cause.source());
     let of_tls = |cause: &(dyn Error + 'static)| match cause
@@ -137,7 +137,7 @@ impl NatsLogin {
     }
 }
 
-/// Takes the user from the first address that has one; what stands there alone is a token.
+/// Takes the user from the first address that has one. A user without a password is a token.
 ///
 /// Source: <https://docs.nats.io/using-nats/developer/connecting/userpass>.
 fn of_addresses(addresses: &[ServerAddr]) -> ConnectOptions {
@@ -152,7 +152,7 @@ fn of_addresses(addresses: &[ServerAddr]) -> ConnectOptions {
     }
 }
 
-/// Trusts the certificates of a file alone.
+/// Trusts only the certificates of a file.
 fn trusting_file(path: &Path) -> Result<ClientConfig, JetStreamError> {
     let wrong = |source| JetStreamError::LoginFile { path: path.to_owned(), source };
     let text = read(path)?;
@@ -173,7 +173,7 @@ fn read(path: &Path) -> Result<String, JetStreamError> {
     std::fs::read_to_string(path).map_err(unread)
 }
 
-/// Reads one address, strictly, and as the client has it.
+/// Reads one address with our strict rules, and converts it for the client.
 fn read_address(text: &str) -> Result<ServerAddr, AddressError> {
     Address::read(text, &NATS)?;
     text.parse().map_err(|_| NATS.error(text, "its user or password is not written as it must be"))

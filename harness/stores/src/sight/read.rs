@@ -1,4 +1,4 @@
-//! Reads what may hide rows.
+//! Reads from a server what may hide rows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::clickhouse::fault::{Fault, fault_of, server_code};
 use crate::clickhouse::settings::{UNKNOWN_SETTING, is_refusal, probe, read_values};
 use crate::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 
-/// Which server an answer is of, as an expression.
+/// An expression for the server that answers.
 pub const SERVER_SQL: &str = "concat(hostName(), ':', toString(tcpPort()), ' ', \
      toString(serverUUID()))";
 
-/// What may hide rows of a table, and who was asked.
+/// What may hide rows of a table, and which servers answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sight {
     pub hidden: Vec<Hidden>,
@@ -27,29 +27,29 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// All that was not excluded; also that several servers answered.
+    /// Everything that was not excluded, including that several servers answered.
     pub fn hidden(mut self) -> Vec<Hidden> {
         self.hidden.extend(several_servers(&self.servers));
         self.hidden
     }
 }
 
-/// What a server tells of a table's engine.
+/// The engine of a table, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct TableEngine {
     /// Like `MergeTree`.
     pub engine_name: String,
-    /// With all that the table's definition says after it.
+    /// The engine with everything that follows it in the table's definition.
     pub definition: String,
     /// The table's own ID, which no other table ever has.
     pub uuid: String,
-    /// `None` where the rows are elsewhere.
+    /// `None` if the rows are elsewhere.
     pub rows: Option<u64>,
     /// The server that answered.
     pub server: String,
 }
 
-/// Reads what engine a table has. Of one that the account is not told of, all is empty.
+/// Reads the engine of a table. If the account may not see the table, all fields are empty.
 ///
 /// # Errors
 ///
@@ -65,8 +65,8 @@ pub async fn read_engine(server: &ClickHouse) -> Result<TableEngine, ClickHouseE
     server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
 }
 
-/// Has a replica catch up, where there is one and the account may, and tells what may hide rows
-/// of the table, beside what only counting shows.
+/// Lets a replica catch up, if there is one and the account may do that. Returns what may hide rows
+/// of the table, except for what only counting can show.
 ///
 /// # Errors
 ///
@@ -194,8 +194,8 @@ async fn catch_up(
 /// The longest that a replica may take to catch up, before it is read as it is.
 const SYNC_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Reads which inserts a server has taken whose rows are in no part yet: nobody sees them. Where
-/// the account may not ask, they are left to the quiet time before a check.
+/// Finds inserts that a server has accepted, but whose rows are in no part yet, so that nobody sees
+/// them. If the account may not ask for them, only the quiet time before a check excludes them.
 async fn read_waiting(server: &ClickHouse) -> Result<Vec<Hidden>, ClickHouseError> {
     let (database, name) = (server.table.database(), server.table.name());
     let is_target = format!(
@@ -245,7 +245,7 @@ async fn read_waiting(server: &ClickHouse) -> Result<Vec<Hidden>, ClickHouseErro
     Ok(hidden)
 }
 
-/// An answer; `None` where the server has none for this account.
+/// The answer, or `None` if the server does not give it to this account.
 fn told<T>(answer: Result<T, ClickHouseError>) -> Result<Option<T>, ClickHouseError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -259,7 +259,7 @@ fn told<T>(answer: Result<T, ClickHouseError>) -> Result<Option<T>, ClickHouseEr
     }
 }
 
-/// Reads the condition of a row policy that applies to the account, as a plan of a query tells it.
+/// Reads the condition of a row policy that applies to the account, from the plan of a query.
 ///
 /// # Errors
 ///
@@ -280,7 +280,7 @@ fn policy_of(plan: &str) -> Option<String> {
     condition.or_else(|| lines.iter().any(is_step).then(|| "a condition".to_owned()))
 }
 
-/// Counts the rows that a lightweight DELETE has masked; none, where the account may not ask.
+/// Counts the rows that a lightweight DELETE has masked. Returns 0 if the account may not ask.
 ///
 /// # Errors
 ///
@@ -292,8 +292,8 @@ pub async fn read_masked(server: &ClickHouse) -> Result<u64, ClickHouseError> {
     Ok(told(server.answer(SCAN_TIMEOUT, masked).await)?.unwrap_or(0))
 }
 
-/// Compares the rows that parts have with those that were seen, where the table did not change
-/// between: tells of what is hidden.
+/// Compares the rows in the parts with the rows that were seen, provided that the table did not
+/// change in between. Returns what is hidden.
 ///
 /// # Errors
 ///
@@ -321,20 +321,20 @@ pub struct Unseen {
     pub hidden: Hidden,
 }
 
-/// What an account sees of a table.
+/// How much an account sees of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// All rows: what it does not see is not there.
+    /// All rows. An event that it does not see is not there.
     All,
-    /// Not all, as counted.
+    /// Not all rows, according to a count.
     Some(Unseen),
-    /// It cannot be said.
+    /// This is not known.
     Unknown(Hidden),
-    /// The table changed whenever it was counted.
+    /// The table changed during every count.
     Moving,
 }
 
-/// Proves that an account sees all rows of a table, or tells why that cannot be said.
+/// Proves that an account sees all rows of a table, or returns why that is not known.
 ///
 /// # Errors
 ///
@@ -359,7 +359,7 @@ pub async fn prove(server: &ClickHouse) -> Result<Seen, ClickHouseError> {
     })
 }
 
-/// The state of a table's parts: merges change none of it, but for the rows that they fold.
+/// The state of a table's parts. Merges do not change it, except for rows that they fold.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 struct PartsState {
     rows: u64,
@@ -398,7 +398,7 @@ async fn count_parts(
     Ok(Seen::Moving)
 }
 
-/// Reads a table that others write to, again and again, until nobody wrote in between.
+/// How often a table is counted again because somebody wrote to it in between.
 const COUNTS_MAX: u32 = 50;
 const COUNTS_PAUSE: Duration = Duration::from_millis(50);
 
@@ -413,10 +413,10 @@ async fn read_parts_state(server: &ClickHouse) -> Result<PartsState, ClickHouseE
     server.answer(QUERY_TIMEOUT, server.client.query_raw(&sql).fetch_one()).await
 }
 
-/// The rows of parts, without those that only say what a lightweight UPDATE has changed in others.
+/// Counts rows in parts, without the parts that only contain changes of a lightweight UPDATE.
 pub const ROWS_SQL: &str = "sumIf(rows, NOT startsWith(partition_id, 'patch-'))";
 
-/// Counts the rows of a table that has none of its own.
+/// Counts the rows of a table that has no parts of its own.
 ///
 /// # Errors
 ///
