@@ -62,11 +62,11 @@ enum Command {
     /// without loading anything. To estimate the time, it makes a few inserts into a copy of the
     /// table.
     #[command(override_usage = PLAN_USAGE, after_help = exit_codes(&PLAN_CODES))]
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Inserts the events that a verifier's report calls lost, and only those, straight into the
     /// table, and records them in the run's ledger.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, UNSEEN, MACHINE, STOPPED]))]
-    Repair(RepairArgs),
+    Repair(Box<RepairArgs>),
 }
 
 // Written out, since clap's own names every address that the environment has, as if it must be

@@ -52,7 +52,7 @@ pub enum BackfillError {
         path.display()
     )]
     Report { path: PathBuf, fact: &'static str, source: Option<io::Error> },
-    #[error("this cannot work at {place}: {text}")]
+    #[error("the load cannot work at {place}: {text}")]
     CannotWork { place: String, text: String },
     #[error("cannot insert {rows} rows at {url}{}", hint(source))]
     Insert { url: String, rows: u64, source: clickhouse::error::Error },

@@ -108,7 +108,8 @@ impl Checks {
         let path = progress_file(run);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                let told = format!("{} stays, and is of no use: {source}", path.display());
+                let path = path.display();
+                let told = format!("cannot remove {path}, which is no longer needed: {source}");
                 (self.patience.story)(&told);
             }
             _ => {}

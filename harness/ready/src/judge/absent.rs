@@ -55,13 +55,12 @@ pub(super) fn detached(table: &TableFacts, intent: &Intent, found: &mut Findings
     let of_day = |day: &UnixMicros| table.absent.detached_in(&(*day..*day + DAY_US));
     let doubtful: BTreeSet<String> = intent.doubtful_days.iter().flat_map(of_day).collect();
     if !intent.doubtful_days.is_empty() && !table.absent.are_detached_known {
-        let reason = "whether parts of the table are detached cannot be seen: what they have would \
-                      be there twice once they are attached";
+        let reason = "this account cannot see whether parts of the table are detached; their rows \
+                      would be there twice once they are attached";
         found.block("table", reason.to_owned(), grant);
     } else if !doubtful.is_empty() {
         let reason = format!(
-            "parts of {name} are detached, and what they have would be there twice once they are \
-             attached"
+            "parts of {name} are detached, and their rows would be there twice once they are attached"
         );
         let named: Vec<String> = doubtful.into_iter().collect();
         let fix = format!("{attach}, then reconcile anew; partitions {}", named.join(", "));
