@@ -28,6 +28,7 @@ use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use stores::jetstream::{AuditStream, NatsArgs};
 use tell::output::{self, show, show_json, tell};
 
+use crate::counted::LoadEvent;
 use crate::error::BackfillError;
 use crate::export::{check_name, export_recorded};
 use crate::forecast::{BulkLoad, bulk_bytes, forecast};
@@ -191,8 +192,6 @@ impl LoadArgs {
             patience: self.patience,
             compress: self.compress_rows,
             durability: self.durability,
-            metrics: self.metrics,
-            quiet: self.quiet,
         }
     }
 }
@@ -237,8 +236,14 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
     refuse_what_cannot_work(&recorded, &pieces, (&to, pipeline.as_ref()), clock, &args.load)
         .await?;
-    let loading = load(&recorded, pieces, &to, pipeline, clock, shutdown, options);
-    let summary = Box::pin(loading).await?;
+    let (planned, done) = (recorded.plan.script.planned(), recorded.acknowledged_before());
+    let mut progress = Progress::start(planned, done, clock, !args.load.quiet);
+    let _metrics = progress.serve(args.load.metrics).await?;
+    let listen = &mut |event: LoadEvent<'_>| progress.take(event);
+    let loading = load(&recorded, pieces, (&to, pipeline), clock, shutdown, options, listen);
+    let loaded = Box::pin(loading).await;
+    progress.finish();
+    let summary = loaded?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
     Ok(print_recorded(&summary, &recorded.dir, args.json, exit))
 }
@@ -356,7 +361,13 @@ async fn repair_run(args: &RepairArgs) -> Result<Exit, BackfillError> {
     let intent = intent_of_repair(&plan, &lost);
     let facts = read_servers(&to, None, &intent, &clock).await?;
     refuse_blockers(judge(&facts, &intent))?;
-    let summary = repair((&dir, &plan), &lost, &to, clock, shutdown, args.load.options()).await?;
+    let mut progress = Progress::start(lost.count(), 0, clock, !args.load.quiet);
+    let _metrics = progress.serve(args.load.metrics).await?;
+    let listen = &mut |event: LoadEvent<'_>| progress.take(event);
+    let options = args.load.options();
+    let repaired = repair((&dir, &plan), &lost, &to, clock, shutdown, options, listen).await;
+    progress.finish();
+    let summary = repaired?;
     let exit = if summary.stopped { Exit::Stopped } else { Exit::Done };
     Ok(print(&summary, args.json, exit))
 }

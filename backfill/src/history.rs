@@ -63,6 +63,13 @@ pub struct Recorded {
     pub ledger: Arc<LedgerWriter>,
 }
 
+impl Recorded {
+    /// Events that were acknowledged before.
+    pub fn acknowledged_before(&self) -> u64 {
+        self.before.accounts.iter().map(|account| account.acknowledged.count()).sum()
+    }
+}
+
 impl HistoryArgs {
     /// How many of the last days go through the pipeline.
     ///

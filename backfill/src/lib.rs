@@ -9,6 +9,7 @@
 pub mod bulk;
 pub mod chunk;
 pub mod cli;
+pub mod counted;
 pub mod error;
 pub mod export;
 pub mod forecast;

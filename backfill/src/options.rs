@@ -1,6 +1,5 @@
 //! How a history is loaded, and into which servers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use runs::ledger::Durability;
@@ -21,8 +20,6 @@ pub struct LoadOptions {
     pub compress: Compress,
     /// What the ledger survives.
     pub durability: Durability,
-    pub metrics: Option<SocketAddr>,
-    pub quiet: bool,
 }
 
 /// The servers to load, and what they said of themselves.

@@ -1,6 +1,7 @@
 //! How a load goes, for people and for Prometheus.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -12,19 +13,18 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tell::metrics::{MetricsServer, process_registry};
 use tell::output::tell;
 
 use crate::bulk::BulkEvent;
+use crate::counted::LoadEvent;
+use crate::error::BackfillError;
 use crate::pulse::Pulse;
 use crate::replay::{Doing, ReplayProgress};
-use crate::report::{BulkSummary, ReplaySummary};
 
-/// Counts what happens and shows it: on a terminal as a bar, elsewhere a line every ten seconds.
+/// Shows what happens, on a terminal as a bar, elsewhere by a line every ten seconds, and counts it
+/// for Prometheus.
 pub struct Progress {
-    /// What went straight into the table so far.
-    pub bulk: BulkSummary,
-    /// What went through the pipeline so far.
-    pub replay: ReplaySummary,
     /// What is shown, and how fast it goes. It draws nothing itself.
     bar: ProgressBar,
     picture: Option<Picture>,
@@ -50,41 +50,29 @@ impl Progress {
         metrics.planned.set(i64::try_from(planned).unwrap_or(i64::MAX));
         metrics.confirmed.inc_by(done);
         let next_line = clock.now() + micros(LINE_INTERVAL);
-        Self {
-            bulk: BulkSummary::default(),
-            replay: ReplaySummary::default(),
-            bar,
-            picture,
-            clock,
-            next_line,
-            known: done,
-            is_shown,
-            metrics,
-        }
+        Self { bar, picture, clock, next_line, known: done, is_shown, metrics }
     }
 
     /// Takes what happened.
-    pub fn take(&mut self, event: BulkEvent) {
+    pub fn take(&mut self, event: LoadEvent<'_>) {
         match event {
-            BulkEvent::Confirmed { inserted, found } => {
-                self.bulk.inserted += inserted;
-                self.bulk.found += found;
+            LoadEvent::Bulk(BulkEvent::Confirmed { inserted, found }) => {
                 // What was found was not inserted again.
-                let inserts = u64::from(inserted > 0);
-                self.bulk.inserts += inserts;
-                self.metrics.inserts.inc_by(inserts);
+                self.metrics.inserts.inc_by(u64::from(inserted > 0));
                 self.count_known(inserted + found);
             }
-            BulkEvent::Failed(failure) => {
-                self.bulk.failed_inserts += 1;
+            LoadEvent::Bulk(BulkEvent::Failed(failure)) => {
                 self.metrics.failed.get_or_create(&Reason { reason: failure.name() }).inc();
             }
-            BulkEvent::Pulse(pulse) => {
-                self.bulk.parts = pulse.parts;
+            LoadEvent::Bulk(BulkEvent::Pulse(pulse)) => {
                 self.metrics.see(pulse);
                 let memory = BinaryBytes(pulse.memory_bytes);
                 let message = format!("{} parts, server {memory}", pulse.parts);
                 self.show(&message);
+            }
+            LoadEvent::Replaying(state) => self.take_replay(state),
+            LoadEvent::Replayed { acknowledged: events } | LoadEvent::Found { events } => {
+                self.count_known(events);
             }
         }
     }
@@ -96,7 +84,7 @@ impl Progress {
     }
 
     /// Takes how far a replay is. What it acknowledges is shown at once, and counted at its end.
-    pub fn take_replay(&mut self, state: &ReplayProgress) {
+    fn take_replay(&mut self, state: &ReplayProgress) {
         let doing = match state.doing {
             Doing::Sending => "sending",
             Doing::WaitingForRoom => "waiting for the consumer",
@@ -106,18 +94,6 @@ impl Progress {
         let message = format!("{doing}, {} on their way", state.fill.events());
         self.bar.set_position(self.known + state.acknowledged);
         self.show(&message);
-    }
-
-    /// Counts what a replay has acknowledged at its end.
-    pub fn count_replayed(&mut self, acknowledged: u64) {
-        self.replay.acknowledged += acknowledged;
-        self.count_known(acknowledged);
-    }
-
-    /// Counts events of a replay that were in doubt, and are in the table.
-    pub fn find_replayed(&mut self, found: u64) {
-        self.replay.found += found;
-        self.count_known(found);
     }
 
     fn count_known(&mut self, events: u64) {
@@ -147,8 +123,22 @@ impl Progress {
         ));
     }
 
-    pub fn register(&self, registry: &mut Registry) {
-        self.metrics.register(registry);
+    /// Serves its metrics for Prometheus, if an address is given, and tells where.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BackfillError::Metrics`] if the address cannot be had.
+    pub async fn serve(
+        &self,
+        address: Option<SocketAddr>,
+    ) -> Result<Option<MetricsServer>, BackfillError> {
+        let Some(address) = address else { return Ok(None) };
+        let mut registry = process_registry();
+        self.metrics.register(&mut registry);
+        let server = MetricsServer::start(address, registry).await;
+        let server = server.map_err(|source| BackfillError::Metrics { address, source })?;
+        tell(format_args!("metrics on http://{}/metrics", server.address()));
+        Ok(Some(server))
     }
 
     /// Takes the bar away.
@@ -249,17 +239,3 @@ struct Reason {
 const TEMPLATE: &str =
     "{elapsed_precise} {bar:24} {percent:>3}%  {pos}/{len}  {per_sec}  {msg}  {eta} left";
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_found_is_no_insert() {
-        let mut progress = Progress::start(30, 0, Clock::starting_at(0), false);
-        progress.take(BulkEvent::Confirmed { inserted: 10, found: 0 });
-        progress.take(BulkEvent::Confirmed { inserted: 0, found: 20 });
-        let BulkSummary { inserted, found, inserts, .. } = progress.bulk;
-        assert_eq!((inserted, found, inserts), (10, 20, 1));
-    }
-}

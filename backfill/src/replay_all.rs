@@ -14,9 +14,9 @@ use runs::ledger::{LedgerWriter, Settlement};
 use runs::ranges::TenantRanges;
 use stores::stored::read_rows;
 
+use crate::counted::Counted;
 use crate::error::BackfillError;
 use crate::lookup::{Stores, missing};
-use crate::progress::Progress;
 use crate::replay::{Replay, StreamWatch, Waited};
 
 /// What a replay needs beside what it sends with.
@@ -41,24 +41,24 @@ pub(crate) async fn replay_all<W: StreamWatch>(
     with: Replaying<'_>,
     mut left: TenantRanges,
     mut doubtful: TenantRanges,
-    progress: &mut Progress,
+    counted: &mut Counted<'_>,
 ) -> Result<(), BackfillError> {
     for _ in 0..ROUNDS_MAX {
         if !doubtful.is_empty() {
-            if drain(&mut replay, with, progress).await? == Waited::Stopped {
+            if drain(&mut replay, with, counted).await? == Waited::Stopped {
                 return Ok(());
             }
             let found = with.find(&doubtful).await?;
-            progress.find_replayed(found.count());
+            counted.find_replayed(found.count());
             left.subtract(&found);
         }
         let replayed =
-            replay.send(&left, with.shutdown, &mut |state| progress.take_replay(state)).await?;
-        progress.count_replayed(replayed.acknowledged);
+            replay.send(&left, with.shutdown, &mut |state| counted.tell_replay(state)).await?;
+        counted.count_replayed(replayed.acknowledged);
         if replayed.stopped || replayed.doubtful.is_empty() {
             // Done is what the consumer has read, or nothing more is wanted.
             if !replayed.stopped {
-                drain(&mut replay, with, progress).await?;
+                drain(&mut replay, with, counted).await?;
             }
             return Ok(());
         }
@@ -70,9 +70,9 @@ pub(crate) async fn replay_all<W: StreamWatch>(
 async fn drain<W: StreamWatch>(
     replay: &mut Replay<W>,
     with: Replaying<'_>,
-    progress: &mut Progress,
+    counted: &mut Counted<'_>,
 ) -> Result<Waited, BackfillError> {
-    replay.drain(with.shutdown, &mut |state| progress.take_replay(state)).await
+    replay.drain(with.shutdown, &mut |state| counted.tell_replay(state)).await
 }
 
 impl Replaying<'_> {

@@ -1,7 +1,6 @@
 //! A load from its first event to its summary: old days straight into the table, then new days
 //! through the pipeline.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +18,10 @@ use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseError};
 use stores::jetstream::AuditStream;
 use stores::survey::{Survey, survey};
-use tell::metrics::{MetricsServer, process_registry};
-use tell::output::tell;
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
 use crate::chunk::{Chunk, chunks, due_before};
+use crate::counted::{Counted, Listen};
 use crate::error::BackfillError;
 use crate::forecast::ServerForecast;
 use crate::governor::GovernorLimits;
@@ -32,7 +30,6 @@ use crate::lookup::Stores;
 use crate::native::BlockColumns;
 use crate::options::{LoadOptions, Surveyed};
 use crate::piece::{Piece, pieces_of};
-use crate::progress::Progress;
 use crate::repair::{RepairSummary, write_ahead};
 use crate::replay::{Replay, ReplayOptions};
 use crate::replay_all::{Replaying, replay_all};
@@ -106,7 +103,8 @@ impl Surveyed {
 }
 
 /// Brings all that is left of a recorded history to its place, first the pieces that are left of
-/// the part that goes straight into the table, and writes the summary.
+/// the part that goes straight into the table, and writes the summary. What happens is told to
+/// `listen`.
 ///
 /// # Errors
 ///
@@ -114,28 +112,23 @@ impl Surveyed {
 pub async fn load(
     recorded: &Recorded,
     pieces: Vec<Piece>,
-    to: &Surveyed,
-    pipeline: Option<Pipeline>,
+    (to, pipeline): (&Surveyed, Option<Pipeline>),
     clock: Clock,
     shutdown: Shutdown,
     options: LoadOptions,
+    listen: &mut Listen<'_>,
 ) -> Result<Summary, BackfillError> {
-    let Recorded { plan, before, ledger, .. } = recorded;
+    let Recorded { plan, ledger, .. } = recorded;
     let begun = clock.now();
-    let acknowledged = |account: &Account| account.acknowledged.count();
-    let acknowledged_before = before.accounts.iter().map(acknowledged).sum::<u64>();
-    let planned = plan.script.planned();
-    let mut progress = Progress::start(planned, acknowledged_before, clock, !options.quiet);
-    let _metrics = serve_metrics(&progress, options.metrics).await?;
+    let mut counted = Counted::new(listen);
     let loading = Loading { plan, ledger: Some(ledger), to, clock, options };
-    let mut result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
+    let mut result = loading.bring(pieces, shutdown.clone(), &mut counted).await;
     if result.is_ok() && shutdown.stop() == Stop::No {
         result = match pipeline {
-            Some(pipeline) => send(recorded, to, pipeline, clock, &shutdown, &mut progress).await,
+            Some(pipeline) => send(recorded, to, pipeline, clock, &shutdown, &mut counted).await,
             None => Ok(()),
         };
     }
-    progress.finish();
     // Also after a failure: what was not begun is unsent, and the ledger says so.
     ledger.close().map_err(BackfillError::ledger)?;
     result?;
@@ -143,14 +136,15 @@ pub async fn load(
         Span::History { days, .. } => days,
         Span::Live => 0,
     };
-    let Progress { bulk, replay, .. } = progress;
+    let Counted { bulk, replay, .. } = counted;
+    let acknowledged_before = recorded.acknowledged_before();
     let now = bulk.inserted + bulk.found + replay.acknowledged + replay.found;
     let summary = Summary {
         run_id: plan.spec.run_id,
         profile: plan.profile_name.clone(),
         stopped: shutdown.stop() != Stop::No,
         days,
-        planned,
+        planned: plan.script.planned(),
         acknowledged: acknowledged_before + now,
         acknowledged_before,
         bulk: BulkSummary { planned: due_before(&plan.script, plan.piped_from), ..bulk },
@@ -168,7 +162,7 @@ async fn send(
     pipeline: Pipeline,
     clock: Clock,
     shutdown: &Shutdown,
-    progress: &mut Progress,
+    counted: &mut Counted<'_>,
 ) -> Result<(), BackfillError> {
     let Recorded { plan, before, ledger, .. } = recorded;
     let left =
@@ -184,7 +178,7 @@ async fn send(
         Replay::start(plan.clone(), webhook, Arc::clone(&ledger), stream, clock, options).await?;
     let stores = to.stores();
     let replaying = Replaying { plan, stores, ledger: &ledger, clock, shutdown, settle };
-    replay_all(replay, replaying, left, doubtful, progress).await
+    replay_all(replay, replaying, left, doubtful, counted).await
 }
 
 /// Returns sets of those events that go through the pipeline, of each tenant's account one.
@@ -213,6 +207,7 @@ fn rows_max(options: LoadOptions) -> u64 {
 }
 
 /// Brings events of a run that are lost into the table again, each once, and says so in its ledger.
+/// What happens is told to `listen`.
 ///
 /// # Errors
 ///
@@ -224,24 +219,23 @@ pub async fn repair(
     clock: Clock,
     shutdown: Shutdown,
     options: LoadOptions,
+    listen: &mut Listen<'_>,
 ) -> Result<RepairSummary, BackfillError> {
     let days = midnight(plan.start)..midnight(plan.end - 1) + DAY_US;
     let chunks = chunks(&plan.script, &days, rows_max(options));
     let pieces = pieces_of(&plan.script, &chunks, lost);
-    let mut progress = Progress::start(lost.count(), 0, clock, !options.quiet);
-    let _metrics = serve_metrics(&progress, options.metrics).await?;
+    let mut counted = Counted::new(listen);
     // Held until the end: nobody else may write to them meanwhile.
     let _ledgers = write_ahead(dir, plan, lost, options.durability)?;
     let loading = Loading { plan, ledger: None, to, clock, options };
-    let result = loading.bring(pieces, shutdown.clone(), &mut progress).await;
-    progress.finish();
+    let result = loading.bring(pieces, shutdown.clone(), &mut counted).await;
     result?;
     Ok(RepairSummary {
         run_id: plan.spec.run_id,
         stopped: shutdown.stop() != Stop::No,
         lost: lost.count(),
-        sent: progress.bulk.inserted,
-        found: progress.bulk.found,
+        sent: counted.bulk.inserted,
+        found: counted.bulk.found,
     })
 }
 
@@ -260,7 +254,7 @@ impl Loading<'_> {
         self,
         pieces: Vec<Piece>,
         shutdown: Shutdown,
-        progress: &mut Progress,
+        counted: &mut Counted<'_>,
     ) -> Result<(), BackfillError> {
         if pieces.is_empty() {
             return Ok(());
@@ -280,21 +274,8 @@ impl Loading<'_> {
                 patience: options.patience,
             },
         };
-        bulk.bring_all(pieces, shutdown, |event| progress.take(event)).await
+        bulk.bring_all(pieces, shutdown, |event| counted.take(event)).await
     }
-}
-
-async fn serve_metrics(
-    progress: &Progress,
-    address: Option<SocketAddr>,
-) -> Result<Option<MetricsServer>, BackfillError> {
-    let Some(address) = address else { return Ok(None) };
-    let mut registry = process_registry();
-    progress.register(&mut registry);
-    let server = MetricsServer::start(address, registry).await;
-    let server = server.map_err(|source| BackfillError::Metrics { address, source })?;
-    tell(format_args!("metrics on http://{}/metrics", server.address()));
-    Ok(Some(server))
 }
 
 const ROWS_MAX_MIN: u64 = 100;
