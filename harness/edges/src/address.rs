@@ -373,7 +373,7 @@ mod tests {
         }
         check("", &WEBHOOK, Err("it is empty"));
         check("vector:8080", &WEBHOOK, Err("its scheme is missing"));
-        check("ftp://vector/events", &WEBHOOK, Err("its scheme is none"));
+        check("ftp://vector/events", &WEBHOOK, Err("its scheme is not one of those"));
         check("http://", &WEBHOOK, Err("names no host"));
         check("http://:80", &WEBHOOK, Err("names no host"));
         check("http://me:secret@vector/", &WEBHOOK, Err("user or password"));
@@ -391,7 +391,7 @@ mod tests {
         check("http://a/?password=secret", &CLICKHOUSE, Err("query"));
         check("nats://a/b", &NATS, Err("path"));
         check("https://a/metrics", &PAGE, Ok(("a", 443, true)));
-        check("ftp://a/metrics", &PAGE, Err("scheme is none"));
+        check("ftp://a/metrics", &PAGE, Err("its scheme is not one of those"));
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
         check(|it| it.report.environment.cores += 1, "different numbers of cores");
         check(|it| it.report.verdict = Verdict::Unknown, "the run could not be checked");
         check(|it| it.records.summaries[0].saturated = true, "the run was saturated");
-        check(|it| it.records.summaries[0].stopped = true, "ended before its time");
+        check(|it| it.records.summaries[0].stopped = true, "it was stopped early");
         check(|it| it.records.summaries.clear(), "has not written its summary");
         let history = |events| span(Span::history(1, events, 5));
         assert_eq!(history(7), span(Span::history(1, 7, 9)));
