@@ -26,7 +26,9 @@ use runs::run_dir::RunDir;
 use serde::Serialize;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use stores::jetstream::{AuditStream, NatsArgs};
+use tell::logs::LogArgs;
 use tell::output::{self, show, show_json, tell};
+use tracing::info;
 
 use crate::counted::LoadEvent;
 use crate::error::BackfillError;
@@ -51,6 +53,8 @@ use crate::run::{Pipeline, bulk_chunks, load, repair};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +203,7 @@ impl LoadArgs {
 /// Parses the command line and runs the command.
 pub fn main() -> Exit {
     let cli = Cli::parse();
+    cli.logs.start();
     for warning in edges::secret::warnings(std::env::args_os()) {
         tell(format_args!("auditstorm-backfill: {warning}"));
     }
@@ -234,6 +239,8 @@ async fn run(args: &Run) -> Result<Exit, BackfillError> {
     let recorded = args.history.record(plan, args.out.as_deref(), &clock, options.durability)?;
     let chunks = bulk_chunks(&recorded.plan, options);
     let pieces = pieces_left(&recorded.plan.script, &chunks, &recorded.before);
+    let (dir, left) = (recorded.dir.path(), pieces.len());
+    info!(dir = %dir.display(), inserts = chunks.len(), left, "history recorded");
     refuse_what_cannot_work(&recorded, &pieces, (&to, pipeline.as_ref()), clock, &args.load)
         .await?;
     let (planned, done) = (recorded.plan.script.planned(), recorded.acknowledged_before());

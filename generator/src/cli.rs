@@ -19,7 +19,9 @@ use plans::scale::ScaleArgs;
 use plans::spec::{RunOptions, RunSpec, Span, Targets, shared_run_id};
 use runs::ledger::Durability;
 use runs::run_dir::RunDir;
+use tell::logs::LogArgs;
 use tell::output::{self, show, show_by, show_json, tell};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::abort::{self, Watchdog};
@@ -36,6 +38,8 @@ use runs::record::Summary;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,7 +127,9 @@ struct Emit {
 
 /// Parses the command line and runs the command.
 pub fn main() -> Exit {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    cli.logs.start();
+    let result = match cli.command {
         Command::Run(args) => run_command(&args),
         Command::Emit(args) => emit_command(&args).map(|()| Exit::Done),
         Command::Profiles { name } => profiles_command(name.as_deref()).map(|()| Exit::Done),
@@ -173,10 +179,12 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
 fn open_dir(args: &Run, plan: &Plan) -> Result<RunDir, GeneratorError> {
     let named = || ["runs", &plan.spec.run_id.to_string()].iter().collect();
     let path = args.out.clone().unwrap_or_else(named);
-    Ok(match args.shard {
+    let dir = match args.shard {
         Some(_) => RunDir::join(&path, &plan.spec)?,
         None => RunDir::create(&path, &plan.spec)?,
-    })
+    };
+    info!(dir = %path.display(), run_id = %plan.spec.run_id, "run directory ready");
+    Ok(dir)
 }
 
 fn print(summary: &Summary, dir: &RunDir, args: &Run) -> Result<(), GeneratorError> {
@@ -243,6 +251,7 @@ async fn open_webhook(args: &WebhookArgs, plan: &Plan) -> Result<Webhook, Genera
         return Err(GeneratorError::TooFewConnections { addresses, connections });
     }
     webhook.reach().await?;
+    info!(webhook = args.shown(), addresses, connections, "the webhook answers");
     Ok(webhook)
 }
 

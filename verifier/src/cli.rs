@@ -14,6 +14,7 @@ use edges::exit::{
     DONE, EXIT_CODES, Exit, ExitLine, LOSSY, MACHINE, STOPPED, UNKNOWN, UNREACHABLE, USAGE, chain,
     exit_codes,
 };
+use tell::logs::LogArgs;
 use tell::output;
 
 use self::story::tell;
@@ -26,6 +27,8 @@ use crate::mark::{MarkArgs, mark};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +95,7 @@ Example, while the generator runs:
 /// Parses the command line and runs the command.
 pub fn main() -> Exit {
     let cli = Cli::parse();
+    cli.logs.start();
     for warning in edges::secret::warnings(std::env::args_os()) {
         tell(&warning);
     }

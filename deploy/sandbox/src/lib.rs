@@ -38,6 +38,7 @@ mod vector;
 use std::path::Path;
 
 use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
 
 pub use crate::cli::Cli;
 use crate::cli::Command;
@@ -90,10 +91,19 @@ fn one_thread() -> Result<Runtime, SandboxError> {
     runtime.map_err(SandboxError::io("start", Path::new("the runtime")))
 }
 
+/// Logs to standard error in logfmt, as the other programs do: what `RUST_LOG` says, else what is
+/// done. A variable that is not understood is as none.
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logfmt = tracing_logfmt::builder().with_span_name(false).with_span_path(false);
+    let logs = logfmt.subscriber_builder().with_env_filter(filter);
+    logs.with_writer(std::io::stderr).init();
+}
+
 fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
     /// One thread for what comes in, one for what goes out.
     const THREADS: usize = 2;
-    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+    log();
     let plan = FaultPlan::new(&flags.faults, flags.seed)?;
     let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(SandboxError::io("start", Path::new("the runtime")))?;

@@ -38,8 +38,9 @@ fn escaped(text: &str, keeps: impl Fn(char) -> bool) -> String {
     plain
 }
 
-/// Control characters, line breaks by other names, and what turns the direction of writing.
-fn is_obeyed(c: char) -> bool {
+/// Whether a terminal obeys it: control characters, line breaks by other names, and what turns the
+/// direction of writing.
+pub fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

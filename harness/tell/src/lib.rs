@@ -1,5 +1,5 @@
-//! How a program tells what it does: lines, a live screen, metrics over HTTP. None of them can
-//! hold the program up.
+//! How a program tells what it does: lines, logs, a live screen, metrics over HTTP. None of them
+//! can hold the program up.
 //!
 //! ```rust
 //! use prometheus_client::encoding::text::encode;
@@ -16,6 +16,7 @@
 //! assert!(page.contains("events_sent_total 3"));
 //! ```
 
+pub mod logs;
 pub mod metrics;
 pub mod output;
 pub mod screen;

@@ -19,7 +19,18 @@ use edges::plain::plain_lines;
 /// Writes a line of the story to standard error, soon, or not at all if nobody reads it. Control
 /// sequences are escaped.
 pub fn tell(line: impl Display) {
-    STORY.tell(plain_lines(&line.to_string()));
+    STORY.tell(plain_lines(&line.to_string()), LINES_MAX);
+    start_teller();
+}
+
+/// As [`tell`], of a line of the logs, which has no control sequences. If both are too many, logs
+/// are left out first.
+pub(crate) fn log(line: String) {
+    STORY.tell(line, LOG_LINES_MAX);
+    start_teller();
+}
+
+fn start_teller() {
     TELLER.call_once(|| {
         let teller = std::thread::Builder::new().name("story".to_owned());
         // Without a thread there is no story, and the program goes on.
@@ -31,6 +42,25 @@ pub fn tell(line: impl Display) {
 pub fn finish() {
     if TELLER.is_completed() {
         STORY.finish(FINISH_LIMIT);
+    }
+}
+
+/// Keeps lines back until what it returns is dropped: they would spoil what is drawn on the
+/// terminal meanwhile. What was told before is written before, if that takes no longer than a
+/// second.
+pub fn hold() -> Held {
+    finish();
+    STORY.hold(FINISH_LIMIT);
+    Held(())
+}
+
+/// Lines wait as long as it is there.
+#[derive(Debug)]
+pub struct Held(());
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        STORY.release();
     }
 }
 
@@ -89,17 +119,20 @@ struct State {
     lines: VecDeque<String>,
     is_writing: bool,
     dropped: u64,
+    /// How many keep lines back.
+    holds: u32,
 }
 
 impl Story {
     const fn new() -> Self {
-        let state = State { lines: VecDeque::new(), is_writing: false, dropped: 0 };
+        let state = State { lines: VecDeque::new(), is_writing: false, dropped: 0, holds: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn tell(&self, line: String) {
+    /// Takes a line, unless `lines_max` wait already.
+    fn tell(&self, line: String, lines_max: usize) {
         let mut state = self.lock();
-        if state.lines.len() < LINES_MAX {
+        if state.lines.len() < lines_max {
             state.lines.push_back(line);
         } else {
             state.dropped += 1;
@@ -120,7 +153,7 @@ impl Story {
 
     fn next(&self) -> String {
         let state = self.lock();
-        let nothing = |state: &mut State| state.lines.is_empty();
+        let nothing = |state: &mut State| state.lines.is_empty() || state.holds > 0;
         let waited = self.changed.wait_while(state, nothing);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_writing = true;
@@ -133,8 +166,21 @@ impl Story {
     }
 
     fn finish(&self, limit: Duration) {
-        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let is_busy =
+            |state: &mut State| state.is_writing || (!state.lines.is_empty() && state.holds == 0);
         drop(self.changed.wait_timeout_while(self.lock(), limit, is_busy));
+    }
+
+    /// Keeps lines back from now on, once the present one is written.
+    fn hold(&self, limit: Duration) {
+        self.lock().holds += 1;
+        let is_writing = |state: &mut State| state.is_writing;
+        drop(self.changed.wait_timeout_while(self.lock(), limit, is_writing));
+    }
+
+    fn release(&self) {
+        self.lock().holds -= 1;
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -145,8 +191,10 @@ impl Story {
 static STORY: Story = Story::new();
 static TELLER: Once = Once::new();
 
-/// More lines than wait in any run whose output is read; a few kilobytes.
-const LINES_MAX: usize = 256;
+/// More lines than wait in any run whose output is read; a few hundred kilobytes.
+const LINES_MAX: usize = LOG_LINES_MAX + 256;
+/// As many as a screen may keep back.
+const LOG_LINES_MAX: usize = 1_024;
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -188,14 +236,15 @@ mod tests {
 
     #[test]
     fn a_terminal_that_is_stopped_costs_lines_and_no_time() {
+        const LINES: usize = 3 * LINES_MAX;
         let story = Arc::new(Story::new());
         let ((go_on, goes_on), (taken, told)) = (channel(), channel());
         let teller = Arc::clone(&story);
         std::thread::spawn(move || teller.write_all_to(&mut Stopped { goes_on, taken }));
         // All of this returns at once, though nothing is taken.
-        story.tell("line 0".to_owned());
+        story.tell("line 0".to_owned(), LINES_MAX);
         story.finish(Duration::from_millis(1));
-        (1..1_000).for_each(|number| story.tell(format!("line {number}")));
+        (1..LINES).for_each(|number| story.tell(format!("line {number}"), LINES_MAX));
         story.finish(Duration::from_millis(1));
         assert!(told.try_recv().is_err());
         let mut lines = Vec::new();
@@ -205,9 +254,47 @@ mod tests {
         }
         assert!(lines.len() <= LINES_MAX + 1, "{}", lines.len());
         assert_eq!(lines[1], "line 1\n");
-        let left_out = format!("({} lines are left out", 1_000 - lines.len());
+        let left_out = format!("({} lines are left out", LINES - lines.len());
         assert!(lines.last().unwrap().contains(&left_out), "{lines:?}");
         story.finish(Duration::from_mins(1));
+    }
+
+    /// Takes every line at once.
+    struct Taking(Sender<String>);
+
+    impl Write for Taking {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(bytes).into_owned()).ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_wait_while_a_screen_is_shown_and_logs_keep_none_of_the_others_out() {
+        let story = Arc::new(Story::new());
+        let (taken, told) = channel();
+        let teller = Arc::clone(&story);
+        std::thread::spawn(move || teller.write_all_to(&mut Taking(taken)));
+        story.tell("before".to_owned(), LINES_MAX);
+        story.finish(Duration::from_mins(1));
+        story.hold(Duration::from_mins(1));
+        assert_eq!(told.try_recv().unwrap(), "before\n");
+        let logged = LOG_LINES_MAX + 7;
+        (0..logged).for_each(|number| story.tell(format!("log {number}"), LOG_LINES_MAX));
+        story.tell("the end".to_owned(), LINES_MAX);
+        // It does not wait for what is kept back.
+        story.finish(Duration::from_mins(1));
+        assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "the screen is spoilt");
+        story.release();
+        story.finish(Duration::from_mins(1));
+        let lines: Vec<String> = told.try_iter().collect();
+        assert_eq!((lines.len(), lines[0].as_str()), (LOG_LINES_MAX + 1, "log 0\n"));
+        let last = "the end\n(7 lines are left out: nobody took them)\n";
+        assert_eq!(lines.last().unwrap(), last);
     }
 
     #[test]

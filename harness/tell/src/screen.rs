@@ -3,7 +3,7 @@
 //! It has a thread of its own, so that a terminal that does not take what is written to it (a slow
 //! line, Ctrl-S) loses pictures and never holds up the run, except for a second at most at its
 //! beginning and its end. If drawing fails, or the terminal goes away, the run goes on without a
-//! screen.
+//! screen. Lines that are told or logged meanwhile are shown after it, some thousand at most.
 
 pub mod picture;
 mod terminal;
@@ -19,6 +19,7 @@ use ratatui::backend::CrosstermBackend;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::output::{Held, hold};
 use ratatui::Frame;
 use terminal::{give_back, give_back_mutely, give_back_on_panic, is_taken, take};
 
@@ -33,6 +34,8 @@ pub struct Screen<View> {
     /// First tells whether the terminal could be taken over, and is closed when drawing is over.
     drawing: Receiver<io::Result<()>>,
     signals: tokio::task::JoinHandle<()>,
+    /// What is told meanwhile is written below the screen before, when this one has gone.
+    _held: Held,
 }
 
 /// What the drawing thread is to do.
@@ -59,7 +62,7 @@ impl<View: Send + 'static> Screen<View> {
     /// Returns the operating system's error if the terminal cannot be had.
     pub fn start(draw: Draw<View>) -> io::Result<Self> {
         // What was told before belongs on the screen before.
-        crate::output::finish();
+        let held = hold();
         let (orders, receiver) = sync_channel(ORDERS_MAX);
         let signals = Signals::new()?;
         give_back_on_panic();
@@ -82,7 +85,7 @@ impl<View: Send + 'static> Screen<View> {
             taken?;
         }
         let signals = tokio::spawn(attend_signals(signals, orders.clone()));
-        Ok(Self { orders, is_over, drawing, signals })
+        Ok(Self { orders, is_over, drawing, signals, _held: held })
     }
 
     /// Shows a view, unless the terminal is still busy with earlier ones.
