@@ -10,7 +10,7 @@
 
 use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
-use std::io;
+use std::{fmt, io};
 
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -153,6 +153,16 @@ pub struct StatusCause {
 /// decoder of audit events refuses any other number of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MicroTime(pub UnixMicros);
+
+/// As in JSON; a time outside the years of a calendar as a number.
+impl fmt::Display for MicroTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_timestamp_micros(self.0) {
+            Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
 
 impl Serialize for MicroTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

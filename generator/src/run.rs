@@ -14,6 +14,7 @@ use runs::ledger::{Durability, Settlement};
 use runs::run_dir::RunDir;
 use runs::tally::Tally;
 use tokio::sync::watch;
+use tracing::info;
 
 use crate::abort::Watchdog;
 use crate::error::GeneratorError;
@@ -49,6 +50,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
     let sender = Arc::new(Sender::new(plan, webhook, clock, ledger));
     let (lane_stop, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&sender, shard, &lane_shutdown);
+    info!(lanes = lanes.len(), planned = shard.planned(&sender.plan), "sending");
     let total = Tally::new(sender.plan.classes.names.len());
     let reporter = Reporter {
         sender: &sender,
@@ -73,6 +75,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
         }
     }
     sender.ledger.close().map_err(|source| GeneratorError::Ledger { source })?;
+    info!("all is settled, and the ledger is closed");
     reporter.finish(dir, shutdown.stop())
 }
 
@@ -122,6 +125,7 @@ async fn attend<'s>(
                 }
             }
             () = shutdown.asked(next_stop), if *lane_stop.borrow() != Stop::Now => {
+                info!(how = ?next_stop, "asked to stop");
                 lane_stop.send_replace(next_stop);
             }
         }

@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod errors;
 pub mod exit;
 pub mod files;
 pub mod plain;

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::latency::{Latencies, Percentiles, decoded, encoded, percentiles};
 use crate::outcome::Outcome;
 use crate::tally::Tally;
+use edges::errors::ErrorCounts;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use plans::metric::Metric;
@@ -77,6 +78,9 @@ pub struct Summary {
     /// Where the webhook last redirected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// Why requests had no answer, by address and kind.
+    #[serde(default, skip_serializing_if = "ErrorCounts::is_empty")]
+    pub errors: ErrorCounts,
     pub requests: u64,
     /// Requests for batches that were acknowledged before.
     pub resent: u64,
@@ -196,6 +200,7 @@ impl Summary {
             spoiled: events.spoiled,
             not_tried: total.not_tried,
             location: total.location.clone(),
+            errors: total.errors.clone(),
             requests: total.requests,
             resent: total.resent,
             bytes: total.bytes,
@@ -309,6 +314,10 @@ impl fmt::Display for Summary {
             for (name, latencies) in &self.classes {
                 write!(f, "of class {name}\n{latencies}")?;
             }
+        }
+        if !self.errors.is_empty() {
+            writeln!(f, "requests without an answer")?;
+            self.errors.lines().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::latency::Latencies;
 use crate::ledger::Settlement;
 use crate::outcome::Outcome;
 use plans::metric::Metric;
+use edges::errors::ErrorCounts;
 use plans::samples::AcknowledgedSample;
 
 /// Counts over a stretch of time.
@@ -41,6 +42,8 @@ pub struct Tally {
     pub location: Option<String>,
     /// Counts that have no field of their own.
     pub more: BTreeMap<Metric, u64>,
+    /// Why requests had no answer.
+    pub errors: ErrorCounts,
     /// Samples that were acknowledged. Sums have none: they would grow with the run.
     pub acknowledged_samples: Vec<AcknowledgedSample>,
 }
@@ -165,6 +168,7 @@ impl Tally {
         if other.location.is_some() {
             self.location.clone_from(&other.location);
         }
+        self.errors.add(&other.errors);
     }
 
     /// Whether the generator itself was too slow: it was later than `lateness_max_us`, or it had no
@@ -204,6 +208,7 @@ impl Tally {
             not_tried: 0,
             location: None,
             more: BTreeMap::new(),
+            errors: ErrorCounts::default(),
             acknowledged_samples: Vec::new(),
         }
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use clap::Args;
 use clickhouse::{Client, Compression, Row};
 use serde::Deserialize;
+use tokio::time::Instant;
+use tracing::debug;
 
 pub use self::fault::server_code;
 use self::fault::{Fault, fault_of};
@@ -23,6 +25,7 @@ use crate::table::{
 };
 use edges::address::{Address, AddressError, CLICKHOUSE};
 use edges::clock::Clock;
+use edges::exit::chain;
 use edges::secret::{self, ExposeSecret as _, SecretError, SecretString};
 use events::timeline::UnixMicros;
 use plans::spec::ColumnNames;
@@ -265,12 +268,19 @@ impl ClickHouse {
         limit: Duration,
         question: impl Future<Output = Result<T, clickhouse::error::Error>>,
     ) -> Result<T, ClickHouseError> {
-        match tokio::time::timeout(limit, question).await {
+        let asked = Instant::now();
+        let answer = match tokio::time::timeout(limit, question).await {
             Ok(answer) => answer.map_err(|source| self.failed(source)),
             Err(_) => {
                 Err(ClickHouseError::Silent { url: self.url.clone(), seconds: limit.as_secs() })
             }
+        };
+        let (server, took_ms) = (&self.url, asked.elapsed().as_millis());
+        match &answer {
+            Ok(_) => debug!(server, took_ms, "answered"),
+            Err(error) => debug!(server, took_ms, error = chain(error), "no answer"),
         }
+        answer
     }
 
     /// Adds the account and the server to the error of a query.

@@ -11,6 +11,7 @@ use events::event::MicroTime;
 use events::identity::Seq;
 use events::timeline::UnixMicros;
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::backend::Handover;
 use super::body::{Bodies, Spoils, buffer_of};
@@ -22,6 +23,7 @@ use super::{Sender, SharedTally};
 use crate::lane::{Departure, Free, Journey, Load, drive};
 use crate::webhook::Connection;
 use edges::clock::{Clock, micros};
+use edges::errors::OneError;
 use edges::shutdown::Shutdown;
 use plans::metric::Metric;
 use plans::plan::Plan;
@@ -111,6 +113,8 @@ struct Sent {
     request: Request,
     /// Where the target redirected to.
     location: Option<String>,
+    /// Why it has no answer.
+    error: Option<Box<OneError>>,
     /// The batch was acknowledged before, and is sent a second time on purpose.
     is_resent: bool,
 }
@@ -201,6 +205,7 @@ impl Load for Lane<'_> {
         let ended = clock.now();
         let retry_after = carrier.connection.retry_after();
         let location = carrier.connection.location().map(str::to_owned);
+        let error = carrier.connection.take_error();
         let is_resent = spoils.of_batch == Some(BatchFault::Resent)
             && outcome.settlement() == Settlement::Acknowledged;
         if is_resent {
@@ -210,20 +215,28 @@ impl Load for Lane<'_> {
         carrier.body = buffer_of(body);
         let request = Request { outcome, retry_after, begun, ended };
         let free = Free { carrier, since: clock.now() };
-        Sent { free, traveller, spoils, request, location, is_resent }
+        Sent { free, traveller, spoils, request, location, error, is_resent }
     }
 
     /// Decides what follows from a request, and records it if the batch's journey is over.
     fn settle(&mut self, sent: Sent) -> Free<Carrier> {
-        let Sent { free, mut traveller, spoils, request, location, is_resent } = sent;
+        let Sent { free, mut traveller, spoils, request, location, error, is_resent } = sent;
         let rules = self.sender.plan.send.backend;
         if location.is_some() || matches!(request.outcome, Outcome::NotTried(_)) {
             let mut tally = lock(&self.tally);
             tally.not_tried += u64::from(location.is_none());
             tally.location = location.or(tally.location.take());
         }
+        if let Some(error) = error {
+            lock(&self.tally).errors.count(*error, request.ended);
+        }
         match traveller.progress.after(request, rules, key_of(&traveller.batch)) {
-            Next::Again { at } => self.parked.park(traveller, request, at),
+            Next::Again { at } => {
+                let wait_ms = (at - request.ended) / 1_000;
+                let (tenant, attempt) = (traveller.batch.tenant.0, traveller.progress.requests);
+                debug!(tenant, attempt, outcome = request.outcome.name(), wait_ms, "sent again");
+                self.parked.park(traveller, request, at);
+            }
             Next::Over(delivered) => {
                 let mut tally = lock(&self.tally);
                 tally.resent += u64::from(is_resent);

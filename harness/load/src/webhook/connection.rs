@@ -13,9 +13,13 @@ use hyper::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
+use tracing::debug;
 
+use super::error::WebhookError;
 use super::target::{Head, Stage, Stream, Target, Version};
 use edges::clock::{Clock, micros};
+use edges::errors::OneError;
+use edges::exit::chain;
 use edges::plain::plain;
 use runs::outcome::{Outcome, Want};
 
@@ -29,12 +33,15 @@ pub struct Connection {
     stage: Stage,
     retry_after: Option<Duration>,
     location: Option<String>,
+    /// Why the present request has no answer.
+    error: Option<Box<OneError>>,
 }
 
 impl Connection {
     pub(super) fn new(target: Arc<Target>, clock: Clock) -> Self {
         let stage = Stage::Connecting;
-        Self { target, clock, open: None, stage, retry_after: None, location: None }
+        let (retry_after, location, error) = (None, None, None);
+        Self { target, clock, open: None, stage, retry_after, location, error }
     }
 
     /// Returns how long the server wants one to wait before the last request is sent again, if it
@@ -50,20 +57,28 @@ impl Connection {
         self.location.as_deref()
     }
 
+    /// Takes why the last request had no answer, if it had none.
+    pub fn take_error(&mut self) -> Option<Box<OneError>> {
+        self.error.take()
+    }
+
     /// Posts a body and waits for the whole answer, at most until `deadline`.
     pub async fn post(&mut self, body: Bytes, deadline: Instant) -> Outcome {
         self.close_if_old();
-        (self.retry_after, self.location) = (None, None);
+        (self.retry_after, self.location, self.error) = (None, None, None);
         self.stage = Stage::Connecting;
         let exchange = tokio::time::timeout_at(deadline, self.exchange(body));
         let Ok(outcome) = exchange.await else {
             // The answer may still come: this connection must not be asked again.
             self.open = None;
-            return match self.stage {
-                Stage::Naming => Outcome::NotTried(Want::Name),
-                Stage::Connecting => Outcome::NotConnected,
-                Stage::Begun => Outcome::TimedOut,
+            let (outcome, kind) = match self.stage {
+                Stage::Naming => (Outcome::NotTried(Want::Name), "no address of its name in time"),
+                Stage::Connecting => (Outcome::NotConnected, "no connection in time"),
+                Stage::Begun => (Outcome::TimedOut, "no answer in time"),
             };
+            let (server, kind) = (self.target.place(), kind.to_owned());
+            self.fail(OneError { server, text: kind.clone(), kind });
+            return outcome;
         };
         if outcome == Outcome::Broken {
             self.open = None;
@@ -79,15 +94,19 @@ impl Connection {
                 Some(open) if is_kept => open,
                 closed => match Open::new(&self.target, self.clock, &mut self.stage).await {
                     Ok(open) => closed.insert(open),
-                    Err(outcome) => return outcome,
+                    Err(Unopened { outcome, error }) => {
+                        self.fail(error);
+                        return outcome;
+                    }
                 },
             };
             self.stage = Stage::Begun;
-            let reach = match open.sender.send(open.head.request(body.clone())).await {
+            let unanswered = match open.sender.send(open.head.request(body.clone())).await {
                 Ok(response) => return self.settle(response).await,
-                Err(reach) => reach,
+                Err(unanswered) => unanswered,
             };
             self.open = None;
+            let (reach, error) = Reach::of(*unanswered);
             if reach != Reach::Begun {
                 self.stage = Stage::Connecting;
             }
@@ -95,11 +114,14 @@ impl Connection {
                 // The server closed an idle connection and did nothing with the request, so the
                 // request may be sent over another connection. Once is enough, because that one is
                 // new.
-                Reach::Unsent | Reach::Unprocessed if is_kept => {}
-                Reach::Unsent => return Outcome::NotConnected,
-                Reach::Unprocessed => return Outcome::Unprocessed,
-                Reach::Begun => return Outcome::Broken,
+                Reach::Unsent | Reach::Unprocessed if is_kept => continue,
+                _ => self.fail(OneError::of(self.target.place(), &error)),
             }
+            return match reach {
+                Reach::Unsent => Outcome::NotConnected,
+                Reach::Unprocessed => Outcome::Unprocessed,
+                Reach::Begun => Outcome::Broken,
+            };
         }
     }
 
@@ -127,8 +149,18 @@ impl Connection {
                 Outcome::Answered(status)
             }
             // An answer that breaks off does not count as one.
-            Err(_) => Outcome::Broken,
+            Err(error) => {
+                self.fail(OneError::of(self.target.place(), &error));
+                Outcome::Broken
+            }
         }
+    }
+
+    /// Remembers why the present request has no answer.
+    fn fail(&mut self, error: OneError) {
+        let OneError { server, kind, text } = &error;
+        debug!(server, kind, error = text, "a request has no answer");
+        self.error = Some(Box::new(error));
     }
 
     /// Closes a connection that has reached the age at which it is to be replaced.
@@ -149,14 +181,31 @@ struct Open {
     since: UnixMicros,
 }
 
+/// A connection that could not be opened.
+struct Unopened {
+    /// What becomes of the request that wanted it.
+    outcome: Outcome,
+    error: OneError,
+}
+
 impl Open {
-    /// Opens a connection, or returns the outcome of the request if it cannot. The reason of a
-    /// failure is told before a run, by [`super::Webhook::reach`].
-    async fn new(target: &Target, clock: Clock, stage: &mut Stage) -> Result<Self, Outcome> {
-        let (stream, version) = target.dial(stage).await.map_err(|error| error.outcome())?;
-        let head = target.head(version).await.map_err(|error| error.outcome())?;
-        let sender = Sender::new(stream, version).await.map_err(|_| Outcome::NotConnected)?;
-        Ok(Self { sender, head, since: clock.now() })
+    /// Opens a connection.
+    async fn new(target: &Target, clock: Clock, stage: &mut Stage) -> Result<Self, Unopened> {
+        let unopened = |error: WebhookError| {
+            let (outcome, server) = (error.outcome(), target.place());
+            Unopened { outcome, error: OneError::of(server, &error) }
+        };
+        let begun = clock.now();
+        let (stream, version) = target.dial(stage).await.map_err(unopened)?;
+        let head = target.head(version).await.map_err(unopened)?;
+        let opened = Sender::new(stream, version, target).await.map_err(|error| {
+            let error = OneError::of(target.place(), &error);
+            Unopened { outcome: Outcome::NotConnected, error }
+        });
+        let (sender, since) = (opened?, clock.now());
+        let took_us = since - begun;
+        debug!(server = target.place(), ?version, took_us, "connection opened");
+        Ok(Self { sender, head, since })
     }
 }
 
@@ -169,17 +218,22 @@ enum Sender {
 impl Sender {
     /// Starts a task that drives the connection. The task ends when its sender is dropped. If the
     /// connection fails, the request that it carries gets the error.
-    async fn new(stream: Box<dyn Stream>, version: Version) -> hyper::Result<Self> {
+    async fn new(
+        stream: Box<dyn Stream>,
+        version: Version,
+        target: &Target,
+    ) -> hyper::Result<Self> {
         let stream = TokioIo::new(stream);
+        let server = target.place();
         match version {
             Version::Http1 => {
                 let (sender, driver) = http1::handshake(stream).await?;
-                tokio::spawn(async move { driver.await.ok() });
+                tokio::spawn(async move { tell_end(&server, driver.await) });
                 Ok(Self::Http1(sender))
             }
             Version::Http2 => {
                 let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
-                tokio::spawn(async move { driver.await.ok() });
+                tokio::spawn(async move { tell_end(&server, driver.await) });
                 Ok(Self::Http2(sender))
             }
         }
@@ -193,11 +247,24 @@ impl Sender {
     }
 
     /// Sends a request and waits for the head of its answer.
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Reach> {
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Box<Unanswered>> {
         match self {
-            Self::Http1(sender) => sender.try_send_request(request).await.map_err(Reach::of),
-            Self::Http2(sender) => sender.try_send_request(request).await.map_err(Reach::of),
+            Self::Http1(sender) => sender.try_send_request(request).await.map_err(Box::new),
+            Self::Http2(sender) => sender.try_send_request(request).await.map_err(Box::new),
         }
+    }
+}
+
+type Unanswered = TrySendError<Request<Full<Bytes>>>;
+
+/// Logs how a connection ended.
+fn tell_end(server: &str, ended: hyper::Result<()>) {
+    match ended {
+        Ok(()) => debug!(server, "connection closed"),
+        Err(error) => debug!(server, error = chain(&error), "connection lost"),
     }
 }
 
@@ -216,11 +283,13 @@ impl Reach {
     /// An HTTP/2 server that refuses a stream has done nothing with it (RFC 9113, section 8.7). A
     /// GOAWAY names the last stream that the server may act on (section 6.8), and h2 reports it
     /// only for streams after that one.
-    fn of<T>(mut error: TrySendError<T>) -> Self {
-        if error.take_message().is_some() {
-            return Self::Unsent;
-        }
-        let error = error.into_error();
+    fn of(mut unanswered: Unanswered) -> (Self, hyper::Error) {
+        let is_unsent = unanswered.take_message().is_some();
+        let error = unanswered.into_error();
+        (if is_unsent { Self::Unsent } else { Self::after_begun(&error) }, error)
+    }
+
+    fn after_begun(error: &hyper::Error) -> Self {
         let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         match http2 {
             Some(error) if error.is_remote() && error.is_go_away() => Self::Unprocessed,

@@ -105,7 +105,7 @@ impl Target {
     }
 
     /// Host and port, as they are shown to people.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 

@@ -2,6 +2,7 @@
 //! themselves.
 
 use clickhouse::error::Error;
+use edges::errors::OneError;
 
 /// What to do about an error. Whatever the error of an insert says, its rows may be in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,19 @@ pub fn fault_of(error: &Error) -> Fault {
         return Fault::Final;
     }
     FAULTS.iter().find(|(known, ..)| *known == code).map_or(Fault::Final, |(_, _, fault)| *fault)
+}
+
+/// Puts an error into words that may have an error of a server's at its bottom: then its kind is
+/// the name of that, since its text differs from one to the next.
+pub fn in_words(server: &str, error: &(dyn std::error::Error + 'static)) -> OneError {
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    let code = causes.find_map(|cause| server_code(cause.downcast_ref()?));
+    let name = |code: u32| match FAULTS.iter().find(|(known, ..)| *known == code) {
+        Some((_, name, _)) => (*name).to_owned(),
+        None => format!("code {code}"),
+    };
+    let words = OneError::of(server, error);
+    OneError { kind: code.map_or(words.kind, name), ..words }
 }
 
 /// Source: `ClickHouse`, `src/Common/ErrorCodes.cpp`.
@@ -103,6 +117,7 @@ pub fn server_code(error: &Error) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clickhouse::ClickHouseError;
 
     #[track_caller]
     fn check(text: &str, expected: Fault) {
@@ -138,6 +153,20 @@ mod tests {
         check("502 Bad Gateway", Fault::Passing);
         assert_eq!(fault_of(&Error::TimedOut), Fault::Passing);
         assert_eq!(fault_of(&Error::NotEnoughData), Fault::Final);
+    }
+
+    #[test]
+    fn the_kind_of_an_error_does_not_differ_from_one_to_the_next() {
+        let check = |error: Error, kind| {
+            let outer = ClickHouseError::Query { url: "http://a".to_owned(), source: error };
+            let words = in_words("http://a", &outer);
+            assert_eq!(words.kind, kind);
+            assert!(words.text.starts_with("cannot query ClickHouse at http://a"), "{words:?}");
+        };
+        let bad = |text: &str| Error::BadResponse(text.to_owned());
+        check(bad("Code: 241. DB::Exception: would use 1.23 GiB"), "MEMORY_LIMIT_EXCEEDED");
+        check(bad("Code: 62. DB::Exception: Syntax error"), "code 62");
+        check(Error::TimedOut, "timeout expired");
     }
 
     #[test]

@@ -15,9 +15,11 @@ use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tracing::{debug, info};
 
 use super::error::JetStreamError;
 use edges::address::{Address, AddressError, NATS, without_secrets};
+use edges::plain::plain;
 use edges::secret::{self, ExposeSecret as _, SecretString};
 use edges::trust::{Trusted, trusting};
 
@@ -79,13 +81,14 @@ pub(super) async fn connect(
     let addresses: Vec<ServerAddr> =
         urls.split(',').map(read_address).collect::<Result<_, AddressError>>()?;
     let complaint = Complaint::default();
-    let hears = complaint.clone();
+    let (hears, server) = (complaint.clone(), shown());
     let options = login
         .options(&addresses)?
         .connection_timeout(ANSWER_TIMEOUT)
         .request_timeout(Some(ANSWER_TIMEOUT))
         .event_callback(move |event| {
             hears.hear(&event);
+            log(&server, &event);
             async {}
         });
     let client = options.connect(addresses).await.map_err(|error| {
@@ -99,6 +102,16 @@ pub(super) async fn connect(
         }
     })?;
     Ok((client, complaint))
+}
+
+/// Logs what becomes of a connection.
+fn log(server: &str, event: &Event) {
+    match event {
+        Event::Connected | Event::Disconnected | Event::LameDuckMode | Event::ServerError(_) => {
+            info!(server, event = plain(&event.to_string()), "NATS");
+        }
+        _ => debug!(server, event = plain(&event.to_string()), "NATS"),
+    }
 }
 
 /// Whether an error is of TLS. A handshake that fails is reported as a failure to read or write.
