@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use edges::clock::{Clock, micros};
+use edges::errors::OneError;
 use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
 use futures_util::StreamExt as _;
@@ -17,6 +18,8 @@ use plans::plan::Plan;
 use runs::ledger::{IsRepair, LedgerWriter, Settlement};
 use runs::ranges::TenantRanges;
 use stores::clickhouse::ClickHouseError;
+use stores::clickhouse::fault::in_words;
+use tracing::debug;
 
 use crate::error::BackfillError;
 use crate::governor::{Governor, GovernorLimits};
@@ -50,12 +53,12 @@ pub struct Destination<'d> {
 }
 
 /// What happened on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BulkEvent {
     /// Events are in the table: by an insert just now, or found there.
     Confirmed { inserted: u64, found: u64 },
     /// An insert failed, and its events will be looked up.
-    Failed(Failure),
+    Failed(Failure, OneError),
     /// The server reported its parts and memory.
     Pulse(Pulse),
 }
@@ -202,11 +205,15 @@ impl Hand<'_> {
         let options = InsertOptions { query_id: &query_id, token: &token, compress };
         let script = &self.plan.script;
         let slots = tokio::task::block_in_place(|| slots(script, absent));
+        let (begun, rows) = (self.clock.now(), piece.rows);
         insert(script, &slots, server, self.to.columns, options).await.map_err(|source| {
             let failure = Failure::of(&source);
             let url = server.url.clone();
-            Trouble { failure, error: BackfillError::Insert { url, rows: piece.rows, source } }
-        })
+            Trouble { failure, error: BackfillError::Insert { url, rows, source } }
+        })?;
+        let took_ms = (self.clock.now() - begun) / 1_000;
+        debug!(server = server.url, query_id, rows, took_ms, "inserted");
+        Ok(())
     }
 
     async fn await_silence(self, inserts: Inserts<'_>) -> Result<(), Trouble> {
@@ -388,10 +395,20 @@ impl<'l, E: FnMut(BulkEvent)> Loader<'l, E> {
             }
             Err(Trouble { failure, error }) => {
                 self.governor.complain(failure);
-                (self.each)(BulkEvent::Failed(failure));
+                let words = in_words(error.server(), &error);
                 self.last_error = Some(error);
                 self.is_troubled = true;
                 let wait = backoff(piece.attempts);
+                debug!(
+                    server = words.server,
+                    kind = words.kind,
+                    rows = piece.rows,
+                    attempt = piece.attempts,
+                    wait_ms = wait.as_millis(),
+                    error = words.text,
+                    "inserting again"
+                );
+                (self.each)(BulkEvent::Failed(failure, words));
                 self.parked.push((now + micros(wait), piece));
             }
         }

@@ -1,5 +1,8 @@
 //! What a load has done so far: counted for its summary, and told to whoever listens.
 
+use edges::clock::Clock;
+use edges::errors::ErrorCounts;
+
 use crate::bulk::BulkEvent;
 use crate::replay::ReplayProgress;
 use crate::report::{BulkSummary, ReplaySummary};
@@ -8,7 +11,7 @@ use crate::report::{BulkSummary, ReplaySummary};
 #[derive(Debug, Clone, Copy)]
 pub enum LoadEvent<'e> {
     /// Something happened on the way straight into the table.
-    Bulk(BulkEvent),
+    Bulk(&'e BulkEvent),
     /// How far a replay is.
     Replaying(&'e ReplayProgress),
     /// A replay has ended that acknowledged so many events.
@@ -26,23 +29,30 @@ pub(crate) struct Counted<'l> {
     pub(crate) bulk: BulkSummary,
     /// What went through the pipeline.
     pub(crate) replay: ReplaySummary,
+    /// Errors after which something was sent again.
+    pub(crate) errors: ErrorCounts,
+    clock: Clock,
     listen: &'l mut Listen<'l>,
 }
 
 impl<'l> Counted<'l> {
-    pub(crate) fn new(listen: &'l mut Listen<'l>) -> Self {
-        Self { bulk: BulkSummary::default(), replay: ReplaySummary::default(), listen }
+    pub(crate) fn new(clock: Clock, listen: &'l mut Listen<'l>) -> Self {
+        let (bulk, replay) = (BulkSummary::default(), ReplaySummary::default());
+        Self { bulk, replay, errors: ErrorCounts::default(), clock, listen }
     }
 
-    pub(crate) fn take(&mut self, event: BulkEvent) {
+    pub(crate) fn take(&mut self, event: &BulkEvent) {
         match event {
             BulkEvent::Confirmed { inserted, found } => {
                 self.bulk.inserted += inserted;
                 self.bulk.found += found;
                 // What was found was not inserted again.
-                self.bulk.inserts += u64::from(inserted > 0);
+                self.bulk.inserts += u64::from(*inserted > 0);
             }
-            BulkEvent::Failed(_) => self.bulk.failed_inserts += 1,
+            BulkEvent::Failed(_, error) => {
+                self.bulk.failed_inserts += 1;
+                self.errors.count(error.clone(), self.clock.now());
+            }
             BulkEvent::Pulse(pulse) => self.bulk.parts = pulse.parts,
         }
         (self.listen)(LoadEvent::Bulk(event));
@@ -53,8 +63,10 @@ impl<'l> Counted<'l> {
         (self.listen)(LoadEvent::Replaying(state));
     }
 
-    pub(crate) fn count_replayed(&mut self, acknowledged: u64) {
+    /// Counts what a replay acknowledged, and why requests had no answer.
+    pub(crate) fn count_replayed(&mut self, acknowledged: u64, errors: &ErrorCounts) {
         self.replay.acknowledged += acknowledged;
+        self.errors.add(errors);
         (self.listen)(LoadEvent::Replayed { acknowledged });
     }
 
@@ -73,9 +85,9 @@ mod tests {
     fn what_is_found_is_no_insert_and_all_is_told() {
         let mut told = Vec::new();
         let listen = &mut |event: LoadEvent<'_>| told.push(format!("{event:?}"));
-        let mut counted = Counted::new(listen);
-        counted.take(BulkEvent::Confirmed { inserted: 10, found: 0 });
-        counted.take(BulkEvent::Confirmed { inserted: 0, found: 20 });
+        let mut counted = Counted::new(Clock::starting_at(0), listen);
+        counted.take(&BulkEvent::Confirmed { inserted: 10, found: 0 });
+        counted.take(&BulkEvent::Confirmed { inserted: 0, found: 20 });
         counted.find_replayed(5);
         let BulkSummary { inserted, found, inserts, .. } = counted.bulk;
         assert_eq!((inserted, found, inserts, counted.replay.found), (10, 20, 1, 5));

@@ -154,6 +154,18 @@ impl BackfillError {
         Self::Start { source }
     }
 
+    /// The store that it is of, as users call it.
+    pub fn server(&self) -> &str {
+        match self {
+            Self::Insert { url, .. }
+            | Self::Moving { url }
+            | Self::ClickHouse(
+                ClickHouseError::Silent { url, .. } | ClickHouseError::Query { url, .. },
+            ) => url,
+            _ => "clickhouse",
+        }
+    }
+
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {

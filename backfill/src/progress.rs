@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tell::metrics::{MetricsServer, process_registry};
-use tell::output::tell;
+use tell::output::{Held, hold, tell};
 
 use crate::bulk::BulkEvent;
 use crate::counted::LoadEvent;
@@ -58,14 +58,14 @@ impl Progress {
         match event {
             LoadEvent::Bulk(BulkEvent::Confirmed { inserted, found }) => {
                 // What was found was not inserted again.
-                self.metrics.inserts.inc_by(u64::from(inserted > 0));
+                self.metrics.inserts.inc_by(u64::from(*inserted > 0));
                 self.count_known(inserted + found);
             }
-            LoadEvent::Bulk(BulkEvent::Failed(failure)) => {
+            LoadEvent::Bulk(BulkEvent::Failed(failure, _)) => {
                 self.metrics.failed.get_or_create(&Reason { reason: failure.name() }).inc();
             }
             LoadEvent::Bulk(BulkEvent::Pulse(pulse)) => {
-                self.metrics.see(pulse);
+                self.metrics.see(*pulse);
                 let memory = BinaryBytes(pulse.memory_bytes);
                 let message = format!("{} parts, server {memory}", pulse.parts);
                 self.show(&message);
@@ -154,6 +154,8 @@ struct Picture {
     views: Option<SyncSender<(u64, String)>>,
     /// Hangs up when drawing is over.
     drawing: Receiver<()>,
+    /// What is told meanwhile would spoil the bar, and is written after it.
+    _held: Held,
 }
 
 impl Picture {
@@ -161,6 +163,7 @@ impl Picture {
     fn start(planned: u64, done: u64, style: ProgressStyle) -> Option<Self> {
         let (views, shown) = sync_channel::<(u64, String)>(1);
         let (says, drawing) = sync_channel(1);
+        let held = hold();
         let draw = move || {
             let _hangs_up: SyncSender<()> = says;
             let bar = ProgressBar::new(planned).with_style(style).with_position(done);
@@ -173,7 +176,7 @@ impl Picture {
             bar.finish_and_clear();
         };
         let thread = std::thread::Builder::new().name("bar".to_owned());
-        thread.spawn(draw).ok().map(|_| Self { views: Some(views), drawing })
+        thread.spawn(draw).ok().map(|_| Self { views: Some(views), drawing, _held: held })
     }
 
     fn show(&self, position: u64, message: &str) {

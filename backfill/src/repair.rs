@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use edges::errors::ErrorCounts;
 use events::identity::TenantIndex;
 use plans::plan::Plan;
 use runs::ledger::{Durability, IsRepair, Ledger, LedgerWriter};
@@ -96,6 +97,9 @@ pub struct RepairSummary {
     pub sent: u64,
     /// Events that turned out to be in the table when it was asked.
     pub found: u64,
+    /// Errors after which something was sent again, by server and kind.
+    #[serde(skip_serializing_if = "ErrorCounts::is_empty")]
+    pub errors: ErrorCounts,
 }
 
 impl fmt::Display for RepairSummary {
@@ -106,6 +110,7 @@ impl fmt::Display for RepairSummary {
         writeln!(f, "repair of run {}", self.run_id)?;
         writeln!(f, "  lost          {:>13}  by the report", self.lost)?;
         writeln!(f, "    sent again  {:>13}", self.sent)?;
-        writeln!(f, "    found       {:>13}  in the table all the same", self.found)
+        writeln!(f, "    found       {:>13}  in the table all the same", self.found)?;
+        self.errors.lines().iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }

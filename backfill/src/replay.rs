@@ -30,6 +30,7 @@ use plans::plan::Plan;
 use runs::ledger::{IsRepair, LedgerWriter, Settlement};
 use runs::ranges::TenantRanges;
 use runs::tally::Tally;
+use tracing::debug;
 
 pub use args::{ReplayArgs, ReplayRate};
 pub use pace::{Fill, Room, room};
@@ -290,6 +291,8 @@ impl<W: StreamWatch> Replay<W> {
             }
             let now = self.clock.now();
             let wait = patience.after(&end, now)?;
+            let (refused_now, unsent) = (end.refused.count(), end.unsent.count());
+            debug!(refused = refused_now, unsent, wait_ms = wait.as_millis(), "sending again");
             course.tell(Doing::WaitingForWebhook, self.pacer.fill());
             if self.sleep_until(now + micros(wait), course.shutdown).await == Waited::Stopped {
                 return Ok(Went::Stopped);

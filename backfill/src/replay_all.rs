@@ -54,7 +54,7 @@ pub(crate) async fn replay_all<W: StreamWatch>(
         }
         let replayed =
             replay.send(&left, with.shutdown, &mut |state| counted.tell_replay(state)).await?;
-        counted.count_replayed(replayed.acknowledged);
+        counted.count_replayed(replayed.acknowledged, &replayed.tally.errors);
         if replayed.stopped || replayed.doubtful.is_empty() {
             // Done is what the consumer has read, or nothing more is wanted.
             if !replayed.stopped {

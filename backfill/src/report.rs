@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use edges::errors::ErrorCounts;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -20,6 +21,9 @@ pub struct Summary {
     pub acknowledged_before: u64,
     pub bulk: BulkSummary,
     pub replay: ReplaySummary,
+    /// Errors after which something was sent again, by server and kind.
+    #[serde(skip_serializing_if = "ErrorCounts::is_empty")]
+    pub errors: ErrorCounts,
     pub duration_s: f64,
 }
 
@@ -80,6 +84,7 @@ impl fmt::Display for Summary {
         if failed_inserts > 0 {
             writeln!(f, "  {failed_inserts} inserts failed; nothing of them was sent twice")?;
         }
+        self.errors.lines().iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         let rate = (inserted + acknowledged) as f64 / self.duration_s.max(0.001);
         writeln!(f, "{:.1} s, {rate:.0} events/s", self.duration_s)
     }

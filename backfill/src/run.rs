@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edges::clock::{Clock, seconds};
+use edges::errors::ErrorCounts;
 use edges::shutdown::{Shutdown, Stop};
 use events::identity::TenantIndex;
 use events::script::{DAY_US, midnight};
@@ -18,6 +19,7 @@ use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseError};
 use stores::jetstream::AuditStream;
 use stores::survey::{Survey, survey};
+use tracing::{info, warn};
 
 use crate::bulk::{Bulk, BulkOptions, Destination};
 use crate::chunk::{Chunk, chunks, due_before};
@@ -120,7 +122,7 @@ pub async fn load(
 ) -> Result<Summary, BackfillError> {
     let Recorded { plan, ledger, .. } = recorded;
     let begun = clock.now();
-    let mut counted = Counted::new(listen);
+    let mut counted = Counted::new(clock, listen);
     let loading = Loading { plan, ledger: Some(ledger), to, clock, options };
     let mut result = loading.bring(pieces, shutdown.clone(), &mut counted).await;
     if result.is_ok() && shutdown.stop() == Stop::No {
@@ -131,12 +133,12 @@ pub async fn load(
     }
     // Also after a failure: what was not begun is unsent, and the ledger says so.
     ledger.close().map_err(BackfillError::ledger)?;
-    result?;
+    result.inspect_err(|_| log_errors(&counted.errors))?;
     let days = match plan.spec.span {
         Span::History { days, .. } => days,
         Span::Live => 0,
     };
-    let Counted { bulk, replay, .. } = counted;
+    let Counted { bulk, replay, errors, .. } = counted;
     let acknowledged_before = recorded.acknowledged_before();
     let now = bulk.inserted + bulk.found + replay.acknowledged + replay.found;
     let summary = Summary {
@@ -149,6 +151,7 @@ pub async fn load(
         acknowledged_before,
         bulk: BulkSummary { planned: due_before(&plan.script, plan.piped_from), ..bulk },
         replay,
+        errors,
         duration_s: seconds(clock.now() - begun),
     };
     recorded.dir.write_json("summary-0.json", &summary)?;
@@ -174,6 +177,7 @@ async fn send(
         piped(plan, before.accounts.iter(), |account, all| account.unknown().intersection(all));
     let Pipeline { webhook, stream, options, settle } = pipeline;
     let ledger = Arc::clone(ledger);
+    info!(left = left.count(), doubtful = doubtful.count(), "sending through the pipeline");
     let replay =
         Replay::start(plan.clone(), webhook, Arc::clone(&ledger), stream, clock, options).await?;
     let stores = to.stores();
@@ -224,19 +228,25 @@ pub async fn repair(
     let days = midnight(plan.start)..midnight(plan.end - 1) + DAY_US;
     let chunks = chunks(&plan.script, &days, rows_max(options));
     let pieces = pieces_of(&plan.script, &chunks, lost);
-    let mut counted = Counted::new(listen);
+    let mut counted = Counted::new(clock, listen);
     // Held until the end: nobody else may write to them meanwhile.
     let _ledgers = write_ahead(dir, plan, lost, options.durability)?;
     let loading = Loading { plan, ledger: None, to, clock, options };
     let result = loading.bring(pieces, shutdown.clone(), &mut counted).await;
-    result?;
+    result.inspect_err(|_| log_errors(&counted.errors))?;
     Ok(RepairSummary {
         run_id: plan.spec.run_id,
         stopped: shutdown.stop() != Stop::No,
         lost: lost.count(),
         sent: counted.bulk.inserted,
         found: counted.bulk.found,
+        errors: counted.errors,
     })
+}
+
+/// Logs what went wrong on the way, where no summary does it.
+fn log_errors(errors: &ErrorCounts) {
+    errors.lines().iter().for_each(|line| warn!("{line}"));
 }
 
 /// What pieces are brought into the table with.
@@ -259,6 +269,7 @@ impl Loading<'_> {
         if pieces.is_empty() {
             return Ok(());
         }
+        info!(pieces = pieces.len(), "inserting into the table");
         let Self { plan, ledger, to, clock, options } = self;
         let columns = to.columns();
         let limit = options.parts_per_partition_max;
@@ -274,7 +285,7 @@ impl Loading<'_> {
                 patience: options.patience,
             },
         };
-        bulk.bring_all(pieces, shutdown, |event| counted.take(event)).await
+        bulk.bring_all(pieces, shutdown, |event| counted.take(&event)).await
     }
 }
 

@@ -120,7 +120,7 @@ async fn check(stack: &Stack, dirs: &[PathBuf]) -> Vec<Result<Report, VerifyErro
     };
     let (_stop, shutdown) = Shutdown::manual();
     let limit = Duration::from_secs(10);
-    let patience = Patience { clock: Clock::system(), shutdown, limit, story: |_| {} };
+    let patience = Patience::new(Clock::system(), shutdown, limit, |_| {});
     let (runs, unread) = Recorded::open_each(dirs);
     assert!(unread.is_empty(), "{unread:?}");
     let mut ends = Vec::new();

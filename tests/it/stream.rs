@@ -80,7 +80,7 @@ async fn read(
     let audit = AuditStream::connect(url, &args(stream, "clickhouse-ingest")).await.unwrap();
     let (_stop, shutdown) = Shutdown::manual();
     let limit = Duration::from_secs(5);
-    let mut patience = Patience { clock: Clock::system(), shutdown, limit, story: |_| {} };
+    let mut patience = Patience::new(Clock::system(), shutdown, limit, |_| {});
     let wanted = Wanted { script: &plan.script, from: plan.start + ahead, expected };
     let arrivals = read_stream(&audit, wanted, &mut patience).await.unwrap();
     (arrivals.by_tenant.values().map(|it| it.seqs.count()).sum(), arrivals)

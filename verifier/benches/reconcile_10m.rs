@@ -94,7 +94,7 @@ async fn reconcile_content(server: &ClickHouse, out: &Path, clock: &Clock) {
     let mut expected = Expected::open(&dir, &plan, |_| {});
     let (_stop, shutdown) = Shutdown::manual();
     let limit = Duration::from_secs(10);
-    let mut patience = Patience { clock: *clock, shutdown, limit, story: |_| {} };
+    let mut patience = Patience::new(*clock, shutdown, limit, |_| {});
     let options = ScanOptions { rows_at_once: 50_000_000, progress_file: None };
     let held = scan(server, &plan.script, &options, &mut patience).await.unwrap();
     let differing = read_differences(server, &mut expected, &held, &mut patience).await.unwrap();

@@ -47,7 +47,7 @@ fn main() {
         let audit = AuditStream::connect(&url, &args).await.unwrap();
         let (_stop, shutdown) = Shutdown::manual();
         let limit = Duration::from_secs(10);
-        let mut patience = Patience { clock, shutdown, limit, story: |_| {} };
+        let mut patience = Patience::new(clock, shutdown, limit, |_| {});
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let begun = clock.now();

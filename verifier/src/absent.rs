@@ -72,7 +72,8 @@ async fn trace_expired(
     patience: &mut Patience,
 ) -> Result<Option<String>, VerifyError> {
     let rules = ttl.rules.join(", ");
-    let until = match patience.ask(async || read_expired_until(server, ttl, due).await).await {
+    let asked = patience.ask(async || read_expired_until(server, ttl, due).await).await;
+    let until = match asked.map_err(VerifyError::cause) {
         Ok(None) => return Ok(None),
         Ok(Some(until)) => until,
         Err(VerifyError::ClickHouse(ClickHouseError::Query { source, .. }))

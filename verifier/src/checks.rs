@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use edges::errors::ErrorCounts;
 use edges::shutdown::Stop;
 use plans::spec::{DeliveryPath, Targets};
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
@@ -66,6 +67,11 @@ impl Checks {
                 return;
             }
         }
+    }
+
+    /// Errors after which a store was asked again, of all checks so far.
+    pub fn errors(&self) -> &ErrorCounts {
+        &self.patience.errors
     }
 
     async fn check(&mut self, run: &Recorded) -> Result<Checked, VerifyError> {

@@ -39,6 +39,9 @@ pub enum VerifyError {
     NoSandbox { dir: PathBuf },
     #[error("cannot write the output")]
     Output { source: std::io::Error },
+    /// A store that was away for longer than it was to be waited for.
+    #[error("asked {asked} times in vain")]
+    Away { asked: u32, source: Box<VerifyError> },
     #[error("the stream {stream} fell silent while it was read, at message {at} of {last}")]
     StreamSilent { stream: String, at: u64, last: u64 },
     #[error("cannot save the progress of the check in {}", path.display())]
@@ -87,6 +90,16 @@ impl VerifyError {
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_) | Self::Http(_) | Self::StreamSilent { .. } => Exit::Unreachable,
             Self::Stopped => Exit::Stopped,
+            Self::Away { source, .. } => source.exit(),
+        }
+    }
+
+    /// The error itself, however often it came.
+    #[must_use]
+    pub fn cause(self) -> Self {
+        match self {
+            Self::Away { source, .. } => *source,
+            error => error,
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use edges::address::{Address, AddressError, PAGE};
 use edges::clock::Clock;
+use edges::exit::chain;
 use edges::trust::{Trusted, trusting};
 use events::timeline::UnixMicros;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -22,6 +23,8 @@ use hyper_util::rt::TokioExecutor;
 use runs::observation::ClockOffset;
 use runs::outcome::status_hint;
 use rustls::ClientConfig;
+use tokio::time::Instant;
+use tracing::debug;
 
 /// What a server answered.
 #[derive(Debug, Clone)]
@@ -81,6 +84,7 @@ async fn ask_trusting(
     let url = || url.to_owned();
     let request =
         request.map_err(|error| HttpError::Unreachable { url: url(), source: error.into() })?;
+    let (server, sent) = (address.place(), Instant::now());
     let mut tcp = HttpConnector::new();
     let asked = if address.is_tls() {
         let tls = tls().ok_or_else(|| HttpError::NoAuthorities { url: url() })?;
@@ -90,14 +94,20 @@ async fn ask_trusting(
     } else {
         tokio::time::timeout(limit, exchange(tcp, request)).await
     };
-    match asked {
+    let answer = match asked {
         Ok(Err(error)) if is_of_tls(&*error) => {
             Err(HttpError::Untrusted { url: url(), source: cause(&*error) })
         }
         Ok(Err(error)) => Err(HttpError::Unreachable { url: url(), source: cause(&*error) }),
         Ok(Ok(answer)) => Ok(answer),
         Err(_) => Err(HttpError::Silent { url: url(), limit }),
+    };
+    let took_ms = sent.elapsed().as_millis();
+    match &answer {
+        Ok(answer) => debug!(server, took_ms, status = answer.status.as_u16(), "answered"),
+        Err(error) => debug!(server, took_ms, error = chain(error), "no answer"),
     }
+    answer
 }
 
 async fn exchange<C>(connector: C, request: Request<Empty<Bytes>>) -> Result<Answer, BoxError>

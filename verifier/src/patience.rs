@@ -6,10 +6,13 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use edges::clock::{Clock, micros};
+use edges::errors::{ErrorCounts, OneError};
 use edges::shutdown::{Shutdown, Stop};
+use events::timeline::UnixMicros;
 use stores::clickhouse::ClickHouseError;
-use stores::clickhouse::fault::{Fault, fault_of};
+use stores::clickhouse::fault::{Fault, fault_of, in_words};
 use stores::jetstream::JetStreamError;
+use tracing::debug;
 
 use crate::error::VerifyError;
 
@@ -22,9 +25,15 @@ pub struct Patience {
     pub limit: Duration,
     /// Called with a message when a store is away.
     pub story: fn(&str),
+    /// Errors after which a store was asked again.
+    pub errors: ErrorCounts,
 }
 
 impl Patience {
+    pub fn new(clock: Clock, shutdown: Shutdown, limit: Duration, story: fn(&str)) -> Self {
+        Self { clock, shutdown, limit, story, errors: ErrorCounts::default() }
+    }
+
     /// Repeats a query until there is an answer, an error that will not pass by itself, or the
     /// store has been away for too long.
     ///
@@ -36,6 +45,7 @@ impl Patience {
         mut question: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, VerifyError> {
         let mut away_since = None;
+        let mut asked = 0;
         loop {
             let error = tokio::select! {
                 answer = question() => match answer {
@@ -46,17 +56,32 @@ impl Patience {
             };
             let now = self.clock.now();
             let since = *away_since.get_or_insert(now);
-            if !is_passing(&error) || now - since >= micros(self.limit) {
+            if !is_passing(&error) {
                 return Err(error);
             }
-            if since == now {
-                (self.story)(&format!("{}; asking again", edges::exit::chain(&error)));
+            asked += 1;
+            if now - since >= micros(self.limit) {
+                return Err(VerifyError::Away { asked, source: Box::new(error) });
             }
+            let words = self.remember(&error, now);
+            if since == now {
+                (self.story)(&format!("{}; asking again", words.text));
+            }
+            let OneError { server, kind, text } = words;
+            let wait_ms = INTERVAL.as_millis();
+            debug!(server, kind, attempt = asked, wait_ms, error = text, "asking again");
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = self.shutdown.asked(Stop::Drain) => return Err(VerifyError::Stopped),
             }
         }
+    }
+
+    /// Counts an error after which a store is asked again, and returns it in words.
+    fn remember(&mut self, error: &VerifyError, now: UnixMicros) -> OneError {
+        let words = in_words(server_of(error), error);
+        self.errors.count(words.clone(), now);
+        words
     }
 
     /// Like [`Self::ask`], for the first query to a store. If the store is down or does not exist,
@@ -70,9 +95,24 @@ impl Patience {
         mut question: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, VerifyError> {
         match question().await.map_err(Into::into) {
-            Err(error) if was_there(&error) => self.ask(question).await,
+            Err(error) if was_there(&error) => {
+                self.remember(&error, self.clock.now());
+                self.ask(question).await
+            }
             answer => answer,
         }
+    }
+}
+
+/// The store that an error is of.
+fn server_of(error: &VerifyError) -> &str {
+    match error {
+        VerifyError::ClickHouse(
+            ClickHouseError::Silent { url, .. } | ClickHouseError::Query { url, .. },
+        )
+        | VerifyError::JetStream(JetStreamError::Unreachable { url, .. }) => url,
+        VerifyError::JetStream(_) | VerifyError::StreamSilent { .. } => "nats",
+        _ => "clickhouse",
     }
 }
 
@@ -136,8 +176,7 @@ mod tests {
     async fn a_store_that_comes_back_is_asked_again() {
         let (_stop, shutdown) = Shutdown::manual();
         let clock = Clock::starting_at(0);
-        let mut patience =
-            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        let mut patience = Patience::new(clock, shutdown, Duration::from_secs(10), |_| {});
         let mut asked = 0;
         let answer = patience.ask(async || {
             asked += 1;
@@ -145,7 +184,18 @@ mod tests {
         });
         assert_eq!(answer.await.unwrap(), 5);
         let gone = patience.ask(async || Err::<(), _>(query(ClientError::TimedOut))).await;
-        assert!(matches!(gone, Err(VerifyError::ClickHouse(_))));
+        let gone = gone.unwrap_err();
+        assert!(matches!(gone, VerifyError::Away { asked: 21, .. }), "{gone:?}");
+        let told = edges::exit::chain(&gone);
+        assert!(told.starts_with("asked 21 times in vain: cannot query ClickHouse at "), "{told}");
+        assert_eq!(gone.exit(), gone.cause().exit());
+        // Those after which it was asked again: four, and all but the last.
+        let known = patience.errors.most_frequent();
+        assert_eq!(
+            (known.len(), known[0].count, known[0].kind.as_str()),
+            (1, 24, "timeout expired")
+        );
+        assert_eq!(known[0].last_at.0, clock.now() - micros(INTERVAL));
         assert!((12_000_000..13_000_000).contains(&clock.now()), "{}", clock.now());
     }
 
@@ -153,8 +203,7 @@ mod tests {
     async fn a_store_that_breaks_off_at_first_is_asked_again_and_one_that_is_down_is_not() {
         let (_stop, shutdown) = Shutdown::manual();
         let clock = Clock::starting_at(0);
-        let mut patience =
-            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        let mut patience = Patience::new(clock, shutdown, Duration::from_secs(10), |_| {});
         let down = || {
             let refused = io::Error::from(ErrorKind::ConnectionRefused);
             query(ClientError::Network(Box::new(refused)))
@@ -180,8 +229,7 @@ mod tests {
     async fn an_error_that_stays_is_told_at_once() {
         let (stop, shutdown) = Shutdown::manual();
         let clock = Clock::starting_at(0);
-        let mut patience =
-            Patience { clock, shutdown, limit: Duration::from_secs(10), story: |_| {} };
+        let mut patience = Patience::new(clock, shutdown, Duration::from_secs(10), |_| {});
         for text in ["Code: 60. DB::Exception: no table", "Code: 241. DB::Exception: memory"] {
             assert!(patience.ask(async || Err::<(), _>(answered(text))).await.is_err());
         }

@@ -20,6 +20,7 @@ use stores::clickhouse::ClickHouse;
 use stores::jetstream::{AuditStream, NoConsumer};
 use stores::sight::Hidden;
 use stores::stored::Arrivals;
+use tracing::info;
 
 use crate::changes::Changes;
 use crate::compare::{self, Held, StreamMemory, compare};
@@ -93,8 +94,10 @@ pub async fn reconcile(
     let script = &run.plan.script;
     let clock = patience.clock;
     let mut timer = Timer::start(&clock);
+    info!(dir = %run.dirs[0].path().display(), "waiting until stream and table are still");
     let (stillness, seen) = settle(run, stores, options, patience).await?;
     let settle_s = timer.lap();
+    info!(settle_s, ?stillness, "reading the stream");
     let from = run.plan.not_sent_before();
     let expected = stores.stream.map(|_| expected_in_stream(run)).unwrap_or_default();
     let stream = match stores.stream {
@@ -105,11 +108,14 @@ pub async fn reconcile(
         None => None,
     };
     let stream_s = timer.lap();
+    info!(stream_s, "reading the table");
     let checked_at = clock.now();
     let table = scan(stores.table, script, &options.scan, patience).await?;
     let table_s = timer.lap();
+    info!(table_s, is_steady = table.is_steady, "comparing what is stored");
     let differences = look_into(run, stores.table, &table, options, patience).await?;
     let content_s = timer.lap();
+    info!(content_s, "following up what is lost");
     let mut records = RunRecords::read(&run.dirs, &run.plan)?;
     let stream = stream.map(|stream| remember(&expected, stream, &table.by_tenant));
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
@@ -139,6 +145,7 @@ pub async fn reconcile(
     let is_folded = described.folded == Some(described.distinct);
     let counted = if is_folded { options.duplicates } else { CountedRows::Physical };
     let trace_s = timer.lap();
+    info!(trace_s, "judging");
     let seen = Seen {
         stillness,
         is_steady: table.is_steady,

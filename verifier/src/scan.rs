@@ -19,6 +19,7 @@ use stores::sight::read::{
 };
 use stores::sight::{EngineKind, Hidden, Whereabouts};
 use stores::stored::{Arrivals, Rows, Stored, Stretch, Sums, read_rows, read_stored};
+use tracing::debug;
 
 use crate::digest::read_digested;
 use crate::error::VerifyError;
@@ -232,6 +233,8 @@ async fn read_chunk(
     progress: &mut Progress,
 ) -> Result<(), VerifyError> {
     let rows = rows_of(chunk);
+    let expected: u64 = chunk.iter().map(|partition| partition.rows).sum();
+    debug!(partitions = chunk.len(), rows = expected, "reading partitions");
     let whole = patience.ask(async || match read_part(server, script, &rows).await {
         // Asking for the same again would take as long.
         Err(error) if is_too_much(&error) && chunk.len() > 1 => Ok(None),
@@ -241,6 +244,7 @@ async fn read_chunk(
         progress.add(chunk, part);
         return Ok(());
     }
+    debug!(partitions = chunk.len(), "too much at once: reading them one by one");
     for single in chunk.chunks(1) {
         let rows = rows_of(single);
         let part = patience.ask(async || read_part(server, script, &rows).await).await?;

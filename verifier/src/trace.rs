@@ -166,7 +166,7 @@ async fn trace_tables(
     for table in tables {
         let other = ClickHouse { table, ..tracks.table.clone() };
         let read = async || read_stored(&other, tracks.script, &Rows::All).await;
-        let held = match patience.ask(read).await {
+        let held = match patience.ask(read).await.map_err(VerifyError::cause) {
             Ok(held) => held,
             // This account may not be allowed to read the table, so it has no influence on the
             // verdict.
@@ -232,7 +232,7 @@ async fn trace_folded(
             let found = tracks.table.client.query_raw(&sql).fetch_all::<u32>();
             tracks.table.answer(SCAN_TIMEOUT, found).await
         };
-        let folded = match patience.ask(question).await {
+        let folded = match patience.ask(question).await.map_err(VerifyError::cause) {
             Ok(folded) => folded,
             Err(VerifyError::ClickHouse(ClickHouseError::Query { url, source })) => {
                 let Some(code) = server_code(&source) else {

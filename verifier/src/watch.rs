@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edges::clock::{Clock, micros};
+use edges::errors::{ErrorCounts, OneError};
+use edges::exit::chain;
 use edges::shutdown::{Shutdown, Stop};
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
@@ -33,6 +35,7 @@ use runs::record::Second;
 use runs::run_dir::{RunDir, RunDirError};
 use stores::clickhouse::ClickHouse;
 use tokio::task::JoinHandle;
+use tracing::{debug, info};
 
 use self::backlog::Backlog;
 use self::ending::Ending;
@@ -63,7 +66,7 @@ pub struct Look {
 }
 
 /// What a watch has seen in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchSummary {
     pub end: WatchEnd,
     pub looks: u64,
@@ -73,6 +76,8 @@ pub struct WatchSummary {
     pub samples_missed: u64,
     /// Messages that the stream evicted before the consumer was given them, as far as it was seen.
     pub evicted_unread: u64,
+    /// Why servers did not answer looks.
+    pub errors: ErrorCounts,
 }
 
 /// Why a watch ended.
@@ -98,6 +103,7 @@ pub async fn watch(
     shutdown: Shutdown,
     listen: impl FnMut(&Look),
 ) -> Result<WatchSummary, VerifyError> {
+    info!(dir = %dir.path().display(), servers = servers.names().join(", "), "watching");
     let plan = Arc::new(plan);
     let tracker = Arc::new(Mutex::new(Tracker::new(&plan, clock.now())));
     let poller = Poller {
@@ -118,6 +124,7 @@ pub async fn watch(
         clock,
         interval: options.interval,
         seen: Seen::default(),
+        errors: ErrorCounts::default(),
     };
     Box::pin(watcher.watch(shutdown, listen)).await
 }
@@ -162,10 +169,13 @@ impl Poller {
             };
             if let Some(question) = question {
                 let visible = read_visible(&self.server, &question, POLL_LIMIT).await;
-                // No answer says nothing of what is not there.
-                if let Ok(visible) = visible {
-                    let times = (begun, self.clock.now());
-                    lock(&self.tracker).see(&self.plan, &question, &visible, times);
+                match visible {
+                    Ok(visible) => {
+                        let times = (begun, self.clock.now());
+                        lock(&self.tracker).see(&self.plan, &question, &visible, times);
+                    }
+                    // No answer says nothing of what is not there.
+                    Err(error) => debug!(error = chain(&error), "samples not asked for"),
                 }
             }
             let took = self.clock.now() - begun;
@@ -200,6 +210,8 @@ struct Watcher {
     clock: Clock,
     interval: Duration,
     seen: Seen,
+    /// Why servers did not answer looks.
+    errors: ErrorCounts,
 }
 
 /// What was seen so far.
@@ -258,6 +270,7 @@ impl Watcher {
             samples_visible: self.seen.samples_visible + last.due_to_visible_ms.len() as u64,
             samples_missed: last.waiting,
             evicted_unread: self.seen.evicted.count(),
+            errors: self.errors,
         }
     }
 
@@ -271,6 +284,11 @@ impl Watcher {
             self.read_ledger();
         }
         let now = self.clock.now();
+        for error in answers.errors {
+            let OneError { server, kind, text } = &error;
+            debug!(server, kind, error = text, "no answer to a look");
+            self.errors.count(error, now);
+        }
         // What becomes visible after this is told by the next look: so there must be one.
         let (is_all_visible, freshness) = {
             let mut tracker = lock(&self.tracker);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use edges::clock::{Clock, micros};
+use edges::exit::chain;
 use edges::shutdown::{Shutdown, Stop};
 use events::timeline::UnixMicros;
 use stores::jetstream::{AuditStream, JetStreamError, StreamState};
+use tracing::debug;
 
 use super::pace::{Fill, Gauge, Room, room};
 use crate::error::BackfillError;
@@ -148,7 +150,10 @@ impl<W: StreamWatch> Pacer<W> {
                     }
                     None
                 }
-                Err(error) => Some(error),
+                Err(error) => {
+                    debug!(error = chain(&error), wait_us = INTERVAL_US, "asking again");
+                    Some(error)
+                }
             };
             if now - self.gauge.still_since().max(begun) >= micros(self.still_max) {
                 return Err(failure.map_or_else(|| self.stalled(), BackfillError::JetStream));

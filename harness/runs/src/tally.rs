@@ -7,8 +7,8 @@ use events::identity::TenantIndex;
 use crate::latency::Latencies;
 use crate::ledger::Settlement;
 use crate::outcome::Outcome;
-use plans::metric::Metric;
 use edges::errors::ErrorCounts;
+use plans::metric::Metric;
 use plans::samples::AcknowledgedSample;
 
 /// Counts over a stretch of time.

@@ -16,6 +16,7 @@ use runs::run_dir::RunDir;
 use stores::clickhouse::ClickHouseArgs;
 use stores::jetstream::NatsArgs;
 use tell::output::{show, show_json};
+use tracing::info;
 
 use super::story::{tell, told};
 use crate::changes::Changes;
@@ -92,10 +93,11 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<Exit, VerifyError> {
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
         let clock = Clock::system();
-        let patience = Patience { clock, shutdown, limit: args.patience, story: tell };
+        let patience = Patience::new(clock, shutdown, args.patience, tell);
         let mut checks = Checks::new(options(args, changes), patience);
         let publisher = Publisher { args, earlier };
         let (runs, unread) = Recorded::open_each(&args.dirs);
+        info!(runs = runs.len(), unreadable = unread.len(), "run directories read");
         let mut worst = Exit::Done;
         for Unread { dir, error } in unread {
             worst = worse(worst, publisher.fail(&dir, &error));
@@ -108,6 +110,9 @@ pub(super) fn run(args: &ReconcileArgs) -> Result<Exit, VerifyError> {
             worst = worse(worst, ended);
         };
         checks.check_each(&runs, publish).await;
+        for line in checks.errors().lines() {
+            tell(&format!("asked again: {line}"));
+        }
         Ok(worst)
     })
 }

@@ -25,7 +25,8 @@ use crate::watch::lines::Lines;
 use crate::watch::metrics::Metrics;
 use crate::watch::view::{Gatherer, View};
 use crate::watch::{
-    EndingOptions, Look, Meter, ResourceArgs, Servers, WatchEnd, WatchOptions, open, watch,
+    EndingOptions, Look, Meter, ResourceArgs, Servers, WatchEnd, WatchOptions, WatchSummary, open,
+    watch,
 };
 
 /// Flags of `watch`.
@@ -93,7 +94,7 @@ pub(super) async fn run(args: &WatchArgs) -> Result<Exit, VerifyError> {
     match summary.end {
         WatchEnd::Stopped => Ok(Exit::Stopped),
         WatchEnd::Over => {
-            teller.finish(summary.samples_missed, dir.path());
+            teller.finish(&summary, dir.path());
             Ok(Exit::Done)
         }
     }
@@ -164,10 +165,15 @@ impl Teller {
         }
     }
 
-    /// Gives the terminal back, and tells of samples that were not seen.
-    fn finish(self, missed: u64, dir: &Path) {
+    /// Gives the terminal back, and prints which servers did not answer and how many samples were
+    /// not seen.
+    fn finish(self, summary: &WatchSummary, dir: &Path) {
         let is_quiet = matches!(self.progress, Progress::Nothing);
         drop(self.progress);
+        for line in summary.errors.lines().iter().filter(|_| !is_quiet) {
+            output::tell(format_args!("no answer from {line}"));
+        }
+        let missed = summary.samples_missed;
         if missed > 0 && !is_quiet {
             let text = "sampled events were not visible when the watch ended";
             let hint = format!("`auditstorm-verifier reconcile {}` says why", dir.display());

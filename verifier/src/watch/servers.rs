@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use edges::clock::Clock;
+use edges::errors::OneError;
+use edges::exit::chain;
 use events::timeline::UnixMicros;
 use futures_util::future::join_all;
 use plans::plan::Plan;
 use plans::spec::DeliveryPath;
 use runs::observation::{ClockOffset, ConsumerSeen, HeldSeen, ResourceUse, StreamSeen, TableSeen};
+use stores::clickhouse::fault::in_words;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs, ClickHouseError};
 use stores::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, StreamState};
+use tracing::debug;
 
 use super::resources::Meter;
 use super::table::read_table;
@@ -38,6 +42,8 @@ pub(crate) struct Answers {
     pub(crate) held: Vec<HeldSeen>,
     /// Those that did not answer.
     pub(crate) silent: Vec<String>,
+    /// Why they did not.
+    pub(crate) errors: Vec<OneError>,
 }
 
 async fn connect_once(
@@ -89,6 +95,7 @@ impl Servers {
             if !is_passing(&error) || clock.now() >= deadline {
                 return Err(error);
             }
+            debug!(wait_ms = CONNECT_PAUSE.as_millis(), error = chain(&error), "connecting again");
             tokio::time::sleep(CONNECT_PAUSE).await;
         }
     }
@@ -108,9 +115,12 @@ impl Servers {
     pub(crate) async fn look(&mut self, clock: &Clock, limit: Duration) -> Answers {
         let Self { table, stream, vectors, meter } = self;
         let stream_state = async {
-            let Some(stream) = stream else { return None };
+            let stream = stream.as_ref()?;
             let state = tokio::time::timeout(limit, stream.read_timed_state(clock)).await;
-            Some(state.ok().and_then(Result::ok))
+            Some(match state {
+                Ok(state) => state.map_err(|error| OneError::of("nats", &error)),
+                Err(slow) => Err(OneError::of("nats", &slow)),
+            })
         };
         let asked = vectors.iter().map(|url| ask_vector(url, clock, limit));
         let (state, seen, offset, told, resources) = tokio::join!(
@@ -121,18 +131,25 @@ impl Servers {
             meter.read(clock.now(), limit)
         );
         let mut look = Answers::default();
-        let mut heard = |server: &str, answered: bool| {
-            if !answered {
-                look.silent.push(server.to_owned());
-            }
+        let mut miss = |error: OneError| {
+            look.silent.push(error.server.clone());
+            look.errors.push(error);
         };
-        heard("nats", !matches!(state, Some(None)));
-        heard("clickhouse", seen.is_ok());
-        heard("prometheus", resources.is_ok());
-        for (url, told) in vectors.iter().zip(&told) {
-            heard(&name(url), told.is_ok());
+        if let Some(Err(error)) = &state {
+            miss(error.clone());
         }
-        let (state, nats_offset) = state.flatten().unzip();
+        if let Err(error) = &seen {
+            miss(in_words("clickhouse", error));
+        }
+        if let Err(error) = &resources {
+            miss(OneError::of("prometheus", error));
+        }
+        for (url, told) in vectors.iter().zip(&told) {
+            if let Err(error) = told {
+                miss(OneError::of(name(url), error));
+            }
+        }
+        let (state, nats_offset) = state.and_then(Result::ok).unzip();
         look.stream = state.map(|state| seen_of(&state));
         look.table = seen.ok();
         look.clocks.extend(offset.ok());
