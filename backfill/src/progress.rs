@@ -28,6 +28,10 @@ pub struct Progress {
     /// What is shown, and how fast it goes. It draws nothing itself.
     bar: ProgressBar,
     picture: Option<Picture>,
+    /// It is to be drawn as soon as there is something to show.
+    is_drawn: bool,
+    /// Events that were in the table at the start.
+    done: u64,
     clock: Clock,
     next_line: i64,
     /// Events that are known to be taken.
@@ -39,10 +43,8 @@ pub struct Progress {
 impl Progress {
     /// Starts where `done` of `planned` events are in the table.
     pub fn start(planned: u64, done: u64, clock: Clock, is_shown: bool) -> Self {
-        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
         let bar = ProgressBar::with_draw_target(Some(planned), ProgressDrawTarget::hidden());
         let is_drawn = is_shown && std::io::stderr().is_terminal();
-        let picture = is_drawn.then(|| Picture::start(planned, done, style)).flatten();
         bar.set_position(done);
         // What was done before says nothing of how fast it goes now.
         bar.reset_eta();
@@ -50,7 +52,17 @@ impl Progress {
         metrics.planned.set(i64::try_from(planned).unwrap_or(i64::MAX));
         metrics.confirmed.inc_by(done);
         let next_line = clock.now() + micros(LINE_INTERVAL);
-        Self { bar, picture, clock, next_line, known: done, is_shown, metrics }
+        Self {
+            bar,
+            picture: None,
+            is_drawn,
+            done,
+            clock,
+            next_line,
+            known: done,
+            is_shown,
+            metrics,
+        }
     }
 
     /// Takes what happened.
@@ -103,6 +115,10 @@ impl Progress {
     }
 
     fn show(&mut self, message: &str) {
+        if std::mem::take(&mut self.is_drawn) {
+            let planned = self.bar.length().unwrap_or(0);
+            self.picture = Picture::start(planned, self.done);
+        }
         if let Some(picture) = &self.picture {
             picture.show(self.bar.position(), message);
         }
@@ -143,7 +159,7 @@ impl Progress {
 
     /// Takes the bar away.
     pub fn finish(&mut self) {
-        self.picture = None;
+        (self.picture, self.is_drawn) = (None, false);
     }
 }
 
@@ -160,7 +176,8 @@ struct Picture {
 
 impl Picture {
     /// Starts to draw; without a thread, there is no picture.
-    fn start(planned: u64, done: u64, style: ProgressStyle) -> Option<Self> {
+    fn start(planned: u64, done: u64) -> Option<Self> {
+        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is valid");
         let (views, shown) = sync_channel::<(u64, String)>(1);
         let (says, drawing) = sync_channel(1);
         let held = hold();

@@ -49,7 +49,6 @@ pub fn finish() {
 /// terminal meanwhile. What was told before is written before, if that takes no longer than a
 /// second.
 pub fn hold() -> Held {
-    finish();
     STORY.hold(FINISH_LIMIT);
     Held(())
 }
@@ -123,6 +122,12 @@ struct State {
     holds: u32,
 }
 
+impl State {
+    fn is_busy(&mut self) -> bool {
+        self.is_writing || (self.holds == 0 && !self.lines.is_empty())
+    }
+}
+
 impl Story {
     const fn new() -> Self {
         let state = State { lines: VecDeque::new(), is_writing: false, dropped: 0, holds: 0 };
@@ -166,16 +171,13 @@ impl Story {
     }
 
     fn finish(&self, limit: Duration) {
-        let is_busy =
-            |state: &mut State| state.is_writing || (!state.lines.is_empty() && state.holds == 0);
-        drop(self.changed.wait_timeout_while(self.lock(), limit, is_busy));
+        drop(self.changed.wait_timeout_while(self.lock(), limit, State::is_busy));
     }
 
-    /// Keeps lines back from now on, once the present one is written.
+    /// Keeps lines back as soon as those before are written, or after a while.
     fn hold(&self, limit: Duration) {
-        self.lock().holds += 1;
-        let is_writing = |state: &mut State| state.is_writing;
-        drop(self.changed.wait_timeout_while(self.lock(), limit, is_writing));
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, State::is_busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0.holds += 1;
     }
 
     fn release(&self) {
