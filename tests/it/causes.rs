@@ -411,6 +411,8 @@ fn servers_that_are_restarted_during_a_check_change_nothing() {
     let story: Vec<_> = story.map(Result::unwrap).collect();
     assert_eq!(output.status.code(), Some(1), "{story:?}");
     assert!(story.iter().any(|line| line.ends_with("asking again")), "{story:?}");
+    let counted = "auditstorm-verifier: asked again: ";
+    assert!(story.iter().any(|line| line.starts_with(counted)), "{story:?}");
     let report = std::fs::read(stack.path("run/report.json")).unwrap();
     expect(&serde_json::from_slice(&report).unwrap(), &[("consumed_not_stored", &gone)]);
 }

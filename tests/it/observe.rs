@@ -263,6 +263,10 @@ fn a_server_that_is_down_leaves_a_gap_and_the_watch_goes_on() {
     assert!(longest > 2_000.0, "an event waited for the server: {longest} ms");
     let told = std::fs::read_to_string(stack.path("told")).unwrap();
     assert!(told.contains("rows_per_second="), "{told}");
+    for server in ["clickhouse", "nats"] {
+        let counted = format!("\nno answer from {server}: ");
+        assert!(told.contains(&counted), "{server}: {told}");
+    }
 }
 
 #[test]

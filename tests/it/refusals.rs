@@ -144,6 +144,10 @@ fn too_many_parts_slow_the_load_down_and_do_not_end_it() {
     assert!(output.status.success(), "{output:?}");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["bulk"]["failed_inserts"], 4, "{summary}");
+    let error = &summary["errors"][0];
+    assert_eq!((&error["kind"], &error["count"]), (&"TOO_MANY_PARTS".into(), &4.into()));
+    assert_eq!(error["server"], proxy.url(), "{summary}");
+    assert!(error["last"].as_str().unwrap().contains("Code: 252"), "{summary}");
     let (code, report) = stack.reconcile("run");
     assert_eq!((code, &report["totals"]["rows"]), (0, &30_000.into()));
 }

@@ -1,5 +1,5 @@
-//! Secrets of the user appear nowhere: neither in files nor in messages, whether they are right or
-//! wrong.
+//! Secrets of the user appear nowhere: neither in files nor in messages nor in logs of any level,
+//! whether they are right or wrong.
 
 use std::fs;
 use std::path::Path;
@@ -25,8 +25,8 @@ const USERS: &str = "<clickhouse>
 /// All secrets of the tests begin with this.
 const PLANTED: &str = "planted-";
 
-/// Runs a program with all secrets. Checks that its output has none of them, and returns its exit
-/// code.
+/// Runs a program with all secrets, with all logs of its own and of its libraries, unless the flags
+/// say otherwise. Checks that its output has none of the secrets, and returns its exit code.
 fn run(stack: &Stack, name: &str, args: &[&str], password: &str) -> i32 {
     let mut command = stack.command(name, args);
     command
@@ -35,12 +35,15 @@ fn run(stack: &Stack, name: &str, args: &[&str], password: &str) -> i32 {
         .env("CLICKHOUSE_PASSWORD", password)
         .env("NATS_USER", "somebody")
         .env("NATS_PASSWORD", "planted-nats")
-        .env("RUST_BACKTRACE", "full");
+        .env("RUST_BACKTRACE", "full")
+        .env("RUST_LOG", "trace");
     let output = command.output().unwrap();
     for said in [&output.stdout, &output.stderr] {
         let said = String::from_utf8_lossy(said);
         assert!(!said.contains(PLANTED), "{name} {args:?} says: {said}");
     }
+    let is_logged = output.stderr.windows(5).any(|bytes| bytes == b"level");
+    assert!(is_logged || !output.status.success(), "{name} {args:?} logs nothing");
     output.status.code().unwrap()
 }
 
@@ -73,6 +76,8 @@ fn secrets_are_told_to_nobody() {
     assert_eq!(run(&stack, "auditstorm-backfill", &load, right), 0);
     let check = ["reconcile", "run", "history", "--report"];
     assert_eq!(run(&stack, "auditstorm-verifier", &check, right), 0);
+    let again = ["reconcile", "run", "-vv", "--log-format", "json"];
+    assert_eq!(run(&stack, "auditstorm-verifier", &again, right), 0);
     let look = ["preflight", "profile.yaml"];
     assert_eq!(run(&stack, "auditstorm-verifier", &look, right), 0);
 

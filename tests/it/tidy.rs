@@ -148,6 +148,26 @@ fn every_version_stands_in_the_one_list() {
     }
 }
 
+/// Those of all others are dropped, because libraries log headers, and with them tokens.
+#[test]
+fn what_logs_is_named_where_logs_are_filtered() {
+    let filter = fs::read_to_string(root().join("harness/tell/src/logs.rs")).unwrap();
+    let (_, ours) = filter.split_once("const OURS").unwrap();
+    let (ours, _) = ours.split_once(';').unwrap().1.split_once("];").unwrap();
+    let logging = DIRECTIONS
+        .iter()
+        .map(|(folder, _)| manifest(folder))
+        .filter(|manifest| dependencies(manifest, &["dependencies"]).contains("tracing"));
+    let names: Vec<String> = logging
+        .map(|manifest| manifest["package"]["name"].as_str().unwrap().replace('-', "_"))
+        .filter(|name| name != "auditstorm_sandbox")
+        .collect();
+    assert!(names.len() > 3, "{names:?}");
+    for name in names {
+        assert!(ours.contains(&format!("\"{name}\"")), "{name} is not in OURS");
+    }
+}
+
 #[test]
 fn lines_fit() {
     for (path, text) in sources() {

@@ -139,7 +139,7 @@ fn a_generator_goes_on_where_nobody_reads(stack: &Stack) {
     writer.write_all(&vec![b'.'; 65_536]).unwrap();
     let profile = stack.profile(20, 1, 10);
     let mut generator = stack.command("auditstorm-generator", &["run", &profile, "--out", "live"]);
-    generator.args(["--durability", "power", "--metrics", "127.0.0.1:0"]);
+    generator.args(["--durability", "power", "--metrics", "127.0.0.1:0", "-vv"]);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut child: Child = generator.stdout(full).stderr(writer).spawn().unwrap();
     let mut status = None;

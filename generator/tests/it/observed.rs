@@ -97,3 +97,36 @@ fn quiet_tells_the_summary_alone_and_json_has_no_screen() {
     let summary: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(summary["acknowledged"], 60);
 }
+
+#[test]
+fn logs_go_to_standard_error_as_asked_and_hold_nothing_up() {
+    let (_place, stdout, stderr) = shell("$GENERATOR -vv --json", 1);
+    let summary: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(summary["acknowledged"], 60);
+    for told in
+        [" level=info ", " level=debug ", " message=\"connection opened\" server=127.0.0.1:"]
+    {
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    }
+    let (_place, _, stderr) = shell("$GENERATOR -v --log-format json --quiet", 1);
+    let lines: Vec<Value> =
+        stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "sending"), "{stderr}");
+    assert!(lines.iter().all(|line| line["level"] == "INFO"), "{stderr}");
+    let (_place, _, stderr) = shell("RUST_LOG=load=debug $GENERATOR --quiet", 1);
+    assert!(stderr.lines().all(|line| line.contains(" target=load::")), "{stderr}");
+    assert!(stderr.contains("connection opened"), "{stderr}");
+    let (_place, stdout, stderr) = shell("$GENERATOR -vv --quiet 2>&-; echo exit $?", 1);
+    assert!(stdout.ends_with("\nexit 0\n") && stderr.is_empty(), "{stdout}{stderr}");
+}
+
+#[test]
+fn a_screen_is_not_spoilt_by_logs_which_follow_it() {
+    let told = on_a_terminal("$GENERATOR -vv", 2);
+    let (before, rest) = told.split_once(ENTER).unwrap_or_else(|| panic!("{told}"));
+    let (screen, after) = rest.split_once(LEAVE).unwrap_or_else(|| panic!("{told}"));
+    assert!(before.contains(" message=\"the webhook answers\""), "{before}");
+    assert!(!screen.contains("level="), "{screen}");
+    assert!(after.contains(" message=\"connection opened\""), "{after}");
+    assert!(after.contains("acknowledged           120"), "{after}");
+}

@@ -11,6 +11,7 @@ use assert_cmd::Command;
 use auditstorm_generator::{Observers, RunContext, Watchdog, run};
 use clap::Parser;
 use edges::clock::Clock;
+use edges::errors::ErrorCounts;
 use edges::shutdown::Shutdown;
 use load::sender::Shard;
 use load::webhook::{Webhook, WebhookArgs};
@@ -204,6 +205,36 @@ fn what_gets_no_answer_is_unknown() {
 }
 
 #[test]
+fn why_there_was_no_answer_is_kept_by_address_and_kind() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (behaviour, kind) in [
+        (Behaviour::Close, "connection closed before message completed"),
+        (Behaviour::Silence, "no answer in time"),
+        (Behaviour::CutShort, "end of file before message length reached"),
+    ] {
+        let (server, summary) = runtime.block_on(async {
+            let server = Server::start(behaviour).await;
+            let (summary, _) = sent_to(&[&server]).await;
+            (server.address.to_string(), summary)
+        });
+        let known = summary.errors.most_frequent();
+        let [error] = known[..] else { panic!("{known:?}") };
+        assert_eq!((&error.server, error.kind.as_str()), (&server, kind), "{error:?}");
+        assert_eq!(error.count, summary.requests, "{summary}");
+        let printed = format!("requests without an answer\n  {server}: {kind}, ");
+        assert!(summary.to_string().contains(&printed), "{summary}");
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["errors"][0]["kind"], kind);
+        // As an earlier version has written it.
+        let mut earlier = json.clone();
+        earlier.as_object_mut().unwrap().remove("errors");
+        let read: Summary = serde_json::from_value(earlier).unwrap();
+        assert_eq!(read.errors, ErrorCounts::default());
+        assert_eq!(serde_json::from_value::<Summary>(json).unwrap(), summary);
+    }
+}
+
+#[test]
 fn an_answer_that_is_cut_short_is_unknown() {
     check(Behaviour::CutShort, 0, 0, EVENTS, "connection broken");
 }
@@ -249,6 +280,7 @@ fn secrets_arrive_and_are_nowhere_in_the_record() {
         let args = ["run", "./profile.yaml", "--webhook", &url, "--out", out];
         let mut command = Command::cargo_bin("auditstorm-generator").unwrap();
         command.current_dir(place.path()).env("WEBHOOK_TOKEN", "token-in-variable");
+        command.env("RUST_LOG", "trace");
         command.args(args).args(["--header", "X-Key: in-header"]).args(flags).output().unwrap()
     };
     let check = |out: &str, output: Output, token: &str| {
@@ -269,6 +301,9 @@ fn secrets_arrive_and_are_nowhere_in_the_record() {
     };
     check("a", run("a", &[]), "token-in-variable");
     check("b", run("b", &["--token-file", "token"]), "token-in-file");
+    let logged = run("c", &["--log-format", "json", "-vv"]);
+    assert!(String::from_utf8_lossy(&logged.stderr).contains("connection opened"), "{logged:?}");
+    check("c", logged, "token-in-variable");
 }
 
 /// Returns all files of a run, as text.
