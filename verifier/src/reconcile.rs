@@ -91,13 +91,11 @@ pub async fn reconcile(
     options: &CheckOptions,
     patience: &mut Patience,
 ) -> Result<Checked, VerifyError> {
-    let script = &run.plan.script;
-    let clock = patience.clock;
+    let (script, clock) = (&run.plan.script, patience.clock);
     let mut timer = Timer::start(&clock);
     info!(dir = %run.dirs[0].path().display(), "waiting until stream and table are still");
     let (stillness, seen) = settle(run, stores, options, patience).await?;
-    let settle_s = timer.lap();
-    info!(settle_s, ?stillness, "reading the stream");
+    let settle_s = timer.lap("reading the stream");
     let from = run.plan.not_sent_before();
     let expected = stores.stream.map(|_| expected_in_stream(run)).unwrap_or_default();
     let stream = match stores.stream {
@@ -107,15 +105,12 @@ pub async fn reconcile(
         }
         None => None,
     };
-    let stream_s = timer.lap();
-    info!(stream_s, "reading the table");
+    let stream_s = timer.lap("reading the table");
     let checked_at = clock.now();
     let table = scan(stores.table, script, &options.scan, patience).await?;
-    let table_s = timer.lap();
-    info!(table_s, is_steady = table.is_steady, "comparing what is stored");
+    let table_s = timer.lap("comparing what is stored");
     let differences = look_into(run, stores.table, &table, options, patience).await?;
-    let content_s = timer.lap();
-    info!(content_s, "following up what is lost");
+    let content_s = timer.lap("following up what is lost");
     let mut records = RunRecords::read(&run.dirs, &run.plan)?;
     let stream = stream.map(|stream| remember(&expected, stream, &table.by_tenant));
     let mut fates = all_fates(run, &table.by_tenant, stream.as_ref(), &differences);
@@ -144,8 +139,7 @@ pub async fn reconcile(
     let described = patience.ask(described).await?;
     let is_folded = described.folded == Some(described.distinct);
     let counted = if is_folded { options.duplicates } else { CountedRows::Physical };
-    let trace_s = timer.lap();
-    info!(trace_s, "judging");
+    let trace_s = timer.lap("judging");
     let seen = Seen {
         stillness,
         is_steady: table.is_steady,
@@ -510,11 +504,12 @@ impl<'c> Timer<'c> {
         Self { clock, since: clock.now() }
     }
 
-    /// Returns the seconds since the start or the last lap.
-    fn lap(&mut self) -> f64 {
+    /// Returns the seconds since the start or the last lap, and logs what comes next.
+    fn lap(&mut self, next: &str) -> f64 {
         let now = self.clock.now();
-        let lap = seconds(now - self.since);
+        let took_s = seconds(now - self.since);
+        info!(took_s, "{next}");
         self.since = now;
-        lap
+        took_s
     }
 }

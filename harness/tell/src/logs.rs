@@ -125,9 +125,12 @@ fn safe(line: &str, format: LogFormat) -> String {
     match format {
         LogFormat::Logfmt => plain(line),
         // Only strings have such characters, and there an escape has four digits.
-        LogFormat::Json => line.chars().fold(String::new(), |safe, c| match is_obeyed(c) {
-            true => format!("{safe}\\u{:04x}", u32::from(c)),
-            false => safe + c.encode_utf8(&mut [0; 4]),
+        LogFormat::Json => line.chars().fold(String::new(), |safe, c| {
+            if is_obeyed(c) {
+                format!("{safe}\\u{:04x}", u32::from(c))
+            } else {
+                safe + c.encode_utf8(&mut [0; 4])
+            }
         }),
     }
 }
