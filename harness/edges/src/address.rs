@@ -384,8 +384,8 @@ mod tests {
         check("http://[::1/", &WEBHOOK, Err("not closed"));
         check("http://[1.2.3.4]/", &WEBHOOK, Err("no IPv6 address"));
         check("http://[::1]80/", &WEBHOOK, Err("no colon"));
-        check("http://a..b/", &WEBHOOK, Err("no name"));
-        check("http://a%20b/", &WEBHOOK, Err("no name"));
+        check("http://a..b/", &WEBHOOK, Err("its host is not a valid name"));
+        check("http://a%20b/", &WEBHOOK, Err("its host is not a valid name"));
         check("http://müller/", &WEBHOOK, Err("beyond ASCII"));
         check("http://a/#b", &WEBHOOK, Err("fragment"));
         check("http://a/?password=secret", &CLICKHOUSE, Err("query"));

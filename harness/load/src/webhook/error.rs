@@ -53,7 +53,8 @@ pub enum WebhookError {
     #[error("the webhook {webhook} does not answer; is the pipeline up?")]
     Unreachable { webhook: String, source: io::Error },
     #[error(
-        "the webhook {webhook} refuses TLS, or its certificate is not trusted; check --ca-file, --client-cert"
+        "the webhook {webhook} refuses TLS, or its certificate is not trusted; check --ca-file, \
+         --client-cert"
     )]
     Handshake { webhook: String, source: io::Error },
     #[error("the webhook {webhook} has no HTTP/2; leave --http to auto")]

@@ -60,7 +60,8 @@ pub(super) fn detached(table: &TableFacts, intent: &Intent, found: &mut Findings
         found.block("table", reason.to_owned(), grant);
     } else if !doubtful.is_empty() {
         let reason = format!(
-            "parts of {name} are detached, and their rows would be there twice once they are attached"
+            "parts of {name} are detached, and their rows would be there twice once they are \
+             attached"
         );
         let named: Vec<String> = doubtful.into_iter().collect();
         let fix = format!("{attach}, then reconcile anew; partitions {}", named.join(", "));
