@@ -186,8 +186,8 @@ fn resident_memory_bytes() -> Option<u64> {
     Some(status.vmrss? * 1024)
 }
 
-/// Accepts connections for good, a bounded number of them at a time. axum's own loop has no limit of
-/// connections, nor of the time that one may take to ask.
+/// Accepts connections for good, a bounded number of them at a time. The loop of axum has no limit
+/// of connections, nor of the time that one may take to ask.
 async fn serve(listener: TcpListener, pages: Router) {
     let mut connections = JoinSet::new();
     loop {
