@@ -74,7 +74,8 @@ pub enum BackfillError {
     Hidden { url: String, what: String, remedy: String },
     #[error(
         "the table at {url} changes faster than its rows can be counted: whether this account \
-         sees them all is not known, so nothing was sent again; run again when less is written to it"
+         sees them all is not known, so nothing was sent again; run again when less is written to \
+         it"
     )]
     Moving { url: String },
     #[error(

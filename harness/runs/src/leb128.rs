@@ -1,7 +1,7 @@
 //! Numbers of one to ten bytes, as ledgers and ClickHouse write them: LEB128, without a sign.
 //!
-//! The crates `leb128` and `unsigned-varint` took seven to nine times as long to write a number, and
-//! blocks of a history hold several for each event.
+//! The crates `leb128` and `unsigned-varint` took seven to nine times as long to write a number,
+//! and blocks of a history hold several for each event.
 
 /// Appends a number.
 pub fn put(mut number: u64, out: &mut impl Extend<u8>) {
