@@ -29,7 +29,7 @@ use plans::plan::Plan;
 use plans::profile::read_profile;
 use plans::spec::{RunOptions, Span};
 use rayon::prelude::*;
-use stores::table::COLUMNS;
+use stores::schema::COLUMNS;
 use uuid::Uuid;
 
 const ROUNDS: usize = 3;

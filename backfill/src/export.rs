@@ -204,7 +204,7 @@ type Made<P> = (Result<P, Fault>, u64);
 mod tests {
     use std::fs;
 
-    use stores::table::COLUMNS;
+    use stores::schema::COLUMNS;
 
     use super::*;
     use crate::chunk::chunks;

@@ -11,7 +11,7 @@ use events::row::Columns;
 use events::script::Script;
 use foldhash::fast::FixedState;
 use runs::leb128;
-use stores::table::COLUMNS;
+use stores::schema::COLUMNS;
 
 use crate::rows::Slot;
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tell::metrics::{MetricsServer, process_registry};
+use tell::exporter::{MetricsServer, process_registry};
 use tell::output::{Held, hold, tell};
 
 use crate::bulk::BulkEvent;

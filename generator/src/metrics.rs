@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric as Series, Registry};
 use runs::measured::{as_u64, of_second};
 use runs::tally::EventCounts;
-use tell::metrics::{Adder, LatencyBuckets, process_registry, register_build};
+use tell::exporter::{Adder, LatencyBuckets, process_registry, register_build};
 
 use crate::view::Moment;
 

@@ -9,12 +9,12 @@ use edges::shutdown::Shutdown;
 use plans::plan::{Classes, Plan};
 use plans::profile::Profile;
 use runs::tally::Tally;
-use tell::metrics::MetricsServer;
+use tell::exporter::MetricsServer;
 use tell::output::tell;
 
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};
-use crate::progress::{Progress, Telling};
+use crate::progress::{Shown, Telling};
 use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
 use runs::record::Summary;
@@ -68,7 +68,7 @@ impl Observe {
             (false, false) => Telling::Screen,
         };
         // This comes last, because nothing else may write to standard error from here on.
-        let progress = Progress::begin(telling, About::new(plan, profile), shutdown);
+        let progress = Shown::begin(telling, About::new(plan, profile), shutdown);
         Ok(Observers { progress, metrics, export })
     }
 
@@ -89,7 +89,7 @@ impl Observe {
 /// Everything that shows or serves a run.
 #[derive(Debug)]
 pub struct Observers {
-    progress: Progress,
+    progress: Shown,
     metrics: Option<Served>,
     export: Option<SummaryExport>,
 }
@@ -104,7 +104,7 @@ struct Served {
 impl Observers {
     /// Nobody.
     pub fn none() -> Self {
-        Self { progress: Progress::Nothing, metrics: None, export: None }
+        Self { progress: Shown::Nothing, metrics: None, export: None }
     }
 
     /// Shows one more second.

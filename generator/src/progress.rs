@@ -19,13 +19,13 @@ pub(crate) enum Telling {
 
 /// The progress of a run.
 #[derive(Debug)]
-pub(crate) enum Progress {
+pub(crate) enum Shown {
     Screen { screen: Screen<View>, gatherer: Gatherer, shutdown: Shutdown },
     Lines(Lines),
     Nothing,
 }
 
-impl Progress {
+impl Shown {
     /// Begins to show progress. A terminal that cannot be drawn on gets lines instead of a screen.
     pub(crate) fn begin(telling: Telling, about: About, shutdown: Shutdown) -> Self {
         match telling {

@@ -36,7 +36,7 @@ use crate::patience::Patience;
 use crate::recorded::Recorded;
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::sections::{environment, findings, of_stream};
-use crate::settle::{Look, SettleOptions, Watch};
+use crate::settle::{Motion, SettleOptions, Settling};
 use crate::trace::{Traced, Tracks, trace};
 use crate::verdict::{CountedRows, Evidence, Judgement, judge};
 use crate::ways::Ways;
@@ -237,27 +237,27 @@ async fn settle(
     if run.is_answered_in_full() {
         return Ok((Stillness::Still, evidence::Seen::default()));
     }
-    let mut watch = Watch::new(stores.table, stores.stream, patience.clock, &options.settle);
+    let mut settling = Settling::new(stores.table, stores.stream, patience.clock, &options.settle);
     let targets = &run.plan.spec.targets;
     // What is missing, if that was read after the last movement.
     let mut missing = None;
     loop {
-        let look = watch.look(patience).await?;
-        if look == Look::Moving {
+        let look = settling.look(patience).await?;
+        if look == Motion::Moving {
             missing = None;
         } else if missing.is_none() {
             missing = Some(read_missing(run, stores, options, patience).await?);
         }
         if missing == Some(Missing::Nothing) {
-            return Ok((Stillness::Still, watch.seen(targets).await));
+            return Ok((Stillness::Still, settling.seen(targets).await));
         }
-        let is_quiet = look == Look::Quiet;
-        if watch.is_over() || is_quiet {
-            let seen = watch.seen(targets).await;
+        let is_quiet = look == Motion::Quiet;
+        if settling.is_over() || is_quiet {
+            let seen = settling.seen(targets).await;
             let is_settled = is_quiet
                 && (missing == Some(Missing::Unresolved) || Grounds::of(&seen).is_passed());
-            if watch.is_over() || is_settled {
-                let stillness = watch.stillness(look);
+            if settling.is_over() || is_settled {
+                let stillness = settling.stillness(look);
                 let is_still = stillness == Stillness::Still;
                 return Ok((stillness, evidence::Seen { is_still, ..seen }));
             }

@@ -92,7 +92,7 @@ pub async fn scan(
         return scan_whole(server, script, &engine, sight, patience).await;
     }
     let origin = Origin::new(server, &engine, script);
-    let mut progress = Progress::open(options.progress_file.clone(), origin, patience.story);
+    let mut progress = ScanProgress::open(options.progress_file.clone(), origin, patience.story);
     let mut wanted = partitions;
     let mut is_steady = false;
     for _ in 0..ROUNDS_MAX {
@@ -230,7 +230,7 @@ async fn read_chunk(
     script: &Script,
     chunk: &[Partition],
     patience: &mut Patience,
-    progress: &mut Progress,
+    progress: &mut ScanProgress,
 ) -> Result<(), VerifyError> {
     let rows = rows_of(chunk);
     let expected: u64 = chunk.iter().map(|partition| partition.rows).sum();
@@ -348,7 +348,7 @@ struct Finished {
 }
 
 /// The finished parts of a check.
-struct Progress {
+struct ScanProgress {
     file: Option<PathBuf>,
     origin: Origin,
     finished: Vec<Finished>,
@@ -356,7 +356,7 @@ struct Progress {
     story: fn(&str),
 }
 
-impl Progress {
+impl ScanProgress {
     /// Reads the parts that a stopped check of the same origin has left. Lines that are cut, or
     /// that belong to another check, are ignored.
     fn open(file: Option<PathBuf>, origin: Origin, story: fn(&str)) -> Self {
@@ -462,13 +462,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
         let (one, two) = (partition("1", 10), partition("2", 10));
-        let mut progress = Progress::open(Some(path.clone()), origin(), |_| {});
+        let mut progress = ScanProgress::open(Some(path.clone()), origin(), |_| {});
         progress.add(std::slice::from_ref(&one), part(0..10));
         progress.add(std::slice::from_ref(&two), part(8..20));
         let text = fs::read_to_string(&path).unwrap();
         let check = |text: &str, wanted: &[Partition], expected: usize| {
             fs::write(&path, text).unwrap();
-            let known = Progress::open(Some(path.clone()), origin(), |_| {});
+            let known = ScanProgress::open(Some(path.clone()), origin(), |_| {});
             assert_eq!(known.known(wanted).len(), expected, "{text}");
         };
         check(&text, &[one.clone(), two.clone()], 2);
@@ -479,7 +479,7 @@ mod tests {
         // Nothing can be written to this file, but it can be opened.
         let full = Some(PathBuf::from("/dev/full"));
         let mut unkept =
-            Progress { file: full, origin: origin(), finished: Vec::new(), story: |_| {} };
+            ScanProgress { file: full, origin: origin(), finished: Vec::new(), story: |_| {} };
         unkept.add(std::slice::from_ref(&one), part(0..10));
         assert_eq!(unkept.known(std::slice::from_ref(&one)).len(), 1);
 
@@ -495,10 +495,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("progress");
         let one = partition("1", 10);
-        let mut progress = Progress::open(Some(path.clone()), origin(), |_| {});
+        let mut progress = ScanProgress::open(Some(path.clone()), origin(), |_| {});
         progress.add(std::slice::from_ref(&one), part(0..10));
         let check = |origin: Origin, expected: usize| {
-            let known = Progress::open(Some(path.clone()), origin, |_| {});
+            let known = ScanProgress::open(Some(path.clone()), origin, |_| {});
             assert_eq!(known.known(std::slice::from_ref(&one)).len(), expected);
         };
         let other = || "other".to_owned();

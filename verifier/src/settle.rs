@@ -43,7 +43,7 @@ struct Sign {
 
 /// Watches the stores until they are still.
 #[derive(Debug)]
-pub struct Watch<'w> {
+pub struct Settling<'w> {
     server: &'w ClickHouse,
     stream: Option<&'w AuditStream>,
     clock: Clock,
@@ -58,7 +58,7 @@ pub struct Watch<'w> {
 
 /// The result of looking at the stores once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Look {
+pub enum Motion {
     /// They have moved recently, or messages wait for the consumer.
     Moving,
     /// They have not moved for a part of the quiet time. This is enough if all events are stored.
@@ -67,7 +67,7 @@ pub enum Look {
     Quiet,
 }
 
-impl<'w> Watch<'w> {
+impl<'w> Settling<'w> {
     pub fn new(
         server: &'w ClickHouse,
         stream: Option<&'w AuditStream>,
@@ -84,7 +84,7 @@ impl<'w> Watch<'w> {
     /// # Errors
     ///
     /// Returns [`VerifyError`] if a store does not answer, or the user asks to stop.
-    pub async fn look(&mut self, patience: &mut Patience) -> Result<Look, VerifyError> {
+    pub async fn look(&mut self, patience: &mut Patience) -> Result<Motion, VerifyError> {
         if self.last.is_some() {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
@@ -107,22 +107,22 @@ impl<'w> Watch<'w> {
         Ok(self.judge(Sign { position, rows, parts }, self.clock.now()))
     }
 
-    fn judge(&mut self, sign: Sign, now: UnixMicros) -> Look {
+    fn judge(&mut self, sign: Sign, now: UnixMicros) -> Motion {
         self.looks += 1;
         let waiting = sign.position.and_then(|position| position.waiting).unwrap_or(0);
         let since = match &self.last {
             Some((last, since)) if *last == sign => *since,
             _ => {
                 self.last = Some((sign, now));
-                return Look::Moving;
+                return Motion::Moving;
             }
         };
         let quiet = micros(self.options.quiet);
         match now - since {
-            _ if waiting > 0 => Look::Moving,
-            still if still >= quiet => Look::Quiet,
-            still if still >= quiet / CALM_PARTS => Look::Calm,
-            _ => Look::Moving,
+            _ if waiting > 0 => Motion::Moving,
+            still if still >= quiet => Motion::Quiet,
+            still if still >= quiet / CALM_PARTS => Motion::Calm,
+            _ => Motion::Moving,
         }
     }
 
@@ -132,10 +132,10 @@ impl<'w> Watch<'w> {
     }
 
     /// How still the stores are if the wait ends with this look.
-    pub fn stillness(&self, look: Look) -> Stillness {
+    pub fn stillness(&self, look: Motion) -> Stillness {
         let position = self.last.as_ref().and_then(|(sign, _)| sign.position);
         match (look, position.and_then(|position| position.waiting).unwrap_or(0)) {
-            (Look::Quiet, _) => Stillness::Still,
+            (Motion::Quiet, _) => Stillness::Still,
             (_, 0) => Stillness::Moving,
             (_, messages) => Stillness::Waiting { messages },
         }
@@ -209,7 +209,7 @@ const CALM_PARTS: i64 = 4;
 #[cfg(test)]
 mod tests {
     use plans::spec::ColumnNames;
-    use stores::table::TableColumns;
+    use stores::schema::TableColumns;
 
     use super::*;
 
@@ -247,16 +247,16 @@ mod tests {
 
     /// Looks at the stores at given seconds, each with the rows, the messages that wait, and the
     /// events in a buffer.
-    fn watched(signs: &[(i64, u64, u64, u64)]) -> (Vec<Look>, Stillness) {
+    fn watched(signs: &[(i64, u64, u64, u64)]) -> (Vec<Motion>, Stillness) {
         let (server, options) = (server(), options());
-        let mut watch = Watch::new(&server, None, Clock::starting_at(0), &options);
-        let looks: Vec<Look> = signs
+        let mut settling = Settling::new(&server, None, Clock::starting_at(0), &options);
+        let looks: Vec<Motion> = signs
             .iter()
             .map(|&(second, rows, waiting, held)| {
-                watch.judge(sign(rows, waiting, held), second * SECOND)
+                settling.judge(sign(rows, waiting, held), second * SECOND)
             })
             .collect();
-        let stillness = watch.stillness(looks[looks.len() - 1]);
+        let stillness = settling.stillness(looks[looks.len() - 1]);
         (looks, stillness)
     }
 
@@ -264,8 +264,8 @@ mod tests {
     async fn stores_are_still_after_the_quiet_time_without_a_change() {
         let rows = [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2), (7, 2)];
         let (looks, stillness) = watched(&rows.map(|(second, rows)| (second, rows, 0, 0)));
-        let moving = Look::Moving;
-        assert_eq!(looks, [moving, moving, moving, moving, Look::Calm, Look::Quiet]);
+        let moving = Motion::Moving;
+        assert_eq!(looks, [moving, moving, moving, moving, Motion::Calm, Motion::Quiet]);
         assert_eq!(stillness, Stillness::Still);
     }
 
@@ -273,7 +273,10 @@ mod tests {
     async fn a_buffer_that_empties_is_a_movement() {
         let held = [(0, 9), (5, 9), (6, 8), (10, 8), (11, 8)];
         let (looks, _) = watched(&held.map(|(second, held)| (second, 1, 0, held)));
-        assert_eq!(looks, [Look::Moving, Look::Quiet, Look::Moving, Look::Calm, Look::Quiet]);
+        assert_eq!(
+            looks,
+            [Motion::Moving, Motion::Quiet, Motion::Moving, Motion::Calm, Motion::Quiet]
+        );
     }
 
     #[tokio::test]
@@ -287,18 +290,18 @@ mod tests {
     #[tokio::test]
     async fn messages_that_wait_for_the_consumer_are_not_still() {
         let (looks, stillness) = watched(&[(0, 1, 7, 0), (10, 1, 7, 0), (60, 1, 7, 0)]);
-        assert_eq!(looks, [Look::Moving; 3]);
+        assert_eq!(looks, [Motion::Moving; 3]);
         assert_eq!(stillness, Stillness::Waiting { messages: 7 });
     }
 
     #[tokio::test]
     async fn a_wait_is_over_after_its_time_but_not_with_the_first_look() {
         let (server, options) = (server(), SettleOptions { wait_max: Duration::ZERO, ..options() });
-        let mut watch = Watch::new(&server, None, Clock::starting_at(0), &options);
-        watch.judge(sign(1, 0, 0), 0);
-        assert!(!watch.is_over());
-        watch.judge(sign(1, 0, 0), 1);
-        assert!(watch.is_over());
+        let mut settling = Settling::new(&server, None, Clock::starting_at(0), &options);
+        settling.judge(sign(1, 0, 0), 0);
+        assert!(!settling.is_over());
+        settling.judge(sign(1, 0, 0), 1);
+        assert!(settling.is_over());
     }
 
     #[tokio::test]

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT, server_code};
 use stores::jetstream::AuditStream;
+use stores::schema::Table;
 use stores::sight::Hidden;
 use stores::stored::{Rows, read_stored};
-use stores::table::Table;
 
 use crate::absent::trace_absent;
 use crate::changes::Changes;

@@ -13,9 +13,9 @@ pub(crate) mod metrics;
 mod processes;
 mod resources;
 mod servers;
-mod table;
 mod tracker;
 pub(crate) mod view;
+mod visible;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,9 +42,9 @@ use self::ending::Ending;
 pub use self::ending::EndingOptions;
 pub use self::resources::{Meter, ResourceArgs};
 pub use self::servers::Servers;
-use self::table::read_visible;
 use self::tracker::Tracker;
 pub use self::view::Phase;
+use self::visible::read_visible;
 use crate::error::VerifyError;
 
 /// How a run is watched.

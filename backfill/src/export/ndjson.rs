@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::rows::{Slot, for_each_row};
 
-/// A row as it is written: its fields are the columns of [`stores::table::COLUMNS`].
+/// A row as it is written: its fields are the columns of [`stores::schema::COLUMNS`].
 #[derive(Serialize)]
 struct Row<'r> {
     event_json: &'r str,

@@ -17,7 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
-use stores::table::COLUMNS;
+use stores::schema::COLUMNS;
 use uuid::Uuid;
 
 use crate::rows::{Slot, for_each_row};

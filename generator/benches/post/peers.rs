@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use plans::profile::Send;
+use plans::profile::Sending;
 use tempfile::TempDir;
 
 use crate::process::{Process, Run};
@@ -41,7 +41,7 @@ pub(crate) struct Posted {
 impl Settings {
     /// As in a profile that says nothing of them.
     pub(crate) fn defaults(seconds: u32) -> Self {
-        let Send { connections, batch_events, .. } = Send::default();
+        let Sending { connections, batch_events, .. } = Sending::default();
         Self { seconds, connections, events: batch_events }
     }
 }

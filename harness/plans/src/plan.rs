@@ -13,7 +13,7 @@ use events::timeline::{self, Curve, Timeline, UnixMicros};
 use events::world::{Character, World};
 
 use crate::profile::{
-    Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, Sender,
+    Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, SenderKind,
 };
 use crate::quantity::{Micros, RATE_MILLI_MAX};
 use crate::spec::{DeliveryPath, RunOptions, RunSpec, Span};
@@ -62,7 +62,7 @@ impl Classes {
     }
 }
 
-/// How events are sent: [`crate::profile::Send`], with durations in µs.
+/// How events are sent: [`crate::profile::Sending`], with durations in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendPlan {
     pub batch_events: u32,
@@ -357,7 +357,7 @@ fn send_plan(profile: &Profile) -> SendPlan {
         connections: send.connections,
         timeout: Duration::from_micros(send.timeout.get().us()),
         lateness_max_us: micros(&send.lateness_max),
-        backend: (send.sender == Sender::Apiserver).then(|| backend(&profile.apiserver)),
+        backend: (send.sender == SenderKind::Apiserver).then(|| backend(&profile.apiserver)),
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Profile {
     /// How events are sent.
     #[serde(default)]
     #[garde(dive)]
-    pub send: Send,
+    pub send: Sending,
     /// How each tenant's API server sends, if the sender is `apiserver`.
     #[serde(default)]
     #[garde(dive)]
@@ -164,10 +164,10 @@ impl Stage {
 /// How events are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields, default)]
-pub struct Send {
+pub struct Sending {
     /// What sends the events: the schedule alone, or a simulated API server.
     #[garde(skip)]
-    pub sender: Sender,
+    pub sender: SenderKind,
     /// The most events in a batch. With 1, each event is sent alone, without a list around it.
     #[garde(range(min = 1, max = 10_000))]
     pub batch_events: u32,
@@ -185,10 +185,10 @@ pub struct Send {
     pub lateness_max: Written<Micros>,
 }
 
-impl Default for Send {
+impl Default for Sending {
     fn default() -> Self {
         Self {
-            sender: Sender::Direct,
+            sender: SenderKind::Direct,
             batch_events: 400,
             batch_age: Micros::of_seconds(1).into(),
             connections: 32,
@@ -201,7 +201,7 @@ impl Default for Send {
 /// What sends the events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Sender {
+pub enum SenderKind {
     /// The schedule alone. Each batch is sent once. If no connection is free, it waits.
     #[default]
     Direct,
@@ -680,7 +680,7 @@ mod tests {
             assert!(is_in_guide(field, ""), "docs/profiles.md has no row for {field}");
             assert!(example.contains(&format!("{field}:")), "its example has no {field}");
         });
-        let default = serde_json::json!([Send::default(), Apiserver::default()]);
+        let default = serde_json::json!([Sending::default(), Apiserver::default()]);
         for_each_field(&default, &mut |field, value| {
             let default = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             assert!(is_in_guide(field, &format!("| `{default}` |")), "{field}: {default}");

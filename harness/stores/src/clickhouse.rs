@@ -19,10 +19,10 @@ pub use self::fault::server_code;
 use self::fault::{Fault, fault_of};
 use self::secure::secure_client;
 use self::settings::with_harmless_settings;
-use crate::sight::limit_of;
-use crate::table::{
+use crate::schema::{
     ColumnsFileError, FoundColumn, SchemaError, Table, TableColumns, read_column_names,
 };
+use crate::sight::limit_of;
 use edges::address::{Address, AddressError, CLICKHOUSE};
 use edges::clock::Clock;
 use edges::exit::chain;

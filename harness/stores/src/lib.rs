@@ -3,7 +3,7 @@
 //!
 //! ```rust
 //! use stores::sight::keeps_every_row;
-//! use stores::table::Table;
+//! use stores::schema::Table;
 //!
 //! let table: Table = "audit.audit_logs".parse().unwrap();
 //! assert_eq!((table.database(), table.name()), ("audit", "audit_logs"));
@@ -17,7 +17,7 @@ pub mod absent;
 pub mod bitmap;
 pub mod clickhouse;
 pub mod jetstream;
+pub mod schema;
 pub mod sight;
 pub mod stored;
 pub mod survey;
-pub mod table;

@@ -4,7 +4,7 @@
 //! ```rust
 //! use prometheus_client::encoding::text::encode;
 //! use prometheus_client::metrics::counter::Counter;
-//! use tell::metrics::{Adder, process_registry};
+//! use tell::exporter::{Adder, process_registry};
 //!
 //! let sent = Counter::<u64>::default();
 //! let mut registry = process_registry();
@@ -16,7 +16,7 @@
 //! assert!(page.contains("events_sent_total 3"));
 //! ```
 
+pub mod exporter;
 pub mod logs;
-pub mod metrics;
 pub mod output;
 pub mod screen;

@@ -14,7 +14,7 @@ use plans::quantity::parse_wait;
 use runs::run_dir::RunDir;
 use stores::clickhouse::ClickHouseArgs;
 use stores::jetstream::NatsArgs;
-use tell::metrics::MetricsServer;
+use tell::exporter::MetricsServer;
 use tell::output;
 use tell::screen::{Screen, is_ours};
 
@@ -118,12 +118,12 @@ async fn begin(
 /// Who is told what is seen.
 struct Teller {
     gatherer: Gatherer,
-    progress: Progress,
+    progress: Shown,
     metrics: Option<(Metrics, MetricsServer)>,
     servers: Vec<String>,
 }
 
-enum Progress {
+enum Shown {
     Screen(Screen<View>),
     Lines(Lines),
     Nothing,
@@ -141,10 +141,11 @@ impl Teller {
         };
         // Last, because from here on standard error is not to be written to.
         let progress = match args.quiet {
-            true => Progress::Nothing,
-            false if is_ours() => Screen::start(draw)
-                .map_or_else(|_| Progress::Lines(Lines::default()), Progress::Screen),
-            false => Progress::Lines(Lines::default()),
+            true => Shown::Nothing,
+            false if is_ours() => {
+                Screen::start(draw).map_or_else(|_| Shown::Lines(Lines::default()), Shown::Screen)
+            }
+            false => Shown::Lines(Lines::default()),
         };
         Ok(Self { gatherer, progress, metrics, servers })
     }
@@ -155,20 +156,20 @@ impl Teller {
             metrics.tell(&view, &self.servers);
         }
         match &mut self.progress {
-            Progress::Screen(screen) => screen.show(view),
-            Progress::Lines(lines) => {
+            Shown::Screen(screen) => screen.show(view),
+            Shown::Lines(lines) => {
                 if let Some(line) = lines.line(&view) {
                     output::tell(line);
                 }
             }
-            Progress::Nothing => {}
+            Shown::Nothing => {}
         }
     }
 
     /// Gives the terminal back, and prints which servers did not answer and how many samples were
     /// not seen.
     fn finish(self, summary: &WatchSummary, dir: &Path) {
-        let is_quiet = matches!(self.progress, Progress::Nothing);
+        let is_quiet = matches!(self.progress, Shown::Nothing);
         drop(self.progress);
         for line in summary.errors.lines().iter().filter(|_| !is_quiet) {
             output::tell(format_args!("no answer from {line}"));

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use runs::latency::{Latencies, record};
-use tell::metrics::{Adder, LatencyBuckets, process_registry, register_build};
+use tell::exporter::{Adder, LatencyBuckets, process_registry, register_build};
 
 use super::view::View;
 

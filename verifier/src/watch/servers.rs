@@ -16,7 +16,7 @@ use stores::jetstream::{AuditStream, ConsumerState, JetStreamError, NatsArgs, St
 use tracing::debug;
 
 use super::resources::Meter;
-use super::table::read_table;
+use super::visible::read_table;
 use crate::error::VerifyError;
 use crate::vector::{Sink, VectorState};
 use crate::vectors::{Told, ask_vector, name};

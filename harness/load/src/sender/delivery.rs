@@ -11,9 +11,9 @@ use runs::ledger::Settlement;
 use runs::outcome::Outcome;
 use runs::tally::Ended;
 
-/// How far a batch has come.
+/// The attempts to deliver a batch, so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(crate) struct Attempts {
     /// When its first request was begun.
     pub(crate) begun: UnixMicros,
     pub(crate) requests: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Progress {
     /// The target has refused one.
     is_refused: bool,
     /// Attempts that are over.
-    attempts: u32,
+    over: u32,
     /// When the present attempt must be over, with all requests and waits in it.
     attempt_ends: UnixMicros,
     /// Requests of this attempt that the server answered with a time to try again.
@@ -62,7 +62,7 @@ pub(crate) struct Delivered {
     pub(crate) ended: UnixMicros,
 }
 
-impl Progress {
+impl Attempts {
     pub(crate) fn new(begun: UnixMicros, timeout: Duration) -> Self {
         let attempt_ends = begun + micros(timeout);
         Self {
@@ -70,7 +70,7 @@ impl Progress {
             requests: 0,
             is_unknown: false,
             is_refused: false,
-            attempts: 0,
+            over: 0,
             attempt_ends,
             sent_away: 0,
         }
@@ -99,10 +99,10 @@ impl Progress {
                 self.sent_away += 1;
                 return Next::Again { at: again };
             }
-            self.attempts += 1;
+            self.over += 1;
             self.sent_away = 0;
-            if self.attempts < rules.attempts {
-                let wait = micros(backoff(rules, self.attempts, key));
+            if self.over < rules.attempts {
+                let wait = micros(backoff(rules, self.over, key));
                 return Next::Again { at: request.ended + wait };
             }
         }
@@ -184,19 +184,19 @@ mod tests {
 
     #[test]
     fn five_attempts_are_made_and_one_unknown_among_refusals_leaves_it_unknown() {
-        let mut progress = Progress::new(0, TIMEOUT);
+        let mut attempts = Attempts::new(0, TIMEOUT);
         let mut requests = 0;
         let fate = loop {
             let status =
                 if requests == 2 { StatusCode::BAD_GATEWAY } else { StatusCode::NOT_FOUND };
             requests += 1;
-            match progress.after(request(status, 0, None), Some(RULES), 1) {
+            match attempts.after(request(status, 0, None), Some(RULES), 1) {
                 Next::Again { .. } => {}
                 Next::Over(fate) => break fate,
             }
         };
         assert_eq!((fate.requests, fate.how.settlement), (5, Settlement::Unknown));
-        let mut direct = Progress::new(0, TIMEOUT);
+        let mut direct = Attempts::new(0, TIMEOUT);
         let next = direct.after(request(StatusCode::NOT_FOUND, 0, None), None, 1);
         assert!(matches!(next, Next::Over(it) if it.how.settlement == Settlement::Refused));
     }
@@ -208,13 +208,13 @@ mod tests {
         const UNKNOWN: Outcome = Outcome::TimedOut;
         const TAKEN: Outcome = Outcome::Answered(StatusCode::OK);
         let check = |outcomes: &[Outcome], expected| {
-            let mut progress = Progress::new(0, TIMEOUT);
+            let mut attempts = Attempts::new(0, TIMEOUT);
             let mut last = request(StatusCode::OK, 0, None);
             for outcome in outcomes {
                 last.outcome = *outcome;
-                progress.after(last, None, 1);
+                attempts.after(last, None, 1);
             }
-            assert_eq!(progress.given_up(last).how.settlement, expected, "{outcomes:?}");
+            assert_eq!(attempts.given_up(last).how.settlement, expected, "{outcomes:?}");
         };
         check(&[UNSENT], Settlement::Unsent);
         check(&[UNSENT, UNSENT], Settlement::Unsent);
@@ -229,15 +229,15 @@ mod tests {
 
     #[test]
     fn a_server_is_obeyed_until_the_attempt_times_out() {
-        let mut progress = Progress::new(0, TIMEOUT);
-        assert_eq!(progress.deadline(0, TIMEOUT), 30_000_000);
+        let mut attempts = Attempts::new(0, TIMEOUT);
+        assert_eq!(attempts.deadline(0, TIMEOUT), 30_000_000);
         let busy = |at_s| request(StatusCode::TOO_MANY_REQUESTS, at_s, Some(20));
-        let next = progress.after(busy(1), Some(RULES), 1);
+        let next = attempts.after(busy(1), Some(RULES), 1);
         assert_eq!(next, Next::Again { at: 21_000_000 });
         // The second request has only what is left, and the next wait would be too long.
-        assert_eq!(progress.deadline(21_000_000, TIMEOUT), 30_000_000);
-        let Next::Again { at } = progress.after(busy(22), Some(RULES), 1) else { panic!("over") };
+        assert_eq!(attempts.deadline(21_000_000, TIMEOUT), 30_000_000);
+        let Next::Again { at } = attempts.after(busy(22), Some(RULES), 1) else { panic!("over") };
         assert!(at >= 32_000_000, "{at}: a new attempt, after its backoff");
-        assert_eq!(progress.deadline(at, TIMEOUT), at + 30_000_000);
+        assert_eq!(attempts.deadline(at, TIMEOUT), at + 30_000_000);
     }
 }

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::backend::Handover;
 use super::body::{Bodies, Spoils, buffer_of};
-use super::delivery::{Delivered, Next, Progress, Request};
+use super::delivery::{Attempts, Delivered, Next, Request};
 use super::faults::{BatchFault, Spoiler};
 use super::feed::{Feed, NotBegun};
 use super::schedule::{Batch, Seqs};
@@ -91,7 +91,7 @@ impl Carrier {
 #[derive(Debug)]
 struct Traveller {
     batch: Batch,
-    progress: Progress,
+    attempts: Attempts,
 }
 
 /// A request that is ready to leave.
@@ -183,12 +183,12 @@ impl Load for Lane<'_> {
         let Carrier { body, origins, .. } = &mut carrier;
         let spoils = self.bodies.make(&plan.script, &traveller.batch, body, origins);
         let (begun, timeout) = (clock.now(), plan.send.timeout);
-        let deadline = clock.instant_of(traveller.progress.deadline(begun, timeout));
+        let deadline = clock.instant_of(traveller.attempts.deadline(begun, timeout));
         let bytes = carrier.body.len() as u64;
         let Batch { tenant, send_at, .. } = traveller.batch;
         let mut tally = lock(&self.tally);
-        if traveller.progress.requests == 0 {
-            traveller.progress.begun = begun;
+        if traveller.attempts.requests == 0 {
+            traveller.attempts.begun = begun;
             tally.begin(tenant, traveller.batch.seqs.count(), bytes);
             Departure { due: send_at, free_since: since, begun }.count(&mut tally);
         } else {
@@ -230,10 +230,10 @@ impl Load for Lane<'_> {
         if let Some(error) = error {
             lock(&self.tally).errors.count(*error, request.ended);
         }
-        match traveller.progress.after(request, rules, key_of(&traveller.batch)) {
+        match traveller.attempts.after(request, rules, key_of(&traveller.batch)) {
             Next::Again { at } => {
                 let wait_ms = (at - request.ended) / 1_000;
-                let (tenant, attempt) = (traveller.batch.tenant.0, traveller.progress.requests);
+                let (tenant, attempt) = (traveller.batch.tenant.0, traveller.attempts.requests);
                 debug!(tenant, attempt, outcome = request.outcome.name(), wait_ms, "sent again");
                 self.parked.park(traveller, request, at);
             }
@@ -253,12 +253,12 @@ impl Load for Lane<'_> {
         let Parked { travellers, .. } = std::mem::take(&mut self.parked);
         let script = &self.sender.plan.script;
         let nothing = Spoils { of_batch: None, events: Vec::new() };
-        for (Traveller { batch, progress }, last) in travellers.into_values() {
+        for (Traveller { batch, attempts }, last) in travellers.into_values() {
             let timeline = script.timeline(batch.tenant);
             let due = |seq| timeline.due(seq).expect("the batch is of the plan");
             let origins: Vec<_> =
                 batch.seqs.iter().map(|seq| batch.counts_from(due(seq))).collect();
-            self.arrive(&batch, &nothing, &progress.given_up(last), &origins);
+            self.arrive(&batch, &nothing, &attempts.given_up(last), &origins);
         }
     }
 }
@@ -295,7 +295,7 @@ impl<'s> Lane<'s> {
             lock(&self.tally).dropped += dropped.end - dropped.start;
             ledger.settle(batch.tenant, dropped, Settlement::Unsent);
         }
-        Ok(Traveller { batch, progress: Progress::new(now, plan.send.timeout) })
+        Ok(Traveller { batch, attempts: Attempts::new(now, plan.send.timeout) })
     }
 
     /// Records what became of a batch.

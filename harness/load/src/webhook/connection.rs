@@ -175,7 +175,7 @@ impl Connection {
 /// An open connection.
 #[derive(Debug)]
 struct Open {
-    sender: Sender,
+    sender: HttpSender,
     /// Headers of its requests.
     head: Head,
     since: UnixMicros,
@@ -198,7 +198,7 @@ impl Open {
         let begun = clock.now();
         let (stream, version) = target.dial(stage).await.map_err(unopened)?;
         let head = target.head(version).await.map_err(unopened)?;
-        let opened = Sender::new(stream, version, target).await.map_err(|error| {
+        let opened = HttpSender::new(stream, version, target).await.map_err(|error| {
             let error = OneError::of(target.place(), &error);
             Unopened { outcome: Outcome::NotConnected, error }
         });
@@ -210,12 +210,12 @@ impl Open {
 }
 
 #[derive(Debug)]
-enum Sender {
+enum HttpSender {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Sender {
+impl HttpSender {
     /// Starts a task that drives the connection. The task ends when its sender is dropped. If the
     /// connection fails, the request that it carries gets the error.
     async fn new(

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use plans::spec::ColumnNames;
 use stores::clickhouse::ClickHouse;
+use stores::schema::TableColumns;
 use stores::sight::read::{Seen, prove};
-use stores::table::TableColumns;
 use tokio::net::TcpListener;
 
 /// What a cluster has, and what of it is told.
