@@ -189,6 +189,14 @@ fn a_history_is_loaded_and_checked_through_tls() {
     assert_eq!(code, Some(0), "{told}");
     let (code, told) = run("auditstorm-verifier", &["reconcile", "run"], "ca.pem");
     assert_eq!(code, Some(0), "{told}");
+    // Metrics too.
+    let page = stack.address("VECTOR_METRICS_URL").strip_prefix("http://").unwrap();
+    let (server, path) = page.split_once('/').unwrap();
+    let (_metrics, port) = behind_tls(server.parse().unwrap(), &made);
+    let page = format!("https://127.0.0.1:{port}/{path}");
+    let preflight = ["preflight", "profile.yaml", "--vector-metrics", &page];
+    let (code, told) = run("auditstorm-verifier", &preflight, "ca.pem");
+    assert!(matches!(code, Some(0 | 5)), "{code:?}: {told}");
 }
 
 /// A user who may do everything; users with the rights that the guides name for checks, loads and
