@@ -143,7 +143,7 @@ fn reports_of_several_runs_do_not_overwrite_each_other() {
     }
     let output = verifier(&["report", "one", "two", "--out", "pages"], place.path());
     let story = String::from_utf8_lossy(&output.stderr);
-    assert!(story.contains("are of 2 runs, whose files have the same names"), "{story}");
+    assert!(story.contains("belong to 2 runs, whose files would have the same names"), "{story}");
     assert_eq!(output.status.code(), Some(2), "{story}");
     assert!(!place.path().join("pages").exists());
     let output = verifier(&["report", "one", "two"], place.path());
