@@ -97,6 +97,11 @@ mod tests {
     fn what_a_secret_shows_is_not_the_secret() {
         let shown = format!("{:?}", Some(SecretString::from("hidden")));
         assert!(!shown.contains("hidden"), "{shown}");
+        // A panic shows what it was about in the same way.
+        let wrong = || Err::<(), _>(SecretString::from("hidden")).expect("it is wrong");
+        let said = std::panic::catch_unwind(wrong).unwrap_err();
+        let said = said.downcast_ref::<String>().unwrap();
+        assert!(said.starts_with("it is wrong: ") && !said.contains("hidden"), "{said}");
     }
 
     #[test]
