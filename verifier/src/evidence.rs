@@ -211,8 +211,9 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
             Ok(state) => {
                 let held: u64 = state.sinks_of(sink).map(Sink::held_events).sum();
                 if held > 0 {
+                    let plural = if held == 1 { "" } else { "s" };
                     open.push((
-                        format!("the {who} at {url} still holds {held} events"),
+                        format!("the {who} at {url} still holds {held} event{plural}"),
                         "check again once it has passed them on, or wait longer with --wait"
                             .to_owned(),
                     ));

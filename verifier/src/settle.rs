@@ -1,5 +1,6 @@
 //! Waits until nothing moves in the pipeline, because events that are on their way are not lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edges::address::{Address, WEBHOOK};
@@ -50,6 +51,8 @@ pub struct Settling<'w> {
     options: &'w SettleOptions,
     begun: UnixMicros,
     last: Option<(Sign, UnixMicros)>,
+    /// What each Vector said when it last answered.
+    known: BTreeMap<String, VectorState>,
     state: Option<StreamState>,
     /// When somebody was last seen waiting for messages of the consumer.
     asked_at: Option<UnixMicros>,
@@ -75,8 +78,8 @@ impl<'w> Settling<'w> {
         options: &'w SettleOptions,
     ) -> Self {
         let begun = clock.now();
-        let (last, state, asked_at) = (None, None, None);
-        Self { server, stream, clock, options, begun, last, state, asked_at, looks: 0 }
+        let (last, state, asked_at, known) = (None, None, None, BTreeMap::new());
+        Self { server, stream, clock, options, begun, last, known, state, asked_at, looks: 0 }
     }
 
     /// Looks at the stores, some time after the last look.
@@ -111,12 +114,15 @@ impl<'w> Settling<'w> {
         self.looks += 1;
         let waiting = sign.position.and_then(|position| position.waiting).unwrap_or(0);
         let since = match &self.last {
-            Some((last, since)) if *last == sign => *since,
-            _ => {
-                self.last = Some((sign, now));
-                return Motion::Moving;
-            }
+            Some((last, since)) if !self.has_moved(last, &sign) => *since,
+            _ => now,
         };
+        for part in &sign.parts {
+            if let Ok(state) = &part.told {
+                self.known.insert(part.url.clone(), state.clone());
+            }
+        }
+        self.last = Some((sign, since));
         let quiet = micros(self.options.quiet);
         match now - since {
             _ if waiting > 0 => Motion::Moving,
@@ -124,6 +130,16 @@ impl<'w> Settling<'w> {
             still if still >= quiet / CALM_PARTS => Motion::Calm,
             _ => Motion::Moving,
         }
+    }
+
+    /// Whether something has changed since the last look. A Vector that does not answer in time has
+    /// not moved by that: what it says next is compared with what it said before.
+    fn has_moved(&self, last: &Sign, sign: &Sign) -> bool {
+        let differs = |part: &Part| match &part.told {
+            Ok(state) => self.known.get(&part.url) != Some(state),
+            Err(_) => false,
+        };
+        (last.position, last.rows) != (sign.position, sign.rows) || sign.parts.iter().any(differs)
     }
 
     /// Whether the time to wait is over. One look cannot show movement, so there are at least two.
@@ -277,6 +293,24 @@ mod tests {
             looks,
             [Motion::Moving, Motion::Quiet, Motion::Moving, Motion::Calm, Motion::Quiet]
         );
+    }
+
+    /// On a busy machine, metrics may come late once. What they say next is what counts.
+    #[tokio::test]
+    async fn a_vector_that_does_not_answer_once_has_not_moved() {
+        let (server, options) = (server(), options());
+        let check = |held: u64, expected: &[Motion]| {
+            let mut settling = Settling::new(&server, None, Clock::starting_at(0), &options);
+            let mut silent = sign(1, 0, 9);
+            silent.parts[0].told = Err("it is busy".to_owned());
+            let signs = [sign(1, 0, 9), silent, sign(1, 0, held), sign(1, 0, held)];
+            let looks = signs.into_iter().zip([0, 4, 5, 6]);
+            let looks: Vec<_> =
+                looks.map(|(sign, second)| settling.judge(sign, second * SECOND)).collect();
+            assert_eq!(looks, expected);
+        };
+        check(9, &[Motion::Moving, Motion::Calm, Motion::Quiet, Motion::Quiet]);
+        check(8, &[Motion::Moving, Motion::Calm, Motion::Moving, Motion::Moving]);
     }
 
     #[tokio::test]
