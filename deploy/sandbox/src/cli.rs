@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::control::{DOWN_FOR_MAX, Part};
 use crate::duration::parse_duration;
 use crate::fault::{Fault, Place};
+use crate::query_api_server::QueryApi;
+use crate::read_fault::ReadFault;
 use crate::relay_server::RelayMode;
 
 /// The command line as the user typed it.
@@ -32,13 +34,22 @@ Exit codes:
 With `up … -- COMMAND`, COMMAND's own exit code, or 128 + N if signal N ended it.";
 
 const FAULTS: &str = "\
-Faults (only the sandbox's own relay makes them; P is a probability, 0 < P <= 1):
+Faults of the pipeline (only the sandbox's own relay makes them; P is a probability, 0 < P <= 1):
   drop:sidecar:P          acknowledged, never published to NATS
   drop:aggregator:P       taken from NATS, never stored
   duplicate:sidecar:P     published twice, the second time without a message id
   duplicate:aggregator:P  stored twice, by two INSERTs
   corrupt:aggregator:P    one field changed, never the auditID or a time
   delay:aggregator:5s     every batch held back before its INSERT
+
+Faults of reading (only the sandbox's own query API makes them):
+  paging:real             pages as the real server's, which leave events out
+  scope:open              a scope that is not known shows everything, as the real server does
+  leak:P                  an event of another tenant put in beside an event
+  stale:2s                events younger than this not shown
+  error:503:P             a request answered with this status
+  slow:500ms:P            a request answered late
+  reorder                 two neighbours of every page exchanged
 
 The same seed hits the same auditIDs again. Each victim is one line in DIR/faults.jsonl, written
 before the fault is made. With a duplicate fault, merges of the table are stopped, because they
@@ -53,7 +64,7 @@ batches that ClickHouse will never accept are dropped.
 DIR/env has the addresses, as lines NAME=value; it is written last. DIR/logs has the logs. If DIR
 has the data of an earlier `up`, they are used again, on the same ports. VECTOR_METRICS_URL is the
 address of the relay's metrics, or those of sidecar and aggregator in this order. They say how many
-events each holds.
+events each holds. QUERY_API_URL is there if --query-api is given.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
@@ -62,7 +73,8 @@ The part gets SIGKILL, so it cannot finish anything. The other parts go on. The 
 the part answers again; for an aggregator, when it waits for messages.
 
 `relay` means sidecar and aggregator together, also if they are Vectors. Each can be named alone if
-it is a process of its own: with `up --relay honest` or `up --vector`.
+it is a process of its own: with `up --relay honest` or `up --vector`. `query-api` is there with
+`up --query-api`.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
@@ -133,6 +145,9 @@ pub(crate) enum Command {
         #[arg(long)]
         tcp_port: u16,
     },
+    /// Stand in for the query API
+    #[command(hide = true)]
+    QueryApi(QueryApiFlags),
     /// Stand in for Vector; the process bears the name of its part
     #[command(hide = true, aliases = ["sidecar", "aggregator"])]
     Relay(Relay),
@@ -170,6 +185,9 @@ pub(crate) struct Up {
     /// File with a JSON object: settings of the stream that differ from deploy/nats
     #[arg(long, value_name = "FILE")]
     pub(crate) stream: Option<PathBuf>,
+    /// Start a query API, or put the address of one that exists into `env`
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) query_api: Option<QueryApi>,
     /// Path of a Vector to use instead of the sandbox's relay
     #[arg(long, value_name = "PATH", env = "VECTOR_BIN")]
     pub(crate) vector: Option<PathBuf>,
@@ -221,6 +239,29 @@ pub(crate) struct Relay {
     pub(crate) faults: Vec<Fault>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct QueryApiFlags {
+    #[arg(long)]
+    pub(crate) clickhouse: SocketAddr,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    #[arg(long)]
+    pub(crate) address_file: PathBuf,
+    #[arg(long)]
+    pub(crate) faults_file: PathBuf,
+    #[arg(long)]
+    pub(crate) seed: u64,
+    #[arg(long = "fault")]
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl QueryApiFlags {
+    /// The faults that are for it.
+    pub(crate) fn read_faults(&self) -> Vec<ReadFault> {
+        self.faults.iter().filter_map(|fault| fault.of_reading()).collect()
+    }
+}
+
 fn parse_down_for(text: &str) -> Result<Duration, String> {
     let down_for = parse_duration(text)?;
     let in_range = down_for <= DOWN_FOR_MAX;
@@ -245,6 +286,20 @@ mod tests {
         assert_eq!(up.command, ["ls", "--all"]);
         assert_eq!(up.faults.len(), 1);
         assert_eq!(up.batch_wait, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_query_api_is_the_sandboxs_own_or_one_that_exists() {
+        let parse = |words: &[&str]| {
+            let words = [&["x", "up", "--dir", "d"][..], words].concat();
+            let Command::Up(up) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+            (up.query_api, up.command.len())
+        };
+        assert_eq!(parse(&[]), (None, 0));
+        assert_eq!(parse(&["--query-api"]), (Some(QueryApi::Own), 0));
+        assert_eq!(parse(&["--query-api", "--", "ls"]), (Some(QueryApi::Own), 1));
+        let at = QueryApi::At("http://127.0.0.1:9".to_owned());
+        assert_eq!(parse(&["--query-api", "http://127.0.0.1:9"]), (Some(at), 0));
     }
 
     #[test]

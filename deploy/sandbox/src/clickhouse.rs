@@ -39,6 +39,18 @@ impl ClickHouse {
         self.post("/", None, Bytes::copy_from_slice(sql.as_bytes())).await
     }
 
+    /// Asks for rows, which come in the format `RowBinary`: all of them, or an error.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the server cannot be reached or refuses.
+    pub(crate) async fn ask(&self, sql: &str) -> Result<Bytes, SandboxError> {
+        // Without the wait an error may come after the first rows, with a status that says all is
+        // well.
+        const PATH: &str = "/?default_format=RowBinary&max_execution_time=60&wait_end_of_query=1";
+        self.post(PATH, None, Bytes::copy_from_slice(sql.as_bytes())).await
+    }
+
     /// Runs an INSERT whose text and rows are one gzipped body.
     ///
     /// `settings` is the query string: names and values that need no escaping, joined by `&`.

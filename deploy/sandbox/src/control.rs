@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::error::SandboxError;
 use crate::nats_server;
+use crate::query_api_server;
 use crate::report::with_causes;
 use crate::stack::remove_stale;
 
@@ -33,6 +34,8 @@ pub(crate) enum Part {
     /// The part behind NATS, if it is a process of its own
     #[value(alias = "vector-aggregator", alias = "relay-aggregator")]
     Aggregator,
+    /// The sandbox's own query API
+    QueryApi,
 }
 
 impl Part {
@@ -46,6 +49,7 @@ impl Part {
             }
             Self::Sidecar => &["sidecar", "vector-sidecar"],
             Self::Aggregator => &["aggregator", "vector-aggregator"],
+            Self::QueryApi => &[query_api_server::NAME],
         }
     }
 
@@ -57,6 +61,7 @@ impl Part {
             Self::Relay => "relay",
             Self::Sidecar => "sidecar",
             Self::Aggregator => "aggregator",
+            Self::QueryApi => query_api_server::NAME,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::fault::FaultError;
+use crate::fault_error::FaultError;
 
 /// Why the sandbox cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,16 @@ pub enum SandboxError {
          leave out --vector (and VECTOR_BIN) or --fault"
     )]
     FaultsNeedRelay,
+
+    /// Faults of reading need a server that can make them.
+    #[error(
+        "fault {fault} is made by the sandbox's own query API, which was not asked for; \
+         add --query-api without an address"
+    )]
+    FaultNeedsQueryApi {
+        /// The fault as it is written.
+        fault: String,
+    },
 
     /// Vector needs no stand-in.
     #[error(
@@ -215,7 +225,7 @@ pub enum SandboxError {
     /// An order names a part that this sandbox does not have.
     #[error(
         "this sandbox has no {part} of its own (the fast relay is one process, named relay; \
-         `up --relay honest` has two)"
+         `up --relay honest` has two; `up --query-api` has a query API)"
     )]
     NoSuchPart {
         /// The part's name.
@@ -266,6 +276,7 @@ impl SandboxError {
         match self {
             Self::Fault(_)
             | Self::FaultsNeedRelay
+            | Self::FaultNeedsQueryApi { .. }
             | Self::RelayAndVector
             | Self::WholeSeconds { .. }
             | Self::StreamFile { .. }

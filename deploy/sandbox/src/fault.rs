@@ -10,10 +10,9 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::duration::parse_duration;
-
-/// The possible faults, shown with every mistake.
-const FORMS: &str = "drop:sidecar:P, drop:aggregator:P, duplicate:sidecar:P, \
-    duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1) or delay:aggregator:DURATION";
+use crate::fault_error::FaultError;
+use crate::read_fault::ReadFault;
+use crate::share::Share;
 
 /// All ordered faults, ready to be asked about events.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +32,8 @@ impl FaultPlan {
         let mut plan = Self { seed, ..Self::default() };
         for fault in faults {
             match *fault {
+                // The query API has a plan of its own.
+                Fault::Read(_) => {}
                 Fault::Delay(delay) if plan.delay.is_zero() => plan.delay = delay,
                 Fault::Hit { kind, at, share } if plan.share(kind, at).is_none() => {
                     plan.shares.push((kind, at, share));
@@ -83,6 +84,15 @@ pub enum Fault {
     },
     /// The aggregator holds every batch back; nobody is harmed.
     Delay(Duration),
+    /// The query API shows what is stored wrongly.
+    Read(ReadFault),
+}
+
+impl Fault {
+    /// The fault, if the query API makes it; the relay makes all others.
+    pub(crate) fn of_reading(self) -> Option<ReadFault> {
+        if let Self::Read(fault) = self { Some(fault) } else { None }
+    }
 }
 
 /// What happens to a victim.
@@ -105,31 +115,13 @@ pub enum Place {
     Aggregator,
 }
 
-/// A probability above zero, up to one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share(f64);
-
-/// Why an order for a fault cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FaultError {
-    /// Not one of the known forms.
-    #[error("{0:?} is no fault; write {FORMS}")]
-    Unknown(String),
-    /// The probability is none.
-    #[error("{0:?} is no probability above 0 and up to 1")]
-    Probability(String),
-    /// The duration is none.
-    #[error("{0}")]
-    Duration(String),
-    /// Two orders for the same thing.
-    #[error("fault {0} is ordered twice")]
-    Twice(String),
-}
-
 impl FromStr for Fault {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
+        if let Some(fault) = ReadFault::parse(text) {
+            return fault.map(Self::Read);
+        }
         let unknown = || FaultError::Unknown(text.to_owned());
         let mut words = text.splitn(3, ':');
         let (Some(kind), Some(at), Some(amount)) = (words.next(), words.next(), words.next())
@@ -158,29 +150,15 @@ fn parse_delay(amount: &str) -> Result<Duration, FaultError> {
 }
 
 fn parse_share(amount: &str) -> Result<Share, FaultError> {
-    match amount.parse::<f64>() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(Share(share)),
-        _ => Err(FaultError::Probability(amount.to_owned())),
-    }
-}
-
-impl Share {
-    /// Says whether a draw, even over all of `u64`, falls into this share.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a probability has 53 bits; the draw needs no more"
-    )]
-    fn holds(self, draw: u64) -> bool {
-        const DRAWS: f64 = 18_446_744_073_709_551_616.0; // 2^64
-        self.0 >= 1.0 || (draw as f64) < self.0 * DRAWS
-    }
+    Share::parse(amount).ok_or_else(|| FaultError::Probability(amount.to_owned()))
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hit { kind, at, share } => write!(f, "{kind}:{at}:{}", share.0),
+            Self::Hit { kind, at, share } => write!(f, "{kind}:{at}:{}", share.value()),
             Self::Delay(delay) => write!(f, "delay:aggregator:{}ms", delay.as_millis()),
+            Self::Read(fault) => fault.fmt(f),
         }
     }
 }
@@ -229,6 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_the_query_api_has_no_place() {
+        check("paging:real", Ok("paging:real"));
+        check("scope:open", Ok("scope:open"));
+        check("leak:0.001", Ok("leak:0.001"));
+        check("stale:2s", Ok("stale:2000ms"));
+        check("error:503:0.01", Ok("error:503:0.01"));
+        check("slow:500ms:0.05", Ok("slow:500ms:0.05"));
+        check("reorder", Ok("reorder"));
+        check("paging:wrong", Err("is no fault"));
+        check("leak:2", Err("is no probability"));
+        check("stale:0s", Err("delays nothing"));
+        check("error:200:0.1", Err("is no status code"));
+        check("slow:1:0.1", Err("is no duration"));
+    }
+
+    #[test]
     fn a_wrong_fault_is_told_what_is_wrong() {
         check("", Err("is no fault; write drop:sidecar:P"));
         check("drop", Err("is no fault"));
@@ -270,12 +264,5 @@ mod tests {
         assert_ne!(first, hits(8, FaultKind::Drop));
         assert_ne!(first, hits(7, FaultKind::Duplicate));
         assert!(hits(7, FaultKind::Corrupt).is_empty());
-    }
-
-    #[test]
-    fn a_probability_of_one_hits_everybody() {
-        assert!(Share(1.0).holds(u64::MAX));
-        assert!(!Share(0.5).holds(u64::MAX));
-        assert!(Share(f64::MIN_POSITIVE).holds(0));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct FaultLog {
 #[derive(Debug)]
 struct Inner {
     file: File,
-    /// Hashes of (fault, place, auditID): an event that passes twice is one victim.
+    /// Hashes of (fault, place, auditID, scope): an event that passes twice is one victim.
     seen: HashSet<u128>,
 }
 
@@ -81,7 +81,17 @@ impl FaultLog {
             line["from"] = change.from.clone();
             line["to"] = change.to.clone();
         }
-        let key = victim_key(&kind.to_string(), &at.to_string(), audit_id);
+        self.record_line(&line)
+    }
+
+    /// Records a victim of any form that has a fault, a place, and an auditID or a request. One
+    /// that is shown to two scopes is two victims.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the write; the harm must then not be done.
+    pub(crate) fn record_line(&self, line: &Value) -> std::io::Result<()> {
+        let key = key_of(line).expect("every line has a fault, a place and a victim");
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.seen.contains(&key) {
             return Ok(());
@@ -93,13 +103,15 @@ impl FaultLog {
 }
 
 fn line_key(line: &str) -> Option<u128> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let word = |key: &str| line.get(key).and_then(Value::as_str);
-    Some(victim_key(word("fault")?, word("at")?, word("auditID")?))
+    key_of(&serde_json::from_str(line).ok()?)
 }
 
-fn victim_key(kind: &str, at: &str, audit_id: &str) -> u128 {
-    xxh3_128(format!("{kind}:{at}:{audit_id}").as_bytes())
+fn key_of(line: &Value) -> Option<u128> {
+    let word = |key: &str| line.get(key).and_then(Value::as_str);
+    let victim = word("auditID").or_else(|| word("request"))?;
+    let scope = word("scope").unwrap_or_default();
+    let key = format!("{}:{}:{victim}:{scope}", word("fault")?, word("at")?);
+    Some(xxh3_128(key.as_bytes()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::control::{Act, Control, Order};
 use crate::error::SandboxError;
 use crate::nats_server::{self, NatsAddresses};
 use crate::process::Process;
+use crate::query_api_server;
 use crate::report;
 use crate::stack::{Stack, first_end};
 
@@ -23,6 +24,8 @@ pub(crate) struct Reached {
     pub(crate) clickhouse: ClickHouseAddresses,
     /// Where webhook and metrics are.
     pub(crate) joint: Joint,
+    /// Where the sandbox's own query API listens, if it has one.
+    pub(crate) query_api: Option<SocketAddr>,
     /// Merges are to be stopped whenever `ClickHouse` starts.
     pub(crate) stop_merges: bool,
 }
@@ -138,6 +141,7 @@ impl Reached {
             "sidecar" | "vector-sidecar" => {
                 std::iter::once(*webhook).chain(metrics.first().copied()).collect()
             }
+            query_api_server::NAME => self.query_api.into_iter().collect(),
             _ => metrics.last().copied().into_iter().collect(),
         }
     }

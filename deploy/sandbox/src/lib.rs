@@ -16,6 +16,7 @@ mod down;
 mod duration;
 mod error;
 mod fault;
+mod fault_error;
 mod fault_log;
 mod fetching;
 mod guard;
@@ -26,10 +27,14 @@ mod owner;
 mod parts;
 mod process;
 mod prometheus;
+mod query_api;
+mod query_api_server;
+mod read_fault;
 mod relay;
 mod relay_server;
 mod report;
 mod setup;
+mod share;
 mod stack;
 mod stop_signals;
 mod up;
@@ -45,10 +50,14 @@ use crate::cli::Command;
 use crate::control::{Act, Order};
 pub use crate::error::SandboxError;
 use crate::fault::FaultPlan;
-pub use crate::fault::{Fault, FaultError, FaultKind, Place, Share};
+pub use crate::fault::{Fault, FaultKind, Place};
+pub use crate::fault_error::FaultError;
+use crate::query_api::{QueryApiOptions, ReadPlan};
+pub use crate::read_fault::ReadFault;
 use crate::relay::RelayOptions;
 pub use crate::report::say_error;
 use crate::setup::SetupOptions;
+pub use crate::share::Share;
 
 /// Does what the flags say, and returns the exit code.
 ///
@@ -75,6 +84,7 @@ pub fn run(cli: Cli) -> Result<u8, SandboxError> {
             chdb::serve(&library, &data, ports)?;
         }
         Command::Relay(flags) => run_relay(flags)?,
+        Command::QueryApi(flags) => run_query_api(flags)?,
     }
     Ok(0)
 }
@@ -118,6 +128,22 @@ fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
         part: flags.part,
         buffer: flags.buffer,
         retry_max: flags.retry_max,
+        plan,
+    }))
+}
+
+fn run_query_api(flags: cli::QueryApiFlags) -> Result<(), SandboxError> {
+    /// One thread for requests, one for the answers of the table.
+    const THREADS: usize = 2;
+    log();
+    let plan = ReadPlan::new(&flags.read_faults(), flags.seed)?;
+    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(SandboxError::io("start", Path::new("the runtime")))?;
+    runtime.block_on(query_api::query_api(QueryApiOptions {
+        clickhouse: flags.clickhouse,
+        listen: flags.listen,
+        address_file: flags.address_file,
+        faults_file: flags.faults_file,
         plan,
     }))
 }

@@ -15,6 +15,9 @@ use crate::keeper::{Joint, Keeper, Reached};
 use crate::nats_server::{start_nats, stream_config};
 use crate::owner::Ownership;
 use crate::parts::{self, CLICKHOUSE, NATS, on_path};
+use crate::query_api::ReadPlan;
+use crate::query_api_server::{QueryApi, start_query_api};
+use crate::read_fault::ReadFault;
 use crate::relay_server::{RelayMode, start_relay};
 use crate::report;
 use crate::stack::{Stack, remove_stale, write_whole};
@@ -55,6 +58,8 @@ struct Wanted {
     join: Join,
     stop_merges: bool,
     stream: stream::Config,
+    /// With its own flags.
+    query_api: Option<(QueryApi, Vec<String>)>,
 }
 
 /// What joins webhook, NATS and `ClickHouse`.
@@ -68,7 +73,9 @@ impl Wanted {
     fn new(options: &Up) -> Result<Self, SandboxError> {
         let plan = FaultPlan::new(&options.faults, options.seed)?;
         let join = match &options.vector {
-            Some(_) if !options.faults.is_empty() => return Err(SandboxError::FaultsNeedRelay),
+            Some(_) if options.faults.iter().any(|fault| fault.of_reading().is_none()) => {
+                return Err(SandboxError::FaultsNeedRelay);
+            }
             Some(_) if options.relay.is_some() => return Err(SandboxError::RelayAndVector),
             Some(path) if !path.is_file() => {
                 return Err(SandboxError::NotThere { part: "vector", path: path.clone() });
@@ -88,9 +95,25 @@ impl Wanted {
             clickhouse: parts::find(&CLICKHOUSE, named.clickhouse.as_deref(), &home)?,
             join,
             stream: stream_config(options.stream.as_deref())?,
+            query_api: wanted_query_api(options)?,
             stop_merges: duplicates(Place::Sidecar) || duplicates(Place::Aggregator),
         })
     }
+}
+
+/// The query API, if one is asked for, with flags for its faults.
+fn wanted_query_api(options: &Up) -> Result<Option<(QueryApi, Vec<String>)>, SandboxError> {
+    let faults: Vec<ReadFault> =
+        options.faults.iter().filter_map(|fault| fault.of_reading()).collect();
+    ReadPlan::new(&faults, options.seed)?;
+    if options.query_api != Some(QueryApi::Own)
+        && let Some(fault) = faults.first()
+    {
+        return Err(SandboxError::FaultNeedsQueryApi { fault: fault.to_string() });
+    }
+    let faults = faults.iter().map(|fault| format!("--fault={fault}"));
+    let flags = std::iter::once(format!("--seed={}", options.seed)).chain(faults).collect();
+    Ok(options.query_api.clone().map(|query_api| (query_api, flags)))
 }
 
 /// Fails if a shell would not find the program either, before anything is started.
@@ -102,7 +125,8 @@ fn check_program(program: &str) -> Result<(), SandboxError> {
 }
 
 fn relay_args(options: &Up) -> Vec<String> {
-    let faults = options.faults.iter().map(|fault| format!("--fault={fault}"));
+    let faults = options.faults.iter().filter(|fault| fault.of_reading().is_none());
+    let faults = faults.map(|fault| format!("--fault={fault}"));
     let batch_wait = format!("--batch-wait={}ms", options.batch_wait.as_millis());
     let seed = format!("--seed={}", options.seed);
     let retry_max = format!("--retry-max={}ms", options.retry_max.as_millis());
@@ -122,7 +146,7 @@ async fn keep(
         reached = start(wanted, stack) => reached?,
         stop = signals.next() => return Ok(stop.exit_code()),
     };
-    let addresses = addresses(&reached);
+    let addresses = addresses(&reached, wanted);
     let control = Control::listen(env_file.parent().expect("a file in the sandbox's folder"))?;
     let mut keeper = Keeper::new(stack, control, reached);
     let lines: Vec<String> =
@@ -152,19 +176,29 @@ async fn start(wanted: &Wanted, stack: &mut Stack) -> Result<Reached, SandboxErr
         Join::Relay(mode, flags) => start_relay(stack, *mode, flags, &nats, clickhouse).await?,
         Join::Vector(vector) => vector.start(stack, &nats, clickhouse).await?,
     };
-    Ok(Reached { nats, clickhouse, joint, stop_merges: wanted.stop_merges })
+    let query_api = match &wanted.query_api {
+        Some((QueryApi::Own, flags)) => Some(start_query_api(stack, flags, clickhouse).await?),
+        _ => None,
+    };
+    Ok(Reached { nats, clickhouse, joint, query_api, stop_merges: wanted.stop_merges })
 }
 
-fn addresses(reached: &Reached) -> Addresses {
-    let Reached { nats, clickhouse, joint: Joint { webhook, metrics }, .. } = reached;
+fn addresses(reached: &Reached, wanted: &Wanted) -> Addresses {
+    let Reached { nats, clickhouse, joint: Joint { webhook, metrics }, query_api, .. } = reached;
+    let query_api = match &wanted.query_api {
+        Some((QueryApi::At(url), _)) => Some(url.clone()),
+        _ => query_api.map(|address| format!("http://{address}")),
+    };
     let metrics: Vec<String> =
         metrics.iter().map(|address| format!("http://{address}/metrics")).collect();
-    vec![
+    let mut addresses = vec![
         ("VECTOR_WEBHOOK_URL", format!("http://{webhook}/events")),
         ("NATS_URL", nats.client.clone()),
         ("CLICKHOUSE_URL", format!("http://{}", clickhouse.http)),
         ("VECTOR_METRICS_URL", metrics.join(",")),
         ("NATS_MONITOR_URL", nats.monitor.clone()),
         ("CLICKHOUSE_NATIVE_ADDRESS", clickhouse.native.to_string()),
-    ]
+    ];
+    addresses.extend(query_api.map(|url| ("QUERY_API_URL", url)));
+    addresses
 }

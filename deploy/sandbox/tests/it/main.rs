@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 mod honest;
+mod query_api;
 mod restart;
 
 use std::collections::BTreeSet;
@@ -187,7 +188,7 @@ fn check_corrupted(sandbox: &Sandbox) {
 struct Sandbox {
     dir: TempDir,
     child: Child,
-    /// How many processes it has: one more where the relay is two.
+    /// How many processes it has: one more where the relay is two, or a query API is asked for.
     parts: usize,
 }
 
@@ -195,7 +196,8 @@ impl Sandbox {
     fn up(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let child = spawn_up(dir.path(), flags);
-        let parts = if flags.contains(&"honest") { 4 } else { 3 };
+        let more = ["honest", "--query-api"].iter().filter(|flag| flags.contains(flag)).count();
+        let parts = 3 + more;
         let mut sandbox = Self { dir, child, parts };
         sandbox.wait_for_env();
         sandbox

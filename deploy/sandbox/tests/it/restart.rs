@@ -109,7 +109,7 @@ fn an_order_to_nobody_or_of_nonsense_is_refused() {
         assert!(story.contains(expected), "{story}");
     };
     check(&["nats"], 3, "no sandbox runs in");
-    check(&["moon"], 2, "possible values: clickhouse, nats, relay, sidecar, aggregator");
+    check(&["moon"], 2, "possible values: clickhouse, nats, relay, sidecar, aggregator, query-api");
     check(&["nats", "--down-for", "11m"], 2, "10m is the longest");
 }
 
