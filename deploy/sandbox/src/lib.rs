@@ -2,7 +2,8 @@
 //! them Vector, or a relay that does what Vector does and can be told to misbehave.
 //!
 //! Everything here is behind the program `auditstorm-sandbox`: it starts itself again as guard, as
-//! `ClickHouse` server and as relay, so other programs cannot use this library instead.
+//! `ClickHouse` server, as relay and as query API, so other programs cannot use this library
+//! instead.
 
 mod archive;
 mod chdb;

@@ -200,6 +200,9 @@ impl FacetsQuery {
     }
 }
 
+/// What fails, in the words of the answer to a query for events.
+pub(super) const EVENTS_ACTION: &str = "execute query";
+
 /// What fails, in the words of the answer to a facets query.
 pub(super) const FACETS_ACTION: &str = "retrieve facets";
 

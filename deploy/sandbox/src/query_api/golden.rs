@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{self, Asker, Count};
-use super::check::{FacetsQuery, check};
+use super::check::{EVENTS_ACTION, FacetsQuery, check};
 use super::page::{Page, Row, cut};
 use super::request::{self, FacetsSpec, QuerySpec};
 use super::scope::{Asked, ScopeHeaders, Strangers};
@@ -106,7 +106,7 @@ impl Exchange {
         };
         let scope = self.headers().scope(Asked::Events, Strangers::Admitted).unwrap();
         let Some(query) = checked.page_query(&request.spec, &scope, Paging::Real) else {
-            return refused(&Status::unavailable("execute query"));
+            return refused(&Status::unavailable(EVENTS_ACTION));
         };
         let answer = (self.status == 201).then(|| {
             let asker = Asker { user_agent: "rig/1.0", now };
@@ -193,7 +193,7 @@ fn every_recorded_exchange_of_a_served_resource_is_answered_alike() {
         } else {
             // ClickHouse refused the statement, which the real server tells like all its failures.
             assert_eq!(exchange.status, 503, "{name}");
-            let expected = go_json::to_text(&Status::unavailable("execute query"));
+            let expected = go_json::to_text(&Status::unavailable(EVENTS_ACTION));
             assert_eq!(exchange.body(), expected, "{name}");
         }
     }

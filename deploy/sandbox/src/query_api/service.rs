@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::answer::{self, Asker};
 use super::binary;
-use super::check::{FACETS_ACTION, FacetsQuery, check};
+use super::check::{EVENTS_ACTION, FACETS_ACTION, FacetsQuery, check};
 use super::faults::Faults;
 use super::leak;
 use super::literal::is_uuid;
@@ -61,7 +61,8 @@ impl Service {
             sleep(wait).await;
         }
         if let Some(code) = self.faults.error(number, &call.audit_id) {
-            return Err(Status::ordered(code));
+            let action = if asked == Asked::Facets { FACETS_ACTION } else { EVENTS_ACTION };
+            return Err(Status::ordered(code, action));
         }
         match asked {
             Asked::Events => self.events(call, now()).await,
@@ -241,7 +242,7 @@ fn read<S: Spec>(call: &Call) -> Result<request::Request<S>, Status> {
 }
 
 fn unavailable() -> Status {
-    Status::unavailable("execute query")
+    Status::unavailable(EVENTS_ACTION)
 }
 
 /// The real server's word for a failure.

@@ -163,10 +163,10 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// An ordered fault, with a code that was asked for.
-    pub(super) fn ordered(code: u16) -> Self {
+    /// An ordered fault, with a code that was asked for, while something was to be done.
+    pub(super) fn ordered(code: u16, action: &str) -> Self {
         let (reason, message) = match code {
-            503 => return Self::unavailable("execute query"),
+            503 => return Self::unavailable(action),
             429 => ("TooManyRequests", "Too many requests, please try again later."),
             500 => ("InternalError", "Internal error occurred: ordered by --fault"),
             504 => ("Timeout", "Timeout: request did not complete within the allotted timeout"),
