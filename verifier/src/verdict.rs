@@ -94,7 +94,7 @@ fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
     };
     match evidence.stillness {
         Stillness::Moving => {
-            doubt(true, "the stream, the table or a Vector still moved at the deadline")
+            doubt(true, "the stream, the table or a Vector still moved at the deadline");
         }
         Stillness::Waiting { messages } if totals.not_seen == 0 => {
             doubt(true, &format!("{messages} messages still wait for the consumer"));
