@@ -98,8 +98,9 @@ mod tests {
         let shown = format!("{:?}", Some(SecretString::from("hidden")));
         assert!(!shown.contains("hidden"), "{shown}");
         // A panic shows what it was about in the same way.
-        let wrong = || Err::<(), _>(SecretString::from("hidden")).expect("it is wrong");
-        let said = std::panic::catch_unwind(wrong).unwrap_err();
+        let secret = SecretString::from("hidden");
+        let wrong = || panic!("it is wrong: {secret:?}");
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wrong)).unwrap_err();
         let said = said.downcast_ref::<String>().unwrap();
         assert!(said.starts_with("it is wrong: ") && !said.contains("hidden"), "{said}");
     }
