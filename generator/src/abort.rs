@@ -1,7 +1,5 @@
 //! Conditions under which a run gives up by itself. Pure.
 
-use std::collections::VecDeque;
-
 use plans::condition::{Aggregation, Comparator, Condition};
 use plans::metric::{Metric, Of, Source, Stretch};
 use runs::latency::Latencies;
@@ -35,15 +33,14 @@ pub(crate) fn help() -> String {
 pub struct Watchdog {
     conditions: Vec<Condition>,
     /// The last seconds, and the latencies of each.
-    recent: VecDeque<Second>,
-    latencies: VecDeque<Latencies>,
+    recent: Vec<Second>,
+    latencies: Vec<Latencies>,
     pub(crate) tripped: Option<String>,
 }
 
 impl Watchdog {
     pub fn new(conditions: Vec<Condition>) -> Self {
-        let (recent, latencies) = (VecDeque::new(), VecDeque::new());
-        Self { conditions, recent, latencies, tripped: None }
+        Self { conditions, recent: Vec::new(), latencies: Vec::new(), tripped: None }
     }
 
     /// Takes in a second. Says whether the run is to be given up: from the tenth second on, when a
@@ -52,14 +49,13 @@ impl Watchdog {
         if self.conditions.is_empty() || self.tripped.is_some() {
             return false;
         }
-        self.recent.push_back(second.clone());
-        self.latencies.push_back(tally.latencies());
+        self.recent.push(second.clone());
+        self.latencies.push(tally.latencies());
         if self.recent.len() < WINDOW_SECONDS {
             return false;
         }
         self.recent.drain(..self.recent.len() - WINDOW_SECONDS);
         self.latencies.drain(..self.latencies.len() - WINDOW_SECONDS);
-        self.recent.make_contiguous();
         let latencies = self.all_latencies();
         let sent = self.sent(&latencies);
         let tripped = self.conditions.iter().find(|condition| trips(condition, &sent));
@@ -75,8 +71,7 @@ impl Watchdog {
 
     /// What the window says: thresholds measure a whole run by the same.
     fn sent<'a>(&'a self, latencies: &'a Latencies) -> Sent<'a> {
-        let (seconds, _) = self.recent.as_slices();
-        Sent { latencies: Some(latencies), seconds, exact: Vec::new() }
+        Sent { latencies: Some(latencies), seconds: &self.recent, exact: Vec::new() }
     }
 }
 

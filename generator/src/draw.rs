@@ -9,7 +9,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
-use runs::measured::{as_u64, of_second, percentiles_of_second};
+use runs::measured::{count_of_second, percentiles_of_second};
 use tell::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 
 use crate::view::{RateView, TenantView, View};
@@ -86,7 +86,7 @@ fn state(view: &View) -> Line<'static> {
 fn counts(view: &View) -> Vec<Line<'static>> {
     let row = |metric: Metric| {
         let [all, last] =
-            [&view.so_far, &view.second].map(|it| of_second(&metric, it).map_or(0, as_u64));
+            [&view.so_far, &view.second].map(|it| count_of_second(&metric, it).unwrap_or(0));
         let style = match metric {
             Metric::Acknowledged => Style::new().fg(Color::Green),
             Metric::Refused => Style::new().fg(Color::Red),

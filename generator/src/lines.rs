@@ -3,7 +3,7 @@
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
 use plans::metric::{Measure, Metric, Source};
-use runs::measured::{as_u64, of_second, percentiles_of_second};
+use runs::measured::{count_of_second, of_second, percentiles_of_second};
 use runs::record::{Second, milliseconds};
 use runs::tally::Tally;
 
@@ -53,7 +53,7 @@ impl Lines {
         let so_far = moment.so_far();
         let mut totals = Vec::new();
         for metric in Metric::counts() {
-            let count = |stretch| of_second(&metric, stretch).map_or(0, as_u64);
+            let count = |stretch| count_of_second(&metric, stretch).unwrap_or(0);
             let (key, total) = (key(&metric), count(&so_far));
             if total > 0 || metric.is_always_shown() {
                 totals.push((format!("{key}_total"), total.to_string()));

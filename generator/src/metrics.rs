@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric as Series, Registry};
-use runs::measured::{as_u64, of_second};
+use runs::measured::{count_of_second, of_second};
 use runs::tally::EventCounts;
 use tell::exporter::{Adder, LatencyBuckets, process_registry, register_build};
 
@@ -102,7 +102,7 @@ impl Metrics {
     pub(crate) fn tell(&self, moment: &Moment<'_>) {
         let Moment { second, tally, .. } = moment;
         for (metric, counter) in &self.counts {
-            counter.inc_by(of_second(metric, second).map_or(0, as_u64));
+            counter.inc_by(count_of_second(metric, second).unwrap_or(0));
         }
         for (metric, gauge) in &self.levels {
             let value = of_second(metric, second).unwrap_or(0.0);

@@ -26,7 +26,7 @@ use edges::staged::Staged;
 use hdrhistogram::Histogram;
 use plans::metric::{Metric, Source};
 use plans::plan::Classes;
-use runs::measured::{as_u64, of_second};
+use runs::measured::count_of_second;
 use runs::record::{Second, Summary};
 use runs::tally::Tally;
 use serde_json::{Map, Value, json};
@@ -96,12 +96,14 @@ fn k6_summary(summary: &Summary, total: &Tally, classes: &Classes) -> Value {
     for metric in Metric::counts() {
         let count = match metric {
             Metric::Unsent => summary.unsent,
-            _ => of_second(&metric, &so_far).map_or(0, as_u64),
+            _ => count_of_second(&metric, &so_far).unwrap_or(0),
         };
         add(metric.name(), counter(count));
     }
     for metric in Metric::from(Source::Latency) {
-        add(metric.name(), latencies.of(&metric).map_or(Value::Null, trend));
+        if let Some(histogram) = latencies.of(&metric) {
+            add(metric.name(), trend(histogram));
+        }
     }
     if classes.names.len() > 1 {
         for (name, latencies) in classes.names.iter().zip(&total.latencies) {

@@ -111,14 +111,16 @@ fn log() {
     logs.with_writer(std::io::stderr).init();
 }
 
+/// One thread for what comes in, one for what goes out.
+fn two_threads() -> Result<Runtime, SandboxError> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(SandboxError::io("start", Path::new("the runtime")))
+}
+
 fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
-    /// One thread for what comes in, one for what goes out.
-    const THREADS: usize = 2;
     log();
     let plan = FaultPlan::new(&flags.faults, flags.seed)?;
-    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let runtime = runtime.map_err(SandboxError::io("start", Path::new("the runtime")))?;
-    runtime.block_on(relay::relay(RelayOptions {
+    two_threads()?.block_on(relay::relay(RelayOptions {
         nats: flags.nats,
         clickhouse: flags.clickhouse,
         listen: flags.listen,
@@ -134,13 +136,9 @@ fn run_relay(flags: cli::Relay) -> Result<(), SandboxError> {
 }
 
 fn run_query_api(flags: cli::QueryApiFlags) -> Result<(), SandboxError> {
-    /// One thread for requests, one for the answers of the table.
-    const THREADS: usize = 2;
     log();
     let plan = ReadPlan::new(&flags.read_faults(), flags.seed)?;
-    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let runtime = runtime.map_err(SandboxError::io("start", Path::new("the runtime")))?;
-    runtime.block_on(query_api::query_api(QueryApiOptions {
+    two_threads()?.block_on(query_api::query_api(QueryApiOptions {
         clickhouse: flags.clickhouse,
         listen: flags.listen,
         address_file: flags.address_file,

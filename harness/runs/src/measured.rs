@@ -7,13 +7,22 @@ use plans::metric::{Metric, Of, Source};
 use crate::latency::{Latencies, Percentiles};
 use crate::record::Second;
 
-/// What one second says of a metric that the generator counts or notes once a second, in the unit
-/// of the metric; `None` of other metrics.
+/// The value of a metric in one second, in the unit of the metric; `None` of a metric that the
+/// generator neither counts nor notes once a second.
+pub fn of_second(metric: &Metric, second: &Second) -> Option<f64> {
+    match metric {
+        Metric::Lateness => Some(second.lateness_max_ms),
+        Metric::Blocked => Some(second.blocked_max_ms),
+        _ => count_of_second(metric, second).map(as_f64),
+    }
+}
+
+/// As [`of_second`], of a metric that is a whole number; `None` of all others.
 ///
 /// A count of the list that has no line here has no field of its own either: see
 /// [`Tally::count`](crate::tally::Tally::count).
-pub fn of_second(metric: &Metric, second: &Second) -> Option<f64> {
-    let count = match metric {
+pub fn count_of_second(metric: &Metric, second: &Second) -> Option<u64> {
+    Some(match metric {
         Metric::Planned => second.planned,
         Metric::Attempted => second.sent.saturating_sub(second.unsent),
         Metric::Acknowledged => second.acknowledged,
@@ -25,16 +34,13 @@ pub fn of_second(metric: &Metric, second: &Second) -> Option<f64> {
         Metric::Requests => second.requests,
         Metric::RequestBytes => second.bytes,
         Metric::RequestsInFlight => second.in_flight,
-        Metric::Lateness => return Some(second.lateness_max_ms),
-        Metric::Blocked => return Some(second.blocked_max_ms),
         _ => match metric.source() {
             Source::Events(_) | Source::Counted => {
                 second.more.get(metric.name()).copied().unwrap_or(0)
             }
             Source::Level | Source::Latency | Source::Watch | Source::Account => return None,
         },
-    };
-    Some(as_f64(count))
+    })
 }
 
 /// What one second says of a latency of the webhook; `None` of other metrics.
@@ -95,9 +101,9 @@ impl Sent<'_> {
             return *count;
         }
         let in_second = |second: &Second| match metric {
-            // A bad client's events are taken as well: what becomes of them is not our question.
+            // The webhook took the spoiled events as well.
             Metric::Acknowledged => second.acknowledged + second.spoiled,
-            _ => of_second(metric, second).map_or(0, as_u64),
+            _ => count_of_second(metric, second).unwrap_or(0),
         };
         Some(self.seconds.iter().map(in_second).sum())
     }
@@ -151,15 +157,6 @@ pub fn of_samples(aggregation: Aggregation, mut samples: Vec<f64>) -> Option<f64
 pub fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
     let rank = (percent / 100.0 * as_f64(sorted.len() as u64)).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts are whole and not negative"
-)]
-pub fn as_u64(count: f64) -> u64 {
-    count as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are far below 2^53")]

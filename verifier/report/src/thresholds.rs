@@ -109,9 +109,8 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
 }
 
 /// What the generators' files and the account say of the events that were sent. `--abort-on`
-/// measures the same.
-/// The account is more exact than the seconds, some of which are missing after a kill of the
-/// generator.
+/// measures the same, from the seconds alone. The account is more exact: after a kill of the
+/// generator, seconds are missing.
 fn sent<'a>(records: &'a RunRecords, totals: &Totals) -> Sent<'a> {
     let is_event = |metric: &Metric| matches!(metric.source(), Source::Events(_));
     let exact = Metric::counts().filter(is_event).filter_map(|metric| {
@@ -124,8 +123,9 @@ fn sent<'a>(records: &'a RunRecords, totals: &Totals) -> Sent<'a> {
             Metric::Spoiled => Some(totals.spoiled),
             Metric::Unsent => Some(totals.unsent),
             Metric::Dropped => records.dropped(),
-            _ if records.is_complete() => return None,
-            _ => None,
+            // Only the seconds know it, and a generator that was killed did not write all of them.
+            _ if !records.is_complete() => None,
+            _ => return None,
         };
         Some((metric, count))
     });

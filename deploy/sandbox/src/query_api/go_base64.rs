@@ -1,7 +1,14 @@
 //! Go's URL-safe base64 with padding: the same bytes, and the same complaints.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE};
+
+/// Ignores surplus bits, as Go does.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Bytes as text.
 pub(super) fn encode(bytes: &[u8]) -> String {
@@ -16,21 +23,25 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, usize> {
     let source: Vec<(usize, u8)> =
         text.bytes().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n')).collect();
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let mut quantum: Vec<u8> = Vec::with_capacity(4);
+    check(text, &source)?;
+    let bytes: Vec<u8> = source.iter().map(|(_, byte)| *byte).collect();
+    Ok(LENIENT.decode(bytes).expect("it was checked"))
+}
+
+/// Fails at the first illegal byte. The library counts the offset of some of them differently.
+fn check(text: &str, source: &[(usize, u8)]) -> Result<(), usize> {
+    let mut pending = 0;
     for (index, (offset, byte)) in source.iter().enumerate() {
         if *byte == b'=' {
-            check_padding(text, &source, index, quantum.len())?;
-            push(&mut out, &quantum);
-            return Ok(out);
+            return check_padding(text, source, index, pending);
         }
-        quantum.push(sextet(*byte).ok_or(*offset)?);
-        if quantum.len() == 4 {
-            push(&mut out, &quantum);
-            quantum.clear();
+        let is_legal = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if !is_legal {
+            return Err(*offset);
         }
+        pending = (pending + 1) % 4;
     }
-    if quantum.is_empty() { Ok(out) } else { Err(text.len() - quantum.len()) }
+    if pending == 0 { Ok(()) } else { Err(text.len() - pending) }
 }
 
 /// Fails unless what begins with the first `=` is the padding that `pending` characters need.
@@ -51,24 +62,6 @@ fn check_padding(
         _ => {}
     }
     source.get(end).map_or(Ok(()), |(offset, _)| Err(*offset))
-}
-
-fn sextet(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'-' => Some(62),
-        b'_' => Some(63),
-        _ => None,
-    }
-}
-
-fn push(out: &mut Vec<u8>, sextets: &[u8]) {
-    let bits = sextets.iter().fold(0u32, |bits, sextet| bits << 6 | u32::from(*sextet));
-    let bits = bits << (6 * (4 - sextets.len()));
-    let bytes = bits.to_be_bytes();
-    out.extend_from_slice(&bytes[1..=(sextets.len() * 6 / 8)]);
 }
 
 #[cfg(test)]
