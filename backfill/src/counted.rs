@@ -1,4 +1,4 @@
-//! What a load has done so far: counted for its summary, and told to whoever listens.
+//! Counts what a load does, for its summary, and passes each event to a listener.
 
 use edges::clock::Clock;
 use edges::errors::ErrorCounts;
@@ -7,29 +7,29 @@ use crate::bulk::BulkEvent;
 use crate::replay::ReplayProgress;
 use crate::report::{BulkSummary, ReplaySummary};
 
-/// What happens while a load goes on.
+/// An event of a load.
 #[derive(Debug, Clone, Copy)]
 pub enum LoadEvent<'e> {
-    /// Something happened on the way straight into the table.
+    /// An event of the part that goes straight into the table.
     Bulk(&'e BulkEvent),
-    /// How far a replay is.
+    /// The progress of a replay.
     Replaying(&'e ReplayProgress),
-    /// A replay has ended that acknowledged so many events.
+    /// A replay has ended. The webhook acknowledged this many events.
     Replayed { acknowledged: u64 },
-    /// So many events of a replay were in doubt, and are in the table.
+    /// This many events of a replay were in doubt, and the table has them.
     Found { events: u64 },
 }
 
-/// Who is told what happens. It must not block.
+/// A function that takes each event of a load. It must not block.
 pub type Listen<'l> = dyn FnMut(LoadEvent<'_>) + Send + 'l;
 
-/// What was done so far.
+/// The counts so far.
 pub(crate) struct Counted<'l> {
-    /// What went straight into the table.
+    /// Counts of the part that goes straight into the table.
     pub(crate) bulk: BulkSummary,
-    /// What went through the pipeline.
+    /// Counts of the part that goes through the pipeline.
     pub(crate) replay: ReplaySummary,
-    /// Errors after which something was sent again.
+    /// Errors after which events were sent again.
     pub(crate) errors: ErrorCounts,
     clock: Clock,
     listen: &'l mut Listen<'l>,
@@ -46,7 +46,7 @@ impl<'l> Counted<'l> {
             BulkEvent::Confirmed { inserted, found } => {
                 self.bulk.inserted += inserted;
                 self.bulk.found += found;
-                // What was found was not inserted again.
+                // Events that were found in the table were not inserted again.
                 self.bulk.inserts += u64::from(*inserted > 0);
             }
             BulkEvent::Failed(_, error) => {
@@ -58,19 +58,19 @@ impl<'l> Counted<'l> {
         (self.listen)(LoadEvent::Bulk(event));
     }
 
-    /// Tells how far a replay is. What it acknowledges is counted at its end.
+    /// Passes on the progress of a replay. Its acknowledged events are counted when it ends.
     pub(crate) fn tell_replay(&mut self, state: &ReplayProgress) {
         (self.listen)(LoadEvent::Replaying(state));
     }
 
-    /// Counts what a replay acknowledged, and why requests had no answer.
+    /// Counts the acknowledged events of a replay, and the errors of its requests.
     pub(crate) fn count_replayed(&mut self, acknowledged: u64, errors: &ErrorCounts) {
         self.replay.acknowledged += acknowledged;
         self.errors.add(errors);
         (self.listen)(LoadEvent::Replayed { acknowledged });
     }
 
-    /// Counts events of a replay that were in doubt, and are in the table.
+    /// Counts events of a replay that were in doubt and that the table has.
     pub(crate) fn find_replayed(&mut self, events: u64) {
         self.replay.found += events;
         (self.listen)(LoadEvent::Found { events });

@@ -1,5 +1,4 @@
-//! Whether servers are ready for a load or a repair: what is intended, what was read, and what is
-//! refused.
+//! Checks whether the servers are ready for a load or a repair, and refuses what cannot work.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,8 +21,8 @@ use crate::error::BackfillError;
 use crate::options::Surveyed;
 use crate::piece::Piece;
 
-/// Says what a load is to bring: what goes straight into the table, and of what goes through the
-/// pipeline, at a rate if it has one, all that was not acknowledged before.
+/// Describes what a load will send: the events that go straight into the table, and the events of
+/// the replay that are not acknowledged yet, with the rate of the replay if it has one.
 pub fn intent_of_load(
     plan: &Plan,
     before: &Ledger,
@@ -48,13 +47,13 @@ pub fn intent_of_load(
     }
 }
 
-/// Says what a repair is to bring: what is lost was on its way before.
+/// Describes what a repair will send. All its events were sent before, so all are in doubt.
 pub fn intent_of_repair(plan: &Plan, lost: &TenantRanges) -> Intent {
     let days = lost.iter().flat_map(|(tenant, seqs)| days_of(plan, tenant, seqs)).collect();
     Intent { doubtful_days: days, ..Intent::default() }
 }
 
-/// The days that have events in doubt, of those that were begun before.
+/// The days with events that an earlier load began to send and that are in doubt.
 pub fn doubtful_days(plan: &Plan, before: &Ledger, pieces: &[Piece]) -> BTreeSet<UnixMicros> {
     let doubtful = pieces.iter().filter(|piece| piece.is_doubtful);
     let mut days: BTreeSet<UnixMicros> = doubtful.map(|piece| midnight(piece.due.start)).collect();
@@ -70,7 +69,7 @@ fn piped(plan: &Plan, tenant: TenantIndex) -> RangeSet {
     RangeSet::of(timeline.count_before(plan.piped_from)..timeline.count())
 }
 
-/// When the first event is due that was not acknowledged yet; `None` if all were.
+/// The due time of the first event that is not acknowledged yet; `None` if all are.
 fn first_left(plan: &Plan, before: &Ledger) -> Option<UnixMicros> {
     let first = |(tenant, account): (TenantIndex, &Account)| {
         let timeline = plan.script.timeline(tenant);
@@ -90,11 +89,11 @@ fn days_of(plan: &Plan, tenant: TenantIndex, seqs: &RangeSet) -> BTreeSet<UnixMi
     spans.flat_map(each).collect()
 }
 
-/// Reads all that is to be known of the servers.
+/// Reads all facts about the servers.
 ///
 /// # Errors
 ///
-/// Returns [`ReadError`] of the first that does not answer.
+/// Returns [`ReadError`] for the first server that does not answer.
 pub async fn read_servers(
     to: &Surveyed,
     stream: Option<&AuditStream>,
@@ -106,7 +105,7 @@ pub async fn read_servers(
     read_facts(&tables, stream, &received, clock).await
 }
 
-/// Refuses what cannot work, before anything is sent. Returns what else was found.
+/// Refuses a load that cannot work, before anything is sent. Returns the other findings.
 ///
 /// # Errors
 ///

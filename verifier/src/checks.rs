@@ -1,4 +1,4 @@
-//! Runs checked one after another: what becomes of one does not keep others from theirs.
+//! Checks several runs, one after another. A check that fails does not stop the others.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,21 +18,21 @@ use crate::scan::ScanOptions;
 use crate::settle::SettleOptions;
 use crate::verdict::CountedRows;
 
-/// How runs are checked, and by which servers.
+/// How runs are checked, and which servers are asked.
 #[derive(Debug, Clone)]
 pub struct ChecksOptions {
     pub nats: NatsArgs,
     pub clickhouse: ClickHouseArgs,
-    /// Memory that a query may take in ClickHouse.
+    /// The most memory that a query may take in ClickHouse.
     pub memory_bytes_max: Option<u64>,
     pub settle: SettleOptions,
-    /// What the pipeline does to events on purpose.
+    /// Changes that the pipeline makes to events on purpose.
     pub changes: Changes,
     pub depth: Depth,
     pub duplicates: CountedRows,
 }
 
-/// Checks of runs. Servers are connected to once.
+/// Checks runs. It connects to each server once.
 #[derive(Debug)]
 pub struct Checks {
     options: ChecksOptions,
@@ -43,13 +43,13 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Begins with none.
+    /// Connects to nothing yet.
     pub fn new(options: ChecksOptions, patience: Patience) -> Self {
         Self { options, patience, tables: Vec::new(), stream: None }
     }
 
-    /// Checks runs one after another, and hands over what became of each: its report, or why there
-    /// is none. Only if somebody asks to stop, the others are left out.
+    /// Checks runs one after another. Passes each result to `take`: the report, or the error. It
+    /// leaves out the other runs only if the user asks to stop.
     pub async fn check_each(
         &mut self,
         runs: &[Recorded],
@@ -69,7 +69,7 @@ impl Checks {
         }
     }
 
-    /// Errors after which a store was asked again, of all checks so far.
+    /// The errors after which queries were repeated, of all checks so far.
     pub fn errors(&self) -> &ErrorCounts {
         &self.patience.errors
     }

@@ -1,8 +1,8 @@
-//! Errors that a program lives through: how often each kind came from each server, and what the
-//! last one said. Pure.
+//! Counts errors that do not end a program: how often each kind came from each server, and the
+//! text of the last one. Pure.
 //!
-//! A connection that breaks, or a question that is asked again, ends no program. What was wrong is
-//! told at its end, or when it gives up.
+//! A broken connection does not end a program, and neither does a query that is repeated. Such
+//! errors are reported when the program ends, or when it gives up.
 
 use std::error::Error;
 use std::fmt;
@@ -18,11 +18,11 @@ use crate::plain::plain;
 /// One error, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneError {
-    /// Who it came from, as users call it: host and port, or an address.
+    /// The server that it came from: host and port, or an address.
     pub server: String,
-    /// The same words for all errors of its kind: `connection refused`.
+    /// The same text for all errors of one kind, like `connection refused`.
     pub kind: String,
-    /// All that is known of it.
+    /// The error with all its causes.
     pub text: String,
 }
 
@@ -32,19 +32,19 @@ pub struct ErrorCount {
     pub server: String,
     pub kind: String,
     pub count: u64,
-    /// What the last one said.
+    /// The text of the last one.
     pub last: String,
-    /// When it came.
+    /// The time of the last one.
     pub last_at: MicroTime,
 }
 
-/// Errors, counted by server and kind: a limited number of them, however many there are.
+/// Errors, counted by server and kind. The number of kinds is limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ErrorCounts(Vec<ErrorCount>);
 
 impl OneError {
-    /// Puts an error into words. The kind of an error is what is at its bottom.
+    /// Describes an error. Its kind is its innermost cause.
     pub fn of(server: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
         Self { server: server.into(), kind: kind_of(error), text: chain(error) }
     }
@@ -59,7 +59,7 @@ impl fmt::Display for ErrorCount {
 }
 
 impl ErrorCounts {
-    /// Counts an error that came at some time.
+    /// Counts an error.
     pub fn count(&mut self, error: OneError, at: UnixMicros) {
         let OneError { server, kind, text } = error;
         let (server, kind) = (short(&server, NAME_CHARS_MAX), short(&kind, NAME_CHARS_MAX));
@@ -67,7 +67,7 @@ impl ErrorCounts {
         self.add_one(ErrorCount { server, kind, count: 1, last, last_at });
     }
 
-    /// Adds those of another part of the program.
+    /// Adds the errors of another part of the program.
     pub fn add(&mut self, other: &Self) {
         other.0.iter().for_each(|one| self.add_one(one.clone()));
     }
@@ -76,14 +76,14 @@ impl ErrorCounts {
         self.0.is_empty()
     }
 
-    /// Those that came most often first.
+    /// All kinds, the most frequent first.
     pub fn most_frequent(&self) -> Vec<&ErrorCount> {
         let mut sorted: Vec<_> = self.0.iter().collect();
         sorted.sort_by_key(|one| std::cmp::Reverse(one.count));
         sorted
     }
 
-    /// Lines that tell the most frequent kinds.
+    /// One line for each of the most frequent kinds.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> =
             self.most_frequent().into_iter().take(LINES_MAX).map(ToString::to_string).collect();
@@ -111,7 +111,7 @@ impl ErrorCounts {
     }
 }
 
-/// What is at the bottom of an error, without what differs from one to the next.
+/// The innermost cause of an error, without details that differ between errors of one kind.
 fn kind_of(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&cause| cause.source());
     let bottom = causes.last().unwrap_or(error);
@@ -129,11 +129,11 @@ fn short(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// Kinds that are kept apart; all others are counted together.
+/// The most kinds that are kept apart. All others are counted together.
 const KINDS_MAX: usize = 32;
 const NAME_CHARS_MAX: usize = 100;
 const TEXT_CHARS_MAX: usize = 400;
-/// Kinds that are told to a person.
+/// The most kinds that are printed.
 const LINES_MAX: usize = 5;
 const OTHERS: &str = "others";
 const OTHER_KINDS: &str = "of other kinds";

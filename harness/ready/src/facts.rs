@@ -1,4 +1,4 @@
-//! What is known of servers before anything is sent to them: plain data.
+//! The facts about servers before anything is sent to them: plain data.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use stores::absent::AbsentRows;
 use stores::sight::read::Standing;
 use stores::survey::Survey;
 
-/// All that was read.
+/// All facts that were read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// `None` if no stream was looked at.
+    /// `None` if no stream was read.
     pub stream: Option<StreamFacts>,
-    /// Why no stream was looked at, where one should have been.
+    /// Why the stream could not be read, if it should have been.
     pub unseen: Option<String>,
     /// The table, on each server.
     pub tables: Vec<TableFacts>,
-    /// By address; none, if no Vector was asked.
+    /// Empty if no Vector was asked.
     pub vectors: Vec<VectorFacts>,
     pub clocks: Vec<ClockOffset>,
 }
 
-/// A stream: its limits, and what it holds.
+/// A stream: its limits and its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamFacts {
     pub name: String,
     pub subjects: Vec<String>,
     pub bytes: u64,
-    /// `None` without a limit; so are all others.
+    /// `None` if there is no limit, as for the other limits.
     pub bytes_max: Option<u64>,
     pub messages_max: Option<u64>,
     pub age_max: Option<Duration>,
@@ -39,16 +39,16 @@ pub struct StreamFacts {
     pub keeps: Keeps,
     pub storage: Storage,
     pub replicas: usize,
-    /// Zero if it takes messages with the same ID again.
+    /// Zero if the stream does not look for repeated IDs.
     pub duplicate_window: Duration,
     pub consumers: usize,
-    /// Their names, if the aggregator's is not among them and NATS tells them.
+    /// The names of the consumers, if the aggregator's is missing and NATS reports them.
     pub others: Vec<String>,
     /// Messages that were evicted before the consumer was given them.
     pub evicted_unread: u64,
-    /// Name of the aggregator's consumer.
+    /// The name of the aggregator's consumer.
     pub consumer_name: String,
-    /// `None` if there is no consumer of the name.
+    /// `None` if the stream has no consumer of that name.
     pub consumer: Option<ConsumerFacts>,
 }
 
@@ -82,69 +82,69 @@ pub struct ConsumerFacts {
     pub ack_wait: Duration,
     pub ack_pending_max: Option<u64>,
     pub deliveries_max: Option<u64>,
-    /// Empty, if it reads all subjects.
+    /// Empty if it reads all subjects.
     pub filters: Vec<String>,
     pub is_paused: bool,
-    /// Somebody waits for its messages.
+    /// A client waits for its messages.
     pub is_read: bool,
-    /// Messages that it has not been given, and those that it has not acknowledged.
+    /// The messages that it was not given yet, and those that it has not acknowledged.
     pub waiting: u64,
 }
 
-/// What a consumer acknowledges.
+/// What one acknowledgement of a consumer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
     Each,
-    /// One message, and all before it.
+    /// A message and all messages before it.
     AllBefore,
     None,
 }
 
-/// The table, and what settings an insert of this account would have.
+/// The table, and the settings of inserts by this account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFacts {
     pub name: String,
     pub survey: Survey,
     /// Address of its server.
     pub url: String,
-    /// Columns of an event that it lacks.
+    /// The columns of events that it does not have.
     pub missing: Vec<&'static str>,
-    /// Columns that stay empty.
+    /// The columns that nothing fills.
     pub unfilled: Vec<String>,
     pub settings: InsertSettings,
     pub parts_of_a_partition_max: u64,
-    /// Its TTL, and what is detached.
+    /// Its TTL and its detached parts.
     pub absent: AbsentRows,
-    /// What its TTL deletes by now, of what is to be sent.
+    /// Which of the events that will be sent its TTL already deletes.
     pub deleted: Deleted,
-    /// What may be in the way of this account.
+    /// What may hide rows from this account, and limits that end its queries.
     pub standing: Standing,
-    /// Copies that probes have left, with their database.
+    /// The copies that probes left behind, with their databases.
     pub copies: Vec<String>,
 }
 
-/// What a TTL deletes by now, of what is to be sent.
+/// Which of the events that will be sent a TTL already deletes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
-    /// Nothing yet, or there is no TTL.
+    /// None of them, or there is no TTL.
     Nothing,
-    /// Rows of requests that were received before.
+    /// Those whose requests were received before this time.
     Until(UnixMicros),
-    /// Its rules are of other columns than the time.
+    /// Not known: its rules use other columns than the time.
     Untold,
 }
 
-/// What the server does with inserts of this account.
+/// How the server handles inserts of this account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InsertSettings {
     pub is_async: bool,
     /// An asynchronous insert is answered once it is in the table.
     pub waits_for_async: bool,
-    /// Inserts that are sent again are looked for among the last ones.
+    /// The server ignores an insert that equals one of the last inserts.
     pub deduplicates: bool,
 }
 
-/// What a Vector says of itself.
+/// What the metrics of a Vector say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorFacts {
     pub url: String,
@@ -152,7 +152,7 @@ pub struct VectorFacts {
     pub held_events: u64,
     /// Bytes in the buffers of all its sinks.
     pub buffered_bytes: u64,
-    /// Events that it dropped, and not because it was told to.
+    /// Events that it dropped unintentionally.
     pub discarded_events: u64,
     pub errors: u64,
 }

@@ -1,61 +1,61 @@
-//! What is found: how much it weighs, what it is about, why, and what to do. Pure.
+//! Findings: how serious a problem is, what it is about, the reason, and the remedy. Pure.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One finding, and what to do about it.
+/// A problem, and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub rank: Rank,
-    /// Like `stream` or `table`.
+    /// The subject, like `stream` or `table`.
     pub about: &'static str,
-    /// Address of the server that it is of; `None` where that goes without saying.
+    /// The address of the server that has the problem; `None` if it belongs to no single server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     pub reason: String,
     pub fix: String,
 }
 
-/// How much a finding weighs; the heaviest first.
+/// How serious a finding is. The most serious rank comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rank {
-    /// It cannot work: events would be lost, or nothing could be proven.
+    /// Events would be lost, or nothing could be proven.
     Blocker,
-    /// That happens if something else goes wrong as well.
+    /// The same would happen if something else went wrong as well.
     Warning,
-    /// It is good to know.
+    /// Good to know.
     Note,
 }
 
 impl Finding {
-    /// Where it was found: the address of a server, or what it is about.
+    /// Where it was found: the address of a server, or else the subject.
     pub fn place(&self) -> &str {
         self.server.as_deref().unwrap_or(self.about)
     }
 
-    /// What is wrong, and what to do, in one line.
+    /// The reason and the remedy in one line.
     pub fn text(&self) -> String {
         format!("{}; {}", self.reason, self.fix)
     }
 }
 
-/// Whether what is intended cannot work.
+/// Whether one of the findings is a blocker.
 pub fn is_refused(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.rank == Rank::Blocker)
 }
 
-/// What has been found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     found: Vec<Finding>,
-    /// Address of the server that is looked at.
+    /// The address of the server that is being judged.
     server: Option<String>,
 }
 
 impl Findings {
-    /// What is found from now on is of this server.
+    /// From now on, findings belong to this server.
     pub(crate) fn turn_to(&mut self, server: Option<&str>) {
         self.server = server.map(str::to_owned);
     }
@@ -83,7 +83,7 @@ impl Findings {
         self.found.push(Finding { rank, about, server, reason, fix: fix.into() });
     }
 
-    /// All of them, the weightiest first.
+    /// All findings, the most serious first.
     pub(crate) fn sorted(mut self) -> Vec<Finding> {
         self.found.sort_by_key(|finding| finding.rank);
         self.found

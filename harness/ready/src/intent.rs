@@ -1,4 +1,4 @@
-//! What is to be brought into a table, and which way. Pure.
+//! What will be sent, and which way it goes to the table. Pure.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,34 +9,34 @@ use stores::survey::Survey;
 
 use crate::piped::Piped;
 
-/// What is to be brought into a table, and which way.
+/// What will be sent, and which way it goes to the table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Intent {
-    /// What goes through the pipeline; `None` if nothing does.
+    /// The events that go through the pipeline; `None` if there are none.
     pub piped: Option<Piped>,
-    /// What goes straight into the table, by the account that asks; `None` if nothing does.
+    /// The events that this account inserts into the table; `None` if there are none.
     pub bulk: Option<Bulk>,
-    /// When the requests of a history were received, as far as it is still to be sent; `None` if
-    /// all happens while it is sent.
+    /// The period in which the requests of a history were received, as far as they are not sent
+    /// yet; `None` if the requests are made while they are sent.
     pub history: Option<Range<UnixMicros>>,
     /// Days of a history that go through the pipeline.
     pub replayed_days: u64,
-    /// Days with events that were begun before and are in doubt. They are sent again only if the
-    /// table does not have them, so nothing may hide them there.
+    /// Days with events that were sent before and are in doubt. They are sent again only if the
+    /// table does not have them. So nothing may hide their rows.
     pub doubtful_days: BTreeSet<UnixMicros>,
-    /// What rows take on disk, where that was measured for these rows.
+    /// The size of rows on disk, if a probe measured it.
     pub probed: Option<RowSizes>,
 }
 
-/// What goes straight into a table.
+/// Events that go straight into a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bulk {
     pub events: u64,
-    /// As sent, before compression.
+    /// Bytes as they are sent, before compression.
     pub bytes: u64,
 }
 
-/// Rows, and what they take on disk.
+/// A number of rows, and their size on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowSizes {
     pub rows: u64,
@@ -44,12 +44,12 @@ pub struct RowSizes {
 }
 
 impl RowSizes {
-    /// Those of the rows that a table has.
+    /// The rows that a table has.
     pub fn of(survey: &Survey) -> Self {
         Self { rows: survey.rows, bytes_on_disk: survey.bytes_on_disk }
     }
 
-    /// What some events take on disk if their rows are like these; `None` if these are too few.
+    /// The size on disk of some events, if their rows are like these; `None` if these are too few.
     pub fn scaled(self, events: u64) -> Option<u64> {
         let Self { rows, bytes_on_disk } = self;
         let tell = rows >= ROWS_TELLING && bytes_on_disk > 0;
@@ -60,8 +60,8 @@ impl RowSizes {
     }
 }
 
-/// What some events take on disk: as was probed, else as the rows do that some table has. `None` if
-/// neither tells.
+/// The size of some events on disk, by the probe or else by the rows that a table has. `None` if
+/// neither has enough rows.
 pub fn bytes_on_disk<'s>(
     events: u64,
     probed: Option<RowSizes>,
@@ -75,21 +75,21 @@ pub fn bytes_on_disk<'s>(
 const ROWS_TELLING: u64 = 100_000;
 
 impl Intent {
-    /// Events that the table is to take.
+    /// All events that will be sent.
     pub fn events(&self) -> u64 {
         let piped = self.piped.as_ref().map_or(0, |piped| piped.load.events);
         let bulk = self.bulk.map_or(0, |bulk| bulk.events);
         piped.saturating_add(bulk)
     }
 
-    /// What these take at most: rows on disk were never seen to take more than as sent.
+    /// The most bytes that they can take: rows on disk were never larger than as they were sent.
     pub fn bytes(&self) -> u64 {
         let piped = self.piped.as_ref().map(|piped| piped.load);
         let piped = piped.map_or(0, |load| load.events.saturating_mul(load.event_bytes));
         piped.saturating_add(self.bulk.map_or(0, |bulk| bulk.bytes))
     }
 
-    /// Days of which there will be rows, each a partition at least.
+    /// The days that get rows. Each is at least one partition.
     pub fn days(&self) -> u64 {
         let days = self.history.as_ref().map_or(0, |it| (it.end - it.start) / DAY_US);
         u64::try_from(days).unwrap_or(0)

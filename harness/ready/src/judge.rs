@@ -1,4 +1,4 @@
-//! Facts and an intent to findings, with reasons in figures. Pure.
+//! Turns facts and an intent into findings, with figures in their reasons. Pure.
 
 mod absent;
 mod stream;
@@ -8,7 +8,7 @@ use crate::facts::{Facts, VectorFacts};
 use crate::finding::{Finding, Findings};
 use crate::intent::Intent;
 
-/// Says what is to be known before what is intended is done, the weightiest first.
+/// Returns the findings, the most serious first.
 pub fn judge(facts: &Facts, intent: &Intent) -> Vec<Finding> {
     let mut found = Findings::default();
     if let Some(piped) = &intent.piped {
@@ -52,13 +52,13 @@ fn vectors(vectors: &[VectorFacts], found: &mut Findings) {
     }
 }
 
-/// Losses are looked for in the stream by time, and freshness is told by clocks. A history ends by
-/// this machine's clock, and its rows are deleted by the server's.
+/// Clocks matter because losses are looked for in the stream by time, and because freshness is
+/// measured with clocks. A history ends by this machine's clock; a TTL uses the server's clock.
 fn clocks(facts: &Facts, intent: &Intent, found: &mut Findings) {
     let is_piped = intent.piped.is_some();
     for clock in &facts.clocks {
         let (server, off) = (&clock.server, clock.offset_ms);
-        // At least so far is it off.
+        // The least difference that the measurement allows.
         let off_ms = off.abs() - clock.error_ms;
         let reason = format!(
             "the clock of {server} is {off:+.1} ms off this machine's, ± {:.1} ms",

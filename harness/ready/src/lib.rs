@@ -1,9 +1,9 @@
-//! Whether servers are ready for what is to be sent to them: the one engine behind `preflight` and
-//! the `plan` of a load.
+//! Checks whether servers are ready for what will be sent to them. `preflight` and the `plan` of a
+//! load use this one engine.
 //!
-//! A program says what it intends ([`intent::Intent`]). Facts are read once ([`read::read_facts`]),
-//! and a pure function turns both into findings ([`judge::judge`]). So what one program knows to
-//! look for, the other looks for too:
+//! A program describes what it will send ([`intent::Intent`]). [`read::read_facts`] reads the facts
+//! once, and the pure function [`judge::judge`] turns both into findings. So both programs check
+//! the same things:
 //!
 //! ```rust
 //! use ready::facts::Facts;
@@ -11,7 +11,7 @@
 //! use ready::intent::Intent;
 //! use ready::judge::judge;
 //!
-//! // Where nothing is intended and nothing was looked at, nothing is found.
+//! // Without an intent and without facts, there are no findings.
 //! let findings = judge(&Facts::default(), &Intent::default());
 //! assert!(findings.is_empty() && !is_refused(&findings));
 //! ```

@@ -1,4 +1,4 @@
-//! What goes through a pipeline: rates and sizes, from the plan. Pure.
+//! Rates and sizes of the events that go through a pipeline, computed from the plan. Pure.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use load::sender::OVERSIZED_PADDING_BYTES;
 use plans::plan::{Backend, Plan, SendPlan};
 use serde::Serialize;
 
-/// What goes through the pipeline, and who sets its pace.
+/// The load on the pipeline, and who sets its pace.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Piped {
     pub load: Load,
     pub pace: Pace,
 }
 
-/// Who sets the pace at which events are sent.
+/// Who sets the pace of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// The plan does, whatever becomes of them.
+    /// The plan. It does not slow down for the pipeline.
     OfPlan,
-    /// The aggregator does: no more are sent than it reads.
+    /// The aggregator. No more events are sent than it reads.
     AsRead,
 }
 
-/// What a plan will do to the pipeline.
+/// The load that a plan puts on the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Load {
     pub events: u64,
     pub duration_s: f64,
-    /// Events of the busiest second, of those that were looked at; 0 if that is not known.
+    /// The events of the busiest second among those sampled; 0 if not known.
     pub peak_events_per_s: u64,
-    /// What an event takes as JSON, on average and at most, in a sample.
+    /// Bytes of an event as JSON: the average and the largest in a sample.
     pub event_bytes: u64,
     pub event_bytes_max: u64,
-    /// What those take at most that are too large on purpose; `None` if none are.
+    /// The largest bytes of an event that is too large on purpose; `None` if there are none.
     pub oversized_bytes: Option<u64>,
-    /// A batch that gets no answer may be sent again until so long after it was sent first.
+    /// For this long after a batch was sent first, it may be sent again if it gets no answer.
     pub resend_s: f64,
 }
 
 impl Load {
-    /// What a run on schedule will do.
+    /// The load of a run on schedule.
     pub fn of(plan: &Plan) -> Self {
         let (event_bytes, event_bytes_max) = sizes(plan);
         Self {
@@ -58,8 +58,8 @@ impl Load {
         }
     }
 
-    /// What some events of a history will do that is replayed, at a rate if it has one. Of what
-    /// gets no answer, nothing is sent again that may still arrive, and no client misbehaves.
+    /// The load of a replay of some events, at a rate if it has one. A replay never repeats a batch
+    /// that may still arrive, and none of its clients misbehaves.
     #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
     pub fn of_replay(plan: &Plan, events: u64, events_per_s: Option<u64>) -> Self {
         let (event_bytes, event_bytes_max) = sizes(plan);
@@ -74,24 +74,24 @@ impl Load {
         }
     }
 
-    /// What an event takes in the stream.
+    /// Bytes of an event in the stream.
     pub fn message_bytes(&self) -> u64 {
         self.event_bytes + MESSAGE_OVERHEAD_BYTES
     }
 
-    /// What the events of some seconds at the peak take in the stream.
+    /// Bytes in the stream of the events of some seconds at the peak.
     pub fn bytes_of_peak(&self, seconds: u64) -> u64 {
         self.peak_events_per_s.saturating_mul(self.message_bytes()).saturating_mul(seconds)
     }
 
-    /// How many seconds at the peak some bytes of the stream hold.
+    /// How many seconds of the peak fit into some bytes of the stream.
     #[expect(clippy::cast_precision_loss, reason = "a forecast is no exact number")]
     pub fn seconds_held(&self, bytes: u64) -> f64 {
         bytes as f64 / self.bytes_of_peak(1).max(1) as f64
     }
 }
 
-/// Looks at whole seconds, evenly spread over the run: bursts between them may be higher.
+/// Samples whole seconds, evenly spread over the run. Bursts between them may be higher.
 fn peak(plan: &Plan) -> u64 {
     let tenants = plan.script.world().tenants().len().max(1);
     let looks = i64::try_from((COUNTS_MAX / tenants).clamp(20, 600)).unwrap_or(20);
@@ -128,7 +128,7 @@ fn sizes(plan: &Plan) -> (u64, u64) {
     (all / count.max(1), most)
 }
 
-/// How long an API server goes on with one batch.
+/// How long an API server repeats one batch.
 fn resend(send: &SendPlan) -> Duration {
     let Some(Backend { attempts, initial_backoff_us, .. }) = send.backend else {
         return Duration::ZERO;
@@ -143,7 +143,7 @@ fn resend(send: &SendPlan) -> Duration {
     waits.sum::<Duration>() + send.timeout * attempts
 }
 
-/// What JetStream keeps beside a message: its subject, its ID in a header, and 30 bytes of its own.
+/// What JetStream adds to a message: its subject, its ID in a header, and 30 bytes of its own.
 const MESSAGE_OVERHEAD_BYTES: u64 = 140;
 const COUNTS_MAX: usize = 500_000;
 const TENANTS_SAMPLED: usize = 64;

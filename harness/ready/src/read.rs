@@ -1,4 +1,4 @@
-//! Reads the facts, each once, from ClickHouse and NATS.
+//! Reads the facts from ClickHouse and NATS, each once.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -31,12 +31,13 @@ pub enum ReadError {
     JetStream(#[from] JetStreamError),
 }
 
-/// Reads the table on each server, with what it said of itself before, the stream if there is one,
-/// and all their clocks. `received` is when the requests were received whose events are to be sent.
+/// Reads the table on each server, the stream if there is one, and the clocks of all. Each server
+/// comes with its survey. `received` is the period in which the requests of the events that will be
+/// sent were received.
 ///
 /// # Errors
 ///
-/// Returns [`ReadError`] of the first server that does not answer.
+/// Returns [`ReadError`] for the first server that does not answer.
 pub async fn read_facts(
     tables: &[(&ClickHouse, &Survey)],
     audit: Option<&AuditStream>,
@@ -72,8 +73,8 @@ async fn read_stream(audit: &AuditStream) -> Result<StreamFacts, JetStreamError>
     })
 }
 
-/// Reads the aggregator's consumer. Between two pulls nobody waits for its messages, so that it is
-/// asked again for a while.
+/// Reads the aggregator's consumer. Between two pulls, no client waits for its messages, so it is
+/// read several times.
 async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, JetStreamError> {
     let mut asked = 0;
     loop {
@@ -87,7 +88,7 @@ async fn read_consumer(audit: &AuditStream) -> Result<Option<consumer::Info>, Je
     }
 }
 
-/// Whether somebody waits for messages.
+/// Whether a client waits for messages.
 fn is_read(info: &consumer::Info) -> bool {
     match info.config.deliver_subject {
         Some(_) => info.push_bound,
@@ -164,7 +165,7 @@ fn consumer_facts(info: &consumer::Info) -> ConsumerFacts {
     }
 }
 
-/// Zero and less are no limit.
+/// Zero and negative numbers mean that there is no limit.
 fn limit(number: i64) -> Option<u64> {
     u64::try_from(number).ok().filter(|limit| *limit > 0)
 }
@@ -190,7 +191,7 @@ SELECT
         WHERE active AND database = {database:String} AND table = {table:String}
         GROUP BY partition_id)), 0) AS parts_of_a_partition_max";
 
-/// Reads the table, the settings of inserts, and what may be in the way of the account.
+/// Reads the table, the settings of inserts, and what may hide rows from the account.
 async fn read_table(
     server: &ClickHouse,
     survey: &Survey,
@@ -234,10 +235,10 @@ async fn read_table(
     })
 }
 
-/// What the name of every copy of a table begins with that a probe makes.
+/// The prefix of the names of the copies that probes make.
 pub const COPY_PREFIX: &str = "auditstorm_probe_";
 
-/// Names the copies that killed probes left behind, or that others work with now.
+/// Names the copies that probes have: killed probes left them behind, or they are in use now.
 async fn read_copies(server: &ClickHouse) -> Result<Vec<String>, ClickHouseError> {
     let database = server.table.database();
     let sql = "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) \
@@ -260,7 +261,7 @@ async fn read_table_clock(
     Ok(best)
 }
 
-/// Compares the clock of the stream's server with ours. Old servers do not tell it.
+/// Compares the clock of the stream's server with ours. Old servers do not report theirs.
 async fn read_stream_clock(
     audit: &AuditStream,
     clock: &Clock,
@@ -273,7 +274,7 @@ async fn read_stream_clock(
     Ok(best)
 }
 
-/// The quicker an answer, the more it tells.
+/// The clock is asked several times, because a quick answer gives a more exact result.
 fn surer(one: ClockOffset, other: ClockOffset) -> ClockOffset {
     if other.error_ms < one.error_ms { other } else { one }
 }

@@ -1,10 +1,11 @@
-//! Logs: what a program does besides what it tells everybody, for whoever asks for it.
+//! Logs: details of what a program does, for users who ask for them.
 //!
-//! They go the way of the [story](crate::output): to standard error, by a thread of its own, so
-//! that they hold nothing up; what nobody takes is left out. While a screen is shown they wait.
+//! Logs go to standard error through a thread of their own, like the [story](crate::output). So
+//! they never block the program: lines that nobody reads are dropped. While a screen is shown,
+//! they are held back.
 //!
-//! Only what auditstorm itself says is logged, whatever the filter says. Libraries of HTTP, NATS
-//! and TLS log headers and frames at their finest levels, and with them tokens and passwords.
+//! Only our own crates are logged, whatever the filter says. At their finest levels, the libraries
+//! for HTTP, NATS and TLS log headers and frames, which contain tokens and passwords.
 
 use std::io;
 
@@ -18,31 +19,31 @@ use tracing_subscriber::{Layer as _, Registry};
 use crate::output;
 use edges::plain::{is_obeyed, plain};
 
-/// Flags that say what is logged, and how.
+/// Flags for logs.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogArgs {
-    /// Logs to standard error: -v what is done, -vv every connection and every retry too. Without
-    /// it, the variable `RUST_LOG` says what is logged.
+    /// Writes logs to standard error: -v logs each step, -vv also each connection and retry.
+    /// Without this flag, the variable `RUST_LOG` chooses what is logged.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
-    /// How logs are written.
+    /// Format of the logs.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, global = true)]
     log_format: LogFormat,
 }
 
-/// How a line of the logs is written.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// `ts=… level=info target=… message=… server=…`
     #[default]
     Logfmt,
-    /// One object a line.
+    /// One JSON object in each line.
     Json,
 }
 
 impl LogArgs {
-    /// Starts to log. A program does it once, before anything else.
+    /// Starts logging. A program calls it once, before anything else.
     pub fn start(self) {
         let variable = std::env::var(VARIABLE).unwrap_or_default();
         let (filter, complaint) = filter(self.verbose, &variable);
@@ -50,12 +51,12 @@ impl LogArgs {
             output::tell(complaint);
         }
         let logs = logs(filter, self.log_format, move || ToStory(self.log_format));
-        // Somebody who uses this as a library may have logs already.
+        // A program that uses this as a library may have a subscriber already.
         subscriber::set_global_default(logs).ok();
     }
 }
 
-/// Returns what is logged, and what is wrong with it. A flag wins over the variable.
+/// Returns the filter, and a complaint if the variable is wrong. A flag wins over the variable.
 fn filter(verbose: u8, variable: &str) -> (EnvFilter, Option<String>) {
     match (verbose, variable) {
         (0, "") => (EnvFilter::new(WARNINGS), None),
@@ -88,14 +89,14 @@ where
     Registry::default().with(layer).with(filter).with(filter_fn(is_ours))
 }
 
-/// Whether auditstorm itself says it, and no library.
+/// Whether an event comes from one of our own crates.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let name = target.split_once("::").map_or(target, |(name, _)| name);
     OURS.contains(&name)
 }
 
-/// The crates whose events are logged. A test checks that all are here that log.
+/// The crates whose events are logged. A test checks that each crate that logs is in the list.
 const OURS: [&str; 6] = [
     "auditstorm_backfill",
     "auditstorm_generator",
@@ -105,7 +106,7 @@ const OURS: [&str; 6] = [
     "tell",
 ];
 
-/// Passes one line on.
+/// Passes each line to the story.
 struct ToStory(LogFormat);
 
 impl io::Write for ToStory {
@@ -120,11 +121,11 @@ impl io::Write for ToStory {
     }
 }
 
-/// Returns a line that a terminal does not obey, and that still is of its format.
+/// Makes a line safe for a terminal. It keeps its format.
 fn safe(line: &str, format: LogFormat) -> String {
     match format {
         LogFormat::Logfmt => plain(line),
-        // Only strings have such characters, and there an escape has four digits.
+        // Only strings can contain control characters. In JSON, their escapes have four digits.
         LogFormat::Json => line.chars().fold(String::new(), |safe, c| {
             if is_obeyed(c) {
                 format!("{safe}\\u{:04x}", u32::from(c))
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps lines as they would be told.
+    /// Keeps lines as they would be written.
     #[derive(Clone)]
     struct Kept(LogFormat, Arc<Mutex<Vec<String>>>);
 

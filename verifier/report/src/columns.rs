@@ -1,4 +1,4 @@
-//! Tables for a terminal: columns that are as wide as what is in them, and no lines. Pure.
+//! Tables for a terminal: columns as wide as their widest cell, without lines. Pure.
 
 use comfy_table::CellAlignment;
 use comfy_table::Table;
@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 
 pub(crate) use comfy_table::CellAlignment::{Left, Right};
 
-/// Lines the cells up below the heads of their columns.
+/// Returns a table whose cells stand below the heads of their columns.
 pub(crate) fn aligned<const N: usize>(
     heads: [(&str, CellAlignment); N],
     rows: impl IntoIterator<Item = [String; N]>,

@@ -1,4 +1,4 @@
-//! `watch`: a run watched, and what is seen shown on a screen, in lines or as metrics.
+//! `watch`: watches a run, and shows what it sees on a screen, in lines or as metrics.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,22 +32,22 @@ use crate::watch::{
 /// Flags of `watch`.
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
-    /// Directory of the run; it need not be there yet.
+    /// Directory of the run. It may not exist yet.
     dir: PathBuf,
     #[command(flatten)]
     nats: NatsArgs,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
-    /// Ends after as long, whatever the run does.
+    /// Ends the watch after this time, whatever the run does.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_wait)]
     duration: Option<Duration>,
-    /// Goes on until nothing waits for the consumer and the table has not grown for ten seconds.
+    /// Continues until no message waits for the consumer and the table has not grown for 10 s.
     #[arg(long)]
     until_still: bool,
-    /// Once the run is over, waits at most as long for what it sent to become visible.
+    /// After the end of the run, the longest time to wait until its events are visible.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_wait)]
     linger: Duration,
-    /// How long to wait, at the start, for the run's directory and for servers to answer.
+    /// At the start, the longest time to wait for the run's directory and for the servers.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_wait)]
     wait: Duration,
     /// Time between two looks at the pipeline.
@@ -58,7 +58,7 @@ pub(super) struct WatchArgs {
     metrics: Option<SocketAddr>,
     #[command(flatten)]
     vectors: VectorArgs,
-    /// Tells nothing but errors.
+    /// Prints nothing but errors.
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -71,7 +71,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     in_limits.contains(&interval).then_some(interval).ok_or("take 100ms to 1m".to_owned())
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(super) async fn run(args: &WatchArgs) -> Result<Exit, VerifyError> {
     let clock = Clock::system();
     let mut shutdown = Shutdown::on_signals().map_err(|source| VerifyError::Start { source })?;
@@ -100,7 +100,7 @@ pub(super) async fn run(args: &WatchArgs) -> Result<Exit, VerifyError> {
     }
 }
 
-/// Makes ready all that a watch needs.
+/// Connects to everything that a watch needs.
 async fn begin(
     args: &WatchArgs,
     clock: Clock,
@@ -115,7 +115,7 @@ async fn begin(
     Ok((dir, plan, servers, teller))
 }
 
-/// Who is told what is seen.
+/// Shows each look.
 struct Teller {
     gatherer: Gatherer,
     progress: Shown,
@@ -139,7 +139,7 @@ impl Teller {
             Some(address) => Some(serve(address, args.quiet).await?),
             None => None,
         };
-        // Last, because from here on standard error is not to be written to.
+        // Last, because nothing else may write to standard error once a screen is shown.
         let progress = match args.quiet {
             true => Shown::Nothing,
             false if is_ours() => {

@@ -1,4 +1,4 @@
-//! What is to be known of rows that a table deletes by their age, or that are in detached parts.
+//! Findings about rows that the table deletes because of their age, and about detached parts.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::facts::{Deleted, TableFacts};
 use crate::finding::Findings;
 use crate::intent::Intent;
 
-/// Whether the table deletes what is to be sent.
+/// Checks whether the TTL deletes events that will be sent.
 pub(super) fn expired(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     let Some(ttl) = &table.absent.ttl else { return };
     let rules = ttl.rules.join(", ");
@@ -47,7 +47,7 @@ pub(super) fn expired(table: &TableFacts, intent: &Intent, found: &mut Findings)
     }
 }
 
-/// Whether parts that may be attached again have rows of the days in question.
+/// Checks whether detached parts, which may be attached again, have rows of the days in question.
 pub(super) fn detached(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     let name = &table.name;
     let attach = format!("attach or drop them first (ALTER TABLE {name} ATTACH PARTITION ID '…')");

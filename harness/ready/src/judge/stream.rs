@@ -1,4 +1,4 @@
-//! What is to be known of the stream and its consumer.
+//! Findings about the stream and its consumer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::facts::{Acks, ConsumerFacts, Facts, Keeps, Storage, StreamFacts, When
 use crate::finding::{Findings, Rank, Seconds};
 use crate::piped::{Load, Pace, Piped};
 
-/// What is to be known of what goes through the pipeline.
+/// Checks everything that concerns events that go through the pipeline.
 pub(super) fn judge(facts: &Facts, piped: &Piped, found: &mut Findings) {
     let Some(stream) = &facts.stream else {
         let why = facts.unseen.as_deref().unwrap_or("no NATS is named");
@@ -24,7 +24,7 @@ pub(super) fn judge(facts: &Facts, piped: &Piped, found: &mut Findings) {
     consumer(stream, load, found);
 }
 
-/// Whether the stream holds what is not read yet, and what the verifier looks for afterwards.
+/// Checks whether the stream keeps unread messages, and those that the verifier needs later.
 fn limits(stream: &StreamFacts, piped: &Piped, found: &mut Findings) {
     let load = &piped.load;
     if let Some(most) = stream.bytes_max {
@@ -55,8 +55,8 @@ fn limits(stream: &StreamFacts, piped: &Piped, found: &mut Findings) {
     }
 }
 
-/// Whether every event fits into a message. One that does not is tried again for ever by a sidecar
-/// that waits for each acknowledgement, and holds up all behind it.
+/// Checks whether every event fits into a message. A sidecar that waits for each acknowledgement
+/// repeats an event that does not fit forever, and all events behind it wait.
 fn sizes(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     let of_stream = stream.message_bytes_max.unwrap_or(u64::MAX);
     let (most, setting) = match stream.payload_bytes_max {
@@ -96,7 +96,7 @@ fn sizes(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     }
 }
 
-/// What happens once the stream's bytes are used up.
+/// Checks what happens when the stream is full.
 fn full(stream: &StreamFacts, piped: &Piped, most: u64, found: &mut Findings) {
     let load = &piped.load;
     let whole = load.events.saturating_mul(load.message_bytes());
@@ -129,8 +129,8 @@ fn full(stream: &StreamFacts, piped: &Piped, most: u64, found: &mut Findings) {
     }
 }
 
-/// How long a stall of the aggregator may be until a limit, which is so many bytes, evicts what it
-/// has not read. Who sends no more than it reads stalls with it.
+/// Checks how long the aggregator may stall before a limit of this many bytes evicts unread
+/// messages. A sender that follows the aggregator's pace stalls with it.
 fn stall(
     stream: &StreamFacts,
     piped: &Piped,
@@ -159,7 +159,7 @@ fn stall(
     found.add(rank, "stream", reason, fix);
 }
 
-/// What is sent again.
+/// Checks events that may be sent again.
 fn repetitions(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     let window_s = stream.duplicate_window.as_secs_f64();
     let window = Seconds(window_s);
@@ -185,7 +185,7 @@ fn repetitions(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     }
 }
 
-/// What the stream's own faults would cost.
+/// Checks what a failure of the stream would cost.
 fn durability(stream: &StreamFacts, found: &mut Findings) {
     if stream.storage == Storage::Memory {
         let reason = "the stream is kept in memory: a restart of NATS loses it".to_owned();
@@ -214,7 +214,7 @@ fn durability(stream: &StreamFacts, found: &mut Findings) {
     }
 }
 
-/// Whether the aggregator can read.
+/// Checks whether the aggregator can read the stream.
 fn consumer(stream: &StreamFacts, load: &Load, found: &mut Findings) {
     let name = &stream.consumer_name;
     let Some(consumer) = &stream.consumer else {
@@ -301,7 +301,7 @@ fn acknowledgements((name, consumer): (&str, &ConsumerFacts), load: &Load, found
     }
 }
 
-/// Whether a filter takes all that a subject can stand for.
+/// Whether a filter matches every subject that a pattern can stand for.
 fn covers(filter: &str, subject: &str) -> bool {
     let (mut wide, mut narrow) = (filter.split('.'), subject.split('.'));
     loop {
@@ -314,8 +314,8 @@ fn covers(filter: &str, subject: &str) -> bool {
     }
 }
 
-/// What a message has beside the event: its ID in a header, 63 bytes, and what Vector's source adds
-/// to the event (a time, its path and its type).
+/// Bytes of a message besides the event: 63 bytes for its ID in a header, and what Vector's source
+/// adds to the event (a time, its path and its type).
 const MESSAGE_EXTRA_BYTES: u64 = 200;
 const STALL_BLOCK_S: f64 = 10.0;
 const STALL_WARN_S: f64 = 120.0;

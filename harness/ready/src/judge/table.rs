@@ -1,4 +1,4 @@
-//! What is to be known of the table and its server.
+//! Findings about the table and its server.
 
 use stores::survey::setting;
 use tell::screen::picture::bytes;
@@ -7,7 +7,7 @@ use crate::facts::TableFacts;
 use crate::finding::{Findings, Rank};
 use crate::intent::{Intent, bytes_on_disk};
 
-/// Whether the table keeps what it is sent, and tells it apart.
+/// Checks whether the table keeps all rows apart, its clock, and its columns.
 pub(super) fn layout(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     let (name, survey) = (&table.name, &table.survey);
     let engine = &survey.engine;
@@ -44,7 +44,7 @@ pub(super) fn layout(table: &TableFacts, intent: &Intent, found: &mut Findings) 
     }
 }
 
-/// Which columns the table lacks, and which it has beside those of events.
+/// Checks whether columns are missing, and whether nothing fills others.
 fn columns(table: &TableFacts, found: &mut Findings) {
     let missing = table.missing.join(", ");
     let reason =
@@ -61,7 +61,7 @@ fn columns(table: &TableFacts, found: &mut Findings) {
     }
 }
 
-/// What the account that asks may do and see.
+/// Checks what this account may do and see.
 pub(super) fn account(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     let survey = &table.survey;
     if intent.bulk.is_some() {
@@ -92,7 +92,7 @@ pub(super) fn account(table: &TableFacts, intent: &Intent, found: &mut Findings)
     }
 }
 
-/// What becomes of the aggregator's inserts that are sent again, and when their rows become
+/// Checks what the server does with repeated inserts of the aggregator, and when their rows become
 /// visible.
 pub(super) fn inserts(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     if intent.piped.is_none() {
@@ -131,7 +131,7 @@ pub(super) fn inserts(table: &TableFacts, intent: &Intent, found: &mut Findings)
     }
 }
 
-/// Settings that have an effect on replicated tables alone.
+/// Settings that only replicated tables use.
 fn replication(table: &TableFacts, found: &mut Findings) {
     let survey = &table.survey;
     if survey.is_replicated() {
@@ -153,7 +153,7 @@ fn replication(table: &TableFacts, found: &mut Findings) {
     }
 }
 
-/// How many partitions an insert touches, and how many parts there are and will be.
+/// Checks how many partitions an insert touches, and how many parts there will be.
 pub(super) fn partitions(table: &TableFacts, intent: &Intent, found: &mut Findings) {
     let survey = &table.survey;
     let (days, limit) = (intent.replayed_days, survey.max_partitions_per_insert_block);
@@ -165,7 +165,7 @@ pub(super) fn partitions(table: &TableFacts, intent: &Intent, found: &mut Findin
         let fix = "replay fewer days, or raise max_partitions_per_insert_block";
         found.block("table", reason, fix);
     }
-    // Each day is a partition at least, which has a part at least.
+    // Each day is at least one partition, and each partition has at least one part.
     let (parts, limit) = (survey.parts + intent.days(), survey.max_parts_in_total);
     if limit > 0 && parts > limit {
         let reason = format!("the table would have {parts} parts or more, and may have {limit}");
@@ -176,7 +176,7 @@ pub(super) fn partitions(table: &TableFacts, intent: &Intent, found: &mut Findin
     let fix = "wait for merges, and let inserts have more rows";
     if throw > 0 && parts >= throw {
         let reason = format!("a partition has {parts} parts, and inserts are refused at {throw}");
-        // A loader waits for merges; an aggregator sends on.
+        // A loader waits for merges; an aggregator does not.
         let rank = if intent.piped.is_some() { Rank::Blocker } else { Rank::Warning };
         found.add(rank, "table", reason, fix);
     } else if delay > 0 && parts * 2 >= delay {
@@ -187,7 +187,7 @@ pub(super) fn partitions(table: &TableFacts, intent: &Intent, found: &mut Findin
     }
 }
 
-/// Whether there is room for the rows. Where several servers share them, the fullest decides.
+/// Checks the free disk space. If several servers share the rows, the fullest one decides.
 pub(super) fn room(tables: &[TableFacts], intent: &Intent, found: &mut Findings) {
     let own = tables.iter().filter(|table| table.survey.is_merge_tree());
     let Some(fullest) = own.min_by_key(|table| table.survey.disk_free_bytes) else { return };
@@ -202,7 +202,7 @@ pub(super) fn room(tables: &[TableFacts], intent: &Intent, found: &mut Findings)
     let about = if measured.is_some() { "about" } else { "up to" };
     let reason =
         format!("the rows need {about} {} on disk, and {} are free", bytes(needed), bytes(free));
-    // An estimate is no reason to refuse.
+    // An estimate is not enough to refuse a load.
     let is_certain = measured.is_some() && tables.len() == 1;
     let rank = if is_certain { Rank::Blocker } else { Rank::Warning };
     found.add(rank, "table", reason, "make room, or send less");

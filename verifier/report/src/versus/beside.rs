@@ -1,4 +1,4 @@
-//! What is told of two runs and not judged: all metrics of what was sent that have no objective.
+//! Metrics of two runs that are shown and not judged, because no objective is published for them.
 
 use plans::condition::Aggregation;
 use plans::metric::{Measure, Metric, Source};
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::figures;
 use crate::versus::side::Side;
 
-/// An aggregate of a metric, of both runs.
+/// An aggregate of a metric, for both runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Beside {
     metric: String,
@@ -19,8 +19,8 @@ pub(crate) struct Beside {
     run: Option<f64>,
 }
 
-/// Counts and levels by their averages over the seconds, latencies by two percentiles. What was 0
-/// all the time in both runs is left out.
+/// Returns the average and the maximum of counts and levels over the seconds, and two percentiles
+/// of latencies. A metric that was always 0 in both runs is left out.
 pub(crate) fn beside(base: &Side, run: &Side) -> Vec<Beside> {
     let aggregations = |metric: &Metric| match metric.source() {
         Source::Latency => {
@@ -45,7 +45,7 @@ pub(crate) fn beside(base: &Side, run: &Side) -> Vec<Beside> {
     rows.filter(|it| [it.base, it.run].into_iter().flatten().any(|value| value > 0.0)).collect()
 }
 
-/// Whether the published criteria have it, under another name.
+/// Whether a published criterion covers the metric under another name.
 fn is_judged(metric: &Metric) -> bool {
     use Metric::{Acknowledged, Refused, SentToAcknowledged, Unknown};
     matches!(metric, Acknowledged | Refused | SentToAcknowledged | Unknown)
@@ -58,7 +58,7 @@ fn measured(side: &Side, metric: &Metric, aggregation: Aggregation) -> Option<f6
 }
 
 impl Beside {
-    /// What it is, and the values of both runs.
+    /// The name of the aggregate, and the values of both runs.
     pub(crate) fn cells(&self) -> [String; 3] {
         let say = |value: Option<f64>| {
             value.map_or("–".to_owned(), |value| figures::of_measure(value, self.measure))
