@@ -15,6 +15,7 @@ mod harmless;
 mod hidden;
 mod history;
 mod identity;
+mod kept;
 mod library;
 mod metrics;
 mod observe;

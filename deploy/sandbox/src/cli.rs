@@ -41,6 +41,8 @@ Faults of the pipeline (only the sandbox's own relay makes them; P is a probabil
   duplicate:aggregator:P  stored twice, by two INSERTs
   corrupt:aggregator:P    one field changed, never the auditID or a time
   delay:aggregator:5s     every batch held back before its INSERT
+  keep-last:sidecar:N     the disk buffer keeps its last N events until others follow or the part is
+  keep-last:aggregator:N  restarted, as Vector's can; with --relay honest
 
 Faults of reading (only the sandbox's own query API makes them):
   paging:real             pages as the real server's, which leave events out

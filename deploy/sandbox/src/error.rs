@@ -19,6 +19,15 @@ pub enum SandboxError {
     )]
     FaultsNeedRelay,
 
+    /// Only an honest relay has disk buffers.
+    #[error(
+        "fault {fault} is one of disk buffers, and the fast relay has none; add --relay honest"
+    )]
+    FaultNeedsHonest {
+        /// The fault as it is written.
+        fault: String,
+    },
+
     /// Faults of reading need a server that can make them.
     #[error(
         "fault {fault} is made by the sandbox's own query API, which was not asked for; \
@@ -276,6 +285,7 @@ impl SandboxError {
         match self {
             Self::Fault(_)
             | Self::FaultsNeedRelay
+            | Self::FaultNeedsHonest { .. }
             | Self::FaultNeedsQueryApi { .. }
             | Self::RelayAndVector
             | Self::WholeSeconds { .. }

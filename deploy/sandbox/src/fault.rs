@@ -4,6 +4,7 @@
 //! hits the same events again, whatever the timing.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) struct FaultPlan {
     seed: u64,
     shares: Vec<(FaultKind, Place, Share)>,
     delay: Duration,
+    kept: Vec<(Place, usize)>,
 }
 
 impl FaultPlan {
@@ -34,6 +36,9 @@ impl FaultPlan {
             match *fault {
                 // The query API has a plan of its own.
                 Fault::Read(_) => {}
+                Fault::KeepLast { at, events } if plan.kept_max(at) == 0 => {
+                    plan.kept.push((at, events.get()));
+                }
                 Fault::Delay(delay) if plan.delay.is_zero() => plan.delay = delay,
                 Fault::Hit { kind, at, share } if plan.share(kind, at).is_none() => {
                     plan.shares.push((kind, at, share));
@@ -60,6 +65,11 @@ impl FaultPlan {
         self.delay
     }
 
+    /// How many of its last events the disk buffer of a part keeps back.
+    pub(crate) fn kept_max(&self, at: Place) -> usize {
+        self.kept.iter().find(|(place, _)| *place == at).map_or(0, |(_, events)| *events)
+    }
+
     /// Says whether such a fault is ordered at all.
     pub(crate) fn orders(&self, kind: FaultKind, at: Place) -> bool {
         self.share(kind, at).is_some()
@@ -84,6 +94,14 @@ pub enum Fault {
     },
     /// The aggregator holds every batch back; nobody is harmed.
     Delay(Duration),
+    /// A disk buffer keeps its last events until others follow or it is restarted. They are not
+    /// lost.
+    KeepLast {
+        /// Whose buffer.
+        at: Place,
+        /// How many events.
+        events: NonZeroUsize,
+    },
     /// The query API shows what is stored wrongly.
     Read(ReadFault),
 }
@@ -130,6 +148,8 @@ impl FromStr for Fault {
         };
         let (kind, at) = match (kind, at) {
             ("delay", "aggregator") => return parse_delay(amount).map(Self::Delay),
+            ("keep-last", "sidecar") => return parse_kept(Place::Sidecar, amount),
+            ("keep-last", "aggregator") => return parse_kept(Place::Aggregator, amount),
             ("drop", "sidecar") => (FaultKind::Drop, Place::Sidecar),
             ("drop", "aggregator") => (FaultKind::Drop, Place::Aggregator),
             ("duplicate", "sidecar") => (FaultKind::Duplicate, Place::Sidecar),
@@ -149,6 +169,11 @@ fn parse_delay(amount: &str) -> Result<Duration, FaultError> {
     Ok(delay)
 }
 
+fn parse_kept(at: Place, amount: &str) -> Result<Fault, FaultError> {
+    let events = amount.parse().map_err(|_| FaultError::Number(amount.to_owned()))?;
+    Ok(Fault::KeepLast { at, events })
+}
+
 fn parse_share(amount: &str) -> Result<Share, FaultError> {
     Share::parse(amount).ok_or_else(|| FaultError::Probability(amount.to_owned()))
 }
@@ -158,6 +183,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Hit { kind, at, share } => write!(f, "{kind}:{at}:{}", share.value()),
             Self::Delay(delay) => write!(f, "delay:aggregator:{}ms", delay.as_millis()),
+            Self::KeepLast { at, events } => write!(f, "keep-last:{at}:{events}"),
             Self::Read(fault) => fault.fmt(f),
         }
     }
@@ -204,6 +230,8 @@ mod tests {
         check("duplicate:aggregator:1e-3", Ok("duplicate:aggregator:0.001"));
         check("corrupt:aggregator:0.25", Ok("corrupt:aggregator:0.25"));
         check("delay:aggregator:5s", Ok("delay:aggregator:5000ms"));
+        check("keep-last:sidecar:1", Ok("keep-last:sidecar:1"));
+        check("keep-last:aggregator:40", Ok("keep-last:aggregator:40"));
     }
 
     #[test]
@@ -237,6 +265,8 @@ mod tests {
         check("drop:sidecar:lots", Err("is no probability"));
         check("delay:aggregator:0.5", Err("is no duration"));
         check("delay:aggregator:0s", Err("delays nothing"));
+        check("keep-last:sidecar:0", Err("is no number of events"));
+        check("keep-last:sidecar:0.5", Err("is no number of events"));
     }
 
     #[test]

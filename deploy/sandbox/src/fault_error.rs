@@ -2,9 +2,9 @@
 
 /// The possible faults, shown with every mistake.
 const FORMS: &str = "drop:sidecar:P, drop:aggregator:P, duplicate:sidecar:P, \
-    duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1), delay:aggregator:DURATION, or, of \
-    the query API, paging:real, scope:open, leak:P, stale:DURATION, error:CODE:P, \
-    slow:DURATION:P, reorder";
+    duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1), delay:aggregator:DURATION, \
+    keep-last:sidecar:N, keep-last:aggregator:N, or, of the query API, paging:real, scope:open, \
+    leak:P, stale:DURATION, error:CODE:P, slow:DURATION:P, reorder";
 
 /// Why an order for a fault cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum FaultError {
     /// The probability is none.
     #[error("{0:?} is no probability above 0 and up to 1")]
     Probability(String),
+    /// The number of events is none.
+    #[error("{0:?} is no number of events from 1 on")]
+    Number(String),
     /// The duration is none.
     #[error("{0}")]
     Duration(String),

@@ -10,7 +10,7 @@ use crate::clickhouse_server::{start_clickhouse, stop_merges};
 use crate::command::run_command;
 use crate::control::Control;
 use crate::error::SandboxError;
-use crate::fault::{FaultKind, FaultPlan, Place};
+use crate::fault::{Fault, FaultKind, FaultPlan, Place};
 use crate::keeper::{Joint, Keeper, Reached};
 use crate::nats_server::{start_nats, stream_config};
 use crate::owner::Ownership;
@@ -84,7 +84,7 @@ impl Wanted {
                 let program = std::path::absolute(path).map_err(SandboxError::io("find", path))?;
                 Join::Vector(Vector::new(program, options.batch_wait, options.retry_max)?)
             }
-            None => Join::Relay(options.relay.unwrap_or(RelayMode::Fast), relay_args(options)),
+            None => Join::Relay(wanted_relay(options)?, relay_args(options)),
         };
         let home = std::path::absolute(&options.parts)
             .map_err(SandboxError::io("find the folder", &options.parts))?;
@@ -98,6 +98,18 @@ impl Wanted {
             query_api: wanted_query_api(options)?,
             stop_merges: duplicates(Place::Sidecar) || duplicates(Place::Aggregator),
         })
+    }
+}
+
+/// The relay that stands in for Vector.
+fn wanted_relay(options: &Up) -> Result<RelayMode, SandboxError> {
+    let mode = options.relay.unwrap_or(RelayMode::Fast);
+    let of_buffers = options.faults.iter().find(|fault| matches!(fault, Fault::KeepLast { .. }));
+    match (mode, of_buffers) {
+        (RelayMode::Fast, Some(fault)) => {
+            Err(SandboxError::FaultNeedsHonest { fault: fault.to_string() })
+        }
+        _ => Ok(mode),
     }
 }
 

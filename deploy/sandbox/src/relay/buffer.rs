@@ -19,10 +19,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Opens the buffer in a folder. Also says what it holds.
 ///
+/// It keeps back the last records that are written from now on, as many as `kept_max` says, until
+/// others follow them or it is opened again: a fault of Vector's disk buffers.
+///
 /// # Errors
 ///
 /// Returns an error if its files cannot be made, read or mended.
-pub(super) fn open(folder: &Path) -> Result<(Buffer, Held)> {
+pub(super) fn open(folder: &Path, kept_max: usize) -> Result<(Buffer, Held)> {
     fs::create_dir_all(folder)?;
     let numbers = segment_numbers(folder)?;
     let oldest = Position { segment: numbers.front().copied().unwrap_or_default(), offset: 0 };
@@ -46,10 +49,11 @@ pub(super) fn open(folder: &Path) -> Result<(Buffer, Held)> {
     // Only after a loss of power can the mark be ahead of the records.
     let acknowledged = acknowledged.min(end);
     let file = OpenOptions::new().append(true).create(true).open(segment(folder, end.segment))?;
-    let (written, seen) = watch::channel(end);
-    let writer = Mutex::new(Writing { file, end, line: Vec::new() });
+    let (readable, seen) = watch::channel(end);
+    let (line, kept) = (Vec::new(), VecDeque::new());
+    let writer = Mutex::new(Writing { file, end, line, kept });
     let buffer = Buffer {
-        writer: Writer { folder: folder.to_owned(), inner: writer, written },
+        writer: Writer { folder: folder.to_owned(), inner: writer, kept_max, readable },
         reader: Reader { folder: folder.to_owned(), at: acknowledged, file: None, seen },
         acknowledger: Acknowledger {
             folder: folder.to_owned(),
@@ -99,7 +103,9 @@ pub(super) struct Record {
 pub(super) struct Writer {
     folder: PathBuf,
     inner: Mutex<Writing>,
-    written: watch::Sender<Position>,
+    kept_max: usize,
+    /// Where the last record ends that is not kept back.
+    readable: watch::Sender<Position>,
 }
 
 #[derive(Debug)]
@@ -107,6 +113,8 @@ struct Writing {
     file: File,
     end: Position,
     line: Vec<u8>,
+    /// Where the records end that are kept back.
+    kept: VecDeque<Position>,
 }
 
 /// A segment takes no further records once it has this many bytes.
@@ -126,7 +134,7 @@ impl Writer {
     /// Returns an error if the disk does not take them; then none of them is in the buffer.
     pub(super) fn append(&self, payloads: &[Vec<u8>]) -> Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Writing { file, end, line } = &mut *inner;
+        let Writing { file, end, line, kept } = &mut *inner;
         if end.offset >= SEGMENT_BYTES {
             let next = Position { segment: end.segment + 1, offset: 0 };
             *file = OpenOptions::new()
@@ -147,8 +155,13 @@ impl Writer {
             file.set_len(end.offset)?;
             return Err(error);
         }
-        end.offset += line.len() as u64;
-        self.written.send_replace(*end);
+        for payload in payloads {
+            end.offset += (HEAD_BYTES + payload.len()) as u64;
+            kept.push_back(*end);
+        }
+        while kept.len() > self.kept_max {
+            self.readable.send_replace(kept.pop_front().expect("it has more than none"));
+        }
         Ok(())
     }
 }
@@ -312,6 +325,8 @@ fn segment_numbers(folder: &Path) -> Result<VecDeque<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn payloads(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
@@ -333,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_acknowledged_is_there_again() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut buffer, held) = open(dir.path()).unwrap();
+        let (mut buffer, held) = open(dir.path(), 0).unwrap();
         assert_eq!(held, Held::default());
         buffer.writer.append(&payloads(0..3)).unwrap();
         buffer.writer.append(&payloads(3..5)).unwrap();
@@ -342,19 +357,19 @@ mod tests {
         assert_eq!(texts(records), payloads(0..5));
         drop(buffer);
 
-        let (mut buffer, held) = open(dir.path()).unwrap();
+        let (mut buffer, held) = open(dir.path(), 0).unwrap();
         assert_eq!(held, Held { events: 3, bytes: 21 });
         buffer.writer.append(&payloads(5..6)).unwrap();
         let records = read(&mut buffer.reader, 4).await;
         buffer.acknowledger.acknowledge(records[3].end).unwrap();
         assert_eq!(texts(records), payloads(2..6));
-        assert_eq!(open(dir.path()).unwrap().1, Held::default());
+        assert_eq!(open(dir.path(), 0).unwrap().1, Held::default());
     }
 
     #[tokio::test]
     async fn a_reader_waits_for_the_writer() {
         let dir = tempfile::tempdir().unwrap();
-        let (Buffer { writer, mut reader, .. }, _) = open(dir.path()).unwrap();
+        let (Buffer { writer, mut reader, .. }, _) = open(dir.path(), 0).unwrap();
         let reading = tokio::spawn(async move { texts(read(&mut reader, 2).await) });
         tokio::task::yield_now().await;
         writer.append(&payloads(0..1)).unwrap();
@@ -364,15 +379,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_records_are_kept_until_others_follow_or_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut buffer, _) = open(dir.path(), 2).unwrap();
+        buffer.writer.append(&payloads(0..3)).unwrap();
+        assert_eq!(texts(read(&mut buffer.reader, 1).await), payloads(0..1));
+        assert!(buffer.reader.next().now_or_never().is_none());
+        buffer.writer.append(&payloads(3..4)).unwrap();
+        let second = buffer.reader.next().await.unwrap();
+        buffer.acknowledger.acknowledge(second.end).unwrap();
+        assert_eq!(second.payload, payloads(1..2)[0]);
+        assert!(buffer.reader.next().now_or_never().is_none());
+        drop(buffer);
+
+        let (mut buffer, held) = open(dir.path(), 2).unwrap();
+        assert_eq!(held.events, 2);
+        assert_eq!(texts(read(&mut buffer.reader, 2).await), payloads(2..4));
+    }
+
+    #[tokio::test]
     async fn a_record_torn_at_any_byte_is_cut_off_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path()).unwrap().0.writer.append(&payloads(0..3)).unwrap();
+        open(dir.path(), 0).unwrap().0.writer.append(&payloads(0..3)).unwrap();
         let file = segment(dir.path(), 1);
         let whole = fs::read(&file).unwrap();
         let record = whole.len() / 3;
         for length in record * 2..whole.len() {
             fs::write(&file, &whole[..length]).unwrap();
-            let (mut buffer, held) = open(dir.path()).unwrap();
+            let (mut buffer, held) = open(dir.path(), 0).unwrap();
             assert_eq!(held.events, 2, "{length} bytes are left");
             buffer.writer.append(&payloads(7..8)).unwrap();
             let expected = [payloads(0..2), payloads(7..8)].concat();
@@ -382,13 +416,13 @@ mod tests {
         let mut changed = whole.clone();
         *changed.last_mut().unwrap() ^= 1;
         fs::write(&file, &changed).unwrap();
-        assert_eq!(open(dir.path()).unwrap().1.events, 2);
+        assert_eq!(open(dir.path(), 0).unwrap().1.events, 2);
     }
 
     #[tokio::test]
     async fn segments_follow_one_another_and_go_when_they_are_through() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut buffer, _) = open(dir.path()).unwrap();
+        let (mut buffer, _) = open(dir.path(), 0).unwrap();
         let large = vec![vec![7; 9 << 20]];
         for _ in 0..5 {
             buffer.writer.append(&large).unwrap();
@@ -402,14 +436,14 @@ mod tests {
             assert_eq!(count(), left);
         }
         drop(buffer);
-        assert_eq!(open(dir.path()).unwrap().1, Held::default());
+        assert_eq!(open(dir.path(), 0).unwrap().1, Held::default());
     }
 
     #[test]
     fn a_broken_mark_passes_all_on_again() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path()).unwrap().0.writer.append(&payloads(0..2)).unwrap();
+        open(dir.path(), 0).unwrap().0.writer.append(&payloads(0..2)).unwrap();
         fs::write(dir.path().join("acknowledged"), [1; MARK_BYTES]).unwrap();
-        assert_eq!(open(dir.path()).unwrap().1.events, 2);
+        assert_eq!(open(dir.path(), 0).unwrap().1.events, 2);
     }
 }

@@ -43,7 +43,8 @@ pub(super) async fn sidecar(options: RelayOptions) -> Result<(), SandboxError> {
     let (address, listener) = bind(options.listen, &options.address_file).await?;
     let (metrics_address, metrics) = bind(options.metrics, &options.address_file).await?;
     let counters = Arc::new(Counters::default());
-    let Buffer { writer, reader, acknowledger } = open(&options, &counters, |it| &it.accepted)?;
+    let Buffer { writer, reader, acknowledger } =
+        open(&options, Place::Sidecar, &counters, |it| &it.accepted)?;
     let faults = Arc::new(Faults::open(options.plan, &options.faults_file)?);
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(exporter::serve(metrics, Arc::clone(&counters), &[Place::Sidecar]));
@@ -74,7 +75,8 @@ pub(super) async fn sidecar(options: RelayOptions) -> Result<(), SandboxError> {
 pub(super) async fn aggregator(options: RelayOptions) -> Result<(), SandboxError> {
     let (metrics_address, metrics) = bind(options.metrics, &options.address_file).await?;
     let counters = Arc::new(Counters::default());
-    let Buffer { writer, reader, acknowledger } = open(&options, &counters, |it| &it.gathered)?;
+    let Buffer { writer, reader, acknowledger } =
+        open(&options, Place::Aggregator, &counters, |it| &it.gathered)?;
     let store = StoreOptions {
         batches: AggregatorOptions {
             batch_wait: options.batch_wait,
@@ -107,11 +109,12 @@ pub(super) async fn aggregator(options: RelayOptions) -> Result<(), SandboxError
 /// Opens the buffer, and counts what it held as entered.
 fn open(
     options: &RelayOptions,
+    part: Place,
     counters: &Counters,
     entered: impl FnOnce(&Counters) -> &Amount,
 ) -> Result<Buffer, SandboxError> {
-    let (buffer, held) =
-        buffer::open(&options.buffer).map_err(SandboxError::io("open", &options.buffer))?;
+    let (buffer, held) = buffer::open(&options.buffer, options.plan.kept_max(part))
+        .map_err(SandboxError::io("open", &options.buffer))?;
     Counters::add(&counters.found, held.events);
     entered(counters).add(held.events, held.bytes);
     info!("found {} events in the buffer", held.events);
