@@ -204,7 +204,8 @@ pub(crate) async fn read_webhook_date(
     Ok(offset_of(&answer, "webhook", (asked, clock.now())))
 }
 
-/// `Date` is in whole seconds, rounded down.
+/// `Date` is in whole seconds, rounded down, and servers renew it only once a second. So what it
+/// tells is up to two seconds old.
 fn offset_of(
     answer: &Answer,
     server: &str,
@@ -216,11 +217,11 @@ fn offset_of(
 
 fn date_offset(server: &str, times: (UnixMicros, UnixMicros), date: &str) -> Option<ClockOffset> {
     let told = DateTime::parse_from_rfc2822(date).ok()?.timestamp_micros();
-    let offset = ClockOffset::new(server, times, told + HALF_SECOND_US);
-    Some(ClockOffset { error_ms: offset.error_ms + 500.0, ..offset })
+    let offset = ClockOffset::new(server, times, told + SECOND_US);
+    Some(ClockOffset { error_ms: offset.error_ms + 1_000.0, ..offset })
 }
 
-const HALF_SECOND_US: i64 = 500_000;
+const SECOND_US: i64 = 1_000_000;
 
 /// The metrics of a large Vector are less.
 const BODY_BYTES_MAX: usize = 32 << 20;
@@ -351,11 +352,11 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_right_to_within_half_a_second() {
+    fn a_date_is_right_to_within_a_second() {
         let at = 1_790_000_000_000_000;
         let offset = date_offset("w", (at, at + 2_000), "Mon, 21 Sep 2026 14:13:22 GMT").unwrap();
-        assert!((offset.offset_ms - 2_499.0).abs() < 1.0, "{offset:?}");
-        assert!((offset.error_ms - 501.0).abs() < 1e-6, "{offset:?}");
+        assert!((offset.offset_ms - 2_999.0).abs() < 1.0, "{offset:?}");
+        assert!((offset.error_ms - 1_001.0).abs() < 1e-6, "{offset:?}");
         assert_eq!(date_offset("w", (at, at), "yesterday"), None);
     }
 }
