@@ -73,12 +73,16 @@ fn told(view: &View, rows_per_second: Option<u64>) -> String {
     let fresh = &view.observation.freshness;
     tell("samples_waiting", fresh.waiting);
     let recent = &view.due_to_visible;
-    write!(
-        line,
-        " oldest_ms={:.0} due_to_visible_p50_ms={:.0} due_to_visible_p95_ms={:.0}",
-        fresh.oldest_ms, recent.p50_ms, recent.p95_ms
-    )
-    .expect("a string takes what is written to it");
+    write!(line, " oldest_ms={:.0}", fresh.oldest_ms)
+        .expect("a string takes what is written to it");
+    if recent.samples > 0 {
+        write!(
+            line,
+            " due_to_visible_p50_ms={:.0} due_to_visible_p95_ms={:.0}",
+            recent.p50_ms, recent.p95_ms
+        )
+        .expect("a string takes what is written to it");
+    }
     if !view.silent.is_empty() {
         // In logfmt, a value ends at a blank.
         let silent: Vec<String> =
@@ -135,6 +139,15 @@ mod tests {
             })
             .collect();
         assert_eq!(rates, [None, Some(70), Some(140), Some(70)]);
+    }
+
+    #[test]
+    fn no_latency_is_told_before_anything_is_visible() {
+        let mut seen = observation(1);
+        seen.freshness.due_to_visible_ms.clear();
+        let view = gatherer().view(&seen, &[] as &[&str], Phase::Going);
+        let line = Lines::default().line(&view).unwrap();
+        assert!(line.contains("oldest_ms=900") && !line.contains("due_to_visible"), "{line}");
     }
 
     #[test]
