@@ -471,8 +471,13 @@ fn report(
 fn strangers(seen: &Seen) -> Vec<String> {
     let mut hints = Vec::new();
     let TableReport { name, distinct, elsewhere, .. } = &seen.table;
+    let is_on_the_way = seen.doubts.iter().any(|doubt| doubt.place != Place::Table);
     match &elsewhere[..] {
         _ if *distinct > 0 => {}
+        [] if is_on_the_way => hints.push(format!(
+            "the table {name} has no event of this run yet: is it the right one, or are all still \
+             on their way?"
+        )),
         [] => {
             hints.push(format!("the table {name} has no event of this run: is it the right one?"));
         }

@@ -26,7 +26,7 @@ pub fn evaluate(
         ThresholdResult {
             metric: condition.metric.to_string(),
             condition: condition.asked(),
-            measured: bounds.map(|bounds| say(bounds, condition, records)),
+            measured: bounds.map(|bounds| say(bounds, condition, records, totals)),
             outcome: match bounds {
                 None => ThresholdOutcome::Unknown,
                 Some(bounds) => bounds.judge(condition),
@@ -37,8 +37,9 @@ pub fn evaluate(
     thresholds.iter().map(result).collect()
 }
 
-/// Writes what was measured. If unseen samples leave it open, this writes the possible range.
-fn say(bounds: Bounds, condition: &Condition, records: &RunRecords) -> String {
+/// Writes what was measured. If samples or events that were not seen leave it open, this writes the
+/// possible range.
+fn say(bounds: Bounds, condition: &Condition, records: &RunRecords, totals: &Totals) -> String {
     let metric = &condition.metric;
     let figure = |value| figures::measured(value, condition.aggregation, metric.measure());
     let Bounds { least, most } = bounds;
@@ -50,11 +51,15 @@ fn say(bounds: Bounds, condition: &Condition, records: &RunRecords) -> String {
         most if most.is_infinite() => format!("at least {}", figure(least)),
         most => format!("{} to {}", figure(least), figure(most)),
     };
-    let awaited = records.awaited.len();
     let seen = match metric {
+        Metric::Ingested | Metric::Lost => {
+            let plural = if totals.not_seen == 1 { "event was" } else { "events were" };
+            return format!("{range}: {} {plural} not seen yet", totals.not_seen);
+        }
         Metric::AcknowledgedToVisible => records.freshness_ms().count(),
         _ => records.end_to_end_ms().count(),
     };
+    let awaited = records.awaited.len();
     format!("{range}: {awaited} of {} samples were not visible yet", awaited + seen)
 }
 
@@ -76,11 +81,26 @@ fn measure(condition: &Condition, records: &RunRecords, totals: &Totals) -> Opti
     match &condition.metric {
         Metric::DueToVisible => records.end_to_end(condition.aggregation),
         Metric::AcknowledgedToVisible => records.freshness(condition.aggregation),
+        // An event that was not seen yet may be stored in the end, or be lost.
+        Metric::Ingested => {
+            let stored = totals.stored + totals.filtered;
+            events(condition, (stored, stored + totals.not_seen), totals.acknowledged)
+        }
+        Metric::Lost => {
+            let most = totals.lost + totals.not_seen;
+            events(condition, (totals.lost, most), totals.acknowledged)
+        }
         _ => known(condition, records, totals).map(|value| Bounds { least: value, most: value }),
     }
 }
 
-/// Measures a metric that does not depend on samples.
+/// Bounds for the number of events, or for the share that they are of others.
+fn events(condition: &Condition, (least, most): (u64, u64), of: u64) -> Option<Bounds> {
+    let measured = |count| of_events(condition.aggregation, count, of);
+    Some(Bounds { least: measured(least)?, most: measured(most)? })
+}
+
+/// Measures a metric that does not depend on what was not seen.
 fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option<f64> {
     let Condition { metric, aggregation, .. } = condition;
     let aggregation = *aggregation;
@@ -89,11 +109,8 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
         let all = records.observations.iter().flat_map(|seen| &seen.resources);
         all.filter(|it| of_part(&it.part)).cloned().collect::<Vec<_>>()
     };
-    let events = |count, of| of_events(aggregation, count, of);
     match metric {
-        Metric::Ingested => events(totals.stored + totals.filtered, totals.acknowledged),
-        Metric::Lost => events(totals.lost, totals.acknowledged),
-        Metric::Duplicated => events(totals.duplicated, totals.stored),
+        Metric::Duplicated => of_events(aggregation, totals.duplicated, totals.stored),
         Metric::Lag => {
             of_samples(aggregation, records.lags().map(|(_, lag)| as_f64(lag)).collect())
         }
@@ -244,6 +261,33 @@ mod tests {
         check("acknowledged_to_visible", "p(80)<10s", "at least 2.99 s: WAIT", Unknown);
         check("acknowledged_to_visible", "avg<10s", "not known: WAIT", Unknown);
         check("acknowledged_to_visible", "max<10s", "at least 19.7 s: WAIT", Failed);
+    }
+
+    #[test]
+    fn events_that_were_not_seen_yet_may_be_stored_or_lost() {
+        use ThresholdOutcome::{Failed, Passed, Unknown};
+        let seen = records(Vec::new(), &[], observed());
+        let check = |metric: &str, condition: &str, measured: &str, outcome| {
+            let metric = Metric::parse(metric, Stretch::Run).unwrap();
+            let condition = Condition::parse_of(metric, condition).unwrap();
+            let threshold = Threshold { condition, is_default: false };
+            let totals = Totals {
+                acknowledged: 1_000,
+                stored: 995,
+                lost: 1,
+                not_seen: 4,
+                ..Totals::default()
+            };
+            let result = evaluate(&[threshold], &seen, &totals).remove(0);
+            let expected = format!("{measured}: 4 events were not seen yet");
+            assert_eq!((result.measured, result.outcome), (Some(expected), outcome));
+        };
+        check("ingested", "rate>99.8%", "99.5 % to 99.9 %", Unknown);
+        check("ingested", "rate>=99.95%", "99.5 % to 99.9 %", Failed);
+        check("ingested", "rate>99%", "99.5 % to 99.9 %", Passed);
+        check("lost", "count<1", "1 to 5", Failed);
+        check("lost", "count<2", "1 to 5", Unknown);
+        check("lost", "count<6", "1 to 5", Passed);
     }
 
     #[test]
