@@ -111,7 +111,7 @@ async fn check(stack: &Stack, dirs: &[PathBuf]) -> Vec<Result<Report, VerifyErro
         settle: SettleOptions {
             quiet: Duration::from_secs(4),
             wait_max: Duration::from_mins(1),
-            delay_max: Duration::from_secs(370),
+            delay_max: None,
             metrics: vectors(stack),
         },
         changes: Changes::of_vector(),

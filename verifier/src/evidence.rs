@@ -69,8 +69,9 @@ pub struct Seen {
     pub is_still: bool,
     /// How long nothing had moved, neither in the stores nor in the metrics of the parts.
     pub quiet: Duration,
-    /// The longest time that a part may hold an event while all parts are up and nothing moves.
-    pub delay_max: Duration,
+    /// The longest time that a part may hold an event while all parts are up and nothing moves, if
+    /// the user has declared one.
+    pub delay_max: Option<Duration>,
     /// All parts whose metrics were named.
     pub parts: Vec<Part>,
     /// Whether the webhook accepts connections; `None` if no address is known.
@@ -93,7 +94,7 @@ impl Default for Seen {
         Self {
             is_still: true,
             quiet: Duration::ZERO,
-            delay_max: Duration::ZERO,
+            delay_max: None,
             parts: Vec::new(),
             webhook_answers: None,
             stream: None,
@@ -184,22 +185,34 @@ fn part(seen: &Seen, who: &str, sink: &str, down: Option<(String, String)>) -> O
     if seen.stream.is_none() {
         return Open::new();
     }
-    by_metrics(seen, who, sink).unwrap_or_else(|| match down {
+    let untold = match by_metrics(seen, who, sink) {
+        Metrics::Tell(open) => return open,
+        Metrics::Lack(untold) => untold,
+    };
+    match (down, seen.delay_max) {
         _ if !seen.is_still => vec![moving()],
-        Some(doubt) => vec![doubt],
-        None => waited_for(seen, who),
-    })
+        (Some(doubt), _) => vec![doubt],
+        (None, Some(delay)) => waited_for(seen, who, delay),
+        (None, None) => vec![untold],
+    }
 }
 
 const NATS_SINK: &str = "nats";
 const CLICKHOUSE_SINK: &str = "clickhouse";
 const NAME_METRICS: &str = "name its metrics with --vector-metrics";
 
-/// The doubts about a part by the metrics of all its instances, or `None` if the metrics are not
-/// sufficient.
-fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
+/// What the metrics of all Vectors tell of one kind of part.
+enum Metrics {
+    /// They tell what it holds. These doubts are left.
+    Tell(Open),
+    /// They do not tell what it holds. This is the doubt.
+    Lack((String, String)),
+}
+
+fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Metrics {
     let mut open = Open::new();
-    let mut told = Vec::new();
+    let mut is_told = false;
+    let mut mute = None;
     for Part { url, told: state } in &seen.parts {
         match state {
             Err(why) => {
@@ -211,27 +224,25 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
             Ok(state) => {
                 let held: u64 = state.sinks_of(sink).map(Sink::held_events).sum();
                 if held > 0 {
-                    let plural = if held == 1 { "" } else { "s" };
-                    open.push((
-                        format!("the {who} at {url} still holds {held} event{plural}"),
-                        "check again once it has passed them on, or wait longer with --wait"
-                            .to_owned(),
-                    ));
+                    open.push(still_holds(who, url, held));
                 }
                 // A Vector that reports no sink at all has not seen events lately: metrics that do
                 // not change expire.
-                let of_type = state.sinks_of(sink).count();
-                if of_type > 0 || state.sinks.is_empty() {
-                    told.push(of_type > 0 && state.sinks_of(sink).all(|it| it.tells_buffer));
+                if state.sinks.is_empty() || state.sinks_of(sink).any(|it| !it.tells_buffer) {
+                    mute = Some(url);
                 }
+                is_told |= state.sinks_of(sink).count() > 0;
             }
         }
     }
     if !open.is_empty() {
-        return Some(open);
+        return Metrics::Tell(open);
     }
-    if told.is_empty() || told.contains(&false) {
-        return None;
+    if let Some(url) = mute {
+        return Metrics::Lack(says_nothing(url));
+    }
+    if !is_told {
+        return Metrics::Lack(unnamed(who));
     }
     if !seen.is_still {
         open.push(moving());
@@ -242,7 +253,38 @@ fn by_metrics(seen: &Seen, who: &str, sink: &str) -> Option<Open> {
             format!("wait for longer with --quiet {seconds}s"),
         ));
     }
-    Some(open)
+    Metrics::Tell(open)
+}
+
+/// A disk buffer of Vector 0.57 can keep its last events until another one comes or it restarts.
+///
+/// Source: seen with its `disk_v2` buffer; issues 22946 and 23605 of vectordotdev/vector.
+fn still_holds(who: &str, url: &str, held: u64) -> (String, String) {
+    let plural = if held == 1 { "" } else { "s" };
+    (
+        format!("the {who} at {url} still holds {held} event{plural}"),
+        "check again once it has passed them on, or wait longer with --wait. If the number does \
+         not fall, send one more event through it, or restart it: a disk buffer of Vector can keep \
+         its last events until then"
+            .to_owned(),
+    )
+}
+
+fn says_nothing(url: &str) -> (String, String) {
+    (
+        format!("{url} does not say what its Vector holds: perhaps no event has passed it lately"),
+        "send an event through it, so that it tells its buffers, and check again".to_owned(),
+    )
+}
+
+fn unnamed(who: &str) -> (String, String) {
+    (
+        format!("the {who} may still hold events: no metrics say what it holds"),
+        format!(
+            "{NAME_METRICS}. Or, if it has no disk buffer, say with --pipeline-delay how long it \
+             may hold an event"
+        ),
+    )
 }
 
 fn moving() -> (String, String) {
@@ -252,13 +294,13 @@ fn moving() -> (String, String) {
     )
 }
 
-/// The doubts about a part that is up and has no metrics: it may hold an event back for a while,
-/// but passes it on in the end.
-fn waited_for(seen: &Seen, who: &str) -> Open {
-    if seen.quiet >= seen.delay_max {
+/// The doubts about a part that is up and has no metrics, if the user has declared how long it may
+/// hold an event.
+fn waited_for(seen: &Seen, who: &str, delay: Duration) -> Open {
+    if seen.quiet >= delay {
         return Open::new();
     }
-    let (quiet, delay) = (seen.quiet.as_secs(), seen.delay_max.as_secs());
+    let (quiet, delay) = (seen.quiet.as_secs(), delay.as_secs());
     vec![(
         format!(
             "the {who} may still hold events: it may keep one for {delay} s (--pipeline-delay), \

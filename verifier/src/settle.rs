@@ -28,8 +28,9 @@ pub struct SettleOptions {
     /// If stores still move after this long, the verdict is unknown.
     pub wait_max: Duration,
     /// The longest time that a part of the pipeline may hold an event while all parts are up and
-    /// nothing moves.
-    pub delay_max: Duration,
+    /// nothing moves. `None` if there is no such time: a disk buffer of Vector may keep its last
+    /// events until another one comes.
+    pub delay_max: Option<Duration>,
     /// The addresses of the metrics of the pipeline's Vectors.
     pub metrics: Vec<String>,
 }
@@ -235,7 +236,7 @@ mod tests {
         SettleOptions {
             quiet: Duration::from_secs(5),
             wait_max: Duration::from_mins(1),
-            delay_max: Duration::from_secs(370),
+            delay_max: None,
             metrics: Vec::new(),
         }
     }

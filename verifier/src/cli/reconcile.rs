@@ -51,10 +51,11 @@ pub(super) struct ReconcileArgs {
     #[command(flatten)]
     vectors: VectorArgs,
     /// Longest time that a part of the pipeline may hold an event while all parts are up and
-    /// nothing moves. Without --vector-metrics, a missing event is only proven lost after this
-    /// time. The default fits Vector: back-off 300 s, batch 10 s, request 60 s.
-    #[arg(long, default_value = "370s", value_parser = parse_wait, value_name = "TIME")]
-    pipeline_delay: Duration,
+    /// nothing moves. A part without --vector-metrics then counts as empty after this time. For a
+    /// Vector with a buffer in memory it is 370s: back-off 300 s, batch 10 s, request 60 s. Do not
+    /// give it if a Vector has a disk buffer, because that may keep its last events for ever.
+    #[arg(long, value_parser = parse_wait, value_name = "TIME")]
+    pipeline_delay: Option<Duration>,
     /// How long stream or table may be unreachable during the check.
     #[arg(long, default_value = "1m", value_parser = parse_wait)]
     patience: Duration,

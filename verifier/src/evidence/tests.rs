@@ -6,16 +6,21 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A pipeline that is up, idle and empty, and has no metrics.
+/// A pipeline that is up, idle and empty, and has no metrics. Nobody knows how long its parts may
+/// hold an event.
 fn idle() -> Seen {
     Seen {
         quiet: 20 * SECOND,
-        delay_max: 370 * SECOND,
         webhook_answers: Some(true),
         stream: Some(stream(ConsumerState::default())),
         is_pulled: true,
         ..Seen::default()
     }
+}
+
+/// The same after a time without movement, with a declared bound.
+fn bounded(quiet: Duration) -> Seen {
+    Seen { quiet, delay_max: Some(370 * SECOND), ..idle() }
 }
 
 fn stream(consumer: ConsumerState) -> StreamState {
@@ -66,10 +71,7 @@ fn check(seen: &Seen, open: &[Place]) {
 use Place::{Aggregator, Consumer, Sidecar, Table};
 
 #[test]
-fn a_part_is_excluded_by_what_it_tells_or_by_a_wait_for_as_long_as_it_may_hold_back() {
-    check(&idle(), &[Sidecar, Aggregator]);
-    check(&Seen { quiet: 369 * SECOND, ..idle() }, &[Sidecar, Aggregator]);
-    check(&Seen { quiet: 370 * SECOND, ..idle() }, &[]);
+fn a_part_is_excluded_by_what_it_tells() {
     check(&told(&[("nats", 0), ("clickhouse", 0)]), &[]);
     check(&told(&[("nats", 0)]), &[Aggregator]);
     check(&told(&[("clickhouse", 0)]), &[Sidecar]);
@@ -77,9 +79,24 @@ fn a_part_is_excluded_by_what_it_tells_or_by_a_wait_for_as_long_as_it_may_hold_b
     check(&told(&[("nats", 0), ("clickhouse", 6_000)]), &[Aggregator]);
 }
 
+/// A disk buffer may keep its last events for ever.
+#[test]
+fn no_wait_excludes_a_part_that_may_hold_events_for_any_time() {
+    check(&idle(), &[Sidecar, Aggregator]);
+    check(&Seen { quiet: 36_000 * SECOND, ..idle() }, &[Sidecar, Aggregator]);
+    check(&Seen { quiet: 36_000 * SECOND, ..told(&[("nats", 0)]) }, &[Aggregator]);
+}
+
+#[test]
+fn a_wait_for_the_declared_delay_excludes_a_part() {
+    check(&bounded(369 * SECOND), &[Sidecar, Aggregator]);
+    check(&bounded(370 * SECOND), &[]);
+    check(&Seen { parts: vec![part(&[("nats", 3)])], ..bounded(370 * SECOND) }, &[Sidecar]);
+}
+
 #[test]
 fn a_wait_proves_nothing_of_a_part_that_is_down() {
-    let waited = Seen { quiet: 3_600 * SECOND, ..idle() };
+    let waited = bounded(3_600 * SECOND);
     check(&Seen { is_pulled: false, ..waited.clone() }, &[Consumer]);
     check(&Seen { webhook_answers: Some(false), ..waited.clone() }, &[Sidecar]);
     check(&Seen { webhook_answers: None, ..waited.clone() }, &[Sidecar]);
@@ -92,9 +109,9 @@ fn a_wait_proves_nothing_of_a_part_that_is_down() {
 #[test]
 fn a_vector_that_has_forgotten_its_gauges_is_not_empty() {
     let forgetful = Part { url: "http://v".to_owned(), told: Ok(VectorState::default()) };
-    let seen = Seen { parts: vec![forgetful.clone()], ..idle() };
-    check(&seen, &[Sidecar, Aggregator]);
-    check(&Seen { quiet: 370 * SECOND, ..seen }, &[]);
+    let parts = vec![forgetful.clone()];
+    check(&Seen { parts: parts.clone(), ..idle() }, &[Sidecar, Aggregator]);
+    check(&Seen { parts, ..bounded(370 * SECOND) }, &[]);
     let parts = vec![part(&[("nats", 0), ("clickhouse", 0)]), forgetful];
     check(&Seen { parts, ..idle() }, &[Sidecar, Aggregator]);
     let mut without_gauge = part(&[("nats", 0), ("clickhouse", 0)]);
@@ -115,8 +132,7 @@ fn metrics_that_may_be_old_and_stores_that_move_prove_nothing() {
     check(&Seen { quiet: 4 * SECOND, ..empty.clone() }, &[Sidecar, Aggregator]);
     check(&Seen { quiet: 5 * SECOND, ..empty.clone() }, &[]);
     check(&Seen { is_still: false, ..empty }, &[Sidecar, Aggregator]);
-    let waited = Seen { quiet: 370 * SECOND, ..idle() };
-    check(&Seen { is_still: false, ..waited }, &[Sidecar, Aggregator]);
+    check(&Seen { is_still: false, ..bounded(370 * SECOND) }, &[Sidecar, Aggregator]);
 }
 
 #[test]
