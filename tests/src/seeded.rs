@@ -51,7 +51,7 @@ pub fn storm(seed: u64, scale: &Scale) -> Outcome {
         let sent = sent.as_ref()?;
         let truth = sent.truth(run, &at_rest, &taken);
         let mut check = early_check(run, sent, told.clone(), &early, &at_rest);
-        check.excuses.extend(lasting_excuses(&stack, sent, &truth));
+        check.excuses.extend(lasting_excuses(&stack, run, sent, &truth));
         if check.excuses.is_empty() {
             check.moment = Moment::Final;
         }
@@ -72,7 +72,8 @@ fn begin(storm: &Storm) -> Stack {
         retry_max = format!("{}ms", limit.as_millis());
         flags.extend(["--relay", "honest", "--retry-max", &retry_max]);
     }
-    flags.extend(storm.faults.iter().flat_map(|fault| ["--fault", fault]));
+    let kept = storm.kept.map(|(part, events)| format!("keep-last:{}:{events}", part.name()));
+    flags.extend(storm.faults.iter().chain(&kept).flat_map(|fault| ["--fault", fault]));
     let stack = Stack::up_prepared(&flags, |dir| {
         let data = dir.join("clickhouse");
         std::fs::create_dir_all(&data).unwrap();
@@ -232,8 +233,8 @@ fn early_check(run: &Run, sent: &Sent, told: Told, early: &Early, at_rest: &Seen
 }
 
 /// Reasons that keep a run unknown for good.
-fn lasting_excuses(stack: &Stack, sent: &Sent, truth: &Truth) -> Vec<&'static str> {
-    let is_proven = tells_what_it_holds(stack);
+fn lasting_excuses(stack: &Stack, run: &Run, sent: &Sent, truth: &Truth) -> Vec<&'static str> {
+    let is_proven = tells_what_it_holds(stack) && !run.is_blind;
     let reasons = [
         (!truth.is_closed, "the ledger was not closed"),
         (truth.is_saturated, "the generator was saturated"),

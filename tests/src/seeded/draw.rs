@@ -66,8 +66,10 @@ pub const BENCH: Scale = Scale {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storm {
     pub seed: u64,
-    /// Values for `--fault`.
+    /// Values for `--fault`, but for `keep-last`.
     pub faults: Vec<String>,
+    /// A part whose disk buffer keeps its last events, and how many.
+    pub kept: Option<(Part, u32)>,
     pub batch_wait: Duration,
     pub delay: Duration,
     pub relay: Relay,
@@ -88,6 +90,8 @@ pub struct Run {
     pub account: Account,
     pub counted: Counted,
     pub is_deep: bool,
+    /// Whether the checks are not told where the metrics of sidecar and aggregator are.
+    pub is_blind: bool,
     /// How many seconds the sender's clock is ahead, or behind if negative.
     pub sender_clock: i64,
     /// The same for the clock of the checker.
@@ -131,8 +135,13 @@ impl Storm {
         let batch_wait =
             millis(&mut draw, Duration::from_millis(300), Duration::from_millis(1_500));
         let count = [1, 1, RUNS_MAX][draw.random_range(0..3)];
-        let runs = (0..count).map(|index| Run::draw(index, &mut draw, scale)).collect();
-        Self { seed, faults, batch_wait, delay, relay, stream, acts, replica, runs }
+        let mut runs: Vec<Run> =
+            (0..count).map(|index| Run::draw(index, &mut draw, scale)).collect();
+        let kept = draw_kept(&mut draw, relay);
+        for run in &mut runs {
+            run.is_blind = draw.random_bool(0.2);
+        }
+        Self { seed, faults, kept, batch_wait, delay, relay, stream, acts, replica, runs }
     }
 
     /// Whether a disturbance lasts throughout the check.
@@ -153,7 +162,8 @@ impl Run {
         let (sender_clock, checker_clock) = (draw_clock(draw), draw_clock(draw));
         let load =
             if draw.random_bool(0.7) { draw_live(draw, scale) } else { draw_history(draw, scale) };
-        Self { index, load, account, counted, is_deep, sender_clock, checker_clock }
+        let is_blind = false;
+        Self { index, load, account, counted, is_deep, is_blind, sender_clock, checker_clock }
     }
 }
 
@@ -221,6 +231,13 @@ fn draw_faults(draw: &mut ChaCha8Rng, delay: Duration) -> Vec<String> {
         faults.push(format!("delay:aggregator:{}ms", delay.as_millis()));
     }
     faults
+}
+
+fn draw_kept(draw: &mut ChaCha8Rng, relay: Relay) -> Option<(Part, u32)> {
+    let part = [Part::Sidecar, Part::Aggregator][draw.random_range(0..2)];
+    let events = draw.random_range(1..60);
+    let is_kept = draw.random_bool(0.4) && relay != Relay::Fast;
+    is_kept.then_some((part, events))
 }
 
 fn draw_acts(draw: &mut ChaCha8Rng, scale: &Scale, relay: Relay, stream: &StreamForm) -> Vec<Act> {
@@ -336,6 +353,11 @@ mod tests {
             assert!(of_part.clone().any(|act| act.at == At::Throughout), "{part:?}");
             assert!(of_part.clone().any(|act| act.lasts > Duration::from_mins(1)), "{part:?}");
         }
+        for part in [Part::Sidecar, Part::Aggregator] {
+            let keeps = |it: &&Storm| it.kept.is_some_and(|(at, _)| at == part);
+            assert!(storms.iter().filter(keeps).count() > 50, "{part:?}");
+        }
+        assert!(runs.iter().filter(|run| run.is_blind).count() > 100);
         for account in Account::LIMITED {
             assert!(runs.iter().any(|run| run.account == account), "{account:?}");
         }

@@ -23,6 +23,9 @@ pub fn check(stack: &Stack, run: &Run, account: Account, flags: &[&str]) -> Told
     let mut args = vec!["reconcile", &dir, "--table", &table, "--duplicates", duplicates];
     args.extend(["--clickhouse-user", account.user()]);
     args.extend(flags);
+    if run.is_blind {
+        args.extend(["--vector-metrics", ""]);
+    }
     if run.is_deep {
         args.push("--deep");
     }
