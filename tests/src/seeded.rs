@@ -31,7 +31,7 @@ pub use self::draw::{BENCH, GATE, Scale};
 use self::accounts::{Account, users_xml};
 use self::disturbance::{Act, At, Relay};
 use self::draw::{Run, Storm};
-use self::oracle::{Check, Moment, Told, Truth, Violation, violations};
+use self::oracle::{Check, Moment, Told, Truth, UNPROVEN, Violation, violations};
 use self::replica::{Lag, Replica};
 use self::rest::{await_rest, is_anything_held, tells_what_it_holds};
 use self::results::{Outcome, RunOutcome};
@@ -240,7 +240,7 @@ fn lasting_excuses(stack: &Stack, run: &Run, sent: &Sent, truth: &Truth) -> Vec<
         (truth.is_saturated, "the generator was saturated"),
         (!sent.has_summary, "the sender's summary is missing"),
         (truth.acknowledged.is_empty(), "nothing was acknowledged"),
-        (!truth.lost().is_empty() && !is_proven, "buffers were not proven empty"),
+        (!truth.lost().is_empty() && !is_proven, UNPROVEN),
     ];
     reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, excuse)| excuse).collect()
 }
