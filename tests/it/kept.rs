@@ -34,7 +34,7 @@ fn events_that_a_sidecar_keeps_are_not_seen_until_another_event_follows() {
     let report = check(&stack, &[]);
     expect_unknown(&report, "still holds 3 events");
     expect_unknown(&report, "send one more event through it, or restart it");
-    expect_unknown(&check(&stack, &["--vector-metrics", ""]), "no metrics say what it holds");
+    expect_unknown(&check(&stack, &["--vector-metrics", ""]), "no metrics say how many events");
 
     stack.generate(&stack.profile(10, 1, 50), "more");
     assert_eq!(check(&stack, &[])["verdict"], "whole");
@@ -44,7 +44,7 @@ fn events_that_a_sidecar_keeps_are_not_seen_until_another_event_follows() {
 fn events_that_an_aggregator_keeps_are_not_seen_until_it_is_restarted() {
     let stack = sent_through("keep-last:aggregator:3");
     expect_unknown(&check(&stack, &[]), "the aggregator at");
-    expect_unknown(&check(&stack, &["--vector-metrics", ""]), "no metrics say what it holds");
+    expect_unknown(&check(&stack, &["--vector-metrics", ""]), "no metrics say how many events");
 
     stack.restart("aggregator", "0s");
     assert_eq!(check(&stack, &[])["verdict"], "whole");

@@ -279,7 +279,7 @@ fn says_nothing(url: &str) -> (String, String) {
 
 fn unnamed(who: &str) -> (String, String) {
     (
-        format!("the {who} may still hold events: no metrics say what it holds"),
+        format!("no metrics say how many events the {who} holds"),
         format!(
             "{NAME_METRICS}. Or, if it has no disk buffer, say with --pipeline-delay how long it \
              may hold an event"
