@@ -5,6 +5,7 @@ use std::time::Duration;
 use events::timeline::UnixMicros;
 use runs::observation::ClockOffset;
 use stores::absent::AbsentRows;
+use stores::bounds::SecondBounds;
 use stores::sight::read::Standing;
 use stores::survey::Survey;
 
@@ -20,6 +21,21 @@ pub struct Facts {
     /// Empty if no Vector was asked.
     pub vectors: Vec<VectorFacts>,
     pub clocks: Vec<ClockOffset>,
+    /// `None` if nobody will read events while they are sent, or afterwards.
+    pub reader: Option<ReaderFacts>,
+}
+
+/// The query API that events will be read through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderFacts {
+    pub url: String,
+    /// Why it did not answer a question, if it did not.
+    pub unanswered: Option<String>,
+    /// Whether a scope of a type that nobody knows is shown events. `None` if the server has no
+    /// event that could be shown.
+    pub shows_strangers: Option<bool>,
+    /// What ClickHouse does with the bounds that the API asks with.
+    pub bounds: SecondBounds,
 }
 
 /// A stream: its limits and its contents.

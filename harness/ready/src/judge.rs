@@ -1,6 +1,7 @@
 //! Turns facts and an intent into findings, with figures in their reasons. Pure.
 
 mod absent;
+mod reader;
 mod stream;
 mod table;
 
@@ -26,6 +27,11 @@ pub fn judge(facts: &Facts, intent: &Intent) -> Vec<Finding> {
     table::room(&facts.tables, intent, &mut found);
     found.turn_to(None);
     vectors(&facts.vectors, &mut found);
+    if let Some(facts) = &facts.reader {
+        found.turn_to(Some(&facts.url));
+        reader::judge(facts, &mut found);
+        found.turn_to(None);
+    }
     clocks(facts, intent, &mut found);
     found.sorted()
 }

@@ -15,6 +15,7 @@
 
 pub mod absent;
 pub mod bitmap;
+pub mod bounds;
 pub mod clickhouse;
 pub mod jetstream;
 pub mod schema;

@@ -2,13 +2,15 @@ use std::time::Duration;
 
 use runs::observation::ClockOffset;
 use stores::absent::{AbsentRows, DetachedPart, Ttl};
+use stores::bounds::SecondBounds;
 use stores::sight::Hidden;
 use stores::sight::read::Standing;
 use stores::survey::Survey;
 
 use super::*;
 use crate::facts::{
-    Acks, ConsumerFacts, Deleted, InsertSettings, Keeps, Storage, StreamFacts, TableFacts, WhenFull,
+    Acks, ConsumerFacts, Deleted, InsertSettings, Keeps, ReaderFacts, Storage, StreamFacts,
+    TableFacts, WhenFull,
 };
 use crate::finding::Rank;
 use crate::intent::{Bulk, RowSizes};
@@ -95,6 +97,7 @@ fn sound_facts() -> Facts {
         }],
         vectors: Vec::new(),
         clocks: vec![clock(2.0)],
+        reader: None,
     }
 }
 
@@ -425,6 +428,30 @@ fn detached_parts_are_in_the_way_of_what_is_in_doubt_and_cast_doubt_on_the_rest(
         blind(case);
     };
     check_history(both, &[(Blocker, "grant SELECT on system.detached_parts")]);
+}
+
+#[test]
+fn a_reader_is_told_whether_it_answers_and_to_whom_it_shows_what() {
+    let sound = ReaderFacts {
+        url: "http://api".to_owned(),
+        unanswered: None,
+        shows_strangers: Some(false),
+        bounds: SecondBounds::Kept,
+    };
+    let read = |change: fn(&mut ReaderFacts)| {
+        let mut facts = sound.clone();
+        change(&mut facts);
+        move |case: &mut Case| case.facts.reader = Some(facts.clone())
+    };
+    check(read(|_| {}), &[]);
+    let unanswered = |it: &mut ReaderFacts| it.unanswered = Some("401".to_owned());
+    check(read(unanswered), &[(Blocker, "does not answer a question: 401")]);
+    let open = |it: &mut ReaderFacts| it.shows_strangers = Some(true);
+    check(read(open), &[(Warning, "is shown everybody's events")]);
+    check(read(|it| it.shows_strangers = None), &[]);
+    let short = |it: &mut ReaderFacts| it.bounds = SecondBounds::LosesRows;
+    check(read(short), &[(Warning, "rows of the last second")]);
+    check(read(|it| it.bounds = SecondBounds::Untold), &[]);
 }
 
 #[test]
