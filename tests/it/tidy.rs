@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate, with the crates of this workspace that it may use. It may not use any others.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 14] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -23,11 +23,18 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("harness/stores", &["edges", "events", "plans", "runs"]),
     ("harness/load", &["edges", "events", "plans", "runs"]),
     ("harness/tell", &["edges", "runs"]),
+    ("harness/queries", &["edges", "events", "plans", "runs", "stores"]),
     ("harness/ready", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
-    ("generator", &["edges", "events", "load", "plans", "runs", "tell"]),
+    (
+        "generator",
+        &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"],
+    ),
     ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
     ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
-    ("verifier", &["edges", "events", "plans", "ready", "report", "runs", "stores", "tell"]),
+    (
+        "verifier",
+        &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
+    ),
     ("deploy/sandbox", &[]),
     (
         "tests",

@@ -19,6 +19,7 @@
 //! ```
 
 pub mod condition;
+pub mod filter;
 pub mod metric;
 pub mod plan;
 pub mod profile;

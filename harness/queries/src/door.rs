@@ -1,0 +1,25 @@
+//! A way to ask: the query API over HTTP, the table in SQL, or another one.
+
+use std::future::Future;
+
+use crate::error::AskError;
+use crate::page::Page;
+use crate::question::Question;
+
+/// A way to ask.
+pub trait Door: Send + Sync {
+    /// Asks for a page: the first one, or the one that a cursor of this door continues with. A
+    /// cursor belongs to the question that it was given for.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`AskError`] if there is no answer. A door never asks twice.
+    fn ask(
+        &self,
+        question: &Question,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = Result<Page, AskError>> + Send;
+
+    /// Where it leads, for people, without secrets.
+    fn place(&self) -> &str;
+}
