@@ -63,6 +63,17 @@ pub const NATS: Form = Form {
     example: "nats://127.0.0.1:4222",
 };
 
+/// What shows audit events over HTTP.
+pub const QUERY_API: Form = Form {
+    schemes: &[("http", 80), ("https", 443)],
+    scheme: None,
+    user: Part::MustNot,
+    path: Part::May,
+    query: Part::MustNot,
+    kind: "address of a query API",
+    example: "https://activity.example:6443",
+};
+
 /// A page that is read: metrics, and answers of Prometheus.
 pub const PAGE: Form = Form {
     schemes: &[("http", 80), ("https", 443)],
@@ -329,7 +340,7 @@ mod tests {
 
     use super::*;
 
-    const FORMS: [&Form; 4] = [&WEBHOOK, &CLICKHOUSE, &NATS, &PAGE];
+    const FORMS: [&Form; 5] = [&WEBHOOK, &CLICKHOUSE, &NATS, &QUERY_API, &PAGE];
 
     #[track_caller]
     fn check(text: &str, form: &Form, expected: Result<(&str, u16, bool), &str>) {

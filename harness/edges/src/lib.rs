@@ -15,6 +15,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod credentials;
 pub mod errors;
 pub mod exit;
 pub mod files;

@@ -11,7 +11,6 @@ mod error;
 mod header;
 mod target;
 mod tls;
-mod token;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +23,13 @@ pub use connection::Connection;
 pub use encoding::{Encoder, Encoding};
 pub use error::WebhookError;
 
+use args::TOKEN_VARIABLE;
 use edges::clock::Clock;
+use edges::credentials::Token;
 use target::{Options, Target};
 use tls::Tls;
-use token::Token;
+
+const TOKEN_FLAG: &str = "--token-file";
 
 /// All addresses of a webhook, ready to be connected to.
 #[derive(Debug, Clone)]
@@ -56,7 +58,7 @@ impl Webhook {
             http: args.http,
             headers,
             tls: Tls::from_args(args)?,
-            token: Token::from_args(args)?,
+            token: Token::find((TOKEN_FLAG, args.token_file.as_deref()), TOKEN_VARIABLE)?,
             lifetime: args.lifetime,
         };
         let target = |url: &String| Target::parse(url, &options).map(Arc::new);

@@ -1,12 +1,9 @@
 //! Why a webhook is not to be used.
 
 use std::io;
-use std::path::PathBuf;
 
-use rustls::pki_types::pem;
-
-use super::args::TOKEN_VARIABLE;
 use edges::address::AddressError;
+use edges::credentials::CredentialsError;
 use edges::exit::Exit;
 use runs::outcome::{Outcome, Want};
 
@@ -19,31 +16,8 @@ pub enum WebhookError {
     Address(#[from] AddressError),
     #[error("{flag} is of use only with addresses that begin with https://")]
     NotTls { flag: &'static str },
-    #[error("{given} is of use only together with {missing}")]
-    Alone { given: &'static str, missing: &'static str },
-    #[error("cannot read {flag} {}", path.display())]
-    Read { flag: &'static str, path: PathBuf, source: io::Error },
-    #[error("{flag} {} is no PEM file that can be read", path.display())]
-    Pem { flag: &'static str, path: PathBuf, source: pem::Error },
-    #[error(
-        "{flag} {} has no {wanted} in it: it needs a line -----BEGIN {wanted}-----",
-        path.display()
-    )]
-    Missing { flag: &'static str, path: PathBuf, wanted: &'static str },
-    #[error("--ca-file {} has a certificate that cannot be trusted", path.display())]
-    Authority { path: PathBuf, source: rustls::Error },
-    #[error(
-        "--client-cert {} and --client-key {} cannot be used together",
-        certificate.display(),
-        key.display()
-    )]
-    ClientCertificate { certificate: PathBuf, key: PathBuf, source: rustls::Error },
-    #[error("this machine has no trusted certificates: name some with --ca-file")]
-    NoAuthorities,
-    #[error("--token-file {} {fact}", path.display())]
-    TokenFile { path: PathBuf, fact: &'static str },
-    #[error("the environment variable {TOKEN_VARIABLE} {fact}")]
-    TokenVariable { fact: &'static str },
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error("--header number {position} has no colon: write it like 'X-Cluster: east-1'")]
     HeaderForm { position: usize },
     #[error("--header {name:?} {fact}")]
@@ -73,15 +47,7 @@ impl WebhookError {
             Self::NoUrl
             | Self::Address(_)
             | Self::NotTls { .. }
-            | Self::Alone { .. }
-            | Self::Read { .. }
-            | Self::Pem { .. }
-            | Self::Missing { .. }
-            | Self::Authority { .. }
-            | Self::ClientCertificate { .. }
-            | Self::NoAuthorities
-            | Self::TokenFile { .. }
-            | Self::TokenVariable { .. }
+            | Self::Credentials(_)
             | Self::HeaderForm { .. }
             | Self::Header { .. } => Exit::Usage,
         }
@@ -91,8 +57,10 @@ impl WebhookError {
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::NotTried { want, .. } => Outcome::NotTried(*want),
-            Self::Read { source, .. } => Outcome::NotTried(Want::of(source).unwrap_or(Want::Token)),
-            Self::TokenFile { .. } | Self::TokenVariable { .. } => Outcome::NotTried(Want::Token),
+            Self::Credentials(CredentialsError::Read { source, .. }) => {
+                Outcome::NotTried(Want::of(source).unwrap_or(Want::Token))
+            }
+            Self::Credentials(_) => Outcome::NotTried(Want::Token),
             Self::Unreachable { source, .. } | Self::Handshake { source, .. } => {
                 Want::of(source).map_or(Outcome::NotConnected, Outcome::NotTried)
             }

@@ -16,8 +16,9 @@ use tokio::net::{TcpStream, lookup_host};
 use super::args::HttpVersion;
 use super::error::WebhookError;
 use super::tls::{ALPN_HTTP2, Tls};
-use super::token::Token;
 use edges::address::{Address, Host, WEBHOOK};
+use edges::credentials::Token;
+use edges::secret::ExposeSecret as _;
 use runs::outcome::Want;
 
 /// What all addresses share.
@@ -226,7 +227,11 @@ impl Target {
             Version::Http2 => self.http2.clone(),
         };
         if let Some(token) = &self.token {
-            head.headers.insert(AUTHORIZATION, token.authorization().await?);
+            let value = token.authorization().await?;
+            let mut value = HeaderValue::from_str(value.expose_secret())
+                .expect("a token has no control characters");
+            value.set_sensitive(true);
+            head.headers.insert(AUTHORIZATION, value);
         }
         Ok(head)
     }
