@@ -593,11 +593,10 @@ impl WrittenTests {
 impl From<Filter> for WrittenFilter {
     fn from(filter: Filter) -> Self {
         let mut written = Self::default();
-        let mut at = |name: &str| written.0.entry(name.to_owned()).or_default();
         for condition in filter.conditions {
             match condition {
                 Condition::Text { field, test, is_negated } => {
-                    let tests = at(field.name());
+                    let tests = written.0.entry(field.name().to_owned()).or_default();
                     let list =
                         |texts: Vec<String>| Some(texts.into_iter().map(Scalar).collect());
                     match (test, is_negated) {
@@ -611,7 +610,7 @@ impl From<Filter> for WrittenFilter {
                     }
                 }
                 Condition::Status(test) => {
-                    let tests = at(STATUS);
+                    let tests = written.0.entry(STATUS.to_owned()).or_default();
                     let code = |code: u16| Some(Scalar(code.to_string()));
                     match test {
                         StatusTest::Is(of) => tests.is = code(of),

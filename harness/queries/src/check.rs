@@ -6,36 +6,12 @@ use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
 use runs::ranges::RangeSet;
+pub use runs::readback::ReadFault as Fault;
 use uuid::Uuid;
 
 use crate::order::{Order, Place};
 use crate::page::{Page, Shown};
 use crate::question::Question;
-
-/// What is wrong with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
-    /// An event of another tenant, or another user, is shown.
-    Leaked,
-    /// Most of a page belongs to others: the server did not look at the scope.
-    ScopeIgnored,
-    /// An event comes after an older one.
-    OutOfOrder,
-    /// An event is shown again, on the same page or on a later one.
-    Repeated,
-    /// The page has more events than were asked for.
-    OverLimit,
-    /// The request was not received in the period asked for.
-    OutsidePeriod,
-    /// The filter does not admit the event.
-    OutsideFilter,
-    /// The answer has another time of the event than was sent.
-    Changed,
-    /// The ID is of this run, and the plan has no such event.
-    Unplanned,
-    /// The pages lead back to where they were.
-    Endless,
-}
 
 /// A fault, and the event that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,19 +120,23 @@ impl<'s> Walk<'s> {
     /// Checks the next page.
     pub fn take(&mut self, page: &Page) -> Step {
         let mut findings = Vec::new();
-        let (mut own, mut foreign, mut leaked) = (Vec::new(), 0, 0);
+        let (mut own, mut foreign, mut leaked, mut admitted) = (Vec::new(), 0, 0, 0);
         if page.events.len() > self.question.limit as usize {
             findings.push(Finding { fault: Fault::OverLimit, audit_id: None, beside: None });
         }
         for shown in &page.events {
             match self.look(shown, &mut findings) {
-                Look::Own(tenant, seq) => own.push((tenant, seq)),
+                Look::Own(tenant, seq) => {
+                    admitted += 1;
+                    own.push((tenant, seq));
+                }
+                Look::Again => admitted += 1,
                 Look::Foreign => foreign += 1,
                 Look::Leaked => leaked += 1,
-                Look::Wrong => {}
+                Look::Unplanned => {}
             }
         }
-        if leaked > own.len() {
+        if leaked > admitted && leaked > 1 {
             findings.retain(|finding| finding.fault != Fault::Leaked);
             findings.push(Finding { fault: Fault::ScopeIgnored, audit_id: None, beside: None });
         }
@@ -198,7 +178,7 @@ impl<'s> Walk<'s> {
         let facts = is_tenant.then(|| self.script.facts(tenant, seq));
         let Some(Ok(facts)) = facts else {
             find(Fault::Unplanned, None);
-            return Look::Wrong;
+            return Look::Unplanned;
         };
         self.columns.fill(&facts);
         if !self.question.scope.admits(&self.columns) {
@@ -208,7 +188,7 @@ impl<'s> Walk<'s> {
         let seen = self.seen.entry(tenant).or_default();
         if seen.contains(seq.0) {
             find(Fault::Repeated, None);
-            return Look::Wrong;
+            return Look::Again;
         }
         seen.insert(seq.0..seq.0 + 1);
         let is_changed = shown.received != Some(facts.received);
@@ -278,7 +258,9 @@ impl<'s> Walk<'s> {
 /// What an event turned out to be.
 enum Look {
     Own(TenantIndex, Seq),
+    /// An event of the run that was shown before.
+    Again,
     Foreign,
     Leaked,
-    Wrong,
+    Unplanned,
 }

@@ -6,6 +6,7 @@
 //! whole walk through the pages, by what the events were planned to say and never by the answer's
 //! own text ([`check`]).
 
+mod answer;
 pub mod api;
 pub mod check;
 pub mod door;

@@ -57,6 +57,11 @@ pub fn read_answer(body: Bytes) -> Result<Page, AskError> {
     }
 }
 
+/// Reads one event as it is stored; `None` if it is none.
+pub(crate) fn read_event(json: &[u8]) -> Option<Shown> {
+    serde_json::from_slice(json).ok()
+}
+
 /// Says what a body is that is no answer.
 fn no_answer(body: &[u8], error: &serde_json::Error) -> AskError {
     let text = String::from_utf8_lossy(&body[..body.len().min(BEGINNING_BYTES)]);

@@ -1,18 +1,20 @@
-//! The table as a door: the questions that the API asks it, in the same words but for the bounds of
-//! time, which are written so that the index loses no row.
+//! The table as a door: the questions that the API asks it, in the same words but for two: bounds
+//! of time have the type of the column, so that the index loses no row, and pages go on behind the
+//! last row, so that they lose none.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use edges::exit::chain;
 use plans::filter::sql_text;
-use stores::clickhouse::ClickHouse;
+use runs::leb128;
+use stores::clickhouse::{ClickHouse, ClickHouseError};
 use uuid::Uuid;
 
 use crate::door::Door;
 use crate::error::{AskError, words};
 use crate::order::Order;
-use crate::page::{Page, Shown};
+use crate::page::{Page, Shown, read_event};
 use crate::question::{Question, Scope};
 
 /// Asks the table.
@@ -27,4 +29,119 @@ impl Sql {
     pub fn new(server: ClickHouse, limit: Duration) -> Self {
         Self { server, limit }
     }
+}
+
+impl Door for Sql {
+    async fn ask(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
+        let sql = statement(&self.server.source(), question, cursor)?;
+        let rows = async { self.server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
+        let bytes = self.server.answer(self.limit, rows).await.map_err(|error| match error {
+            ClickHouseError::Silent { .. } => AskError::Timeout { limit: self.limit },
+            error => AskError::Table { fact: words(&chain(&error)) },
+        })?;
+        read_rows(&bytes, question)
+            .ok_or_else(|| AskError::Form { fact: "the rows break off".to_owned() })
+    }
+
+    fn place(&self) -> &str {
+        &self.server.url
+    }
+}
+
+/// The columns of a row behind its event: its place in the order.
+fn place_columns(order: Order) -> Vec<String> {
+    let time = "toString(toUnixTimestamp64Milli(timestamp))".to_owned();
+    let columns = order.columns().iter().chain(&["audit_id"]);
+    std::iter::once(time).chain(columns.map(|column| format!("toString({column})"))).collect()
+}
+
+fn statement(source: &str, question: &Question, cursor: Option<&str>) -> Result<String, AskError> {
+    let order = Order::of(&question.scope, &question.filter);
+    let mut conditions = Vec::new();
+    match &question.scope {
+        Scope::Platform => {}
+        Scope::User(uid) => conditions.push(format!("user_uid = {}", sql_text(uid))),
+        Scope::Organization(_) | Scope::Project(_) | Scope::Stranger { .. } => {
+            let (kind, name) = question.scope.headers().unwrap_or_default();
+            conditions.push(format!("scope_type = {}", sql_text(kind)));
+            conditions.push(format!("scope_name = {}", sql_text(name)));
+        }
+    }
+    conditions.push(format!("timestamp >= {}", moment(question.from.millis())));
+    conditions.push(format!("timestamp < {}", moment(question.until.millis())));
+    let filter = question.filter.to_sql();
+    conditions.extend((!filter.is_empty()).then_some(filter));
+    if let Some(cursor) = cursor {
+        let behind = behind(order, cursor);
+        conditions.push(behind.ok_or_else(|| AskError::Cursor {
+            message: "it is none of this door's".to_owned(),
+        })?);
+    }
+    let scope: &[&str] = match &question.scope {
+        Scope::Platform => &[],
+        Scope::User(_) => &["user_uid"],
+        _ => &["scope_type", "scope_name"],
+    };
+    let by = ["toStartOfHour(timestamp)", "timestamp"].iter().chain(scope);
+    let by = by.chain(order.columns()).chain(&["audit_id"]);
+    let by: Vec<String> = by.map(|column| format!("{column} DESC")).collect();
+    Ok(format!(
+        "SELECT event_json, {} FROM {source} WHERE {} ORDER BY {} LIMIT {}",
+        place_columns(order).join(", "),
+        conditions.join(" AND "),
+        by.join(", "),
+        question.limit + 1,
+    ))
+}
+
+/// The condition for all rows behind the place that a cursor names: a list of the values of time,
+/// order and ID.
+fn behind(order: Order, cursor: &str) -> Option<String> {
+    let values: Vec<String> = serde_json::from_str(cursor).ok()?;
+    let (millis, rest) = values.split_first()?;
+    let (id, columns) = rest.split_last()?;
+    if columns.len() != order.columns().len() {
+        return None;
+    }
+    let at = moment(millis.parse().ok()?);
+    let id = format!("toUUID('{}')", Uuid::try_parse(id).ok()?);
+    let values = columns.iter().map(|value| sql_text(value)).chain([id]);
+    let values = values.collect::<Vec<_>>().join(", ");
+    let names = order.columns().join(", ");
+    Some(format!(
+        "timestamp <= {at} AND (timestamp, {names}, audit_id) < ({at}, {values})"
+    ))
+}
+
+fn moment(millis: i64) -> String {
+    format!("fromUnixTimestamp64Milli({millis})")
+}
+
+/// Reads rows of strings. `None` if they break off.
+fn read_rows(bytes: &Bytes, question: &Question) -> Option<Page> {
+    let order = Order::of(&question.scope, &question.filter);
+    let columns = order.columns().len() + 2;
+    let mut rest = &bytes[..];
+    let mut page = Page { bytes: bytes.len() as u64, ..Page::default() };
+    let mut place: Vec<String> = Vec::new();
+    while !rest.is_empty() {
+        let event = take_text(&mut rest)?;
+        let values: Option<Vec<String>> = (0..columns)
+            .map(|_| Some(String::from_utf8_lossy(take_text(&mut rest)?).into_owned()))
+            .collect();
+        if page.events.len() == question.limit as usize {
+            page.next = serde_json::to_string(&place).ok();
+            return Some(page);
+        }
+        place = values?;
+        page.events.push(read_event(event).unwrap_or(Shown { id: None, received: None }));
+    }
+    Some(page)
+}
+
+fn take_text<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = usize::try_from(leb128::take(rest)?).ok()?;
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(text)
 }

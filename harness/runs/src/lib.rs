@@ -25,6 +25,7 @@ pub mod measured;
 pub mod observation;
 pub mod outcome;
 pub mod ranges;
+pub mod readback;
 pub mod record;
 pub mod report;
 pub mod run_dir;
