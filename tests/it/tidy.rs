@@ -25,10 +25,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("harness/tell", &["edges", "runs"]),
     ("harness/queries", &["edges", "events", "plans", "runs", "stores"]),
     ("harness/ready", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
-    (
-        "generator",
-        &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"],
-    ),
+    ("generator", &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"]),
     ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
     ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
     (

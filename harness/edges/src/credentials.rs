@@ -37,12 +37,7 @@ pub enum CredentialsError {
         flags.key,
         key.display()
     )]
-    ClientCertificate {
-        flags: TlsFlags,
-        certificate: PathBuf,
-        key: PathBuf,
-        source: rustls::Error,
-    },
+    ClientCertificate { flags: TlsFlags, certificate: PathBuf, key: PathBuf, source: rustls::Error },
     #[error("this machine has no trusted certificates: name some with {flag}")]
     NoAuthorities { flag: &'static str },
     #[error("{flag} {} {fact}", path.display())]
@@ -73,11 +68,8 @@ impl TlsFiles<'_> {
     /// Returns the flag of the first file that is named.
     pub fn first_named(&self, flags: &TlsFlags) -> Option<&'static str> {
         let Self { authorities, certificate, key } = self;
-        let all = [
-            (authorities, flags.authorities),
-            (certificate, flags.certificate),
-            (key, flags.key),
-        ];
+        let all =
+            [(authorities, flags.authorities), (certificate, flags.certificate), (key, flags.key)];
         all.into_iter().find(|(path, _)| path.is_some()).map(|(_, flag)| flag)
     }
 
@@ -123,8 +115,11 @@ fn trusted(flag: &'static str, file: Option<&Path>) -> Result<Trusted, Credentia
         let none = CredentialsError::NoAuthorities { flag };
         return if trusted.is_empty() { Err(none) } else { Ok(trusted) };
     };
-    Trusted::these(read_certificates(flag, path)?)
-        .map_err(|source| CredentialsError::Authority { flag, path: path.to_owned(), source })
+    Trusted::these(read_certificates(flag, path)?).map_err(|source| CredentialsError::Authority {
+        flag,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_certificates(

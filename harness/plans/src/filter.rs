@@ -35,7 +35,11 @@ pub struct Filter {
 /// A condition on one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    Text { field: TextField, test: TextTest, is_negated: bool },
+    Text {
+        field: TextField,
+        test: TextTest,
+        is_negated: bool,
+    },
     Status(StatusTest),
     /// The audit ID is in a range.
     Ids(IdRange),
@@ -223,9 +227,8 @@ impl Condition {
             Self::Text { field, test, is_negated } => test.to_cel(*field, *is_negated),
             Self::Status(test) => test.written("responseStatus.code", CEL),
             Self::Ids(range) => {
-                let bounds = range.bounds().map(|(operator, bound)| {
-                    format!("auditID {operator} '{bound}'")
-                });
+                let bounds =
+                    range.bounds().map(|(operator, bound)| format!("auditID {operator} '{bound}'"));
                 bounds.collect::<Vec<_>>().join(" && ")
             }
             Self::ReceivedAtMost(at) => {
@@ -239,9 +242,9 @@ impl Condition {
             Self::Text { field, test, is_negated } => test.to_sql(*field, *is_negated),
             Self::Status(test) => test.written("status_code", SQL),
             Self::Ids(range) => {
-                let bounds = range.bounds().map(|(operator, bound)| {
-                    format!("audit_id {operator} toUUID('{bound}')")
-                });
+                let bounds = range
+                    .bounds()
+                    .map(|(operator, bound)| format!("audit_id {operator} toUUID('{bound}')"));
                 bounds.collect::<Vec<_>>().join(" AND ")
             }
             Self::ReceivedAtMost(at) => {
@@ -252,9 +255,7 @@ impl Condition {
 
     fn holds(&self, columns: &Columns, audit_id: Uuid) -> bool {
         match self {
-            Self::Text { field, test, is_negated } => {
-                test.holds(field.of(columns)) != *is_negated
-            }
+            Self::Text { field, test, is_negated } => test.holds(field.of(columns)) != *is_negated,
             Self::Status(test) => test.holds(columns.status_code),
             Self::Ids(range) => range.has(audit_id),
             Self::ReceivedAtMost(at) => columns.timestamp_ms <= at.millis(),
@@ -349,7 +350,8 @@ impl IdRange {
     /// Two ranges of about as many IDs each, if they are random; `None` if it cannot be divided.
     pub fn halves(self) -> Option<[Self; 2]> {
         let (from, until) = (self.from.max(RANDOM.from), self.until.min(RANDOM.until));
-        let middle = if until > from + 1 { (from + until) / 2 } else { (self.from + self.until) / 2 };
+        let middle =
+            if until > from + 1 { (from + until) / 2 } else { (self.from + self.until) / 2 };
         let is_inside = self.from < middle && middle < self.until;
         let halves = [Self { until: middle, ..self }, Self { from: middle, ..self }];
         is_inside.then_some(halves)
@@ -503,9 +505,8 @@ impl<'de> Deserialize<'de> for WrittenTests {
     }
 }
 
-const TESTS: [&str; 9] = [
-    "is", "not", "in", "not_in", "starts_with", "ends_with", "contains", "at_least", "below",
-];
+const TESTS: [&str; 9] =
+    ["is", "not", "in", "not_in", "starts_with", "ends_with", "contains", "at_least", "below"];
 
 const STATUS: &str = "status";
 
@@ -522,7 +523,9 @@ impl TryFrom<WrittenFilter> for Filter {
                 None if name == STATUS => tests.of_status(&mut filter.conditions),
                 None => {
                     let known = joined(&TextField::ALL, |field| field.name().to_owned());
-                    return Err(format!("a filter has no field {name:?}; it has {known}, {STATUS}"));
+                    return Err(format!(
+                        "a filter has no field {name:?}; it has {known}, {STATUS}"
+                    ));
                 }
             }
             .map_err(|fact| format!("the filter's field {name} {fact}"))?;
@@ -597,8 +600,7 @@ impl From<Filter> for WrittenFilter {
             match condition {
                 Condition::Text { field, test, is_negated } => {
                     let tests = written.0.entry(field.name().to_owned()).or_default();
-                    let list =
-                        |texts: Vec<String>| Some(texts.into_iter().map(Scalar).collect());
+                    let list = |texts: Vec<String>| Some(texts.into_iter().map(Scalar).collect());
                     match (test, is_negated) {
                         (TextTest::Is(text), false) => tests.is = Some(Scalar(text)),
                         (TextTest::Is(text), true) => tests.not = Some(Scalar(text)),

@@ -166,21 +166,21 @@ impl Api {
         let uri = format!("{}://{}{path}{RESOURCE}", address.scheme, address.authority());
         let uri = uri.parse().map_err(|_| QUERY_API.error(url, "its path is wrong"))?;
         let name = || args.user.clone();
-        let user = HeaderValue::from_str(&args.user).map_err(|_| ApiError::User { name: name() })?;
+        let user =
+            HeaderValue::from_str(&args.user).map_err(|_| ApiError::User { name: name() })?;
         let token = Token::find((TOKEN_FLAG, args.token_file.as_deref()), TOKEN_VARIABLE)?;
         let (place, identity) = (address.to_string(), args.identity);
         Ok(Self { client, place, uri, identity, user, token, limits })
     }
 
-    async fn exchange(
-        &self,
-        question: &Question,
-        cursor: Option<&str>,
-    ) -> Result<Page, AskError> {
+    async fn exchange(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
         let token = match &self.token {
-            Some(token) => Some(token.authorization().await.map_err(|error| {
-                AskError::Expired { message: words(&chain(&error)) }
-            })?),
+            Some(token) => Some(
+                token
+                    .authorization()
+                    .await
+                    .map_err(|error| AskError::Expired { message: words(&chain(&error)) })?,
+            ),
             None => None,
         };
         let request = self.request(question, cursor, token.as_ref())?;

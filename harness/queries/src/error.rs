@@ -76,9 +76,7 @@ impl AskError {
             | Self::Cut { .. }
             | Self::Failure { .. }
             | Self::Table { .. } => true,
-            Self::Status { code, .. } | Self::WebPage { code, .. } => {
-                *code == 429 || *code >= 500
-            }
+            Self::Status { code, .. } | Self::WebPage { code, .. } => *code == 429 || *code >= 500,
             Self::Expired { .. }
             | Self::Forbidden { .. }
             | Self::Filter { .. }

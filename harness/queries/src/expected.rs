@@ -213,7 +213,11 @@ impl Reached {
 
 /// The seconds in which all requests of a run were received: from the first one's to after the last
 /// one's.
-pub fn period_of(script: &Script, start: UnixMicros, end: UnixMicros) -> (UnixSeconds, UnixSeconds) {
+pub fn period_of(
+    script: &Script,
+    start: UnixMicros,
+    end: UnixMicros,
+) -> (UnixSeconds, UnixSeconds) {
     let earliest = match script.days() {
         Days::Apart => start,
         Days::Flow => start - LONG_US_MAX,

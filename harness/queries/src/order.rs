@@ -51,8 +51,7 @@ impl Order {
 
     /// The place of an event.
     pub fn place(self, columns: &Columns, audit_id: Uuid) -> Place {
-        let (user, group, resource) =
-            (columns.user.as_str(), columns.api_group, columns.resource);
+        let (user, group, resource) = (columns.user.as_str(), columns.api_group, columns.resource);
         let columns_of = match self {
             Self::ByResource => [group, resource, ""],
             Self::ByUser => [user, group, resource],

@@ -5,8 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use chrono::DateTime;
 use events::timeline::UnixMicros;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use uuid::Uuid;
 
@@ -135,7 +135,9 @@ impl<'de> Deserialize<'de> for Shown {
                 while let Some(key) = map.next_key::<Key>()? {
                     match key {
                         // A key that comes twice is nothing that a server writes.
-                        Key::Id if id.is_some() => return Err(de::Error::duplicate_field("auditID")),
+                        Key::Id if id.is_some() => {
+                            return Err(de::Error::duplicate_field("auditID"));
+                        }
                         Key::Id => id = Some(map.next_value::<Text<Uuid>>()?.0),
                         Key::Received if received.is_some() => {
                             return Err(de::Error::duplicate_field("requestReceivedTimestamp"));

@@ -34,7 +34,8 @@ impl Sql {
 impl Door for Sql {
     async fn ask(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
         let sql = statement(&self.server.source(), question, cursor)?;
-        let rows = async { self.server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
+        let rows =
+            async { self.server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
         let bytes = self.server.answer(self.limit, rows).await.map_err(|error| match error {
             ClickHouseError::Silent { .. } => AskError::Timeout { limit: self.limit },
             error => AskError::Table { fact: words(&chain(&error)) },
@@ -73,9 +74,11 @@ fn statement(source: &str, question: &Question, cursor: Option<&str>) -> Result<
     conditions.extend((!filter.is_empty()).then_some(filter));
     if let Some(cursor) = cursor {
         let behind = behind(order, cursor);
-        conditions.push(behind.ok_or_else(|| AskError::Cursor {
-            message: "it is none of this door's".to_owned(),
-        })?);
+        conditions.push(
+            behind.ok_or_else(|| AskError::Cursor {
+                message: "it is none of this door's".to_owned(),
+            })?,
+        );
     }
     let scope: &[&str] = match &question.scope {
         Scope::Platform => &[],
@@ -108,9 +111,7 @@ fn behind(order: Order, cursor: &str) -> Option<String> {
     let values = columns.iter().map(|value| sql_text(value)).chain([id]);
     let values = values.collect::<Vec<_>>().join(", ");
     let names = order.columns().join(", ");
-    Some(format!(
-        "timestamp <= {at} AND (timestamp, {names}, audit_id) < ({at}, {values})"
-    ))
+    Some(format!("timestamp <= {at} AND (timestamp, {names}, audit_id) < ({at}, {values})"))
 }
 
 fn moment(millis: i64) -> String {

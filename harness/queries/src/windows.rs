@@ -9,7 +9,9 @@
 //! is read in ranges of audit IDs.
 
 use crate::page::{Page, Shown};
-use crate::question::{Condition, Filter, IdRange, Question, Scope, UnixSeconds, WINDOW_SECONDS_MAX};
+use crate::question::{
+    Condition, Filter, IdRange, Question, Scope, UnixSeconds, WINDOW_SECONDS_MAX,
+};
 
 /// Reads all of a scope in a period.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ use plans::samples::AcknowledgedSample;
 use plans::spec::Span;
 use runs::latency::{Latencies, Percentiles};
 use runs::observation::{Mark, Observation};
+use runs::readback::{READBACK_FILE, READBACK_FORMAT, Readback};
 use runs::record::{Histograms, Second, Summary};
 use runs::report::Report;
 use runs::run_dir::RunDir;
@@ -43,6 +44,8 @@ pub struct RunRecords {
     pub marks: Vec<Mark>,
     /// The summaries of the shards that have ended in order. A history has none.
     pub summaries: Vec<Summary>,
+    /// What reading the run back has shown, if that was done.
+    pub readback: Option<Readback>,
     pub shards: u32,
 }
 
@@ -101,6 +104,7 @@ impl RunRecords {
         records.observations = observations;
         records.marks = marks;
         records.summaries = summaries;
+        records.readback = read_readback(dirs)?;
         Ok(records)
     }
 
@@ -141,6 +145,7 @@ impl RunRecords {
                 .collect(),
             marks: Vec::new(),
             summaries: Vec::new(),
+            readback: None,
             shards,
         })
     }
@@ -306,6 +311,16 @@ fn read(path: &Path) -> Result<Option<String>, ShowError> {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ShowError::Unreadable { path: PathBuf::from(path), source }),
+    }
+}
+
+/// Reads what `readback` has written into the first directory.
+fn read_readback(dirs: &[RunDir]) -> Result<Option<Readback>, ShowError> {
+    let Some(path) = dirs.first().map(|dir| dir.file(READBACK_FILE)) else { return Ok(None) };
+    let Some(text) = read(&path)? else { return Ok(None) };
+    match serde_json::from_str::<Readback>(&text) {
+        Ok(readback) if readback.format == READBACK_FORMAT => Ok(Some(readback)),
+        _ => Err(ShowError::Damaged { path }),
     }
 }
 

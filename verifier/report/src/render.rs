@@ -35,7 +35,7 @@ pub fn write(
     let text = |name| match name {
         PAGE => page::html(&view),
         MARKDOWN => page::markdown(&view),
-        _ => junit::junit(report),
+        _ => junit::junit(report, records.readback.as_ref()),
     };
     let write = |name: &'static str| {
         let path = dir.join(name);

@@ -4,13 +4,14 @@
 //! stops; but if nobody asked for the check, it is skipped.
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use runs::readback::Readback;
 use runs::report::verdict::Verdict;
 use runs::report::{Fault, Report, ThresholdOutcome};
 
 use crate::figures::counted;
 
 /// Writes a report as JUnit's XML.
-pub(crate) fn junit(report: &Report) -> String {
+pub(crate) fn junit(report: &Report, readback: Option<&Readback>) -> String {
     let mut all = quick_junit::Report::new("auditstorm");
     let mut suite = |name: &str, cases: Vec<TestCase>| {
         let mut suite = TestSuite::new(format!("{}.{name}", report.profile));
@@ -26,6 +27,9 @@ pub(crate) fn junit(report: &Report) -> String {
     if !report.thresholds.is_empty() {
         suite("thresholds", thresholds(report));
     }
+    if let Some(readback) = readback {
+        suite("readback", vec![reader(readback)]);
+    }
     all.to_string().expect("memory takes what is written to it")
 }
 
@@ -37,6 +41,16 @@ fn verdict(report: &Report) -> TestCase {
         Verdict::Unknown => told(NonSuccessKind::Error, "it could not be checked", &reasons),
     };
     TestCase::new("the run is whole", status)
+}
+
+fn reader(readback: &Readback) -> TestCase {
+    let reasons = readback.reasons.join("\n");
+    let status = match readback.verdict {
+        Verdict::Whole => TestCaseStatus::success(),
+        Verdict::Lossy => told(NonSuccessKind::Failure, "the reader is at fault", &reasons),
+        Verdict::Unknown => told(NonSuccessKind::Error, "it could not be checked", &reasons),
+    };
+    TestCase::new("what is stored can be read", status)
 }
 
 fn findings(report: &Report) -> Vec<TestCase> {
@@ -131,12 +145,13 @@ fn told(kind: NonSuccessKind, message: &str, detail: &str) -> TestCaseStatus {
 mod tests {
     use super::*;
     use crate::example;
+    use crate::render::view::reader::tests::example_readback;
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Report), expected: &[&str]) {
         let mut report = example();
         change(&mut report);
-        let text = junit(&report);
+        let text = junit(&report, None);
         let again = quick_junit::Report::deserialize_from_str(&text).unwrap();
         let cases = again.test_suites.iter().flat_map(|suite| &suite.test_cases);
         let told = cases.map(|case| {
@@ -204,6 +219,19 @@ mod tests {
             nobody_asked,
             &["sent_to_acknowledged p(95)<100ms: skipped: there are no samples to tell by"],
         );
+    }
+
+    #[test]
+    fn a_run_that_was_read_back_has_a_case_for_it() {
+        let told = |verdict| {
+            let mut readback = example_readback();
+            readback.verdict = verdict;
+            junit(&example(), Some(&readback))
+        };
+        assert!(told(Verdict::Whole).contains(r#"name="what is stored can be read""#));
+        assert!(!told(Verdict::Whole).contains("the reader is at fault"));
+        assert!(told(Verdict::Lossy).contains(r#"<failure message="the reader is at fault""#));
+        assert!(told(Verdict::Unknown).contains(r#"<error message="it could not be checked""#));
     }
 
     #[test]

@@ -56,6 +56,8 @@ mod tests {
 
     use super::*;
     use crate::example;
+    use crate::render::view::reader::tests::example_readback;
+    use crate::versus::side::Side;
     use crate::versus::side::tests::side;
 
     fn view(change: impl FnOnce(&mut Report)) -> View {
@@ -68,6 +70,24 @@ mod tests {
     #[test]
     fn the_short_form_says_what_the_page_says() {
         expect_file!["example.md"].assert_eq(&markdown(&view(|_| {})));
+    }
+
+    #[test]
+    fn a_run_that_was_read_back_has_a_section_about_the_reader() {
+        let mut side = side(|_| (10, 5.0));
+        let pages = |side: &Side| {
+            let view = View::new(&example(), &side.records, &side.plan);
+            [html(&view), markdown(&view)]
+        };
+        assert!(pages(&side).iter().all(|page| !page.contains("read back")));
+        side.records.readback = Some(example_readback());
+        for page in pages(&side) {
+            for part in ["What could be read back", "2 unreachable", "readable", "898"] {
+                assert!(page.contains(part), "{part}: {page}");
+            }
+        }
+        let [_, short] = pages(&side);
+        assert!(short.contains(r"Project/a\|b"), "{short}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod fact;
 mod head;
+pub(super) mod reader;
 mod rows;
 mod scene;
 
@@ -10,6 +11,7 @@ use runs::report::Report;
 
 use self::fact::Fact;
 use self::head::{Outcome, environment, facts, outcome, tiles};
+use self::reader::{ReaderView, reader};
 pub(crate) use self::rows::TENANT_COLUMNS;
 use self::rows::{
     AccountRow, DifferenceRow, FindingRow, HopRow, LatencyRow, SentRow, TenantRow, ThresholdRow,
@@ -35,6 +37,8 @@ pub(crate) struct View {
     pub(crate) windows_left_out: Option<String>,
     pub(crate) latencies: Vec<LatencyRow>,
     pub(crate) sent: Vec<SentRow>,
+    /// `None` if the run was not read back.
+    pub(crate) reader: Option<ReaderView>,
     pub(crate) cards: Vec<Card>,
     pub(crate) marks: Vec<MarkRow>,
     pub(crate) tenants: Vec<TenantRow>,
@@ -71,7 +75,7 @@ impl View {
             tiles: tiles(report, records),
             facts: facts(report, plan),
             thresholds: threshold_rows(report),
-            account: account(report),
+            account: account(report, records.readback.as_ref()),
             table_note: duplicates(report.table.duplicates),
             hops: hops(report),
             windows_left_out: left_out(
@@ -82,6 +86,7 @@ impl View {
             windows: windows.into_iter().map(|it| scene.window(it)).collect(),
             latencies: latencies(records),
             sent: sent(records),
+            reader: records.readback.as_ref().map(reader),
             cards: scene.cards(),
             marks: scene.marks(),
             tenants_all: counted(report.tenants.len() as u64, "tenant"),

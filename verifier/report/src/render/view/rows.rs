@@ -6,7 +6,9 @@ use plans::metric::{Metric, Source};
 use plans::spec::DeliveryPath;
 use runs::latency::{Latencies, percentiles};
 use runs::measured::of_second;
+use runs::readback::Readback;
 use runs::report::cause::{Cause, Hop};
+use runs::report::verdict::Verdict;
 use runs::report::{
     Difference, Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult,
 };
@@ -60,7 +62,7 @@ impl AccountRow {
     }
 }
 
-pub(super) fn account(report: &Report) -> Vec<AccountRow> {
+pub(super) fn account(report: &Report, readback: Option<&Readback>) -> Vec<AccountRow> {
     let totals = &report.totals;
     let bad = |count: u64| if count > 0 { "bad" } else { "" };
     let doubt = |count: u64| if count > 0 { "doubt" } else { "" };
@@ -91,6 +93,14 @@ pub(super) fn account(report: &Report) -> Vec<AccountRow> {
         rows.push(row(3, "in stream", totals.in_stream, "", "seen there when it was checked"));
     }
     rows.push(row(3, "stored", totals.stored, "good", ""));
+    if let Some(Readback { verdict, totals, .. }) = readback {
+        let tone = match verdict {
+            Verdict::Whole => "good",
+            Verdict::Lossy => "bad",
+            Verdict::Unknown => "doubt",
+        };
+        rows.push(row(4, "readable", totals.readable, tone, "shown by the query API"));
+    }
     if totals.repaired > 0 {
         rows.push(row(3, "repaired", totals.repaired, "", "sent again after they were lost"));
     }
