@@ -116,9 +116,11 @@ fn server_of(error: &VerifyError) -> &str {
     }
 }
 
-/// Whether the store had begun to answer before the error, so that its address is right.
+/// Whether the store is there for all that the error says, so that its address may be right: it had
+/// begun to answer, or did not say no.
 fn was_there(error: &VerifyError) -> bool {
     match error {
+        VerifyError::ClickHouse(ClickHouseError::Silent { .. }) => true,
         VerifyError::ClickHouse(ClickHouseError::Query { source, .. }) => broke_off(source),
         VerifyError::JetStream(error) => matches!(error, JetStreamError::Read { .. }),
         _ => false,
@@ -223,6 +225,12 @@ mod tests {
             }
         });
         assert_eq!(answer.await.unwrap(), 5);
+        let mut is_busy = true;
+        let answer = patience.greet(async || {
+            let silent = || ClickHouseError::Silent { url: "http://c".to_owned(), seconds: 10 };
+            if std::mem::take(&mut is_busy) { Err(VerifyError::from(silent())) } else { Ok(()) }
+        });
+        assert!(answer.await.is_ok(), "a busy server answers later");
     }
 
     #[tokio::test(start_paused = true)]
