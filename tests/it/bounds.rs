@@ -58,14 +58,8 @@ fn a_server_that_leaves_out_rows_before_a_bound_in_seconds_is_known() {
     let condition = format!("timestamp < toDateTime({})", SECOND + 1);
     let loses = count(&stack, "events", &condition, true) < 5_000;
     assert_eq!(count(&stack, "events", &condition, false), 5_000);
-    let args = |table: &str| ClickHouseArgs {
-        urls: vec![stack.address("CLICKHOUSE_URL").to_owned()],
-        user: "default".to_owned(),
-        password: None,
-        password_file: None,
-        table: Some(table.parse().unwrap()),
-        columns: None,
-    };
+    let args =
+        |table: &str| ClickHouseArgs { table: Some(table.parse().unwrap()), ..stack.clickhouse() };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let read = async |table: &str| {
             let server = ClickHouse::connect(&args(table), &Targets::default()).await.unwrap();

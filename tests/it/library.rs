@@ -28,7 +28,6 @@ use runs::record::Summary;
 use runs::report::verdict::Verdict;
 use runs::report::{REPORT_FILE, Report};
 use runs::run_dir::RunDir;
-use stores::clickhouse::ClickHouseArgs;
 use stores::jetstream::{NatsArgs, NatsLogin};
 use uuid::Uuid;
 
@@ -59,17 +58,6 @@ async fn generate(stack: &Stack, dir: &Path) -> Summary {
     run(plan, &run_dir, context).await.unwrap()
 }
 
-fn clickhouse(stack: &Stack) -> ClickHouseArgs {
-    ClickHouseArgs {
-        urls: vec![stack.address("CLICKHOUSE_URL").to_owned()],
-        user: "default".to_owned(),
-        password: None,
-        password_file: None,
-        table: None,
-        columns: None,
-    }
-}
-
 fn nats(stack: &Stack) -> NatsArgs {
     NatsArgs {
         url: Some(stack.address("NATS_URL").to_owned()),
@@ -89,7 +77,7 @@ async fn watch_run(stack: &Stack, dir: &Path) -> (Vec<Look>, WatchSummary) {
     let clock = Clock::system();
     let deadline = clock.now() + 30_000_000;
     let (run_dir, plan) = watch::open(dir, &clock, deadline).await.unwrap();
-    let (clickhouse, nats) = (clickhouse(stack), nats(stack));
+    let (clickhouse, nats) = (stack.clickhouse(), nats(stack));
     let connected = Servers::connect(&plan, &clickhouse, &nats, &clock, deadline).await.unwrap();
     let servers = Servers { vectors: vectors(stack), ..connected };
     let ending = EndingOptions { until: None, linger: Duration::from_mins(1), until_still: false };
@@ -106,7 +94,7 @@ async fn watch_run(stack: &Stack, dir: &Path) -> (Vec<Look>, WatchSummary) {
 async fn check(stack: &Stack, dirs: &[PathBuf]) -> Vec<Result<Report, VerifyError>> {
     let options = ChecksOptions {
         nats: nats(stack),
-        clickhouse: clickhouse(stack),
+        clickhouse: stack.clickhouse(),
         memory_bytes_max: None,
         settle: SettleOptions {
             quiet: Duration::from_secs(4),

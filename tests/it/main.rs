@@ -12,6 +12,7 @@ mod exactly_once;
 mod export;
 mod extras;
 mod faults;
+mod folded;
 mod harmless;
 mod hidden;
 mod history;

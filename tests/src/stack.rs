@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
+use stores::clickhouse::ClickHouseArgs;
 use tempfile::TempDir;
 
 /// The columns of the table.
@@ -67,6 +68,18 @@ impl Stack {
     /// Like [`Self::address`], for an address that the sandbox may not have given.
     pub fn find_address(&self, name: &str) -> Option<&str> {
         self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The arguments that name its ClickHouse.
+    pub fn clickhouse(&self) -> ClickHouseArgs {
+        ClickHouseArgs {
+            urls: vec![self.address("CLICKHOUSE_URL").to_owned()],
+            user: "default".to_owned(),
+            password: None,
+            password_file: None,
+            table: None,
+            columns: None,
+        }
     }
 
     /// Writes a profile of ten tenants for some seconds to a file.

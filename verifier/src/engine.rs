@@ -5,6 +5,7 @@ use events::identity::LocationSql;
 use events::script::Script;
 use runs::report::{Duplicates, TableReport};
 use serde::Deserialize;
+use stores::clickhouse::fault::{Fault, fault_of};
 use stores::clickhouse::{ClickHouse, ClickHouseError, QUERY_TIMEOUT, SCAN_TIMEOUT};
 use stores::sight::keeps_every_row;
 
@@ -17,6 +18,16 @@ pub struct Engine {
     /// The expressions of the sorting key over the table's own columns, separated by commas.
     pub sort_key: String,
     pub server_version: String,
+}
+
+/// Whether a table folds all rows of the same event into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folding {
+    All,
+    /// Some event has several rows that the table keeps apart.
+    NotAll,
+    /// The server could not find it out.
+    Untold,
 }
 
 impl Engine {
@@ -82,6 +93,41 @@ impl Engine {
         let name = server.table.to_string();
         let (engine, elsewhere) = (self.engine_name.clone(), Vec::new());
         Ok(TableReport { name, engine, elsewhere, rows, distinct, folded, duplicates })
+    }
+}
+
+/// Finds out whether a table folds all rows of the same event into one. `table` tells what was read
+/// of it, which may be less than it has now.
+///
+/// # Errors
+///
+/// Returns [`ClickHouseError`] if the server does not answer.
+pub async fn read_folding(
+    server: &ClickHouse,
+    script: &Script,
+    table: &TableReport,
+) -> Result<Folding, ClickHouseError> {
+    match table.folded {
+        None => return Ok(Folding::NotAll),
+        Some(folded) if folded == table.distinct => return Ok(Folding::All),
+        Some(_) => {}
+    }
+    // Either some rows are kept apart, or other events have come since the table was read. Only a
+    // look at both in one query can tell.
+    let LocationSql { with, is_ours, .. } = script.mark().location_sql("audit_id");
+    let sql = format!(
+        "WITH {with} SELECT count() FROM (SELECT audit_id FROM {} WHERE {is_ours} \
+         GROUP BY audit_id HAVING count() > 1 LIMIT 1)",
+        folded_source(server)
+    );
+    let apart = server.client.query_raw(&sql).fetch_one::<u64>();
+    match server.answer(SCAN_TIMEOUT, apart).await {
+        Ok(0) => Ok(Folding::All),
+        Ok(_) => Ok(Folding::NotAll),
+        Err(ClickHouseError::Query { source, .. }) if fault_of(&source) != Fault::Passing => {
+            Ok(Folding::Untold)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::changes::Changes;
 use crate::compare::{self, Held, StreamMemory, compare};
 use crate::content::{Differences, read_differences};
 use crate::deep::read_json_differences;
-use crate::engine::Engine;
+use crate::engine::{Engine, Folding, read_folding};
 use crate::error::VerifyError;
 use crate::eviction::{Counted, Counters, is_proven};
 use crate::evidence::{self, Grounds, Stillness};
@@ -137,8 +137,7 @@ pub async fn reconcile(
     let rows = totals.rows;
     let described = async || engine.report(stores.table, script, rows, distinct).await;
     let described = patience.ask(described).await?;
-    let is_folded = described.folded == Some(described.distinct);
-    let counted = if is_folded { options.duplicates } else { CountedRows::Physical };
+    let counted = read_counted(run, stores.table, &described, options, patience).await?;
     let trace_s = timer.lap("judging");
     let seen = Seen {
         stillness,
@@ -159,6 +158,26 @@ pub async fn reconcile(
     records.find_awaited(&run.plan, &report);
     report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
     Ok(Checked { report, records })
+}
+
+/// Decides which rows count as duplicates. `None` if nobody knows whether the table folds them.
+async fn read_counted(
+    run: &Recorded,
+    server: &ClickHouse,
+    table: &TableReport,
+    options: &CheckOptions,
+    patience: &mut Patience,
+) -> Result<Option<CountedRows>, VerifyError> {
+    if options.duplicates == CountedRows::Physical {
+        return Ok(Some(CountedRows::Physical));
+    }
+    let script = &run.plan.script;
+    let folding = async || read_folding(server, script, table).await;
+    Ok(match patience.ask(folding).await? {
+        Folding::All => Some(CountedRows::Logical),
+        Folding::NotAll => Some(CountedRows::Physical),
+        Folding::Untold => None,
+    })
 }
 
 /// The events that the stream was given if the sidecar lost none: those that were acknowledged,
@@ -395,7 +414,7 @@ struct Seen {
     is_steady: bool,
     doubts: Vec<Doubt>,
     against_table: Vec<Doubt>,
-    counted: CountedRows,
+    counted: Option<CountedRows>,
     checked_at: i64,
     stream: Option<StreamReport>,
     no_consumer: Option<NoConsumer>,

@@ -30,8 +30,9 @@ pub struct Evidence {
     pub against_table: Vec<Doubt>,
     /// Whether the generator failed to keep its schedule; `None` if its summary is missing.
     pub saturated: Option<bool>,
-    /// `Logical` only if it is certain that the table folds all duplicates.
-    pub counted: CountedRows,
+    /// `Logical` only if it is certain that the table folds all duplicates. `None` if these count
+    /// only if the table does not fold them, and nobody knows whether it does.
+    pub counted: Option<CountedRows>,
     /// Whether every tenant's account adds up.
     pub accounts_add_up: bool,
     /// Stored events that were not examined, although their stretches differ from what was sent.
@@ -64,8 +65,9 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
     proof(totals.unexpected, evidence.ledger_closed, "stored events were never sent");
     let mut notes = Vec::new();
     match evidence.counted {
-        CountedRows::Physical => proofs.extend(duplicates(totals, "")),
-        CountedRows::Logical => notes.extend(duplicates(totals, "; the table folds them")),
+        Some(CountedRows::Physical) => proofs.extend(duplicates(totals, "")),
+        Some(CountedRows::Logical) => notes.extend(duplicates(totals, "; the table folds them")),
+        None => doubts.extend(duplicates(totals, UNTOLD)),
     }
     let verdict = match (proofs.is_empty(), doubts.is_empty()) {
         (true, true) => Verdict::Whole,
@@ -75,6 +77,9 @@ pub fn judge(totals: &Totals, evidence: &Evidence) -> Judgement {
     proofs.extend(doubts);
     Judgement { verdict, reasons: proofs, notes }
 }
+
+const UNTOLD: &str = "; whether the table folds them could not be found out: check again, with a \
+                      larger --memory-limit or as an account without limits";
 
 /// The doubts that keep a run from being called whole.
 fn doubts(totals: &Totals, evidence: &Evidence) -> Vec<String> {
@@ -158,7 +163,7 @@ mod tests {
         against_loss: Vec::new(),
         against_table: Vec::new(),
         saturated: Some(false),
-        counted: CountedRows::Physical,
+        counted: Some(CountedRows::Physical),
         accounts_add_up: true,
         not_looked_at: 0,
     };
@@ -179,7 +184,7 @@ mod tests {
         check(Totals { corrupted: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(Totals { duplicated_in_table: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(Totals { duplicated_in_stream: 1, ..clear() }, &CLEAR, Verdict::Lossy);
-        let folding = Evidence { counted: CountedRows::Logical, ..CLEAR };
+        let folding = Evidence { counted: Some(CountedRows::Logical), ..CLEAR };
         check(Totals { duplicated_in_table: 1, ..clear() }, &folding, Verdict::Whole);
         check(Totals { unexpected: 1, ..clear() }, &CLEAR, Verdict::Lossy);
         check(clear(), &Evidence { stillness: Stillness::Moving, ..CLEAR }, Verdict::Unknown);
@@ -227,11 +232,14 @@ mod tests {
             duplicated_in_table: 2,
             ..Totals::default()
         };
-        let folding = Evidence { counted: CountedRows::Logical, ..CLEAR };
+        let folding = Evidence { counted: Some(CountedRows::Logical), ..CLEAR };
         let notes = judge(&totals, &folding).notes;
         assert!(notes[0].starts_with("1 events are in the stream more than once"), "{notes:?}");
         assert!(notes[1].ends_with("; the table folds them"), "{notes:?}");
         assert!(judge(&totals, &CLEAR).notes.is_empty());
+        let untold = judge(&totals, &Evidence { counted: None, ..CLEAR });
+        assert_eq!(untold.verdict, Verdict::Unknown);
+        assert!(untold.reasons[1].contains("could not be found out"), "{:?}", untold.reasons);
     }
 
     fn doubt(place: Place) -> Doubt {
