@@ -42,7 +42,7 @@ advisories: ## Ask for known faults of dependencies, where the list of advisorie
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
        bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m bench-scan-stream \
-       bench-verdicts ## Run all benches; each prints a line `bench NAME …`
+       bench-read-page bench-verdicts ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -83,6 +83,10 @@ bench-scan-stream: release ## Reading the IDs of a stream's messages, against a 
 	$(RELEASE)/auditstorm-sandbox setup
 	@$(call in_sandbox,$(RELEASE)) cargo bench --quiet -p auditstorm-verifier --bench scan_stream
 
+.PHONY: bench-read-page
+bench-read-page: ## Reading a page of the query API's answer, against parsing it as JSON
+	cargo bench --quiet -p queries --bench read_page
+
 # Some seeds take minutes, in which they mostly wait. It goes on where it was stopped.
 .PHONY: bench-verdicts
 bench-verdicts: release ## Verdicts on 1,000 random runs in random storms, against the truth; resumable
@@ -97,6 +101,7 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	AUDITSTORM_BENCH_EVENTS=1000 $(SMOKE) make_events
 	AUDITSTORM_BENCH_EVENTS=20000 $(SMOKE) distances
 	AUDITSTORM_BENCH_EVENTS=1000000 $(SMOKE) accounts_1e9
+	AUDITSTORM_BENCH_EVENTS=100 $(SMOKE) read_page
 	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 $(SMOKE) post -- $$part; done
 	$(SMOKE) verdicts -- --gate --seed 0 >/dev/null
 	@for bench in insert reconcile_10m scan_stream; do \

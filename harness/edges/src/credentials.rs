@@ -33,11 +33,11 @@ pub enum CredentialsError {
     #[error(
         "{} {} and {} {} cannot be used together",
         flags.certificate,
-        certificate.display(),
+        files[0].display(),
         flags.key,
-        key.display()
+        files[1].display()
     )]
-    ClientCertificate { flags: TlsFlags, certificate: PathBuf, key: PathBuf, source: rustls::Error },
+    ClientCertificate { flags: &'static TlsFlags, files: [PathBuf; 2], source: rustls::Error },
     #[error("this machine has no trusted certificates: name some with {flag}")]
     NoAuthorities { flag: &'static str },
     #[error("{flag} {} {fact}", path.display())]
@@ -78,7 +78,7 @@ impl TlsFiles<'_> {
     /// # Errors
     ///
     /// Returns [`CredentialsError`] with the flag and file that are wrong.
-    pub fn config(&self, flags: TlsFlags) -> Result<ClientConfig, CredentialsError> {
+    pub fn config(&self, flags: &'static TlsFlags) -> Result<ClientConfig, CredentialsError> {
         let trusted = trusted(flags.authorities, self.authorities)?;
         self.with_client_certificate(trusting(trusted), flags)
     }
@@ -86,7 +86,7 @@ impl TlsFiles<'_> {
     fn with_client_certificate(
         &self,
         config: ConfigBuilder<ClientConfig, WantsClientCert>,
-        flags: TlsFlags,
+        flags: &'static TlsFlags,
     ) -> Result<ClientConfig, CredentialsError> {
         let alone = |given, missing| Err(CredentialsError::Alone { given, missing });
         match (self.certificate, self.key) {
@@ -100,8 +100,7 @@ impl TlsFiles<'_> {
                 )
                 .map_err(|source| CredentialsError::ClientCertificate {
                     flags,
-                    certificate: certificate.to_owned(),
-                    key: key.to_owned(),
+                    files: [certificate.to_owned(), key.to_owned()],
                     source,
                 }),
         }

@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use chrono::{DateTime, SecondsFormat};
 use events::row::Columns;
@@ -79,12 +79,13 @@ pub enum StatusTest {
     Below(u16),
 }
 
-/// IDs by the first 16 bits of their second half, from `from` to below `until`, which is at most
-/// 65,536. This is the order in which ClickHouse sorts UUIDs. Random IDs lie in 0x8000 to 0xbfff.
+/// IDs by the first 32 bits of their second half, from `from` to below `until`, which is at most
+/// 2^32. This is the order in which ClickHouse sorts UUIDs. Random IDs lie in 0x80000000 to
+/// 0xbfffffff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdRange {
-    pub from: u32,
-    pub until: u32,
+    pub from: u64,
+    pub until: u64,
 }
 
 impl UnixSeconds {
@@ -340,18 +341,17 @@ impl StatusTest {
 }
 
 impl IdRange {
-    pub const ALL: Self = Self { from: 0, until: 1 << 16 };
+    pub const ALL: Self = Self { from: 0, until: 1 << 32 };
 
     pub fn has(self, id: Uuid) -> bool {
-        let prefix = u32::try_from(id.as_u64_pair().1 >> 48).expect("16 bits");
-        (self.from..self.until).contains(&prefix)
+        (self.from..self.until).contains(&(id.as_u64_pair().1 >> 32))
     }
 
     /// Two ranges of about as many IDs each, if they are random; `None` if it cannot be divided.
     pub fn halves(self) -> Option<[Self; 2]> {
         let (from, until) = (self.from.max(RANDOM.from), self.until.min(RANDOM.until));
         let middle =
-            if until > from + 1 { (from + until) / 2 } else { (self.from + self.until) / 2 };
+            if until > from + 1 { from.midpoint(until) } else { self.from.midpoint(self.until) };
         let is_inside = self.from < middle && middle < self.until;
         let halves = [Self { until: middle, ..self }, Self { from: middle, ..self }];
         is_inside.then_some(halves)
@@ -359,7 +359,7 @@ impl IdRange {
 
     /// The bounds that are needed, as IDs: a bound that excludes none is left out.
     fn bounds(self) -> impl Iterator<Item = (&'static str, Uuid)> {
-        let of = |prefix: u32| Uuid::from_u64_pair(0, u64::from(prefix) << 48);
+        let of = |prefix: u64| Uuid::from_u64_pair(0, prefix << 32);
         let lower = (self.from > 0).then(|| (">=", of(self.from)));
         let upper = (self.until < Self::ALL.until).then(|| ("<", of(self.until)));
         // Without any bound, the condition must still be one.
@@ -368,7 +368,7 @@ impl IdRange {
     }
 }
 
-const RANDOM: IdRange = IdRange { from: 0x8000, until: 0xc000 };
+const RANDOM: IdRange = IdRange { from: 0x8000_0000, until: 0xc000_0000 };
 
 fn joined<T>(values: &[T], written: impl Fn(&T) -> String) -> String {
     values.iter().map(written).collect::<Vec<_>>().join(", ")
@@ -380,7 +380,7 @@ fn cel_text(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\\' | '\'' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => write!(quoted, "\\u{:04x}", u32::from(c)).expect("it has room"),
             c => quoted.push(c),
         }
     }
@@ -544,9 +544,10 @@ impl WrittenTests {
         if at_least.is_some() || below.is_some() {
             return Err("is a text: at_least and below are of numbers".to_owned());
         }
-        let list = |list: Vec<Scalar>| match list.is_empty() {
-            true => Err("has an empty list, which would admit nothing".to_owned()),
-            false => Ok(TextTest::In(list.into_iter().map(|Scalar(text)| text).collect())),
+        let list = |list: Vec<Scalar>| {
+            let of: Vec<String> = list.into_iter().map(|Scalar(text)| text).collect();
+            let empty = "has an empty list, which would admit nothing";
+            if of.is_empty() { Err(empty.to_owned()) } else { Ok(TextTest::In(of)) }
         };
         let mut add = |test: Option<TextTest>, is_negated| {
             conditions.extend(test.map(|test| Condition::Text { field, test, is_negated }));
@@ -600,15 +601,17 @@ impl From<Filter> for WrittenFilter {
             match condition {
                 Condition::Text { field, test, is_negated } => {
                     let tests = written.0.entry(field.name().to_owned()).or_default();
-                    let list = |texts: Vec<String>| Some(texts.into_iter().map(Scalar).collect());
+                    let all = |of: Vec<String>| Some(of.into_iter().map(Scalar).collect());
+                    let one = |text: String| Some(Scalar(text));
                     match (test, is_negated) {
-                        (TextTest::Is(text), false) => tests.is = Some(Scalar(text)),
-                        (TextTest::Is(text), true) => tests.not = Some(Scalar(text)),
-                        (TextTest::In(texts), false) => tests.is_in = list(texts),
-                        (TextTest::In(texts), true) => tests.not_in = list(texts),
-                        (TextTest::StartsWith(text), _) => tests.starts_with = Some(Scalar(text)),
-                        (TextTest::EndsWith(text), _) => tests.ends_with = Some(Scalar(text)),
-                        (TextTest::Contains(text), _) => tests.contains = Some(Scalar(text)),
+                        (TextTest::Is(text), false) => tests.is = one(text),
+                        (TextTest::Is(text), true) => tests.not = one(text),
+                        (TextTest::In(of), false) => tests.is_in = all(of),
+                        (TextTest::In(of), true) => tests.not_in = all(of),
+                        (TextTest::StartsWith(text), false) => tests.starts_with = one(text),
+                        (TextTest::EndsWith(text), false) => tests.ends_with = one(text),
+                        (TextTest::Contains(text), false) => tests.contains = one(text),
+                        (_, true) => {}
                     }
                 }
                 Condition::Status(test) => {
@@ -629,5 +632,103 @@ impl From<Filter> for WrittenFilter {
             }
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Filter, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_filter_is_written_in_both_languages() {
+        let check = |yaml: &str, cel: &str, sql: &str| {
+            let filter = read(yaml).unwrap();
+            assert_eq!((filter.to_cel().as_str(), filter.to_sql().as_str()), (cel, sql), "{yaml}");
+            let again = serde_saphyr::to_string(&filter).unwrap();
+            assert_eq!(read(&again).unwrap(), filter, "{again}");
+        };
+        check("{}", "", "");
+        check("verb: get", "verb == 'get'", "verb = 'get'");
+        check("{name: 7}", "objectRef.name == '7'", "resource_name = '7'");
+        check(
+            "resource: {in: [pods, secrets]}",
+            "objectRef.resource in ['pods', 'secrets']",
+            "resource IN ('pods', 'secrets')",
+        );
+        check(
+            "{api_group: {not: apps}, namespace: {not_in: [a]}}",
+            "objectRef.apiGroup != 'apps' && !(objectRef.namespace in ['a'])",
+            "api_group != 'apps' AND NOT (namespace IN ('a'))",
+        );
+        check(
+            "username: {starts_with: \"o'\", ends_with: '\\', contains: \"\\t\"}",
+            "user.username.startsWith('o\\'') && user.username.endsWith('\\\\') && \
+             user.username.contains('\\u0009')",
+            "startsWith(user, 'o\\'') AND endsWith(user, '\\\\') AND position(user, '\t') > 0",
+        );
+        check(
+            "status: {at_least: 400, below: 500, not: 404}",
+            "responseStatus.code != 404 && responseStatus.code >= 400 && responseStatus.code < 500",
+            "status_code != 404 AND status_code >= 400 AND status_code < 500",
+        );
+        check(
+            "status: {in: [200, 201]}",
+            "responseStatus.code in [200, 201]",
+            "status_code IN (200, 201)",
+        );
+    }
+
+    #[test]
+    fn what_is_no_filter_is_told_with_its_field() {
+        let check = |yaml: &str, part: &str| {
+            let error = read(yaml).unwrap_err();
+            assert!(error.contains(part), "{yaml}: {error}");
+        };
+        check("level: Metadata", "has no field \"level\"");
+        check("verb: {}", "field verb has no condition");
+        check("verb: {in: []}", "field verb has an empty list");
+        check("verb: {at_least: 3}", "field verb is a text");
+        check("verb: {like: x}", "like");
+        check("verb: [get]", "a text, a number, or a map");
+        check("status: {starts_with: 4}", "field status is a number");
+        check("status: many", "\"many\", which is no status code");
+        check("status: 70000", "\"70000\", which is no status code");
+        check("status: {in: []}", "field status has an empty list");
+        check("verb == 'get'", "");
+    }
+
+    #[test]
+    fn ids_are_divided_where_random_ones_lie() {
+        let mut open = vec![IdRange::ALL];
+        let mut leaves = Vec::new();
+        while let Some(range) = open.pop() {
+            match range.halves() {
+                Some(halves) if range.until - range.from > 1 << 28 => open.extend(halves),
+                _ => leaves.push(range),
+            }
+        }
+        leaves.sort_unstable();
+        assert_eq!((leaves[0].from, leaves[leaves.len() - 1].until), (0, 1 << 32));
+        assert!(leaves.is_sorted_by(|one, other| one.until == other.from), "{leaves:?}");
+        assert_eq!(IdRange { from: 7, until: 8 }.halves(), None);
+        let range = IdRange { from: 0x9abc_0001, until: 0x9abc_0002 };
+        let id = Uuid::from_u64_pair(u64::MAX, 0x9abc_0001 << 32);
+        assert!(range.has(id) && !IdRange { from: 0, until: range.from }.has(id));
+        let filter = Filter::new(vec![Condition::Ids(range)]);
+        let cel = "auditID >= '00000000-0000-0000-9abc-000100000000' \
+                   && auditID < '00000000-0000-0000-9abc-000200000000'";
+        assert_eq!(filter.to_cel(), cel);
+    }
+
+    #[test]
+    fn seconds_are_cut_and_written_as_the_api_reads_them() {
+        assert_eq!(UnixSeconds::of(-1), UnixSeconds(-1));
+        assert_eq!(UnixSeconds::of(1_999_999), UnixSeconds(1));
+        assert_eq!(UnixSeconds::from_then(1_000_001), UnixSeconds(2));
+        assert_eq!(UnixSeconds(1_795_845_600).rfc3339(), "2026-11-28T06:00:00Z");
     }
 }

@@ -123,7 +123,7 @@ pub struct AskLimits {
 
 impl Default for AskLimits {
     /// The server itself gives up after 60 s. A page has 1,000 events, of up to 1.5 MB each at the
-    /// level RequestResponse; usual ones have a kilobyte.
+    /// level `RequestResponse`; usual ones have a kilobyte.
     fn default() -> Self {
         Self { timeout: Duration::from_secs(65), body_bytes_max: 512 << 20 }
     }
@@ -155,7 +155,7 @@ impl Api {
         let builder = Client::builder(TokioExecutor::new());
         let client = if address.is_tls() {
             tcp.enforce_http(false);
-            let tls = Arc::new(files.config(TLS_FLAGS)?);
+            let tls = Arc::new(files.config(&TLS_FLAGS)?);
             AnyClient::Tls(builder.build(HttpsConnector::from((tcp, tls))))
         } else if let Some(flag) = files.first_named(&TLS_FLAGS) {
             return Err(ApiError::NotTls { flag });
@@ -334,3 +334,138 @@ fn last_cause(error: &(dyn Error + 'static)) -> String {
 const RESOURCE: &str = "/apis/activity.miloapis.com/v1alpha1/auditlogqueries";
 const AGENT: &str = concat!("auditstorm/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::question::{Condition, Filter, TextField, UnixSeconds};
+
+    fn args(url: &str) -> ApiArgs {
+        ApiArgs {
+            url: Some(url.to_owned()),
+            identity: Identity::FrontProxy,
+            user: "alice".to_owned(),
+            token_file: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+        }
+    }
+
+    fn question(scope: Scope) -> Question {
+        let filter = Filter::new(vec![Condition::is(TextField::Verb, "get")]);
+        let (from, until) = (UnixSeconds(1_795_845_600), UnixSeconds(1_795_845_602));
+        Question { scope, filter, from, until, limit: 7 }
+    }
+
+    /// A server that gives one answer and then closes the connection. Returns the request.
+    async fn server(answer: &'static [u8]) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/base/", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4_096];
+            let mut read = 0;
+            while !request[..read].ends_with(b"}}") {
+                read += stream.read(&mut request[read..]).await.unwrap();
+            }
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        (url, asked)
+    }
+
+    async fn ask(args: &ApiArgs, scope: Scope) -> Result<Page, AskError> {
+        let limits = AskLimits { timeout: Duration::from_secs(5), body_bytes_max: 1_000 };
+        Api::from_args(args, limits).unwrap().ask(&question(scope), Some("c")).await
+    }
+
+    const EMPTY: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-length: 13\r\n\r\n{\"status\":{}}";
+
+    #[tokio::test]
+    async fn a_question_says_who_asks_for_which_scope_and_nothing_of_it_in_errors() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hidden-token\n").unwrap();
+        let token_file = Some(file.path().to_owned());
+        for (identity, names) in [
+            (Identity::FrontProxy, ["x-remote-user", "x-remote-extra-"]),
+            (Identity::Impersonation, ["impersonate-user", "impersonate-extra-"]),
+        ] {
+            let (url, asked) = server(EMPTY).await;
+            let args = ApiArgs { identity, token_file: token_file.clone(), ..args(&url) };
+            assert!(!format!("{args:?}").contains("hidden"));
+            ask(&args, Scope::Project("shop".to_owned())).await.unwrap();
+            let request = asked.await.unwrap();
+            let [user, extra] = names;
+            for part in [
+                format!("POST /base{RESOURCE} HTTP/1.1\r\n"),
+                format!("{user}: alice\r\n"),
+                format!("{extra}iam.miloapis.com%2fparent-type: Project\r\n"),
+                format!("{extra}iam.miloapis.com%2fparent-name: shop\r\n"),
+                "authorization: Bearer hidden-token\r\n".to_owned(),
+                r#""startTime":"2026-11-28T06:00:00Z","endTime":"2026-11-28T06:00:02Z""#.to_owned(),
+                r#""limit":7,"filter":"verb == 'get'","continue":"c""#.to_owned(),
+            ] {
+                assert!(request.contains(&part), "{part} is not in\n{request}");
+            }
+        }
+        let own = ApiArgs { identity: Identity::Own, ..args("http://127.0.0.1:1") };
+        let error = ask(&own, Scope::Project("shop".to_owned())).await.unwrap_err();
+        assert_eq!(error.kind(), "forbidden");
+        let error = ask(&args("http://127.0.0.1:1"), Scope::Project("a\nb".to_owned())).await;
+        assert_eq!(error.unwrap_err().kind(), "form");
+    }
+
+    #[tokio::test]
+    async fn what_happens_on_the_way_has_one_clear_cause() {
+        let check = async |answer: &'static [u8], kind: &str, part: &str| {
+            let (url, _asked) = server(answer).await;
+            let error = ask(&args(&url), Scope::Platform).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check(b"HTTP/1.1 201 Created\r\ncontent-length: 99\r\n\r\n{\"sta", "cut", "").await;
+        let chunked = b"HTTP/1.1 201 Created\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"sta\r\n";
+        check(chunked, "cut", "").await;
+        check(b"", "cut", "").await;
+        check(b"HTTP/1.1 201 Created\r\ncontent-length: 5\r\n\r\n{\"sta", "cut", "5 bytes").await;
+        let head = "HTTP/1.1 201 Created\r\ncontent-length: 2000\r\n\r\n";
+        let long = Box::leak(format!("{head}{}", "x".repeat(2_000)).into_boxed_str());
+        check(long.as_bytes(), "too_long", "1000").await;
+        let moved =
+            b"HTTP/1.1 302 Found\r\nlocation: https://login/?s=1\r\ncontent-length: 0\r\n\r\n";
+        check(moved, "redirected", "https://login/: name").await;
+        let error = ask(&args("http://127.0.0.1:1"), Scope::Platform).await.unwrap_err();
+        assert_eq!(error.kind(), "connection");
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_is_waited_for_but_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let limit = Duration::from_millis(200);
+        let api = Api::from_args(&args(&url), AskLimits { timeout: limit, body_bytes_max: 9 });
+        let error = api.unwrap().ask(&question(Scope::Platform), None).await.unwrap_err();
+        assert_eq!(error, AskError::Timeout { limit });
+    }
+
+    #[test]
+    fn wrong_flags_are_named() {
+        let check = |args: ApiArgs, part: &str| {
+            let error = Api::from_args(&args, AskLimits::default()).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check(ApiArgs { url: None, ..args("") }, "--query-api or QUERY_API_URL");
+        check(args("http://h/?x=1"), "must not hold a query");
+        check(ApiArgs { user: "a\nb".to_owned(), ..args("http://h") }, "--query-user");
+        let none = Some("/none".into());
+        check(ApiArgs { ca_file: none.clone(), ..args("http://h") }, "--query-ca-file is of use");
+        check(ApiArgs { ca_file: none.clone(), ..args("https://h") }, "--query-ca-file /none");
+        check(ApiArgs { token_file: none, ..args("http://h") }, "--query-token-file /none");
+    }
+}

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
+use events::timeline::UnixMicros;
 use runs::ranges::RangeSet;
 pub use runs::readback::ReadFault as Fault;
 use uuid::Uuid;
 
+use crate::content::Content;
 use crate::order::{Order, Place};
 use crate::page::{Page, Shown};
 use crate::question::Question;
@@ -43,6 +45,8 @@ pub struct Step {
     pub own: Vec<(TenantIndex, Seq)>,
     /// Events that are not of this run, whose content nobody knows here.
     pub foreign: u64,
+    /// When the oldest event was received that is not one of others, as the page says.
+    pub oldest: Option<UnixMicros>,
     /// How far down in the order the page goes. A row below may be on a later page.
     pub reached: Option<Reached>,
     pub next: Next,
@@ -60,6 +64,19 @@ pub enum Reached {
 /// Checks one page that stands for itself.
 pub fn check_page(script: &Script, question: &Question, page: &Page) -> Step {
     Walk::new(script, question.clone()).take(page)
+}
+
+/// Compares one event of a page in full with what was sent, if it is one of this run.
+pub fn check_content(script: &Script, page: &Page, index: usize) -> Option<Finding> {
+    let id = page.events.get(index)?.id?;
+    let (tenant, seq) = script.locate(id)?;
+    script.world().tenants().get(usize::from(tenant.0))?;
+    let facts = script.facts(tenant, seq).ok()?;
+    let mut columns = Columns::default();
+    columns.fill(&facts);
+    let content = Content::of(page, index)?;
+    let is_changed = !content.differences(&columns).is_empty();
+    is_changed.then_some(Finding { fault: Fault::Changed, audit_id: Some(id), beside: None })
 }
 
 /// Checks the pages of one question, from the first on.
@@ -121,11 +138,16 @@ impl<'s> Walk<'s> {
     pub fn take(&mut self, page: &Page) -> Step {
         let mut findings = Vec::new();
         let (mut own, mut foreign, mut leaked, mut admitted) = (Vec::new(), 0, 0, 0);
+        let mut oldest: Option<UnixMicros> = None;
         if page.events.len() > self.question.limit as usize {
             findings.push(Finding { fault: Fault::OverLimit, audit_id: None, beside: None });
         }
         for shown in &page.events {
-            match self.look(shown, &mut findings) {
+            let look = self.look(shown, &mut findings);
+            if !matches!(look, Look::Leaked | Look::Unplanned) {
+                oldest = oldest.into_iter().chain(shown.received).min();
+            }
+            match look {
                 Look::Own(tenant, seq) => {
                     admitted += 1;
                     own.push((tenant, seq));
@@ -149,7 +171,7 @@ impl<'s> Walk<'s> {
             Some(place) => Reached::Place(place.clone()),
             None => Reached::Millis(last.timestamp_ms),
         });
-        Step { findings, own, foreign, reached, next }
+        Step { findings, own, foreign, oldest, reached, next }
     }
 
     /// Decides how the walk goes on.
@@ -263,4 +285,136 @@ enum Look {
     Foreign,
     Leaked,
     Unplanned,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::question::{Condition, Scope, TextField};
+    use crate::testing::{all, page, plan, question, scoped, truth};
+
+    /// The right answer of a tenant, and the events of others.
+    fn right(plan: &plans::plan::Plan) -> (Question, Vec<Shown>, Vec<Shown>) {
+        let (tenant, scope) = scoped(plan);
+        let events = truth(plan, &question(Scope::Platform), &all(plan));
+        let shown_of = |is_own: bool| {
+            let of = events.iter().filter(|(_, of, ..)| (*of == tenant) == is_own);
+            of.map(|(.., shown)| *shown).collect()
+        };
+        let question = question(scope);
+        let own = truth(plan, &question, &all(plan));
+        (question, own.into_iter().map(|(.., shown)| shown).collect(), shown_of(false))
+    }
+
+    fn kinds(step: &Step) -> Vec<Fault> {
+        step.findings.iter().map(|finding| finding.fault).collect()
+    }
+
+    #[test]
+    fn a_right_walk_has_no_findings_and_shows_every_event_once() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        let mut walk = Walk::new(&plan.script, question);
+        let pages: Vec<&[Shown]> = own.chunks(100).collect();
+        for (index, events) in pages.iter().enumerate() {
+            let is_last = index + 1 == pages.len();
+            let step = walk.take(&page(events, (!is_last).then_some("c")));
+            assert_eq!((step.findings.len(), step.own.len()), (0, events.len()));
+            assert_eq!(step.next == Next::End, is_last);
+        }
+        assert_eq!(walk.seen().values().map(RangeSet::count).sum::<u64>(), own.len() as u64);
+    }
+
+    #[test]
+    fn two_neighbours_that_changed_places_are_one_finding_with_both() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        for at in 0..50 {
+            let mut events = own[..60].to_vec();
+            events.swap(at, at + 1);
+            let step = check_page(&plan.script, &question, &page(&events, None));
+            let (audit_id, beside) = (own[at].id, own[at + 1].id);
+            assert_eq!(step.findings, [Finding { fault: Fault::OutOfOrder, audit_id, beside }]);
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_tenant_is_leaked_and_a_page_of_them_ignores_the_scope() {
+        let plan = plan();
+        let (question, own, others) = right(&plan);
+        let mut events = own[..20].to_vec();
+        events.insert(7, others[3]);
+        events.insert(1, others[900]);
+        let step = check_page(&plan.script, &question, &page(&events, None));
+        let found: Vec<_> = step.findings.iter().map(|it| (it.fault, it.audit_id)).collect();
+        assert_eq!(found, [(Fault::Leaked, others[900].id), (Fault::Leaked, others[3].id)]);
+        assert_eq!(step.own.len(), 20);
+        let open = [&own[..3], &others[..20]].concat();
+        let step = check_page(&plan.script, &question, &page(&open, None));
+        assert!(kinds(&step).contains(&Fault::ScopeIgnored), "{:?}", step.findings);
+        assert!(!kinds(&step).contains(&Fault::Leaked), "{:?}", step.findings);
+    }
+
+    #[test]
+    fn each_other_fault_has_its_own_finding() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        let check = |question: &Question, events: &[Shown], expected: &[Fault]| {
+            let step = check_page(&plan.script, question, &page(events, None));
+            assert_eq!(kinds(&step), expected);
+        };
+        let twice = [&own[..9], &own[4..5]].concat();
+        check(&question, &twice, &[Fault::Repeated]);
+        let few = Question { limit: 5, ..question.clone() };
+        check(&few, &own[..6], &[Fault::OverLimit]);
+        let second = crate::question::UnixSeconds::of(own[9].received.unwrap()).plus(1);
+        let late = Question { from: second, ..question.clone() };
+        let inside = own.iter().filter(|shown| shown.received.unwrap() >= second.micros()).count();
+        check(&late, &own[..=inside], &[Fault::OutsidePeriod]);
+        let filter = question.filter.clone().and(Condition::is(TextField::Verb, "no such verb"));
+        check(&Question { filter, ..question.clone() }, &own[..1], &[Fault::OutsideFilter]);
+        let other_time = Shown { received: own[0].received.map(|at| at + 1), ..own[0] };
+        check(&question, &[other_time], &[Fault::Changed]);
+        let (tenant, _) = scoped(&plan);
+        let beyond = plan.script.audit_id(tenant, Seq(1 << 39));
+        let elsewhere = plan.script.audit_id(TenantIndex(999), Seq(0));
+        for id in [beyond, elsewhere] {
+            check(&question, &[Shown { id: Some(id), ..own[0] }], &[Fault::Unplanned]);
+        }
+    }
+
+    #[test]
+    fn foreign_events_take_places_and_are_judged_by_their_own_times_only() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        let foreign =
+            |number: u128, received| Shown { id: Some(Uuid::from_u128(number)), received };
+        let mut events = own[..10].to_vec();
+        events.insert(5, foreign(1, own[5].received));
+        events.insert(2, Shown { id: None, received: None });
+        let step = check_page(&plan.script, &question, &page(&events, None));
+        assert_eq!((step.findings.len(), step.foreign, step.own.len()), (0, 2, 10));
+        events.push(foreign(2, own[0].received));
+        events.push(foreign(1, own[0].received));
+        let step = check_page(&plan.script, &question, &page(&events, None));
+        assert_eq!(kinds(&step), [Fault::OutOfOrder, Fault::Repeated]);
+    }
+
+    #[test]
+    fn pages_that_lead_back_or_nowhere_end_the_walk() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        let mut walk = Walk::new(&plan.script, question.clone());
+        assert_eq!(walk.take(&page(&own[..10], Some("a"))).next, Next::Page("a".to_owned()));
+        assert_eq!(walk.take(&page(&own[5..15], Some("b"))).next, Next::Page("b".to_owned()));
+        // The cursor is another one, and yet leads to the same place.
+        let step = walk.take(&page(&own[8..10], Some("c")));
+        assert_eq!(kinds(&step).pop(), Some(Fault::Endless));
+        assert_eq!(step.next, Next::Endless);
+        let mut walk = Walk::new(&plan.script, question);
+        for _ in 0..EMPTY_PAGES_MAX {
+            assert!(matches!(walk.take(&page(&[], Some("a"))).next, Next::Page(_)));
+        }
+        assert_eq!(walk.take(&page(&[], Some("a"))).next, Next::Endless);
+    }
 }

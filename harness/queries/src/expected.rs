@@ -6,16 +6,16 @@
 //! this run must be there down to the last row that is shown, or all of them, if there is no
 //! further page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
-use events::script::{Days, Script, midnight};
+use events::script::{DAY_US, Days, Script, midnight};
 use events::timeline::UnixMicros;
 use runs::ranges::{RangeSet, TenantRanges};
 use uuid::Uuid;
 
-use crate::check::{Reached, Step};
+use crate::check::{Next, Reached, Step};
 use crate::order::{Order, Place};
 use crate::question::{Question, UnixSeconds};
 
@@ -59,8 +59,8 @@ pub struct TooMany {
 struct LongRequests {
     /// The events that were looked at.
     looked_at: RangeSet,
-    /// By the time at which they were received, in milliseconds.
-    found: BTreeMap<(i64, u64), ()>,
+    /// The time at which each was received, in milliseconds, and its sequence number.
+    found: BTreeSet<(i64, u64)>,
 }
 
 /// An event is due when its request ends. Most take less than this, in µs.
@@ -128,7 +128,7 @@ impl<'s> Expected<'s> {
         stored: &TenantRanges,
         limit: u64,
     ) -> Result<Vec<Due>, TooMany> {
-        let is_last = step.next == crate::check::Next::End;
+        let is_last = step.next == Next::End;
         let down_to = if is_last { None } else { step.reached.clone() };
         let mut due = self.answer(question, &Part { after, down_to }, stored, limit)?;
         due.retain(|due| !step.own.contains(&(due.tenant, due.seq)));
@@ -155,12 +155,12 @@ impl<'s> Expected<'s> {
         for seq in new.iter() {
             let Ok(facts) = self.script.facts(tenant, Seq(seq)) else { continue };
             if facts.completed - facts.received > SHORT_US {
-                long.found.insert((facts.received.div_euclid(1_000), seq), ());
+                long.found.insert((facts.received.div_euclid(1_000), seq));
             }
         }
         long.looked_at = long.looked_at.union(&new);
         let received = (from.div_euclid(1_000), 0)..(until.div_euclid(1_000) + 1, 0);
-        let found = long.found.range(received).map(|((_, seq), ())| *seq);
+        let found = long.found.range(received).map(|(_, seq)| *seq);
         let found: RangeSet = found.filter(|seq| later.contains(*seq)).collect();
         Some(near.union(&found))
     }
@@ -170,7 +170,7 @@ impl<'s> Expected<'s> {
         let latest = until.saturating_add(LONG_US_MAX);
         match self.script.days() {
             // A request in a history starts on its own day.
-            Days::Apart => latest.min(midnight(until.saturating_sub(1)) + events::script::DAY_US),
+            Days::Apart => latest.min(midnight(until.saturating_sub(1)) + DAY_US),
             Days::Flow => latest,
         }
     }
@@ -223,4 +223,112 @@ pub fn period_of(
         Days::Flow => start - LONG_US_MAX,
     };
     (UnixSeconds::of(earliest), UnixSeconds::of(end).plus(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Walk, check_page};
+    use crate::question::{Condition, Filter, Scope, StatusTest, TextField, TextTest};
+    use crate::testing::{START, all, page, plan, question, scoped, truth};
+
+    fn filters() -> Vec<Filter> {
+        let test = |field, test| Condition::Text { field, test, is_negated: false };
+        vec![
+            Filter::default(),
+            Filter::new(vec![Condition::is(TextField::Verb, "watch")]),
+            Filter::new(vec![
+                test(TextField::Resource, TextTest::In(vec!["pods".into(), "leases".into()])),
+                Condition::Status(StatusTest::Below(400)),
+            ]),
+            Filter::new(vec![test(TextField::Username, TextTest::StartsWith("system:".into()))]),
+        ]
+    }
+
+    #[test]
+    fn the_answer_is_that_of_looking_at_every_event() {
+        let plan = plan();
+        let (tenant, scope) = scoped(&plan);
+        let mut stored = all(&plan);
+        let mut without = RangeSet::of(0..plan.script.timeline(tenant).count());
+        without.remove(100..200);
+        stored = stored.iter().map(|(of, seqs)| (of, seqs.clone())).collect();
+        let stored: TenantRanges = stored
+            .iter()
+            .map(|(of, seqs)| (of, if of == tenant { without.clone() } else { seqs.clone() }))
+            .collect();
+        let mut columns = Columns::default();
+        columns.fill(&plan.script.facts(tenant, Seq(3)).unwrap());
+        let scopes = [scope, Scope::Platform, Scope::User(columns.user_uid.clone())];
+        let mut expected = Expected::new(&plan.script);
+        let mut found = 0;
+        for scope in scopes {
+            for filter in filters() {
+                for (from, until) in [(-3_600, 3_600), (200, 201), (599, 620), (-700, 0)] {
+                    let at = |seconds| UnixSeconds(START / 1_000_000 + seconds);
+                    let question = Question {
+                        scope: scope.clone(),
+                        filter: filter.clone(),
+                        from: at(from),
+                        until: at(until),
+                        limit: 100,
+                    };
+                    let part = Part::default();
+                    let answer = expected.answer(&question, &part, &stored, 1_000_000).unwrap();
+                    let truth = truth(&plan, &question, &stored);
+                    let ids: Vec<_> = answer.iter().map(|due| due.audit_id).collect();
+                    let right: Vec<_> = truth.iter().map(|(.., it)| it.id.unwrap()).collect();
+                    assert_eq!(ids, right, "{question:?}");
+                    found += ids.len();
+                }
+            }
+        }
+        assert!(found > 10_000, "{found}");
+    }
+
+    #[test]
+    fn what_pages_left_out_is_missing_on_the_page_where_it_belongs() {
+        let plan = plan();
+        let (_, scope) = scoped(&plan);
+        let (question, stored) = (question(scope), all(&plan));
+        let own: Vec<_> = truth(&plan, &question, &stored);
+        let lost = [3, 50, 99, 100, 130];
+        let shown: Vec<_> = own
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !lost.contains(at))
+            .map(|(_, (.., shown))| *shown)
+            .collect();
+        let mut walk = Walk::new(&plan.script, question.clone());
+        let mut expected = Expected::new(&plan.script);
+        let mut after = None;
+        let mut found = Vec::new();
+        for events in shown.chunks(50) {
+            let is_last = events.last() == shown.last();
+            let step = walk.take(&page(events, (!is_last).then_some("c")));
+            let missing = expected.missing(&question, after.clone(), &step, &stored, 1_000_000);
+            let missing = missing.unwrap();
+            found.extend(missing.into_iter().map(|due| Some(due.audit_id)));
+            after.clone_from(&step.reached);
+        }
+        let right: Vec<_> = lost.iter().map(|at| own[*at].3.id).collect();
+        assert_eq!(found, right);
+    }
+
+    #[test]
+    fn only_so_many_events_are_computed_and_a_page_needs_few() {
+        let plan = plan();
+        let (_, scope) = scoped(&plan);
+        let (question, stored) = (question(scope), all(&plan));
+        let own: Vec<_> = truth(&plan, &question, &stored).into_iter().map(|it| it.3).collect();
+        let step = check_page(&plan.script, &question, &page(&own[..100], Some("c")));
+        let mut expected = Expected::new(&plan.script);
+        // The run takes 1,200 s. A page of the newest has some minutes of it.
+        let none = expected.missing(&question, None, &step, &stored, 600);
+        assert_eq!(none, Ok(Vec::new()));
+        let whole = check_page(&plan.script, &question, &page(&own, None));
+        let mut expected = Expected::new(&plan.script);
+        let many = expected.missing(&question, None, &whole, &stored, 600);
+        assert_eq!(many, Err(TooMany { limit: 600 }));
+    }
 }

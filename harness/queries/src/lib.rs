@@ -9,6 +9,7 @@
 mod answer;
 pub mod api;
 pub mod check;
+pub mod content;
 pub mod door;
 pub mod error;
 pub mod expected;
@@ -17,3 +18,6 @@ pub mod page;
 pub mod question;
 pub mod sql;
 pub mod windows;
+
+#[cfg(test)]
+mod testing;

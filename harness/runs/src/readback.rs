@@ -117,7 +117,8 @@ pub enum ReadFault {
     OutsideFilter,
     /// The ID is of this run, and the plan has no such event.
     Unplanned,
-    /// The answer has another time of the event than was sent.
+    /// The answer says something else of the event than was sent: its time, or, of a sample, any of
+    /// its columns.
     Changed,
 }
 
@@ -188,7 +189,7 @@ impl ReadFault {
             Self::OutsidePeriod => "outside the period",
             Self::OutsideFilter => "outside the filter",
             Self::Unplanned => "not of the plan",
-            Self::Changed => "with another time",
+            Self::Changed => "changed",
         }
     }
 

@@ -43,7 +43,7 @@ impl Tls {
                 None => Ok(None),
             };
         }
-        let mut config = files.config(FLAGS)?;
+        let mut config = files.config(&FLAGS)?;
         config.alpn_protocols = match args.http {
             HttpVersion::Auto => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
             HttpVersion::One => vec![ALPN_HTTP1.to_vec()],
