@@ -23,6 +23,7 @@ mod metrics;
 mod observe;
 mod proxied;
 mod queries;
+mod readback;
 mod refusals;
 mod replay;
 mod report;

@@ -40,6 +40,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
             "events",
             "load",
             "plans",
+            "queries",
             "runs",
             "stores",
             "auditstorm-backfill",

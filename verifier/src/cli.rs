@@ -3,6 +3,7 @@
 mod compare;
 mod pages;
 mod preflight;
+mod readback;
 mod reconcile;
 mod story;
 mod trend;
@@ -36,6 +37,9 @@ enum Command {
     /// Compares the events that runs sent with those in stream and table, and writes report.json.
     #[command(after_help = exit_codes(&RECONCILE_CODES))]
     Reconcile(Box<reconcile::ReconcileArgs>),
+    /// Reads a run's events back through the query API, tenant by tenant, and writes readback.json.
+    #[command(after_help = exit_codes(&READBACK_CODES))]
+    Readback(Box<readback::ReadbackArgs>),
     /// Watches the pipeline during a run, and writes observations.jsonl.
     #[command(after_help = exit_codes(&[DONE, USAGE, UNREACHABLE, MACHINE, STOPPED]))]
     Watch(Box<watch::WatchArgs>),
@@ -67,6 +71,16 @@ const RECONCILE_CODES: [ExitLine; 8] = [
         Exit::Machine,
         "this machine failed: there is no verdict, or it is whole and could not be written",
     ),
+    STOPPED,
+];
+
+const READBACK_CODES: [ExitLine; 7] = [
+    (Exit::Done, "whole: all that is stored can be read"),
+    (Exit::Lossy, "lossy: something stored cannot be read, or an answer is wrong"),
+    USAGE,
+    UNREACHABLE,
+    UNKNOWN,
+    MACHINE,
     STOPPED,
 ];
 
@@ -104,6 +118,7 @@ pub fn main() -> Exit {
         Command::Report(args) => pages::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
+        Command::Readback(args) => on_runtime(async { Box::pin(readback::run(&args)).await }),
         Command::Watch(args) => on_runtime(async { Box::pin(watch::run(&args)).await }),
         Command::Preflight(args) => on_runtime(async { Box::pin(preflight::run(&args)).await }),
         Command::Mark(args) => mark(&args, &Clock::system()).map(|()| Exit::Done),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use edges::exit::Exit;
 use plans::profile::ProfileError;
+use queries::api::ApiError;
+use queries::error::AskError;
 use ready::read::ReadError;
 use report::error::ShowError;
 use runs::run_dir::RunDirError;
@@ -52,6 +54,15 @@ pub enum VerifyError {
     )]
     OneOutput { runs: usize },
     #[error(transparent)]
+    QueryApi(#[from] ApiError),
+    #[error("cannot read from the query API at {place}")]
+    Reader { place: String, source: AskError },
+    #[error(
+        "the directories belong to {runs} runs, and only one can be read back at a time: name the \
+         directories of one"
+    )]
+    OneRun { runs: usize },
+    #[error(transparent)]
     Show(#[from] ShowError),
     #[error("cannot start")]
     Start { source: std::io::Error },
@@ -84,11 +95,16 @@ impl VerifyError {
             | Self::NoSandbox { .. }
             | Self::Changes(_)
             | Self::OneOutput { .. }
+            | Self::OneRun { .. }
+            | Self::QueryApi(_)
             | Self::Show(_)
             | Self::Start { .. } => Exit::of_cause(self),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
-            Self::ClickHouse(_) | Self::Http(_) | Self::StreamSilent { .. } => Exit::Unreachable,
+            Self::ClickHouse(_)
+            | Self::Http(_)
+            | Self::StreamSilent { .. }
+            | Self::Reader { .. } => Exit::Unreachable,
             Self::Stopped => Exit::Stopped,
             Self::Away { source, .. } => source.exit(),
         }
