@@ -17,7 +17,7 @@ use runs::latency::{Latencies, record, record_many};
 use runs::tally::Tally;
 
 /// A kind of load: what it sends, how it understands an answer, and what it records.
-pub(crate) trait Load {
+pub trait Load {
     /// What carries one request at a time: a connection, with its buffers.
     type Carrier;
     /// A request that is ready to leave.
@@ -33,7 +33,7 @@ pub(crate) trait Load {
     /// # Errors
     ///
     /// Returns the operating system's error if that cannot happen: then nothing is sent.
-    async fn permit(&self, until: UnixMicros) -> io::Result<()>;
+    fn permit(&self, until: UnixMicros) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Makes the next request, and counts it as begun. It is due by `now`, and permitted.
     ///
@@ -55,9 +55,9 @@ pub(crate) trait Load {
 
 /// A carrier that is free.
 #[derive(Debug)]
-pub(crate) struct Free<C> {
-    pub(crate) carrier: C,
-    pub(crate) since: UnixMicros,
+pub struct Free<C> {
+    pub carrier: C,
+    pub since: UnixMicros,
 }
 
 /// Sends all of a load. Ends when it is sent and settled, or when asked to stop. Returns the
@@ -66,7 +66,7 @@ pub(crate) struct Free<C> {
 /// # Errors
 ///
 /// Returns the operating system's error if the load may not go on.
-pub(crate) async fn drive<L: Load>(
+pub async fn drive<L: Load>(
     load: &mut L,
     carriers: Vec<L::Carrier>,
     clock: Clock,
@@ -128,18 +128,18 @@ async fn wait_until(
 
 /// Why a request was begun when it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Departure {
+pub struct Departure {
     /// When it should have begun.
-    pub(crate) due: UnixMicros,
+    pub due: UnixMicros,
     /// Since when its carrier was free.
-    pub(crate) free_since: UnixMicros,
-    pub(crate) begun: UnixMicros,
+    pub free_since: UnixMicros,
+    pub begun: UnixMicros,
 }
 
 impl Departure {
     /// Counts how long the request waited for us, which makes a run saturated, and how long it
     /// waited for the target, until a carrier was free.
-    pub(crate) fn count(self, tally: &mut Tally) {
+    pub fn count(self, tally: &mut Tally) {
         let could_begin = self.due.max(self.free_since);
         tally.lateness_max_us = tally.lateness_max_us.max(self.begun - could_begin);
         tally.blocked_max_us = tally.blocked_max_us.max(could_begin - self.due);
@@ -148,19 +148,19 @@ impl Departure {
 
 /// A journey that is over: of one request, or of several for the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Journey {
+pub struct Journey {
     /// When the first request was begun.
-    pub(crate) begun: UnixMicros,
+    pub begun: UnixMicros,
     /// When the last request was begun.
-    pub(crate) last_begun: UnixMicros,
-    pub(crate) ended: UnixMicros,
-    pub(crate) is_acknowledged: bool,
+    pub last_begun: UnixMicros,
+    pub ended: UnixMicros,
+    pub is_acknowledged: bool,
 }
 
 impl Journey {
     /// Records the three latencies of all events that it carried. Each event was due at its own
     /// time.
-    pub(crate) fn record(self, due: &[UnixMicros], latencies: &mut Latencies) {
+    pub fn record(self, due: &[UnixMicros], latencies: &mut Latencies) {
         for due in due {
             record(&mut latencies.due_to_sent, self.begun - due);
             if self.is_acknowledged {

@@ -18,7 +18,7 @@
 //! assert_eq!(webhook.addresses(), 2);
 //! ```
 
-mod lane;
+pub mod lane;
 pub mod sender;
 pub mod webhook;
 
