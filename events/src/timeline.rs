@@ -354,7 +354,7 @@ const JITTER_STREAM: u64 = 2 << 32;
 const HOUR_US: u64 = 3_600_000_000;
 
 /// Returns when the tenant is active in the stage, as start and end in µs of the stage.
-fn active(stage: &Stage, tenant: TenantIndex) -> Option<(u64, u64)> {
+pub fn active(stage: &Stage, tenant: TenantIndex) -> Option<(u64, u64)> {
     let index = u64::from(tenant.0);
     let (first, last) = (u64::from(stage.tenants.0), u64::from(stage.tenants.1));
     // After this part of the stage, the line of tenant counts passes index + 1/2.

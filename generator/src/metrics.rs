@@ -153,7 +153,9 @@ fn register(add: &mut Adder<'_>, metric: &Metric, series: &(impl Series + Clone)
             add.metric(&format!("events_{name}"), &format!("Events: {meaning}"), series);
         }
         Measure::Requests => add.metric(name, &format!("Requests: {meaning}"), series),
-        Measure::Messages | Measure::Cores => add.metric(name, &sentence(&meaning), series),
+        Measure::Messages | Measure::Cores | Measure::Queries => {
+            add.metric(name, &sentence(&meaning), series);
+        }
     }
 }
 

@@ -85,7 +85,7 @@ const EARLIER_HEADS: [(&str, Metric, Aggregation); 4] = [
 impl Measure {
     fn aggregations(self) -> &'static str {
         match self {
-            Self::Events => "write rate or count",
+            Self::Events | Self::Queries => "write rate or count",
             Self::Messages => "write p(95), min, avg, med or max, or lag<1000",
             Self::Time | Self::Requests | Self::Cores | Self::Bytes => {
                 "write p(95), min, avg, med or max"
@@ -96,7 +96,7 @@ impl Measure {
     fn example(self) -> &'static str {
         match self {
             Self::Time => "p(95)<100ms",
-            Self::Events => "rate<0.1% or count<10",
+            Self::Events | Self::Queries => "rate<0.1% or count<10",
             Self::Messages | Self::Requests => "max<1000",
             Self::Cores => "max<2",
             Self::Bytes => "max<2GiB",
@@ -259,7 +259,8 @@ impl Aggregation {
     }
 
     fn suits(self, measure: Measure) -> bool {
-        matches!(self, Self::Rate | Self::Count) == (measure == Measure::Events)
+        let is_counted = matches!(measure, Measure::Events | Measure::Queries);
+        matches!(self, Self::Rate | Self::Count) == is_counted
     }
 }
 
@@ -282,7 +283,7 @@ impl Limit {
         Self { value: number * size, text: format!("{number}{sign}") }
     }
 
-    /// In ms, bytes, cores, messages or events; a share is from 0 to 1.
+    /// In ms, bytes, cores, messages, events or queries; a share is from 0 to 1.
     pub fn value(&self) -> f64 {
         self.value
     }

@@ -24,6 +24,8 @@ pub mod metric;
 pub mod plan;
 pub mod profile;
 pub mod quantity;
+pub mod queries;
+pub mod query_plan;
 pub mod samples;
 pub mod scale;
 pub mod spec;

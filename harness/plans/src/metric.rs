@@ -28,6 +28,8 @@ pub enum Source {
     Level,
     /// The generator measures each acknowledged event.
     Latency,
+    /// The generator counts queries and measures their answers, if anybody queries.
+    Queries,
     /// `watch` sees it, once in each look at the pipeline.
     Watch,
     /// The verifier accounts for it, after the run.
@@ -48,6 +50,8 @@ pub enum Measure {
     Time,
     /// A count of events, or a share from 0 to 1.
     Events,
+    /// A count of queries, or a share from 0 to 1.
+    Queries,
     Messages,
     Requests,
     Cores,
@@ -125,6 +129,17 @@ metrics! {
         "begun again for a batch that was sent before, in a second";
     RequestsInFlight = "requests_in_flight" Level, Requests,
         "without an answer at the end of a second";
+    Queries = "queries" Source::Queries, Queries,
+        "answered in time, with all their pages; of those that ended";
+    QueriesWrong = "queries.wrong" Source::Queries, Queries,
+        "answered wrongly: with events that must not be there, in a wrong order, or without some \
+         that must be there; of those that ended";
+    QueriesTenant = "queries.tenant" Source::Queries, Time,
+        "from when a page of one tenant's events was to be asked for to its answer";
+    QueriesPlatform = "queries.platform" Source::Queries, Time,
+        "the same, of a page of the whole platform's events";
+    QueriesComplex = "queries.complex" Source::Queries, Time,
+        "the same, of a page that no index of the table helps much with";
     DueToVisible = "due_to_visible" Watch, Time,
         "from when an event was due until the table shows it, of the samples of `watch`";
     AcknowledgedToVisible = "acknowledged_to_visible" Watch, Time,
@@ -207,7 +222,8 @@ impl Metric {
 
     /// Whether there is one over a stretch: while a run goes on, only what was sent is known.
     pub fn is_known_over(&self, stretch: Stretch) -> bool {
-        stretch == Stretch::Run || !matches!(self.source(), Source::Watch | Source::Account)
+        stretch == Stretch::Run
+            || !matches!(self.source(), Source::Queries | Source::Watch | Source::Account)
     }
 
     /// The metrics that there are over a stretch.
@@ -259,6 +275,7 @@ impl Measure {
         match self {
             Self::Time => "ms",
             Self::Events => "events, or a share",
+            Self::Queries => "queries, or a share",
             Self::Messages => "messages",
             Self::Requests => "requests",
             Self::Cores => "cores",

@@ -16,6 +16,7 @@ use crate::profile::{
     Apiserver, Arrival, Beat, Faults, Level, Mix, OTHERS, Profile, ProfileError, SenderKind,
 };
 use crate::quantity::{Micros, RATE_MILLI_MAX};
+use crate::query_plan::QueryPlan;
 use crate::spec::{DeliveryPath, RunOptions, RunSpec, Span};
 use crate::threshold::{Threshold, Thresholds};
 use crate::written::Written;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub classes: Classes,
     /// The conditions that the run must meet.
     pub thresholds: Vec<Threshold>,
+    /// Who asks for the events while they are written, if anybody does. A history has none.
+    pub queries: Option<QueryPlan>,
     /// Start of the period in which events are due.
     pub start: UnixMicros,
     pub end: UnixMicros,
@@ -139,7 +142,11 @@ impl Plan {
         let world = World::new(spec.seed, &characters(profile, &classes));
         let script = Script::new(RunMark::of(spec.run_id), world, timelines, days);
         let profile_name = profile.name.clone();
-        let thresholds = Thresholds::of_run(profile.thresholds.as_ref(), spec.span == Span::Live);
+        let (written, is_live) = (profile.thresholds.as_ref(), spec.span == Span::Live);
+        let mut thresholds = Thresholds::of_run(written, is_live);
+        let queries = profile.queries.as_ref().filter(|_| is_live);
+        let queries = queries.map(|queries| QueryPlan::new(profile, queries, &spec));
+        thresholds.extend(queries.iter().flat_map(|_| Thresholds::of_queries(written)));
         Self {
             spec,
             profile_name,
@@ -148,6 +155,7 @@ impl Plan {
             faults: profile.faults.clone(),
             classes,
             thresholds,
+            queries,
             start,
             end,
             piped_from,

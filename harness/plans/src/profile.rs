@@ -10,6 +10,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Micros, RateRamp, Share, TenantsRamp};
+use crate::queries::Queries;
 use crate::threshold::Thresholds;
 use crate::written::Written;
 
@@ -69,6 +70,10 @@ pub struct Profile {
     #[serde(default)]
     #[garde(dive)]
     pub thresholds: Option<Thresholds>,
+    /// Who asks for events while they are written. By default, nobody.
+    #[serde(default)]
+    #[garde(dive, custom(end_with_the_events(&self.stages)))]
+    pub queries: Option<Queries>,
 }
 
 /// Which users, verbs and resources the events have.
@@ -408,6 +413,20 @@ fn have_room_for<C>(classes: &[TenantClass]) -> impl FnOnce(&Vec<Stage>, &C) -> 
     }
 }
 
+/// Nothing is recorded after the last event's stage.
+fn end_with_the_events<C>(
+    stages: &[Stage],
+) -> impl FnOnce(&Option<Queries>, &C) -> garde::Result + '_ {
+    move |queries, _context| {
+        let asked_us = queries.as_ref().and_then(Queries::duration_us);
+        let whole_us: u64 = stages.iter().map(|stage| stage.duration.get().us()).sum();
+        if stages.iter().any(Stage::is_wrong) || asked_us.is_none_or(|us| us <= whole_us) {
+            return Ok(());
+        }
+        Err(garde::Error::new("the stages of queries take longer than those of the events"))
+    }
+}
+
 fn are_of_different_events<C>(faults: &Faults, _context: &C) -> garde::Result {
     let sum = |shares: &[&Written<Share>]| shares.iter().map(|it| it.get().value()).sum::<f64>();
     let events = sum(&[&faults.stages, &faults.oversized, &faults.foreign_ids]);
@@ -602,8 +621,9 @@ mod tests {
                 "line 8 column 10: \"speed\" is no metric: write one of planned, attempted, \
                  acknowledged, refused, unknown, spoiled, unsent, dropped, due_to_acknowledged, \
                  sent_to_acknowledged, due_to_sent, lateness, blocked, requests, request_bytes, \
-                 retries, requests_in_flight, due_to_visible, acknowledged_to_visible, ingested, \
-                 lost, duplicated, lag, cpu.<part>, memory.<part> for `thresholds.speed`",
+                 retries, requests_in_flight, queries, queries.wrong, queries.tenant, \
+                 queries.platform, queries.complex, due_to_visible, acknowledged_to_visible, \
+                 ingested, lost, duplicated, lag, cpu.<part>, memory.<part> for `thresholds.speed`",
                 "line 7 column 25: \"5\" is no limit here: write a number with µs, ms, s, m, h or \
                  d, like 100ms for `thresholds.webhook[1]`",
             ],

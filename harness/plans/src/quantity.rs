@@ -128,6 +128,54 @@ impl fmt::Display for TenantsRamp {
     }
 }
 
+/// A number of users that stays the same, or changes in a straight line: `500`, or `0 -> 500`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsersRamp {
+    start: u32,
+    end: u32,
+}
+
+impl UsersRamp {
+    /// The numbers at the start and at the end.
+    pub fn ends(self) -> (u32, u32) {
+        (self.start, self.end)
+    }
+
+    /// The larger of the two numbers.
+    pub fn most(self) -> u32 {
+        self.start.max(self.end)
+    }
+}
+
+impl FromStr for UsersRamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (start, end) = parse_ramp(text, parse_users)?;
+        Ok(Self { start, end })
+    }
+}
+
+impl fmt::Display for UsersRamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_ramp(f, self.ends(), |users| users.to_string())
+    }
+}
+
+fn parse_users(text: &str) -> Result<u32, String> {
+    match text.parse::<i64>() {
+        Err(_) => Err(format!("{text:?} is no number of users: write a whole number, like 50")),
+        Ok(count) if count < 0 => Err(format!("{text:?} is negative")),
+        Ok(count) => u32::try_from(count)
+            .ok()
+            .filter(|count| *count <= USERS_MAX)
+            .ok_or_else(|| format!("{count} users are more than {USERS_MAX}")),
+    }
+}
+
+/// The most users that ask at once.
+pub const USERS_MAX: u32 = 10_000;
+
 /// A share from 0 to 1, like `0.01`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Share(f64);

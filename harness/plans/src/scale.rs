@@ -8,13 +8,14 @@ use events::timeline::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{Profile, Stage as WrittenStage};
-use crate::quantity::{Micros, RATE_MILLI_MAX, parse_duration, parse_tenants};
+use crate::quantity::{Micros, RATE_MILLI_MAX, USERS_MAX, parse_duration, parse_tenants};
+use crate::queries::{Queries, QueryStage};
 
 /// Flags that make a profile larger or smaller for one run.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Scale")]
 pub struct ScaleArgs {
-    /// Multiplies all rates by this factor.
+    /// Multiplies all rates by this factor, and the number of users who query.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_factor)]
     #[arg(allow_negative_numbers = true)]
     pub rate_scale: f64,
@@ -85,11 +86,7 @@ impl Scale {
     /// Returns the stages of a valid profile with these changes.
     pub fn stages(&self, profile: &Profile) -> Vec<Stage> {
         let most = profile.most_tenants();
-        let whole_us: u64 = profile.stages.iter().map(|stage| stage.duration.get().us()).sum();
-        let time = match self.duration_us {
-            Some(duration_us) => ratio(duration_us, whole_us),
-            None => self.time,
-        };
+        let time = self.time_factor(profile);
         let tenants = |count: u32| match self.tenants {
             Some(wanted) if count > 0 => {
                 let scaled = u64::from(count) * u64::from(wanted) / u64::from(most);
@@ -108,6 +105,46 @@ impl Scale {
         };
         profile.stages.iter().map(stage).collect()
     }
+
+    /// Returns the stages of a valid profile's queries with these changes: a number of users, or a
+    /// rate, of which the other is 0. Where anybody asks, at least one user is left.
+    pub fn query_stages(&self, profile: &Profile, queries: &Queries) -> Vec<QueryCounts> {
+        let time = self.time_factor(profile);
+        let user = |count: u32| match scaled(count.into(), self.rate) {
+            0 if count > 0 => 1,
+            users => u32::try_from(users).unwrap_or(USERS_MAX).min(USERS_MAX),
+        };
+        let rate = |milli: u64| scaled(milli, self.rate).min(RATE_MILLI_MAX);
+        let stage = |written: &QueryStage| {
+            let users = written.users.as_ref().map_or((0, 0), |users| users.get().ends());
+            let rates = written.rate.as_ref().map_or((0, 0), |rate| rate.get().milli());
+            QueryCounts {
+                duration_us: scaled(written.duration.get().us(), time).max(1),
+                users: (user(users.0), user(users.1)),
+                rate_milli: (rate(rates.0), rate(rates.1)),
+            }
+        };
+        queries.stages.iter().map(stage).collect()
+    }
+
+    /// The factor by which all durations change.
+    fn time_factor(&self, profile: &Profile) -> f64 {
+        let whole_us: u64 = profile.stages.iter().map(|stage| stage.duration.get().us()).sum();
+        match self.duration_us {
+            Some(duration_us) => ratio(duration_us, whole_us),
+            None => self.time,
+        }
+    }
+}
+
+/// A stage of queries, as it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryCounts {
+    pub duration_us: u64,
+    /// Users at the start and at the end.
+    pub users: (u32, u32),
+    /// Thousandths of a query per second, at the start and at the end.
+    pub rate_milli: (u64, u64),
 }
 
 /// Writes the flags that ask for these changes, or `none`.

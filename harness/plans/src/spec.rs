@@ -81,6 +81,9 @@ pub struct Targets {
     pub clickhouse: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
+    /// Whom queries asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<String>,
     /// The names of columns in the table, if they differ from the standard names.
     #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
     pub columns: ColumnNames,

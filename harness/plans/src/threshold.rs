@@ -70,6 +70,20 @@ impl Thresholds {
         default
     }
 
+    /// Returns the objectives of a run's queries, if its profile has no field `thresholds`.
+    pub fn of_queries(written: Option<&Self>) -> Vec<Threshold> {
+        let share = Limit::new(99.0, PERCENT);
+        let ask = |metric, aggregation, comparator, limit| Threshold {
+            condition: Condition { metric, aggregation, comparator, limit },
+            is_default: true,
+        };
+        let objectives = [
+            ask(Metric::Queries, Aggregation::Rate, Comparator::AtLeast, share),
+            ask(Metric::QueriesWrong, Aggregation::Count, Comparator::Equal, Limit::new(0.0, ONE)),
+        ];
+        objectives.into_iter().filter(|_| written.is_none()).collect()
+    }
+
     fn read(written: &BTreeMap<String, Vec<String>>) -> Self {
         let mut read = Self::default();
         if written.values().map(Vec::len).sum::<usize>() > CONDITIONS_MAX {
@@ -162,6 +176,9 @@ mod tests {
         }
         assert_eq!(asked(&Thresholds::of_run(None, false)), expected[..1]);
         assert!(Thresholds::of_run(Some(&Thresholds::default()), true).is_empty());
+        let of_queries = Thresholds::of_queries(None);
+        assert_eq!(asked(&of_queries), ["queries rate>=99%", "queries.wrong count==0"]);
+        assert!(Thresholds::of_queries(Some(&Thresholds::default())).is_empty());
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub fn count_of_second(metric: &Metric, second: &Second) -> Option<u64> {
             Source::Events(_) | Source::Counted => {
                 second.more.get(metric.name()).copied().unwrap_or(0)
             }
-            Source::Level | Source::Latency | Source::Watch | Source::Account => return None,
+            Source::Level | Source::Latency | Source::Queries | Source::Watch | Source::Account => {
+                return None;
+            }
         },
     })
 }
@@ -83,7 +85,7 @@ impl Sent<'_> {
             Source::Events(Of::Planned) => {
                 of_events(aggregation, self.count(metric)?, self.count(&Metric::Planned)?)
             }
-            Source::Watch | Source::Account => None,
+            Source::Queries | Source::Watch | Source::Account => None,
         }
     }
 
@@ -118,8 +120,8 @@ pub fn of_events(aggregation: Aggregation, count: u64, of: u64) -> Option<f64> {
     }
 }
 
-/// Aggregates a histogram of µs, in ms.
-fn of_histogram(aggregation: Aggregation, histogram: &Histogram<u64>) -> Option<f64> {
+/// Aggregates a histogram of µs, in ms; nothing, if it is empty.
+pub fn of_histogram(aggregation: Aggregation, histogram: &Histogram<u64>) -> Option<f64> {
     if histogram.is_empty() {
         return None;
     }

@@ -19,7 +19,7 @@ pub fn of_measure(value: f64, measure: Measure) -> String {
         Measure::Time => milliseconds(value),
         Measure::Cores => cores(value),
         Measure::Bytes => bytes(value),
-        Measure::Events | Measure::Messages | Measure::Requests => number(value),
+        Measure::Events | Measure::Queries | Measure::Messages | Measure::Requests => number(value),
     }
 }
 

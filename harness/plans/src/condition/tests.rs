@@ -171,9 +171,11 @@ fn limits(measure: Measure, is_share: bool) -> BoxedStrategy<String> {
             prop::collection::vec(with(&TIMES), 1..4).prop_map(|parts| parts.concat()).boxed()
         }
         Measure::Bytes => with(&sizes()).boxed(),
-        Measure::Events | Measure::Messages | Measure::Requests | Measure::Cores => {
-            numbers().boxed()
-        }
+        Measure::Events
+        | Measure::Queries
+        | Measure::Messages
+        | Measure::Requests
+        | Measure::Cores => numbers().boxed(),
     }
 }
 
@@ -190,7 +192,7 @@ fn conditions() -> impl Strategy<Value = (Metric, String)> {
     metric.prop_flat_map(move |metric| {
         let measure = metric.measure();
         let aggregation = match measure {
-            Measure::Events => {
+            Measure::Events | Measure::Queries => {
                 prop::sample::select(vec!["rate", "count"]).prop_map(str::to_owned).boxed()
             }
             _ => prop_oneof![
