@@ -15,13 +15,27 @@ use serde::de::DeserializeOwned;
 ///
 /// Returns the operating system's error if the file cannot be written.
 pub fn append(path: &Path, record: &impl Serialize) -> io::Result<()> {
+    append_all(path, &[record])
+}
+
+/// Appends records as [`append`] does, all by one write; without any, nothing happens.
+///
+/// # Errors
+///
+/// Returns the operating system's error if the file cannot be written.
+pub fn append_all(path: &Path, records: &[impl Serialize]) -> io::Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
     let mut file = File::options().create(true).append(true).read(true).open(path)?;
     let mut bytes = Vec::new();
     if !ends_a_line(&mut file)? {
         bytes.push(b'\n');
     }
-    serde_json::to_writer(&mut bytes, record)?;
-    bytes.push(b'\n');
+    for record in records {
+        serde_json::to_writer(&mut bytes, record)?;
+        bytes.push(b'\n');
+    }
     file.write_all(&bytes)?;
     file.sync_data()
 }

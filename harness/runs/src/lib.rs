@@ -24,6 +24,8 @@ pub mod ledger;
 pub mod measured;
 pub mod observation;
 pub mod outcome;
+pub mod queries;
+pub mod query_records;
 pub mod ranges;
 pub mod readback;
 pub mod record;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::latency::{Latencies, Percentiles, decoded, encoded, percentiles};
 use crate::outcome::Outcome;
+use crate::queries::QuerySummary;
 use crate::tally::Tally;
 use edges::errors::ErrorCounts;
 use events::event::MicroTime;
@@ -97,6 +98,9 @@ pub struct Summary {
     pub due_to_sent: Percentiles,
     /// Latencies by class of tenants.
     pub classes: BTreeMap<String, ClassLatencies>,
+    /// The queries that were asked beside the events, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QuerySummary>,
 }
 
 /// The latencies of a class of tenants.
@@ -212,6 +216,7 @@ impl Summary {
             sent_to_acknowledged: latencies.sent_to_acknowledged,
             due_to_sent: latencies.due_to_sent,
             classes: plan.classes.names.iter().zip(&total.latencies).map(of_class).collect(),
+            queries: None,
         }
     }
 }
@@ -319,7 +324,10 @@ impl fmt::Display for Summary {
             writeln!(f, "requests without an answer")?;
             self.errors.lines().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
-        Ok(())
+        match &self.queries {
+            Some(queries) => write!(f, "{queries}"),
+            None => Ok(()),
+        }
     }
 }
 

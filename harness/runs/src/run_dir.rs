@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::json_lines::{self, ReadError};
 use crate::ledger::{Durability, Ledger, LedgerError, LedgerHead, LedgerWriter};
 use crate::observation::{Mark, Observation};
+use crate::queries::WrongAnswer;
 use edges::staged::{Staged, sync_folder, write_whole};
 use plans::plan::Plan;
 use plans::profile::ProfileError;
@@ -299,6 +300,21 @@ impl RunDir {
     /// Path of the per-second record of a shard.
     pub fn timeline(&self, shard: u32) -> PathBuf {
         self.path.join(format!("timeline-{shard}.jsonl"))
+    }
+
+    /// Path of the per-second record of a shard's queries.
+    pub fn queries(&self, shard: u32) -> PathBuf {
+        self.path.join(format!("queries-{shard}.jsonl"))
+    }
+
+    /// Writes down pages that were wrong. Several processes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError::Io`] if the file system refuses.
+    pub fn append_wrong_answers(&self, answers: &[WrongAnswer]) -> Result<(), RunDirError> {
+        let path = self.path.join("wrong-answers.jsonl");
+        json_lines::append_all(&path, answers).map_err(|source| self.io(source))
     }
 
     fn ledger(&self, shard: u32) -> PathBuf {

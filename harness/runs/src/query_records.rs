@@ -1,0 +1,119 @@
+//! What the records of a run's queries say, of all its shards together. Pure.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use plans::condition::Aggregation;
+use plans::metric::Metric;
+use plans::queries::QueryScope;
+
+use crate::latency::empty;
+use crate::measured::{of_events, of_histogram};
+use crate::queries::{QueryCounts, QueryHistograms, QuerySecond};
+
+/// What the records of all shards say of a run's queries.
+#[derive(Debug, Clone, Default)]
+pub struct QueryRecords {
+    /// Counts of the seconds that were written down.
+    pub counts: QueryCounts,
+    /// The counts of each second, of all shards, by the second since 1970 in which it ended.
+    pub seconds: BTreeMap<i64, QueryCounts>,
+    /// Latencies of the shards that have ended in order, by scope.
+    pub latencies: BTreeMap<QueryScope, Histogram<u64>>,
+    /// Shards that have ended in order.
+    pub ended: u32,
+}
+
+const SECOND_US: i64 = 1_000_000;
+
+impl QueryRecords {
+    /// Adds the record of a shard. Returns the number of a line that is none, counted from 1. A
+    /// last line that was cut short is left out.
+    ///
+    /// # Errors
+    ///
+    /// Returns the number of the line that is no record.
+    pub fn add(&mut self, text: &str) -> Result<(), usize> {
+        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+            if let Ok(second) = serde_json::from_str::<QuerySecond>(line) {
+                self.counts.add(&second.counts);
+                let ended = (second.at.0 + SECOND_US / 2).div_euclid(SECOND_US);
+                self.seconds.entry(ended).or_default().add(&second.counts);
+            } else if let Ok(histograms) = serde_json::from_str::<QueryHistograms>(line) {
+                for scope in QueryScope::ALL {
+                    let found = histograms.of(scope).ok_or(number)?;
+                    let sum = self.latencies.entry(scope).or_insert_with(empty);
+                    sum.add(found).expect("it grows as far as an hour");
+                }
+                self.ended += 1;
+            } else if line.ends_with('\n') {
+                return Err(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures a metric of queries in the unit of a condition's limit. Measures nothing without
+    /// samples, or if not all shards have ended in order.
+    pub fn measure(&self, metric: &Metric, aggregation: Aggregation, shards: u32) -> Option<f64> {
+        if self.ended != shards {
+            return None;
+        }
+        let QueryCounts { answered, failed, wrong, .. } = self.counts;
+        let of_scope = |scope| of_histogram(aggregation, self.latencies.get(&scope)?);
+        match metric {
+            _ if answered + failed == 0 => None,
+            Metric::Queries => of_events(aggregation, answered, answered + failed),
+            Metric::QueriesWrong => of_events(aggregation, wrong, answered + failed),
+            Metric::QueriesTenant => of_scope(QueryScope::Tenant),
+            Metric::QueriesPlatform => of_scope(QueryScope::Platform),
+            Metric::QueriesComplex => of_scope(QueryScope::Complex),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queries::tests::{kinds, tally};
+
+    /// The record of a shard, without or with its last line.
+    fn written(is_ended: bool) -> String {
+        let tally = tally();
+        let second = QuerySecond::new(1_000_000, &tally, &kinds());
+        let mut text = serde_json::to_string(&second).unwrap() + "\n";
+        if is_ended {
+            text += &serde_json::to_string(&QueryHistograms::new(&tally, &kinds())).unwrap();
+            text += "\n";
+        }
+        text
+    }
+
+    #[test]
+    fn records_of_all_shards_are_measured_and_nothing_is_without_samples() {
+        use Aggregation::{Count, Max, Rate};
+        let mut records = QueryRecords::default();
+        records.add(&written(true)).unwrap();
+        let measure = |records: &QueryRecords, metric, it| records.measure(&metric, it, 2);
+        assert_eq!(measure(&records, Metric::Queries, Rate), None, "a shard is missing");
+        records.add(&written(true)).unwrap();
+        assert_eq!(measure(&records, Metric::Queries, Rate), Some(0.8));
+        assert_eq!(measure(&records, Metric::QueriesWrong, Count), Some(2.0));
+        assert_eq!(measure(&records, Metric::QueriesWrong, Rate), Some(0.2));
+        let tenant_ms = measure(&records, Metric::QueriesTenant, Max).unwrap();
+        assert!((tenant_ms - 30.0).abs() < 0.1, "{tenant_ms}");
+        assert_eq!(measure(&records, Metric::QueriesComplex, Max), None);
+        let nothing = QueryRecords { ended: 2, ..QueryRecords::default() };
+        assert_eq!(measure(&nothing, Metric::QueriesWrong, Count), None);
+        assert_eq!(measure(&nothing, Metric::Queries, Rate), None);
+    }
+
+    #[test]
+    fn a_record_that_was_cut_short_is_read_and_one_that_is_wrong_is_not() {
+        let mut records = QueryRecords::default();
+        records.add(&(written(false) + "{\"at\":")).unwrap();
+        assert_eq!((records.seconds.len(), records.ended), (1, 0));
+        assert_eq!(records.add(&(written(false) + "{}\n")), Err(2));
+    }
+}
