@@ -152,7 +152,8 @@ impl Api {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let builder = Client::builder(TokioExecutor::new());
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.http1_max_buf_size(BUFFER_BYTES_MAX);
         let client = if address.is_tls() {
             tcp.enforce_http(false);
             let tls = Arc::new(files.config(&TLS_FLAGS)?);
@@ -333,6 +334,8 @@ fn last_cause(error: &(dyn Error + 'static)) -> String {
 
 const RESOURCE: &str = "/apis/activity.miloapis.com/v1alpha1/auditlogqueries";
 const AGENT: &str = concat!("auditstorm/", env!("CARGO_PKG_VERSION"));
+/// What a connection reads at once. By default, each of many idle ones keeps up to 400 kB.
+const BUFFER_BYTES_MAX: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
