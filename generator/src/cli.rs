@@ -15,6 +15,7 @@ use plans::condition::Condition;
 use plans::plan::Plan;
 use plans::profile::{BUILTIN, Profile, ProfileText, read_profile};
 use plans::quantity::{parse_count, parse_moment};
+use plans::query_plan::QueryPlan;
 use plans::scale::ScaleArgs;
 use plans::spec::{RunOptions, RunSpec, Span, Targets, shared_run_id};
 use runs::ledger::Durability;
@@ -25,6 +26,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::abort::{self, Watchdog};
+use crate::asking::door::QueryArgs;
 use crate::emit::emit;
 use crate::error::GeneratorError;
 use crate::observe::Observe;
@@ -59,7 +61,10 @@ enum Command {
 const RUN_CODES: [ExitLine; 6] = [
     DONE,
     USAGE,
-    (Exit::Unreachable, "the webhook does not answer, or accepts no event"),
+    (
+        Exit::Unreachable,
+        "the webhook does not answer, or accepts no event; or no query is answered",
+    ),
     (Exit::Threshold, "stopped early, because a condition of --abort-on held"),
     MACHINE,
     STOPPED,
@@ -103,6 +108,8 @@ struct Run {
     observe: Observe,
     #[command(flatten)]
     webhook: WebhookArgs,
+    #[command(flatten)]
+    queries: QueryArgs,
 }
 
 #[derive(Debug, Args)]
@@ -152,8 +159,11 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         // Preparations may take long, so they are done before the plan, which sets the time of the
         // first event.
         let first = plan(args, &text, &profile, clock)?;
-        raise_files(first.send.connections)?;
+        args.queries.check(&first)?;
+        let askers = first.queries.as_ref().map_or(0, QueryPlan::connections);
+        raise_files(first.send.connections + askers)?;
         let webhook = open_webhook(&args.webhook, &first).await?;
+        let door = args.queries.open(&first, clock.now()).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
         self_test(args, &first, &profile).await?;
         let plan = plan(args, &text, &profile, clock)?;
@@ -163,13 +173,14 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let watchdog = Watchdog::new(args.abort_on.clone());
         let durability = args.durability;
         let context =
-            RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability };
+            RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability, door };
         let summary = run(plan, &dir, context).await?;
         let exit = match &summary {
             Summary { stopped: true, .. } => Exit::Stopped,
             Summary { aborted: Some(_), .. } => Exit::Threshold,
             Summary { not_tried: 1.., .. } => Exit::Machine,
             summary if summary.is_all_in_vain() => Exit::Unreachable,
+            Summary { queries: Some(it), .. } if it.is_all_in_vain() => Exit::Unreachable,
             _ => Exit::Done,
         };
         Ok(print(&summary, &dir, args).map_or_else(|error| untold(&error, exit), |()| exit))
@@ -208,15 +219,21 @@ fn plan(
         return Err(GeneratorError::StartIsPast { late_s: (now - at) / 1_000_000 });
     }
     let seed = args.seed.unwrap_or(profile.seed);
+    let has_queries = profile.queries.is_some() && !args.queries.no_queries;
     let start = args.start_at.unwrap_or(now + LEAD_US);
     let options = RunOptions {
         seed: args.seed,
-        targets: Targets { webhook: Some(args.webhook.shown()), ..Targets::default() },
+        targets: Targets {
+            webhook: Some(args.webhook.shown()),
+            queries: args.queries.shown().filter(|_| has_queries),
+            ..Targets::default()
+        },
         shards: args.shard.map_or(1, |shard| shard.count),
         scale: args.scale.scale(),
         ..RunOptions::new(run_id(args, text, seed), start, Span::Live)
     };
-    plan_with(text, profile, options)
+    let plan = plan_with(text, profile, options)?;
+    Ok(Plan { queries: plan.queries.filter(|_| has_queries), ..plan })
 }
 
 /// Makes a plan. All its stages together take ten years at most.

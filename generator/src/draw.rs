@@ -10,6 +10,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Text};
 use runs::measured::{count_of_second, percentiles_of_second};
+use runs::queries::QueryCounts;
 use tell::screen::picture::{LEVELS, clock, framed, per_second, short, short_ms};
 
 use crate::view::{RateView, TenantView, View};
@@ -24,14 +25,15 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View) {
         frame.render_widget(Text::from(lines.concat()), area);
         return;
     }
+    let head = head(view, area.width);
     let rows = [
-        Constraint::Length(3),
+        Constraint::Length(u16::try_from(head.len()).unwrap_or(u16::MAX)),
         Constraint::Min(CHART_HEIGHT),
         Constraint::Length(8),
         Constraint::Min(7),
     ];
     let [top, middle, numbers, bottom] = Layout::vertical(rows).areas(area);
-    frame.render_widget(Text::from(head(view, top.width)), top);
+    frame.render_widget(Text::from(head), top);
     let chart_area = framed(frame, middle, &chart_title(view, middle.width));
     chart(frame.buffer_mut(), chart_area, &view.history);
 
@@ -64,7 +66,18 @@ fn head(view: &View, width: u16) -> Vec<Line<'static>> {
     let room = usize::from(width).saturating_sub(time.len() + 1);
     let name: String = name.chars().take(room).collect();
     let stage = Line::raw(format!("{percent:>3.0} % {stage}"));
-    vec![state(view), Line::raw(format!("{name:<room$} {time}")).bold(), stage]
+    let lines = [state(view), Line::raw(format!("{name:<room$} {time}")).bold(), stage];
+    lines.into_iter().chain(queries(view)).collect()
+}
+
+/// What is asked beside the events, if anything is.
+fn queries(view: &View) -> Option<Line<'static>> {
+    let (all, last) = view.queries?;
+    let QueryCounts { answered, failed, wrong, .. } = all;
+    let (answered, failed, rate) = (short(answered), short(failed), per_second(last.answered));
+    let text = format!("queries: {answered} answered, {rate}; {failed} failed, {wrong} wrong");
+    let style = if wrong > 0 { Style::new().fg(Color::Red) } else { Style::new() };
+    Some(Line::styled(text, style))
 }
 
 fn state(view: &View) -> Line<'static> {
@@ -262,6 +275,19 @@ mod tests {
             .assert_eq(first);
         let small = drawn(60, 15, &view_after(3, &late));
         assert!(small.starts_with("SATURATED: the generator was up to 1234 ms late"), "{small}");
+    }
+
+    #[test]
+    fn queries_have_a_line_of_their_own_if_anybody_asks() {
+        let counts =
+            |answered, wrong| QueryCounts { answered, failed: 3, wrong, ..QueryCounts::default() };
+        let mut view = busy();
+        view.queries = Some((counts(1_234, 1), counts(56, 0)));
+        for (width, height) in [(80, 24), (60, 15)] {
+            let picture = drawn(width, height, &view);
+            let line = picture.lines().nth(3).unwrap().trim_end();
+            assert_eq!(line, "queries: 1234 answered, 56/s; 3 failed, 1 wrong", "{picture}");
+        }
     }
 
     #[test]

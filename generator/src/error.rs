@@ -8,7 +8,10 @@ use edges::exit::Exit;
 use edges::files::TooFewFiles;
 use load::webhook::WebhookError;
 use plans::profile::ProfileError;
+use queries::api::ApiError;
+use queries::error::AskError;
 use runs::run_dir::RunDirError;
+use stores::clickhouse::ClickHouseError;
 
 /// Why the generator cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,18 @@ pub enum GeneratorError {
     TooLong,
     #[error("the profile has {planned} events, which is less than the {asked} asked for")]
     TooFewEvents { planned: u64, asked: u64 },
+    #[error(
+        "the profile {profile} has queries, and nobody to ask: name the query API with --query-api \
+         or QUERY_API_URL, or ask the table with --query-sql, or leave the queries out with \
+         --no-queries"
+    )]
+    NoQueryDoor { profile: String },
+    #[error(transparent)]
+    QueryApi(#[from] ApiError),
+    #[error(transparent)]
+    QueryTable(#[from] ClickHouseError),
+    #[error("{place} does not answer queries; --no-queries leaves them out")]
+    QueryProbe { place: String, source: AskError },
     #[error("cannot write to the run directory: nothing more was sent")]
     Ledger { source: io::Error },
     #[error("cannot start")]
@@ -49,6 +64,8 @@ impl GeneratorError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Webhook(error) => error.exit(),
+            Self::QueryProbe { .. } => Exit::Unreachable,
+            Self::QueryTable(error) if !error.is_usage() => Exit::Unreachable,
             Self::Profile(_)
             | Self::RunDir(_)
             | Self::TooFewConnections { .. }
@@ -56,6 +73,9 @@ impl GeneratorError {
             | Self::StartIsPast { .. }
             | Self::TooLong
             | Self::TooFewEvents { .. }
+            | Self::NoQueryDoor { .. }
+            | Self::QueryApi(_)
+            | Self::QueryTable(_)
             | Self::Ledger { .. }
             | Self::Start { .. }
             | Self::Metrics { .. }

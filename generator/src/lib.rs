@@ -5,6 +5,7 @@
 //! and at the end.
 
 mod abort;
+mod asking;
 pub mod cli;
 mod draw;
 pub mod emit;
@@ -13,12 +14,14 @@ mod lines;
 mod metrics;
 mod observe;
 mod progress;
+mod query_metrics;
 mod run;
 mod self_test;
 mod summary_export;
 mod view;
 
 pub use abort::Watchdog;
+pub use asking::door::AnyDoor;
 pub use observe::Observers;
 
 pub use run::{RunContext, run};

@@ -3,7 +3,9 @@
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
 use plans::metric::{Measure, Metric, Source};
+use runs::latency::{empty, percentiles};
 use runs::measured::{count_of_second, of_second, percentiles_of_second};
+use runs::queries::{QueryCounts, QueryTally};
 use runs::record::{Second, milliseconds};
 use runs::tally::Tally;
 
@@ -17,11 +19,13 @@ pub(crate) struct Lines {
     part: Option<Tally>,
     planned: u64,
     seconds: u32,
+    /// Queries since the last line, if anybody asks.
+    asked: Option<Box<QueryTally>>,
 }
 
 impl Lines {
     pub(crate) fn new(about: About) -> Self {
-        Self { about, part: None, planned: 0, seconds: 0 }
+        Self { about, part: None, planned: 0, seconds: 0, asked: None }
     }
 
     /// Takes in one more second, and returns a line if it is time for one.
@@ -35,15 +39,22 @@ impl Lines {
             }
             part @ None => *part = Some(moment.tally.clone()),
         }
+        if let Some(queries) = moment.queries {
+            match &mut self.asked {
+                Some(asked) => asked.add(queries.tally),
+                asked @ None => *asked = Some(Box::new(queries.tally.clone())),
+            }
+        }
         if self.seconds < SECONDS_PER_LINE {
             return None;
         }
         let part = Second::new(moment.now, self.planned, &self.part.take()?);
         (self.planned, self.seconds) = (0, 0);
-        Some(self.told(&part, moment))
+        let asked = self.asked.take();
+        Some(self.told(&part, asked.as_deref(), moment))
     }
 
-    fn told(&self, part: &Second, moment: &Moment<'_>) -> String {
+    fn told(&self, part: &Second, asked: Option<&QueryTally>, moment: &Moment<'_>) -> String {
         let at = serde_json::to_string(&part.at).expect("a calendar has this year");
         let elapsed_s = milliseconds(moment.now - self.about.start) / 1_000.0;
         let mut fields = vec![
@@ -71,9 +82,33 @@ impl Lines {
         }
         fields.push(("saturated".to_owned(), moment.saturated.to_string()));
         fields.append(&mut totals);
+        if let (Some(asked), Some(queries)) = (asked, moment.queries) {
+            fields.extend(of_queries(asked, queries.total));
+        }
         let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
         fields.join(" ")
     }
+}
+
+/// What a line says of queries: of those since the last line, and of all.
+fn of_queries(part: &QueryTally, total: &QueryTally) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    for (counts, ending) in [(part.counts(), ""), (total.counts(), "_total")] {
+        let QueryCounts { asked, answered, failed, wrong, .. } = counts;
+        for (name, count) in
+            [("asked", asked), ("answered", answered), ("failed", failed), ("wrong", wrong)]
+        {
+            fields.push((format!("queries_{name}{ending}"), count.to_string()));
+        }
+    }
+    let mut latency = empty();
+    for kind in &part.kinds {
+        latency.add(&kind.latency).expect("it grows as far as an hour");
+    }
+    let p99_ms = percentiles(&latency).p99_ms;
+    fields.push(("queries_p99_ms".to_owned(), format!("{p99_ms:.1}")));
+    fields.push(("queries_in_flight".to_owned(), total.in_flight.to_string()));
+    fields
 }
 
 /// The key of a metric. Some have keys from before there was a list of metrics.
@@ -97,6 +132,34 @@ mod tests {
     use super::*;
     use crate::view::tests::{BUSY, OK, START, about, tally};
     use plans::plan::Classes;
+    use runs::queries::QueryEnd;
+
+    #[test]
+    fn a_line_tells_the_queries_since_the_last_one_and_since_the_start() {
+        let (mut part, mut total) = (QueryTally::new(1), QueryTally::new(1));
+        for is_answered in [true, true, false] {
+            part.begin(0, 0);
+            part.page(0, 10, 1_000, 20_000);
+            part.end(0, QueryEnd { is_answered, is_wrong: !is_answered, is_compared: false });
+        }
+        part.begin(0, 0);
+        total.add(&part);
+        total.add(&part);
+        let fields = of_queries(&part, &total).into_iter();
+        let fields: Vec<_> = fields.map(|(key, value)| format!("{key}={value}")).collect();
+        expect![[r#"
+            queries_asked=4
+            queries_answered=2
+            queries_failed=1
+            queries_wrong=1
+            queries_asked_total=8
+            queries_answered_total=4
+            queries_failed_total=2
+            queries_wrong_total=2
+            queries_p99_ms=20.0
+            queries_in_flight=2"#]]
+        .assert_eq(&fields.join("\n"));
+    }
 
     #[test]
     fn every_ten_seconds_there_is_a_line() {
@@ -112,7 +175,8 @@ mod tests {
             let second = Second::new(now, 100, &tally);
             let planned = elapsed.unsigned_abs() * 100;
             let (second, tally, total, classes) = (&second, &tally, &total, &Classes::one(3));
-            let moment = Moment { now, second, tally, total, planned, saturated: false, classes };
+            let (saturated, queries) = (false, None);
+            let moment = Moment { now, second, tally, total, planned, saturated, classes, queries };
             told.extend(lines.line(&moment));
         }
         assert_eq!(told.len(), 2);

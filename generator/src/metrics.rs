@@ -14,6 +14,7 @@ use runs::measured::{count_of_second, of_second};
 use runs::tally::EventCounts;
 use tell::exporter::{Adder, LatencyBuckets, process_registry, register_build};
 
+use crate::query_metrics::QueryMetrics;
 use crate::view::Moment;
 
 /// Whether each tenant has series of its own.
@@ -32,6 +33,8 @@ pub(crate) struct Metrics {
     outcomes: Family<OutcomeLabel, Counter>,
     saturated: Gauge,
     tenants: Option<TenantCounters>,
+    /// If anybody asks.
+    queries: Option<QueryMetrics>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,8 +61,9 @@ struct TenantLabel {
 }
 
 impl Metrics {
-    /// Makes all metrics, at zero, with the registry to serve them from.
-    pub(crate) fn new(series: TenantSeries) -> (Self, Registry) {
+    /// Makes all metrics, at zero, with the registry to serve them from. Those of queries are there
+    /// if they are given.
+    pub(crate) fn new(series: TenantSeries, queries: Option<QueryMetrics>) -> (Self, Registry) {
         let metrics = Self {
             counts: Metric::counts().map(with_default).collect(),
             levels: Metric::from(Source::Level).map(with_default).collect(),
@@ -70,6 +74,7 @@ impl Metrics {
                 TenantSeries::Apart => Some(TenantCounters::default()),
                 TenantSeries::None => None,
             },
+            queries,
         };
         let mut registry = process_registry();
         metrics.register(registry.sub_registry_with_prefix("auditstorm_generator"));
@@ -95,6 +100,9 @@ impl Metrics {
             add("tenant_events_acknowledged", Metric::Acknowledged, &tenants.acknowledged);
             add("tenant_events_refused", Metric::Refused, &tenants.refused);
             add("tenant_events_unknown", Metric::Unknown, &tenants.unknown);
+        }
+        if let Some(queries) = &self.queries {
+            queries.register(&mut add);
         }
     }
 
@@ -125,6 +133,9 @@ impl Metrics {
             for (tenant, counts) in &tally.tenants {
                 tenants.add(*tenant, counts);
             }
+        }
+        if let (Some(queries), Some(moment)) = (&self.queries, moment.queries) {
+            queries.tell(moment);
         }
     }
 
@@ -194,11 +205,11 @@ mod tests {
 
     /// The values after two seconds, without what only the machine knows.
     fn scraped(series: TenantSeries, tally: &Tally) -> Vec<String> {
-        let (metrics, registry) = Metrics::new(series);
+        let (metrics, registry) = Metrics::new(series, None);
         let second = Second::new(START, 100, tally);
         let (second, total, classes) = (&second, tally, &Classes::one(3));
-        let moment =
-            Moment { now: START, second, tally, total, planned: 100, saturated: false, classes };
+        let (now, planned, saturated, queries) = (START, 100, false, None);
+        let moment = Moment { now, second, tally, total, planned, saturated, classes, queries };
         metrics.tell(&moment);
         metrics.tell(&Moment { saturated: true, ..moment });
         metrics.finish(11);

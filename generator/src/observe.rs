@@ -15,6 +15,7 @@ use tell::output::tell;
 use crate::error::GeneratorError;
 use crate::metrics::{Metrics, TenantSeries};
 use crate::progress::{Shown, Telling};
+use crate::query_metrics::QueryMetrics;
 use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
 use runs::record::Summary;
@@ -58,7 +59,7 @@ impl Observe {
     ) -> Result<Observers, GeneratorError> {
         let export = self.summary_export.as_deref().map(SummaryExport::stage).transpose()?;
         let metrics = match self.metrics {
-            Some(address) => Some(self.serve(address).await?),
+            Some(address) => Some(self.serve(address, plan).await?),
             None => None,
         };
         let telling = match (self.quiet, self.json) {
@@ -72,10 +73,11 @@ impl Observe {
         Ok(Observers { progress, metrics, export })
     }
 
-    async fn serve(&self, address: SocketAddr) -> Result<Served, GeneratorError> {
+    async fn serve(&self, address: SocketAddr, plan: &Plan) -> Result<Served, GeneratorError> {
         let apart = self.metrics_per_tenant;
         let series = if apart { TenantSeries::Apart } else { TenantSeries::None };
-        let (metrics, registry) = Metrics::new(series);
+        let queries = plan.queries.as_ref().map(|_| QueryMetrics::default());
+        let (metrics, registry) = Metrics::new(series, queries);
         let server = MetricsServer::start(address, registry)
             .await
             .map_err(|source| GeneratorError::Metrics { address, source })?;

@@ -17,6 +17,9 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::abort::Watchdog;
+use crate::asking::door::AnyDoor;
+use crate::asking::reporter::QueryReporter;
+use crate::asking::{QueryLanes, spawn_queries};
 use crate::error::GeneratorError;
 use crate::observe::Observers;
 use crate::view::Moment;
@@ -34,6 +37,8 @@ pub struct RunContext {
     pub watchdog: Watchdog,
     /// What its ledger survives.
     pub durability: Durability,
+    /// Whom the queries of the plan ask; without it, nobody asks.
+    pub door: Option<AnyDoor>,
 }
 
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
@@ -43,7 +48,8 @@ pub struct RunContext {
 ///
 /// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
 pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summary, GeneratorError> {
-    let RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability } = context;
+    let RunContext { webhook, clock, shutdown, observers, shard, watchdog, .. } = context;
+    let RunContext { durability, door, .. } = context;
     let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index, durability)?);
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
@@ -51,6 +57,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
     let (lane_stop, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&sender, shard, &lane_shutdown);
     info!(lanes = lanes.len(), planned = shard.planned(&sender.plan), "sending");
+    let (askers, queries) = spawn_queries(&sender, door, (dir, shard), &lane_shutdown)?;
     let total = Tally::new(sender.plan.classes.names.len());
     let reporter = Reporter {
         sender: &sender,
@@ -61,8 +68,10 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
         watchdog,
         total,
         planned: 0,
+        queries,
     };
-    let (left, reporter) = attend(&sender, lanes, reporter, shutdown.clone(), &lane_stop).await?;
+    let work = (lanes, askers);
+    let (left, reporter) = attend(&sender, work, reporter, shutdown.clone(), &lane_stop).await?;
     sender.rest().await;
     let until = sender.reserved_until();
     for (tenant, ranges) in left {
@@ -84,7 +93,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
 /// all lanes.
 async fn attend<'s>(
     sender: &Sender,
-    mut lanes: Lanes,
+    (mut lanes, mut askers): (Lanes, QueryLanes),
     mut reporter: Reporter<'s>,
     mut shutdown: Shutdown,
     lane_stop: &watch::Sender<Stop>,
@@ -92,20 +101,27 @@ async fn attend<'s>(
     let mut left = Vec::new();
     let mut failure = None;
     let mut next_report = sender.clock.now().max(sender.plan.start) + micros(SECOND);
-    loop {
+    while !(lanes.is_empty() && askers.is_empty()) {
         let next_stop = match *lane_stop.borrow() {
             Stop::No => Stop::Drain,
             Stop::Drain | Stop::Now => Stop::Now,
         };
         tokio::select! {
-            lane = lanes.join_next() => match lane {
-                None => break,
-                Some(Ok(Ok(end))) => left.extend(end.not_begun),
-                Some(Ok(Err(source))) => {
+            Some(lane) = askers.join_next() => match lane {
+                Ok(Ok(())) => {}
+                Ok(Err(source)) => {
                     failure.get_or_insert(GeneratorError::Ledger { source });
                     lane_stop.send_replace(Stop::Now);
                 }
-                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+            Some(lane) = lanes.join_next() => match lane {
+                Ok(Ok(end)) => left.extend(end.not_begun),
+                Ok(Err(source)) => {
+                    failure.get_or_insert(GeneratorError::Ledger { source });
+                    lane_stop.send_replace(Stop::Now);
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             },
             () = sender.clock.sleep_until(next_report) => {
                 next_report += micros(SECOND);
@@ -146,6 +162,7 @@ struct Reporter<'s> {
     watchdog: Watchdog,
     total: Tally,
     planned: u64,
+    queries: Option<QueryReporter>,
 }
 
 impl Reporter<'_> {
@@ -167,10 +184,21 @@ impl Reporter<'_> {
         self.total.add(&tally);
         let second = Second::new(now, planned - self.planned, &tally);
         self.planned = planned;
+        let asked = self.queries.as_mut().map(|queries| queries.report(now)).transpose()?;
+        let queries = self.queries.as_ref().zip(asked.as_ref());
+        let queries = queries.map(|(queries, asked)| queries.moment(asked));
         let total = &self.total;
         let saturated = total.is_saturated(plan.send.lateness_max_us);
-        let moment =
-            Moment { now, second: &second, tally: &tally, total, planned, saturated, classes };
+        let moment = Moment {
+            now,
+            second: &second,
+            tally: &tally,
+            total,
+            planned,
+            saturated,
+            classes,
+            queries,
+        };
         self.observers.tell(&moment);
         self.write(&second)?;
         ledger.flush().map_err(|source| GeneratorError::Ledger { source })?;
@@ -187,7 +215,9 @@ impl Reporter<'_> {
             aborted: self.watchdog.tripped.take(),
         };
         let planned = self.shard.planned(plan);
-        let summary = Summary::new(plan, planned, &self.total, ending);
+        let queries = self.queries.take();
+        let queries = queries.map(|it| it.finish(plan.send.lateness_max_us)).transpose()?;
+        let summary = Summary { queries, ..Summary::new(plan, planned, &self.total, ending) };
         self.write(&Histograms::new(classes, &self.total))?;
         dir.write_json(&format!("summary-{}.json", self.shard.index), &summary)?;
         self.observers.finish(&summary, &self.total, classes)?;

@@ -8,6 +8,7 @@ use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
 use plans::plan::{Classes, Plan};
 use plans::profile::Profile;
+use runs::queries::{QueryCounts, QueryKind, QueryTally};
 use runs::tally::{EventCounts, Tally};
 
 use runs::record::{Second, milliseconds};
@@ -39,6 +40,8 @@ pub(crate) struct View {
     pub(crate) history: Vec<RateView>,
     /// Those that sent most in the last seconds, first.
     pub(crate) tenants: Vec<TenantView>,
+    /// Queries: all, and in the last second; nothing, if nobody asks.
+    pub(crate) queries: Option<(QueryCounts, QueryCounts)>,
 }
 
 /// Events by how their request ended.
@@ -141,6 +144,18 @@ pub(crate) struct Moment<'r> {
     pub(crate) saturated: bool,
     /// The classes that the tallies have latencies of.
     pub(crate) classes: &'r Classes,
+    /// The queries, if anybody asks.
+    pub(crate) queries: Option<QueryMoment<'r>>,
+}
+
+/// The queries of a run at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueryMoment<'r> {
+    pub(crate) kinds: &'r [QueryKind],
+    /// What was counted in the last second.
+    pub(crate) tally: &'r QueryTally,
+    /// What was counted since the start.
+    pub(crate) total: &'r QueryTally,
 }
 
 impl Moment<'_> {
@@ -196,6 +211,7 @@ impl Gatherer {
             outcomes,
             history: self.history.iter().copied().collect(),
             tenants: self.top_tenants(total),
+            queries: moment.queries.map(|it| (it.total.counts(), it.tally.counts())),
         }
     }
 
@@ -299,7 +315,8 @@ pub(crate) mod tests {
             let planned = elapsed.unsigned_abs() * 100;
             let (second, total, classes) = (&second, &total, &Classes::one(3));
             let saturated = total.lateness_max_us > SECOND_US;
-            let moment = Moment { now, second, tally, total, planned, saturated, classes };
+            let queries = None;
+            let moment = Moment { now, second, tally, total, planned, saturated, classes, queries };
             view = Some(gatherer.view(&moment, Stop::No));
         }
         view.unwrap()

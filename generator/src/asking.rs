@@ -1,0 +1,73 @@
+//! Users who query while events are written: who asks what when, and what the answers are worth.
+//!
+//! Each lane asks for some of the users, or for a part of the queries that come at a rate. Every
+//! answer is checked against what the plan says of its events. Counts go to a reporter, which
+//! writes them down once a second.
+
+pub(crate) mod door;
+mod kinds;
+mod lane;
+pub(crate) mod reporter;
+mod turns;
+mod walk;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use edges::shutdown::Shutdown;
+use load::sender::{Sender, Shard};
+use queries::door::Door as _;
+use runs::queries::QueryTally;
+use runs::run_dir::RunDir;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::error::GeneratorError;
+use door::AnyDoor;
+use kinds::Kinds;
+use lane::{Shared, run_lane};
+use reporter::QueryReporter;
+use turns::Part;
+
+/// Lanes that ask.
+pub(crate) type QueryLanes = JoinSet<io::Result<()>>;
+
+/// Starts the lanes of a plan's queries, each with its share of users and connections; none, if
+/// there is no door or the plan has no queries. Returns them with what writes them down.
+///
+/// # Errors
+///
+/// Returns [`GeneratorError::Ledger`] if the run directory cannot be written.
+pub(crate) fn spawn_queries(
+    sender: &Arc<Sender>,
+    door: Option<AnyDoor>,
+    (dir, own): (&RunDir, Shard),
+    shutdown: &Shutdown,
+) -> Result<(QueryLanes, Option<QueryReporter>), GeneratorError> {
+    let mut lanes = JoinSet::new();
+    let (Some(door), Some(plan)) = (door, &sender.plan.queries) else { return Ok((lanes, None)) };
+    let kinds = Arc::new(Kinds::new(plan, &sender.plan.script));
+    let place = door.place().to_owned();
+    let shared = Arc::new(Shared { sender: Arc::clone(sender), kinds: Arc::clone(&kinds), door });
+    let count = lanes_max().min(plan.connections());
+    let mut tallies = Vec::new();
+    for lane in 0..count {
+        let tally = Arc::new(Mutex::new(QueryTally::new(kinds.names().len())));
+        tallies.push(Arc::clone(&tally));
+        let part = Part { index: own.index + own.count * lane, count: own.count * count };
+        // If the connections do not divide evenly, the first lanes have one more.
+        let connections = ((plan.connections() + count - 1 - lane) / count) as usize;
+        let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
+        lanes.spawn(run_lane(shared, part, connections, tally, shutdown));
+    }
+    info!(lanes = count, connections = plan.connections(), place, "asking");
+    let kinds = kinds.names().to_vec();
+    let reporter = QueryReporter::begin((dir, own.index), place, kinds, tallies)?;
+    Ok((lanes, Some(reporter)))
+}
+
+/// How many lanes are enough to keep this machine busy.
+fn lanes_max() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(1)
+}

@@ -1,0 +1,275 @@
+//! Asks one question: reads the pages of its answer, and checks each.
+
+use std::collections::BTreeMap;
+
+use edges::clock::Clock;
+use events::event::MicroTime;
+use events::identity::{Seq, TenantIndex};
+use events::timeline::UnixMicros;
+use plans::plan::Plan;
+use queries::check::{Fault, Finding, Next, Reached, Step, Walk};
+use queries::door::Door;
+use queries::error::AskError;
+use queries::expected::{Due, Expected};
+use queries::page::Page;
+use queries::question::Question;
+use runs::queries::{IDS_MAX, QueryKind, WrongAnswer, WrongEvent};
+use runs::ranges::TenantRanges;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::kinds::Asked;
+
+/// What became of a question.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    pub(crate) pages: Vec<PageRead>,
+    /// Why a page did not come.
+    pub(crate) failure: Option<AskError>,
+    /// Pages in which something is wrong.
+    pub(crate) wrong: Vec<WrongAnswer>,
+    /// Whether the answer was searched for what was seen before.
+    pub(crate) is_compared: bool,
+    /// Events of the run that were shown, of the first pages.
+    pub(crate) seen: Vec<(TenantIndex, Seq)>,
+}
+
+/// A page that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageRead {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// From when it was to be asked for to its answer.
+    pub(crate) took_us: i64,
+}
+
+/// Reads the pages of a question that was due at some moment. `known` are events that must be
+/// shown, if the question is about them.
+pub(crate) async fn walk(
+    (plan, clock): (&Plan, Clock),
+    door: &impl Door,
+    (asked, kind): (&Asked, &QueryKind),
+    mut due: UnixMicros,
+    known: Option<&TenantRanges>,
+) -> Walked {
+    let question = &asked.question;
+    let mut walk = Walk::new(&plan.script, question.clone());
+    let (mut cursor, mut after) = (None, None);
+    let mut walked = Walked { is_compared: known.is_some(), ..Walked::default() };
+    for number in 1..=asked.pages {
+        let page = match door.ask(question, cursor.as_deref()).await {
+            Ok(page) => page,
+            Err(error) => {
+                walked.failure = Some(error);
+                break;
+            }
+        };
+        let now = clock.now();
+        let (rows, bytes) = (page.events.len() as u64, page.bytes);
+        walked.pages.push(PageRead { rows, bytes, took_us: now - due });
+        let step = walk.take(&page);
+        let before = after.take();
+        let vanished = known
+            .map_or(Some(Vec::new()), |known| vanished(plan, question, (before, &step), known));
+        walked.is_compared &= vanished.is_some();
+        let vanished = vanished.unwrap_or_default();
+        if !step.findings.is_empty() || !vanished.is_empty() {
+            let (at, findings) = (MicroTime(now), &step.findings[..]);
+            walked.wrong.push(wrong((at, kind), (question, number), &page, findings, &vanished));
+        }
+        let room = SEEN_MAX.saturating_sub(walked.seen.len());
+        walked.seen.extend(step.own.iter().take(room));
+        after = step.reached;
+        match step.next {
+            Next::Page(next) => cursor = Some(next),
+            Next::End | Next::Endless => break,
+        }
+        due = clock.now();
+    }
+    walked
+}
+
+/// Those of the known events that the page should show and does not; `None` if there are too many
+/// to look at.
+fn vanished(
+    plan: &Plan,
+    question: &Question,
+    (after, step): (Option<Reached>, &Step),
+    known: &TenantRanges,
+) -> Option<Vec<Due>> {
+    Expected::new(&plan.script).missing(question, after, step, known, KNOWN_MAX).ok()
+}
+
+/// The most events of one answer that somebody remembers.
+const SEEN_MAX: usize = 1_000;
+
+/// The most events that are computed to find out what has vanished.
+const KNOWN_MAX: u64 = 20_000;
+
+/// Writes down what is wrong with a page.
+fn wrong(
+    (at, kind): (MicroTime, &QueryKind),
+    (question, page_number): (&Question, u32),
+    page: &Page,
+    findings: &[Finding],
+    vanished: &[Due],
+) -> WrongAnswer {
+    let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+    for finding in findings {
+        *faults.entry(word(finding.fault)).or_default() += 1;
+    }
+    if !vanished.is_empty() {
+        faults.insert(VANISHED.to_owned(), vanished.len() as u64);
+    }
+    let event = |fault, audit_id, beside| WrongEvent { fault, audit_id, beside };
+    let found = findings.iter().map(|it| event(word(it.fault), it.audit_id, it.beside));
+    let gone = vanished.iter().map(|due| event(VANISHED.to_owned(), Some(due.audit_id), None));
+    let ids = |ids: &mut dyn Iterator<Item = Uuid>| ids.take(IDS_MAX).collect::<Vec<_>>();
+    WrongAnswer {
+        at,
+        kind: kind.name.clone(),
+        scope: kind.scope,
+        question: json!({
+            "scope": question.scope.to_string(),
+            "filter": question.filter.to_cel(),
+            "startTime": question.from.rfc3339(),
+            "endTime": question.until.rfc3339(),
+            "limit": question.limit,
+        }),
+        page: page_number,
+        faults,
+        events: found.chain(gone).take(IDS_MAX).collect(),
+        expected: ids(&mut vanished.iter().map(|due| due.audit_id)),
+        got: ids(&mut page.events.iter().filter_map(|shown| shown.id)),
+        got_count: page.events.len() as u64,
+    }
+}
+
+/// An event that was seen before is not shown.
+const VANISHED: &str = "vanished";
+
+/// The word for a fault in counts and records.
+fn word(fault: Fault) -> String {
+    let word = serde_json::to_value(fault).expect("a fault is a word");
+    word.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use plans::queries::QueryScope;
+    use plans::spec::{RunOptions, Span};
+    use queries::expected::Part;
+    use queries::page::Shown;
+    use queries::question::{Scope, UnixSeconds};
+
+    use super::*;
+
+    const START: UnixMicros = 1_790_000_000_000_000;
+
+    /// Answers with these pages, one after the other.
+    struct Fake(Mutex<VecDeque<Result<Page, AskError>>>);
+
+    impl Door for Fake {
+        async fn ask(&self, _: &Question, _: Option<&str>) -> Result<Page, AskError> {
+            self.0.lock().unwrap().pop_front().expect("nobody asks for more")
+        }
+
+        fn place(&self) -> &'static str {
+            "nowhere"
+        }
+    }
+
+    struct Case {
+        plan: Plan,
+        asked: Asked,
+        /// All events that are the answer, in order.
+        due: Vec<Due>,
+        all: TenantRanges,
+    }
+
+    fn case() -> Case {
+        let text = "name: x\nstages: [{duration: 10s, rate: 20/s, tenants: 3}]\n";
+        let options = RunOptions::new(Uuid::from_u128(7), START, Span::Live);
+        let plan = Plan::parse(text, "x", options).unwrap();
+        let second = UnixSeconds::of(START);
+        let question = Question::all(Scope::Platform, second, second.plus(20), 50);
+        let mut all = TenantRanges::new();
+        for tenant in plan.script.tenants() {
+            all.insert(tenant, 0..plan.script.timeline(tenant).count());
+        }
+        let mut expected = Expected::new(&plan.script);
+        let due = expected.answer(&question, &Part::default(), &all, 10_000).unwrap();
+        Case { plan, asked: Asked { kind: 0, question, pages: 2 }, due, all }
+    }
+
+    impl Case {
+        fn page<'d>(&self, due: impl Iterator<Item = &'d Due>, next: Option<&str>) -> Page {
+            let shown = |due: &Due| Shown {
+                id: Some(due.audit_id),
+                received: Some(self.plan.script.facts(due.tenant, due.seq).unwrap().received),
+            };
+            let next = next.map(str::to_owned);
+            Page { events: due.map(shown).collect(), next, bytes: 100, ..Page::default() }
+        }
+
+        fn walk(&self, pages: Vec<Result<Page, AskError>>, known: Option<&TenantRanges>) -> Walked {
+            let kind = QueryKind { name: "all".to_owned(), scope: QueryScope::Platform };
+            let (door, clock) = (Fake(Mutex::new(pages.into())), Clock::system());
+            let walk = walk((&self.plan, clock), &door, (&self.asked, &kind), clock.now(), known);
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(walk)
+        }
+    }
+
+    #[test]
+    fn pages_are_read_up_to_their_most_and_what_they_show_is_remembered() {
+        let case = case();
+        let first = case.page(case.due[..50].iter(), Some("a"));
+        let second = case.page(case.due[50..100].iter(), Some("b"));
+        let walked = case.walk(vec![Ok(first), Ok(second)], Some(&case.all));
+        assert!(walked.wrong.is_empty() && walked.failure.is_none(), "{walked:?}");
+        assert!(walked.is_compared);
+        assert_eq!((walked.pages.len(), walked.seen.len()), (2, 100));
+        assert_eq!(walked.pages.iter().map(|page| page.rows).sum::<u64>(), 100);
+        let last = case.walk(vec![Ok(case.page(case.due[..7].iter(), None))], None);
+        assert_eq!((last.pages.len(), last.wrong.len(), last.is_compared), (1, 0, false));
+    }
+
+    #[test]
+    fn what_was_seen_before_and_is_not_shown_has_vanished() {
+        let case = case();
+        let without = |number: usize| {
+            let shown = case.due[..51].iter().enumerate().filter(move |(at, _)| *at != number);
+            case.page(shown.map(|(_, due)| due), Some("a"))
+        };
+        let more = || Ok(case.page(case.due[51..100].iter(), None));
+        let nobody_knew = case.walk(vec![Ok(without(10)), more()], None);
+        assert!(nobody_knew.wrong.is_empty(), "{nobody_knew:?}");
+        let mut known = TenantRanges::new();
+        for due in &case.due[8..12] {
+            known.insert(due.tenant, due.seq.0..due.seq.0 + 1);
+        }
+        let walked = case.walk(vec![Ok(without(10)), more()], Some(&known));
+        let [wrong] = &walked.wrong[..] else { panic!("{walked:?}") };
+        assert_eq!(wrong.faults, BTreeMap::from([(VANISHED.to_owned(), 1)]));
+        assert_eq!((wrong.page, &wrong.expected[..]), (1, &[case.due[10].audit_id][..]));
+        assert_eq!((wrong.got.len(), wrong.got_count), (50, 50));
+        // Events further down may be on pages that nobody has asked for yet.
+        let beyond = case.walk(vec![Ok(without(50)), more()], Some(&known));
+        assert!(beyond.wrong.is_empty(), "{beyond:?}");
+    }
+
+    #[test]
+    fn what_came_before_a_failure_is_still_judged() {
+        let case = case();
+        let first = case.page([1, 0, 2].iter().map(|at| &case.due[*at]), Some("a"));
+        let failed = Err(AskError::Cut { fact: "x".to_owned() });
+        let walked = case.walk(vec![Ok(first), failed], None);
+        assert_eq!(walked.failure.map(|error| error.kind()), Some("cut"));
+        assert_eq!(walked.pages.len(), 1);
+        assert!(walked.wrong[0].faults.contains_key("out_of_order"), "{:?}", walked.wrong);
+        assert_eq!(walked.wrong[0].events[0].beside, Some(case.due[1].audit_id));
+    }
+}
