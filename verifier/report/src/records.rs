@@ -18,6 +18,7 @@ use plans::spec::Span;
 use runs::latency::{Latencies, Percentiles};
 use runs::observation::{Mark, Observation};
 use runs::readback::{READBACK_FILE, READBACK_FORMAT, Readback};
+use runs::query_records::QueryRecords;
 use runs::record::{Histograms, Second, Summary};
 use runs::report::Report;
 use runs::run_dir::RunDir;
@@ -47,6 +48,8 @@ pub struct RunRecords {
     /// What reading the run back has shown, if that was done.
     pub readback: Option<Readback>,
     pub shards: u32,
+    /// The queries that were asked beside the events, of all shards.
+    pub queries: QueryRecords,
 }
 
 /// The contents of one timeline.
@@ -74,6 +77,7 @@ impl RunRecords {
     pub fn read(dirs: &[RunDir], plan: &Plan) -> Result<Self, ShowError> {
         let mut timelines = Vec::new();
         let mut summaries = Vec::new();
+        let mut queries = QueryRecords::default();
         let shards = 0..plan.spec.shards;
         for (dir, shard) in dirs.iter().flat_map(|dir| shards.clone().map(move |it| (dir, it))) {
             let path = dir.timeline(shard);
@@ -83,6 +87,10 @@ impl RunRecords {
                     timeline
                         .map_err(|it| ShowError::NoRecord { path: path.clone(), line: it.line })?,
                 );
+            }
+            let path = dir.queries(shard);
+            if let Some(text) = read(&path)? {
+                queries.add(&text).map_err(|line| ShowError::NoRecord { path, line })?;
             }
             // A load into the table has a summary in another format.
             if plan.spec.span == Span::Live
@@ -105,6 +113,7 @@ impl RunRecords {
         records.marks = marks;
         records.summaries = summaries;
         records.readback = read_readback(dirs)?;
+        records.queries = queries;
         Ok(records)
     }
 
@@ -147,6 +156,7 @@ impl RunRecords {
             summaries: Vec::new(),
             readback: None,
             shards,
+            queries: QueryRecords::default(),
         })
     }
 

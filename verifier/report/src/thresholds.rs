@@ -121,6 +121,9 @@ fn known(condition: &Condition, records: &RunRecords, totals: &Totals) -> Option
             let bytes = uses(part).iter().map(|it| as_f64(it.memory_bytes)).collect();
             of_samples(aggregation, bytes)
         }
+        _ if metric.source() == Source::Queries => {
+            records.queries.measure(metric, aggregation, records.shards)
+        }
         _ => sent(records, totals).measure(metric, aggregation),
     }
 }

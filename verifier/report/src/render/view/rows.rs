@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 
 use plans::metric::{Metric, Source};
 use plans::spec::DeliveryPath;
-use runs::latency::{Latencies, percentiles};
+use runs::latency::{Latencies, Percentiles, percentiles};
 use runs::measured::of_second;
 use runs::readback::Readback;
+use runs::queries::QueryCounts;
 use runs::report::cause::{Cause, Hop};
 use runs::report::verdict::Verdict;
 use runs::report::{
@@ -182,24 +183,28 @@ pub(crate) struct LatencyRow {
 }
 
 pub(super) fn latencies(records: &RunRecords) -> Vec<LatencyRow> {
-    let rows = |of: &Latencies, class: &str| -> Vec<LatencyRow> {
-        let row = |metric: Metric| {
-            let it = percentiles(of.of(&metric)?);
-            Some(LatencyRow {
-                name: format!("{}{class}", metric.words()),
-                p50: milliseconds(it.p50_ms),
-                p95: milliseconds(it.p95_ms),
-                p99: milliseconds(it.p99_ms),
-                p99_9: milliseconds(it.p99_9_ms),
-                max: milliseconds(it.max_ms),
-            })
-        };
-        Metric::from(Source::Latency).filter_map(row).collect()
+    let row = |name: String, it: Percentiles| LatencyRow {
+        name,
+        p50: milliseconds(it.p50_ms),
+        p95: milliseconds(it.p95_ms),
+        p99: milliseconds(it.p99_ms),
+        p99_9: milliseconds(it.p99_9_ms),
+        max: milliseconds(it.max_ms),
     };
-    let Some(all) = &records.latencies else { return Vec::new() };
+    let rows = |of: &Latencies, class: &str| -> Vec<LatencyRow> {
+        let of_metric = |metric: Metric| {
+            let it = percentiles(of.of(&metric)?);
+            Some(row(format!("{}{class}", metric.words()), it))
+        };
+        Metric::from(Source::Latency).filter_map(of_metric).collect()
+    };
+    let of_all = records.latencies.iter().flat_map(|all| rows(all, ""));
     let classes = records.classes.iter().filter(|_| records.classes.len() > 1);
+    let classes = classes.filter(|_| records.latencies.is_some());
     let classes = classes.flat_map(|(name, of)| rows(of, &format!(", class {name}")));
-    rows(all, "").into_iter().chain(classes).collect()
+    let asked = records.queries.latencies.iter().filter(|(_, it)| !it.is_empty());
+    let asked = asked.map(|(scope, it)| row(format!("queries, {}", scope.name()), percentiles(it)));
+    of_all.chain(classes).chain(asked).collect()
 }
 
 /// What the generators counted or noted once a second.
@@ -227,7 +232,36 @@ pub(super) fn sent(records: &RunRecords) -> Vec<SentRow> {
         })
     };
     let counts = Metric::counts().filter_map(|metric| row(metric, true));
-    counts.chain(Metric::from(Source::Level).filter_map(|metric| row(metric, false))).collect()
+    let levels = Metric::from(Source::Level).filter_map(|metric| row(metric, false));
+    counts.chain(levels).chain(asked(records)).collect()
+}
+
+/// A count of queries, and what it is called.
+type Named = (&'static str, fn(&QueryCounts) -> u64);
+
+/// The rows of queries, if anybody asked.
+fn asked(records: &RunRecords) -> Vec<SentRow> {
+    let seconds = &records.queries.seconds;
+    let row = |(name, count): Named| {
+        let samples = seconds.values().map(|second| as_f64(count(second)));
+        let samples: Vec<f64> = samples.collect();
+        let sum: f64 = samples.iter().sum();
+        (sum > 0.0).then(|| SentRow {
+            name: name.to_owned(),
+            all: figures::number(sum),
+            mean: figures::number(sum / as_f64(samples.len() as u64)),
+            most: figures::number(samples.iter().copied().fold(0.0, f64::max)),
+        })
+    };
+    let rows: [Named; 6] = [
+        ("queries asked", |it| it.asked),
+        ("queries answered", |it| it.answered),
+        ("queries failed", |it| it.failed),
+        ("queries wrong", |it| it.wrong),
+        ("query pages", |it| it.pages),
+        ("query events", |it| it.rows),
+    ];
+    rows.into_iter().filter_map(row).collect()
 }
 
 #[derive(Debug)]
