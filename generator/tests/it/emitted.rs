@@ -40,7 +40,7 @@ fn the_first_ten_thousand_events_of_each_profile_are_known() {
         tenant-growth dd6329d001db0d551623f1845dab21518accfef2c4f89c32ad777a65ff5abe9f
         write-storm f9adea0c4eed42d22914e501ca6fca857c7dc7133d3ed994b88641e024b60407
         peak-load 6027de1e7cc044953de9de00f4965d744cb84077ab17938d3c7c8e141b137574
-        query-storm 0ef6b5f01bb5c2a8d49bd3609082a3b34e773c75f3d0ed692974c539533ad2c8
+        query-storm abd512fd5fe5f1caca32c58087c9231425144c9d1f8e75d5e5597f42e41d5776
         stress 0f53fe209fbb0cd6247aeeebb1c2c34ea9b26c68c821d5b71de404fcf2886508
         spike eb92f8932bb8fd85c7e4632b06afdf481b8d6dcfb7305be97488bba71286d7ca
         soak 8bb77e706d4eeb2ce95f3907ae9aeb7c0f745aca70218f033b86c09eaaa1bfb3
