@@ -394,6 +394,28 @@ fn before_a_run_the_pipeline_is_compared_with_what_the_profile_will_do() {
 }
 
 #[test]
+fn before_a_run_the_query_api_is_asked_to_whom_it_shows_what() {
+    let stack = Stack::up(&["--query-api", "--fault", "scope:open"]);
+    let profile = stack.profile(100, 1, 50);
+    let of_reader = |flags: &[&str]| {
+        let (code, advice, output) = preflight(&stack, &[&[&*profile], flags].concat());
+        let advice: Vec<_> = advice.into_iter().filter(|it| it.contains(" reader: ")).collect();
+        assert!(!output.stdout.is_empty(), "{output:?}");
+        (code, advice)
+    };
+    assert_eq!(of_reader(&[]), (0, Vec::new()), "nothing is stored that it could show");
+    stack.generate(&profile, "run");
+    // The API answers nothing about the last seconds, since clocks may differ.
+    wait_until("the events are old enough to be asked for", || {
+        let (_, advice) = of_reader(&[]);
+        advice.iter().any(|it| it.contains("is shown everybody's events"))
+    });
+    let (code, advice) = of_reader(&["--query-api", "http://127.0.0.1:9"]);
+    assert_eq!(code, 5);
+    assert!(advice[0].starts_with("blocker reader: it does not answer a question"), "{advice:?}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_said_in_one_line() {
     let stack = Stack::up(&[]);
     for (flags, code, expected) in [

@@ -1,6 +1,8 @@
 //! Looks at a pipeline before a run, compares it with what the profile will do, and says what
 //! stands against it.
 
+mod reader;
+
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use plans::plan::Plan;
 use plans::profile::{Profile, read_profile};
 use plans::scale::ScaleArgs;
 use plans::spec::{RunOptions, RunSpec, Span, Targets};
+use queries::api::ApiArgs;
 use ready::facts::VectorFacts;
 use ready::finding::{Finding, Rank};
 use ready::intent::Intent;
@@ -26,6 +29,7 @@ use stores::jetstream::{AuditStream, NatsArgs};
 use stores::survey::survey;
 use uuid::Uuid;
 
+use self::reader::read_reader;
 use crate::error::VerifyError;
 use crate::http::read_webhook_date;
 use crate::vectors::{VectorArgs, ask_vector};
@@ -46,6 +50,8 @@ pub(crate) struct PreflightOptions {
     clickhouse: ClickHouseArgs,
     #[command(flatten)]
     vectors: VectorArgs,
+    #[command(flatten)]
+    api: ApiArgs,
     /// Address of the webhook, whose clock is then compared; of several, the first. It is asked
     /// once, for /ping.
     #[arg(long, env = "VECTOR_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
@@ -89,6 +95,9 @@ pub(crate) async fn preflight(
     if let Some(url) = webhook.filter(|url| url.starts_with("http://")) {
         // It is asked only once, so that it is not disturbed.
         facts.clocks.extend(read_webhook_date(url, &clock, HTTP_LIMIT).await?);
+    }
+    if options.api.url.is_some() {
+        facts.reader = Some(read_reader(&options.api, &table, &clock).await?);
     }
     let intent = Intent {
         piped: Some(Piped { load, pace: Pace::OfPlan }),

@@ -6,8 +6,8 @@ use plans::metric::{Metric, Source};
 use plans::spec::DeliveryPath;
 use runs::latency::{Latencies, Percentiles, percentiles};
 use runs::measured::of_second;
-use runs::readback::Readback;
 use runs::queries::QueryCounts;
+use runs::readback::Readback;
 use runs::report::cause::{Cause, Hop};
 use runs::report::verdict::Verdict;
 use runs::report::{
