@@ -24,6 +24,7 @@ mod observe;
 mod proxied;
 mod queries;
 mod readback;
+mod query_load;
 mod refusals;
 mod replay;
 mod report;
