@@ -21,8 +21,17 @@ pub struct Finding {
     pub fault: Fault,
     /// The event, if the fault is one of an event.
     pub audit_id: Option<Uuid>,
-    /// Another event that is part of it: for an event out of order, the older one before it.
+    /// Another event that is part of it: for an event out of order, the older one before it. For an
+    /// event that is repeated right after itself, its own.
     pub beside: Option<Uuid>,
+}
+
+impl Finding {
+    /// Whether an event is shown twice in a row, as a table does that has it twice and has not
+    /// folded it yet. Pages that lead back show others in between.
+    pub fn is_twin(&self) -> bool {
+        self.fault == Fault::Repeated && self.beside.is_some() && self.beside == self.audit_id
+    }
 }
 
 /// How a walk goes on after a page.
@@ -88,6 +97,8 @@ pub struct Walk<'s> {
     columns: Columns,
     /// The event before, in the order that is promised.
     last: Option<Last>,
+    /// The ID of the event before, whatever was wrong with it.
+    previous: Option<Uuid>,
     seen: BTreeMap<TenantIndex, RangeSet>,
     seen_foreign: HashSet<Uuid>,
     /// The last events of the pages that had a next one: the place that a cursor leads to.
@@ -117,6 +128,7 @@ impl<'s> Walk<'s> {
             order,
             columns: Columns::default(),
             last: None,
+            previous: None,
             seen: BTreeMap::new(),
             seen_foreign: HashSet::new(),
             turns: HashSet::new(),
@@ -191,10 +203,12 @@ impl<'s> Walk<'s> {
         let mut find = |fault, beside| {
             findings.push(Finding { fault, audit_id: shown.id, beside });
         };
+        let twin = shown.id.filter(|id| self.previous == Some(*id));
+        self.previous = shown.id;
         let shown_ms = shown.received.map(|at| at.div_euclid(1_000));
         let own = shown.id.and_then(|id| Some((id, self.script.locate(id)?)));
         let Some((id, (tenant, seq))) = own else {
-            return self.look_at_foreign(shown, shown_ms, findings);
+            return self.look_at_foreign(shown, shown_ms, twin, findings);
         };
         let is_tenant = self.script.world().tenants().len() > usize::from(tenant.0);
         let facts = is_tenant.then(|| self.script.facts(tenant, seq));
@@ -209,7 +223,7 @@ impl<'s> Walk<'s> {
         }
         let seen = self.seen.entry(tenant).or_default();
         if seen.contains(seq.0) {
-            find(Fault::Repeated, None);
+            find(Fault::Repeated, twin);
             return Look::Again;
         }
         seen.insert(seq.0..seq.0 + 1);
@@ -240,6 +254,7 @@ impl<'s> Walk<'s> {
         &mut self,
         shown: &Shown,
         shown_ms: Option<i64>,
+        twin: Option<Uuid>,
         findings: &mut Vec<Finding>,
     ) -> Look {
         let mut find = |fault, beside| {
@@ -248,7 +263,7 @@ impl<'s> Walk<'s> {
         if let Some(id) = shown.id
             && !self.seen_foreign.insert(id)
         {
-            find(Fault::Repeated, None);
+            find(Fault::Repeated, twin);
             return Look::Foreign;
         }
         if let Some(timestamp_ms) = shown_ms {
@@ -381,6 +396,23 @@ mod tests {
         for id in [beyond, elsewhere] {
             check(&question, &[Shown { id: Some(id), ..own[0] }], &[Fault::Unplanned]);
         }
+    }
+
+    #[test]
+    fn an_event_that_follows_itself_is_a_twin_and_one_that_comes_again_later_is_not() {
+        let plan = plan();
+        let (question, own, _) = right(&plan);
+        let twins = |events: &[Shown]| {
+            let step = check_page(&plan.script, &question, &page(events, None));
+            assert!(step.findings.iter().all(|it| it.fault == Fault::Repeated), "{step:?}");
+            step.findings.iter().map(Finding::is_twin).collect::<Vec<_>>()
+        };
+        let twice = [&own[..3], &own[2..5]].concat();
+        assert_eq!(twins(&twice), [true]);
+        let thrice = [&own[..3], &own[2..3], &own[2..5]].concat();
+        assert_eq!(twins(&thrice), [true, true]);
+        let back = [&own[..3], &own[1..5]].concat();
+        assert_eq!(twins(&back), [false, false]);
     }
 
     #[test]
