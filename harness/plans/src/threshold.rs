@@ -72,14 +72,20 @@ impl Thresholds {
 
     /// Returns the objectives of a run's queries, if its profile has no field `thresholds`.
     pub fn of_queries(written: Option<&Self>) -> Vec<Threshold> {
-        let share = Limit::new(99.0, PERCENT);
+        use Aggregation::{Count, Median, Percentile, Rate};
+        use Comparator::{AtLeast, Below, Equal};
         let ask = |metric, aggregation, comparator, limit| Threshold {
             condition: Condition { metric, aggregation, comparator, limit },
             is_default: true,
         };
+        let seconds = |limit| Limit::new(limit, SECONDS);
         let objectives = [
-            ask(Metric::Queries, Aggregation::Rate, Comparator::AtLeast, share),
-            ask(Metric::QueriesWrong, Aggregation::Count, Comparator::Equal, Limit::new(0.0, ONE)),
+            ask(Metric::Queries, Rate, AtLeast, Limit::new(99.5, PERCENT)),
+            ask(Metric::QueriesTenant, Percentile(95.0), Below, seconds(2.0)),
+            ask(Metric::QueriesPlatform, Percentile(95.0), Below, seconds(3.0)),
+            ask(Metric::QueriesPlatform, Percentile(99.0), Below, seconds(5.0)),
+            ask(Metric::QueriesPlatform, Median, Below, Limit::new(500.0, MILLISECONDS)),
+            ask(Metric::QueriesWrong, Count, Equal, Limit::new(0.0, ONE)),
         ];
         objectives.into_iter().filter(|_| written.is_none()).collect()
     }
@@ -177,7 +183,15 @@ mod tests {
         assert_eq!(asked(&Thresholds::of_run(None, false)), expected[..1]);
         assert!(Thresholds::of_run(Some(&Thresholds::default()), true).is_empty());
         let of_queries = Thresholds::of_queries(None);
-        assert_eq!(asked(&of_queries), ["queries rate>=99%", "queries.wrong count==0"]);
+        let expected = [
+            "queries rate>=99.5%",
+            "queries.tenant p(95)<2s",
+            "queries.platform p(95)<3s",
+            "queries.platform p(99)<5s",
+            "queries.platform med<500ms",
+            "queries.wrong count==0",
+        ];
+        assert_eq!(asked(&of_queries), expected);
         assert!(Thresholds::of_queries(Some(&Thresholds::default())).is_empty());
     }
 
