@@ -119,7 +119,8 @@ fn ours_max() -> u64 {
     LATENCY_MAX_US + (LATENCY_MAX_US >> 10)
 }
 
-/// A histogram of µs. It grows with what is recorded: by a kilobyte or two for each doubling of the latency.
+/// A histogram of µs. It grows with what is recorded: by a kilobyte or two for each doubling of the
+/// latency.
 pub fn empty() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are allowed")
 }
