@@ -504,7 +504,7 @@ mod tests {
         check(&truth, &blind, &[Broken::WrongVictims]);
         blind.excuses = vec![UNPROVEN];
         check(&truth, &blind, &[]);
-        blind.told.lost.insert(AFTER.to_owned(), events([4]));
+        blind.told.lost.insert("somewhere".to_owned(), events([4]));
         check(&truth, &blind, &[Broken::WrongVictims]);
     }
 
