@@ -2,11 +2,12 @@
 //!
 //! A line covers the time since the one before it; what ends in `_total` is since the start.
 
+use edges::clock::milliseconds;
 use plans::metric::{Measure, Metric, Source};
-use runs::latency::{empty, percentiles};
+use runs::latency::percentiles;
 use runs::measured::{count_of_second, of_second, percentiles_of_second};
-use runs::queries::{QueryCounts, QueryTally};
-use runs::record::{Second, milliseconds};
+use runs::queries::{KindTally, QueryCounts, QueryTally};
+use runs::record::Second;
 use runs::tally::Tally;
 
 use crate::view::{About, Moment};
@@ -101,11 +102,7 @@ fn of_queries(part: &QueryTally, total: &QueryTally) -> Vec<(String, String)> {
             fields.push((format!("queries_{name}{ending}"), count.to_string()));
         }
     }
-    let mut latency = empty();
-    for kind in &part.kinds {
-        latency.add(&kind.latency).expect("it grows as far as an hour");
-    }
-    let p99_ms = percentiles(&latency).p99_ms;
+    let p99_ms = percentiles(&KindTally::sum(&part.kinds).latency).p99_ms;
     fields.push(("queries_p99_ms".to_owned(), format!("{p99_ms:.1}")));
     fields.push(("queries_in_flight".to_owned(), total.in_flight.to_string()));
     fields

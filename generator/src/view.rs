@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use edges::clock::milliseconds;
 use edges::shutdown::Stop;
 use events::identity::TenantIndex;
 use events::timeline::UnixMicros;
@@ -11,7 +12,7 @@ use plans::profile::Profile;
 use runs::queries::{QueryCounts, QueryKind, QueryTally};
 use runs::tally::{EventCounts, Tally};
 
-use runs::record::{Second, milliseconds};
+use runs::record::Second;
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq)]

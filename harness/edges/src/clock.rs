@@ -86,6 +86,12 @@ pub fn seconds(micros: i64) -> f64 {
     micros as f64 / 1_000_000.0
 }
 
+/// Returns µs in milliseconds, for people.
+#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
+pub fn milliseconds(micros: i64) -> f64 {
+    micros as f64 / 1_000.0
+}
+
 /// Returns a duration in whole µs.
 pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).expect("shorter than 292,000 years")

@@ -45,6 +45,12 @@ pub const LIMIT_MAX: u32 = 1_000;
 pub const WINDOW_SECONDS_MAX: i64 = 30 * 24 * 60 * 60;
 
 impl Scope {
+    /// A scope of a kind that there is not. A server that shows it anything does not look at the
+    /// scope.
+    pub fn stranger(name: impl Into<String>) -> Self {
+        Self::Stranger { kind: "Nowhere".to_owned(), name: name.into() }
+    }
+
     /// The scope that shows the events of a tenant, or `None` if the API has none: events of users'
     /// own scopes and of the global scope are shown to the platform only.
     pub fn of_tenant(tenant: &Tenant) -> Option<Self> {

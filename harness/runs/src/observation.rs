@@ -3,11 +3,10 @@
 
 use std::ops::Range;
 
+use edges::clock::milliseconds;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
 use serde::{Deserialize, Serialize};
-
-use crate::record::milliseconds;
 
 /// The state of the pipeline at one moment of a run: a line of `observations.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use edges::clock::seconds;
+use edges::clock::milliseconds;
 use edges::errors::ErrorCounts;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
@@ -96,11 +96,28 @@ pub struct QueryTally {
     pub wrong_answers: Vec<WrongAnswer>,
 }
 
+impl KindTally {
+    fn new() -> Self {
+        Self { counts: QueryCounts::default(), latency: empty() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.latency.add(&other.latency).expect("it grows as far as an hour");
+    }
+
+    /// Adds up counts and latencies.
+    pub fn sum<'t>(tallies: impl IntoIterator<Item = &'t Self>) -> Self {
+        let mut sum = Self::new();
+        tallies.into_iter().for_each(|tally| sum.add(tally));
+        sum
+    }
+}
+
 impl QueryTally {
     /// Starts with nothing counted.
     pub fn new(kinds: usize) -> Self {
-        let kind = KindTally { counts: QueryCounts::default(), latency: empty() };
-        Self::with_kinds(vec![kind; kinds])
+        Self::with_kinds(vec![KindTally::new(); kinds])
     }
 
     fn with_kinds(kinds: Vec<KindTally>) -> Self {
@@ -143,8 +160,7 @@ impl QueryTally {
 
     pub fn add(&mut self, other: &Self) {
         for (sum, kind) in self.kinds.iter_mut().zip(&other.kinds) {
-            sum.counts.add(&kind.counts);
-            sum.latency.add(&kind.latency).expect("it grows as far as an hour");
+            sum.add(kind);
         }
         for (sums, counts) in
             [(&mut self.failures, &other.failures), (&mut self.faults, &other.faults)]
@@ -177,13 +193,8 @@ impl QueryTally {
 
     /// The counts and latencies of one scope.
     pub fn of_scope(&self, scope: QueryScope, kinds: &[QueryKind]) -> KindTally {
-        let mut sum = KindTally { counts: QueryCounts::default(), latency: empty() };
         let of_scope = self.kinds.iter().zip(kinds).filter(|(_, kind)| kind.scope == scope);
-        for (tally, _) in of_scope {
-            sum.counts.add(&tally.counts);
-            sum.latency.add(&tally.latency).expect("it grows as far as an hour");
-        }
-        sum
+        KindTally::sum(of_scope.map(|(tally, _)| tally))
     }
 }
 
@@ -281,10 +292,6 @@ impl QueryHistograms {
     pub fn of(&self, scope: QueryScope) -> Option<Histogram<u64>> {
         decoded(self.histograms.get(scope.name())?)
     }
-}
-
-fn milliseconds(micros: i64) -> f64 {
-    seconds(micros) * 1_000.0
 }
 
 /// The queries of a run as a whole.

@@ -7,6 +7,7 @@ use crate::latency::{Latencies, Percentiles, decoded, encoded, percentiles};
 use crate::outcome::Outcome;
 use crate::queries::QuerySummary;
 use crate::tally::Tally;
+use edges::clock::milliseconds;
 use edges::errors::ErrorCounts;
 use events::event::MicroTime;
 use events::timeline::UnixMicros;
@@ -352,9 +353,4 @@ impl fmt::Display for ClassLatencies {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a year in µs is exact in an f64")]
-pub fn milliseconds(micros: i64) -> f64 {
-    micros as f64 / 1_000.0
 }

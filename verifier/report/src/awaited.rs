@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edges::clock::milliseconds;
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::samples::{AcknowledgedSample, Sample, Samples};
 use runs::observation::Observation;
-use runs::record::milliseconds;
 
 /// A sample that was acknowledged, and that no watch saw in the table.
 #[derive(Debug, Clone, Copy, PartialEq)]

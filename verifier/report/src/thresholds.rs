@@ -207,15 +207,24 @@ mod tests {
         ..Totals::default()
     };
 
-    #[track_caller]
-    fn check(metric: &str, condition: &str, measured: Option<&str>, outcome: ThresholdOutcome) {
+    /// Evaluates one threshold that a profile asks for.
+    fn evaluated(
+        (metric, condition): (&str, &str),
+        seen: &RunRecords,
+        totals: &Totals,
+    ) -> ThresholdResult {
         let metric = Metric::parse(metric, Stretch::Run).unwrap();
         let condition = Condition::parse_of(metric, condition).unwrap();
         let threshold = Threshold { condition, is_default: false };
+        evaluate(&[threshold], seen, totals).remove(0)
+    }
+
+    #[track_caller]
+    fn check(metric: &str, condition: &str, measured: Option<&str>, outcome: ThresholdOutcome) {
         let seen = records(Vec::new(), &[5_000, 50_000], observed());
-        let results = evaluate(&[threshold], &seen, &TOTALS());
-        assert_eq!(results[0].measured.as_deref(), measured);
-        assert_eq!(results[0].outcome, outcome);
+        let result = evaluated((metric, condition), &seen, &TOTALS());
+        assert_eq!(result.measured.as_deref(), measured);
+        assert_eq!(result.outcome, outcome);
     }
 
     #[test]
@@ -248,11 +257,7 @@ mod tests {
         let awaited = |due_ms, acknowledged_ms| Awaited { due: 0, due_ms, acknowledged_ms };
         seen.awaited = vec![awaited(19_800.0, 19_700.0), awaited(500.0, f64::NEG_INFINITY)];
         let check = |metric: &str, condition: &str, measured: &str, outcome| {
-            let metric = Metric::parse(metric, Stretch::Run).unwrap();
-            let condition = Condition::parse_of(metric, condition).unwrap();
-            let threshold = Threshold { condition, is_default: false };
-            let results = evaluate(&[threshold], &seen, &TOTALS());
-            let result = &results[0];
+            let result = evaluated((metric, condition), &seen, &TOTALS());
             let wait = "2 of 5 samples were not visible yet";
             let expected = measured.replace("WAIT", wait);
             assert_eq!((result.measured.as_deref(), result.outcome), (Some(&*expected), outcome));
@@ -271,9 +276,6 @@ mod tests {
         use ThresholdOutcome::{Failed, Passed, Unknown};
         let seen = records(Vec::new(), &[], observed());
         let check = |metric: &str, condition: &str, measured: &str, outcome| {
-            let metric = Metric::parse(metric, Stretch::Run).unwrap();
-            let condition = Condition::parse_of(metric, condition).unwrap();
-            let threshold = Threshold { condition, is_default: false };
             let totals = Totals {
                 acknowledged: 1_000,
                 stored: 995,
@@ -281,7 +283,7 @@ mod tests {
                 not_seen: 4,
                 ..Totals::default()
             };
-            let result = evaluate(&[threshold], &seen, &totals).remove(0);
+            let result = evaluated((metric, condition), &seen, &totals);
             let expected = format!("{measured}: 4 events were not seen yet");
             assert_eq!((result.measured, result.outcome), (Some(expected), outcome));
         };

@@ -36,8 +36,7 @@ pub(super) async fn read_reader(
         api_ref.ask(&question, None).await.map(|page| !page.events.is_empty())
     };
     let everybody = ask(Scope::Platform).await;
-    let (kind, name) = ("Nowhere".to_owned(), "auditstorm-nobody".to_owned());
-    let stranger = ask(Scope::Stranger { kind, name }).await;
+    let stranger = ask(Scope::stranger("auditstorm-nobody")).await;
     let shows_strangers = match stranger {
         Ok(true) => Some(true),
         Ok(false) => (everybody == Ok(true)).then_some(false),

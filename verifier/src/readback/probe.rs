@@ -19,8 +19,7 @@ pub(super) async fn probe<D: Door>(
     (from, until): (UnixSeconds, UnixSeconds),
 ) -> Result<UnitResult, Unanswered> {
     let name = format!("auditstorm-nobody-{}", run_id.simple());
-    let kind = "Nowhere".to_owned();
-    let scopes = [Scope::Stranger { kind, name: name.clone() }, Scope::Project(name)];
+    let scopes = [Scope::stranger(&*name), Scope::Project(name)];
     let mut findings = Vec::new();
     let mut pages = 0;
     for scope in scopes {

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
 
+use edges::clock::milliseconds;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
 use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::samples::{AcknowledgedSample, Sample, Samples};
 use runs::observation::{Freshness, Watched};
-use runs::record::milliseconds;
 use uuid::Uuid;
 
 /// Follows samples from when they are due until they are visible.

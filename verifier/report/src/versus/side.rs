@@ -33,10 +33,11 @@ impl Side {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
+    use edges::clock::milliseconds;
     use events::event::MicroTime;
     use plans::spec::{RunOptions, Span};
     use runs::observation::{Freshness, Observation};
-    use runs::record::{Ending, Summary, milliseconds};
+    use runs::record::{Ending, Summary};
     use runs::report::verdict::Verdict;
     use runs::tally::Tally;
     use uuid::Uuid;

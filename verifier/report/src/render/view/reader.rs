@@ -38,11 +38,20 @@ pub(crate) struct ReadFindingRow {
 
 const FINDINGS_SHOWN: usize = 50;
 
+/// The tone in which a verdict is shown.
+pub(super) fn tone(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Whole => "good",
+        Verdict::Lossy => "bad",
+        Verdict::Unknown => "doubt",
+    }
+}
+
 pub(super) fn reader(readback: &Readback) -> ReaderView {
-    let (tone, outcome) = match readback.verdict {
-        Verdict::Whole => ("good", "all of it"),
-        Verdict::Lossy => ("bad", "not all, or not rightly"),
-        Verdict::Unknown => ("doubt", "unknown"),
+    let outcome = match readback.verdict {
+        Verdict::Whole => "all of it",
+        Verdict::Lossy => "not all, or not rightly",
+        Verdict::Unknown => "unknown",
     };
     let totals = &readback.totals;
     let of_what = if readback.with_table { "stored" } else { "acknowledged" };
@@ -56,7 +65,7 @@ pub(super) fn reader(readback: &Readback) -> ReaderView {
     let shown = readback.findings.len().min(FINDINGS_SHOWN);
     let left_out = (readback.findings.len() - shown) as u64 + readback.findings_left_out;
     ReaderView {
-        tone,
+        tone: tone(readback.verdict),
         outcome,
         sentence,
         reasons: readback.reasons.clone(),

@@ -9,11 +9,11 @@ use runs::measured::of_second;
 use runs::queries::QueryCounts;
 use runs::readback::Readback;
 use runs::report::cause::{Cause, Hop};
-use runs::report::verdict::Verdict;
 use runs::report::{
     Difference, Duplicates, Finding, Report, TenantReport, ThresholdOutcome, ThresholdResult,
 };
 
+use super::reader::tone;
 use crate::figures::{self, as_f64, grouped, milliseconds, percent, shortened};
 use crate::records::RunRecords;
 
@@ -95,11 +95,7 @@ pub(super) fn account(report: &Report, readback: Option<&Readback>) -> Vec<Accou
     }
     rows.push(row(3, "stored", totals.stored, "good", ""));
     if let Some(Readback { verdict, totals, .. }) = readback {
-        let tone = match verdict {
-            Verdict::Whole => "good",
-            Verdict::Lossy => "bad",
-            Verdict::Unknown => "doubt",
-        };
+        let tone = tone(*verdict);
         rows.push(row(4, "readable", totals.readable, tone, "shown by the query API"));
     }
     if totals.repaired > 0 {
@@ -217,19 +213,26 @@ pub(crate) struct SentRow {
     pub(crate) most: String,
 }
 
+impl SentRow {
+    /// Sums up what was counted second by second; nothing, if that was always 0.
+    fn of(name: String, samples: Vec<f64>, say: impl Fn(f64) -> String) -> Option<Self> {
+        let sum: f64 = samples.iter().sum();
+        (sum > 0.0).then(|| Self {
+            name,
+            all: say(sum),
+            mean: say(sum / as_f64(samples.len() as u64)),
+            most: say(samples.into_iter().fold(0.0, f64::max)),
+        })
+    }
+}
+
 /// One row for each metric of the list that is known of every second and was not always 0.
 pub(super) fn sent(records: &RunRecords) -> Vec<SentRow> {
     let row = |metric: Metric, adds_up: bool| {
         let samples = records.seconds.iter().filter_map(|second| of_second(&metric, second));
-        let samples: Vec<f64> = samples.collect();
-        let sum: f64 = samples.iter().sum();
         let say = |value| figures::of_measure(value, metric.measure());
-        (sum > 0.0).then(|| SentRow {
-            name: metric.words(),
-            all: if adds_up { say(sum) } else { String::new() },
-            mean: say(sum / as_f64(samples.len() as u64)),
-            most: say(samples.iter().copied().fold(0.0, f64::max)),
-        })
+        let row = SentRow::of(metric.words(), samples.collect(), say)?;
+        Some(SentRow { all: if adds_up { row.all } else { String::new() }, ..row })
     };
     let counts = Metric::counts().filter_map(|metric| row(metric, true));
     let levels = Metric::from(Source::Level).filter_map(|metric| row(metric, false));
@@ -244,14 +247,7 @@ fn asked(records: &RunRecords) -> Vec<SentRow> {
     let seconds = &records.queries.seconds;
     let row = |(name, count): Named| {
         let samples = seconds.values().map(|second| as_f64(count(second)));
-        let samples: Vec<f64> = samples.collect();
-        let sum: f64 = samples.iter().sum();
-        (sum > 0.0).then(|| SentRow {
-            name: name.to_owned(),
-            all: figures::number(sum),
-            mean: figures::number(sum / as_f64(samples.len() as u64)),
-            most: figures::number(samples.iter().copied().fold(0.0, f64::max)),
-        })
+        SentRow::of(name.to_owned(), samples.collect(), figures::number)
     };
     let rows: [Named; 6] = [
         ("queries asked", |it| it.asked),
