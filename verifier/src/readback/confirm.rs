@@ -28,9 +28,12 @@ pub(super) async fn confirm(
     let findings = result.walks.iter().flat_map(|walk| &walk.findings);
     let blamed = findings.filter(|it| it.blame == Some(Blame::Reader));
     let blamed: BTreeSet<Uuid> = blamed.filter_map(|it| it.audit_id).collect();
+    let blamed: Vec<Uuid> = blamed.into_iter().collect();
     let mut excused: BTreeSet<Uuid> = BTreeSet::new();
-    let asked: Vec<Uuid> = blamed.into_iter().take(CONFIRMED_MAX).collect();
-    for ids in asked.chunks(IDS_AT_ONCE) {
+    for (asked, ids) in (0..).step_by(IDS_AT_ONCE).zip(blamed.chunks(IDS_AT_ONCE)) {
+        if asked >= CONFIRMED_MAX && excused.len() < asked {
+            break;
+        }
         let stored = patience.ask(async || read(table, ids).await).await?;
         excused.extend(ids.iter().filter(|id| !is_as_sent(script, **id, &stored)));
     }
@@ -79,5 +82,6 @@ fn is_as_sent(script: &Script, id: Uuid, stored: &Stored) -> bool {
 /// Events that are asked for at once.
 const IDS_AT_ONCE: usize = 1_000;
 
-/// Events that are asked for in all: more would not change the verdict.
+/// Events that are asked for if one of them is proven to be the reader's loss: more would not
+/// change the verdict. If none is, all are asked for.
 const CONFIRMED_MAX: usize = 20_000;
