@@ -18,6 +18,7 @@ use crate::progress::{Shown, Telling};
 use crate::query_metrics::QueryMetrics;
 use crate::summary_export::SummaryExport;
 use crate::view::{About, Moment};
+use runs::queries::QueryHistograms;
 use runs::record::Summary;
 
 /// Flags for output while a run goes on, and after it.
@@ -127,12 +128,13 @@ impl Observers {
         summary: &Summary,
         total: &Tally,
         classes: &Classes,
+        asked: Option<&QueryHistograms>,
     ) -> Result<(), GeneratorError> {
         if let Some(Served { metrics, .. }) = &self.metrics {
             metrics.finish(summary.unsent);
         }
         match self.export {
-            Some(export) => export.write(summary, total, classes),
+            Some(export) => export.write(summary, total, classes, asked),
             None => Ok(()),
         }
     }

@@ -217,10 +217,11 @@ impl Reporter<'_> {
         let planned = self.shard.planned(plan);
         let queries = self.queries.take();
         let queries = queries.map(|it| it.finish(plan.send.lateness_max_us)).transpose()?;
+        let (queries, asked) = queries.unzip();
         let summary = Summary { queries, ..Summary::new(plan, planned, &self.total, ending) };
         self.write(&Histograms::new(classes, &self.total))?;
         dir.write_json(&format!("summary-{}.json", self.shard.index), &summary)?;
-        self.observers.finish(&summary, &self.total, classes)?;
+        self.observers.finish(&summary, &self.total, classes, asked.as_ref())?;
         Ok(summary)
     }
 

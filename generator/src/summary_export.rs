@@ -15,7 +15,8 @@
 //! - `data_sent`: bytes of the requests' bodies.
 //!
 //! Beside these, each metric of our own list is there under its own name, like a custom metric of
-//! k6: counts as counters, latencies as trends, in ms.
+//! k6: counts as counters, latencies as trends, in ms. With queries, `queries` is a rate whose
+//! `passes` were answered, `queries.wrong` is a counter, and each scope has its trend.
 //!
 //! What k6 measures and we do not (connecting, waiting, virtual users, data received) is left out.
 
@@ -26,7 +27,9 @@ use edges::staged::Staged;
 use hdrhistogram::Histogram;
 use plans::metric::{Metric, Source};
 use plans::plan::Classes;
+use plans::queries::QueryScope;
 use runs::measured::count_of_second;
+use runs::queries::{QueryHistograms, QuerySummary};
 use runs::record::{Second, Summary};
 use runs::tally::Tally;
 use serde_json::{Map, Value, json};
@@ -66,9 +69,12 @@ impl SummaryExport {
         summary: &Summary,
         total: &Tally,
         classes: &Classes,
+        asked: Option<&QueryHistograms>,
     ) -> Result<(), GeneratorError> {
-        let mut text = serde_json::to_vec_pretty(&k6_summary(summary, total, classes))
-            .expect("it has only string keys");
+        let mut exported = k6_summary(summary, total, classes);
+        let metrics = exported["metrics"].as_object_mut().expect("it is made as one");
+        metrics.extend(of_queries(summary, asked));
+        let mut text = serde_json::to_vec_pretty(&exported).expect("it has only string keys");
         text.push(b'\n');
         let written = self.staged.write_all(&text).and_then(|()| self.staged.keep());
         written.map_err(|source| GeneratorError::SummaryExport { path: self.path, source })
@@ -123,6 +129,26 @@ fn k6_summary(summary: &Summary, total: &Tally, classes: &Classes) -> Value {
     json!({ "metrics": metrics, "root_group": root_group })
 }
 
+/// The metrics of queries, if there were any.
+fn of_queries(summary: &Summary, asked: Option<&QueryHistograms>) -> Map<String, Value> {
+    let Some(QuerySummary { counts, .. }) = &summary.queries else { return Map::new() };
+    let wrong = rate(counts.wrong, summary.duration_s);
+    let mut metrics = Map::new();
+    let mut add = |metric: Metric, value| metrics.insert(metric.name().to_owned(), value);
+    add(Metric::Queries, share(counts.answered, counts.failed));
+    add(Metric::QueriesWrong, json!({ "count": counts.wrong, "rate": wrong }));
+    for (metric, scope) in [
+        (Metric::QueriesTenant, QueryScope::Tenant),
+        (Metric::QueriesPlatform, QueryScope::Platform),
+        (Metric::QueriesComplex, QueryScope::Complex),
+    ] {
+        if let Some(latency) = asked.and_then(|asked| asked.of(scope)) {
+            add(metric, trend(&latency));
+        }
+    }
+    metrics
+}
+
 /// k6's trend, in ms.
 fn trend(histogram: &Histogram<u64>) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "an hour in µs is exact in an f64")]
@@ -168,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::view::tests::{BUSY, OK, START, tally};
+    use runs::queries::{QueryEnd, QueryKind, QueryTally};
     use runs::record::Ending;
 
     fn summary(total: &Tally, classes: &Classes) -> Summary {
@@ -258,7 +285,7 @@ mod tests {
     fn classes_are_told_apart_where_there_are_several() {
         let names = ["calm", "busy"].map(str::to_owned).to_vec();
         let classes = Classes { names, of_tenant: vec![0, 1] };
-        let mut total = Tally::new(2);
+        let mut total = Tally { requests: 2, ..Tally::new(2) };
         for (class, micros) in [(0, 1_000), (1, 2_000)] {
             total.latencies[class].sent_to_acknowledged.record(micros).unwrap();
         }
@@ -290,10 +317,35 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         let total = tally(&[(0, 60, OK)]);
         let export = SummaryExport::stage(&path).unwrap();
-        export.write(&summary(&total, &Classes::one(1)), &total, &Classes::one(1)).unwrap();
+        let classes = Classes::one(1);
+        export.write(&summary(&total, &classes), &total, &classes, None).unwrap();
         let exported: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(exported["metrics"]["http_reqs"]["count"], 1);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn queries_are_there_if_there_were_any() {
+        let kinds = [QueryScope::Tenant, QueryScope::Platform]
+            .map(|scope| QueryKind { name: scope.name().to_owned(), scope });
+        let mut asked = QueryTally::new(2);
+        for (kind, took_us, is_wrong) in [(0, 10_000, false), (0, 30_000, true), (1, 500, false)] {
+            asked.begin(kind, 0);
+            asked.page(kind, 7, 100, took_us);
+            let end = QueryEnd { is_answered: kind == 0, is_wrong, is_compared: false };
+            asked.end(kind, end);
+        }
+        let (total, classes) = (Tally::new(1), Classes::one(1));
+        let without = summary(&total, &classes);
+        assert!(of_queries(&without, None).is_empty());
+        let queries = Some(QuerySummary::new(String::new(), &asked, &kinds, 1));
+        let histograms = QueryHistograms::new(&asked, &kinds, 1);
+        let metrics = of_queries(&Summary { queries, ..without }, Some(&histograms));
+        assert_eq!(metrics["queries"], share(2, 1));
+        assert_eq!(metrics["queries.wrong"]["count"], 1);
+        let tenant_ms = metrics["queries.tenant"]["max"].as_f64().unwrap();
+        assert!((tenant_ms - 30.0).abs() < 0.1, "{tenant_ms}");
+        assert_eq!(metrics["queries.complex"]["max"], 0.0);
     }
 
     #[test]

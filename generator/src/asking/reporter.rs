@@ -74,14 +74,19 @@ impl QueryReporter {
         QueryMoment { kinds: &self.kinds, tally, total: &self.total }
     }
 
-    /// Ends the record, after the last second was reported.
+    /// Ends the record, after the last second was reported. Returns what it all came to.
     ///
     /// # Errors
     ///
     /// Returns [`GeneratorError::Ledger`] if the run directory cannot be written.
-    pub(crate) fn finish(mut self, lateness_max_us: i64) -> Result<QuerySummary, GeneratorError> {
-        self.write(&QueryHistograms::new(&self.total, &self.kinds))?;
-        Ok(QuerySummary::new(self.place, &self.total, &self.kinds, lateness_max_us))
+    pub(crate) fn finish(
+        mut self,
+        lateness_max_us: i64,
+    ) -> Result<(QuerySummary, QueryHistograms), GeneratorError> {
+        let histograms = QueryHistograms::new(&self.total, &self.kinds, lateness_max_us);
+        self.write(&histograms)?;
+        let summary = QuerySummary::new(self.place, &self.total, &self.kinds, lateness_max_us);
+        Ok((summary, histograms))
     }
 
     fn write(&mut self, record: &impl serde::Serialize) -> Result<(), GeneratorError> {

@@ -41,7 +41,8 @@ pub struct QueryCounts {
     pub rows: u64,
     /// Bytes of the answers.
     pub bytes: u64,
-    /// Those that were searched for what the same user saw before.
+    /// Those that were searched for what must be there: what the same user saw before, and what a
+    /// check of an earlier run saw in the table.
     pub compared: u64,
 }
 
@@ -52,7 +53,7 @@ pub struct QueryEnd {
     pub is_answered: bool,
     /// Something is wrong in those that came.
     pub is_wrong: bool,
-    /// They were searched for what the same user saw before.
+    /// They were searched for what must be there.
     pub is_compared: bool,
 }
 
@@ -184,6 +185,11 @@ impl QueryTally {
         *self = Self { in_flight: self.in_flight, ..Self::with_kinds(kinds) };
     }
 
+    /// Whether a query waited for the generator itself for longer than is allowed.
+    pub fn is_saturated(&self, lateness_allowed_us: i64) -> bool {
+        self.lateness_max_us > lateness_allowed_us
+    }
+
     /// The counts of all kinds together.
     pub fn counts(&self) -> QueryCounts {
         let mut all = QueryCounts::default();
@@ -278,14 +284,20 @@ impl QuerySecond {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryHistograms {
     pub histograms: BTreeMap<String, String>,
+    /// The generator was late by more than the profile allows: the latencies are void.
+    #[serde(default)]
+    pub saturated: bool,
 }
 
 impl QueryHistograms {
-    pub fn new(total: &QueryTally, kinds: &[QueryKind]) -> Self {
+    pub fn new(total: &QueryTally, kinds: &[QueryKind], lateness_allowed_us: i64) -> Self {
         let of_scope = |scope: QueryScope| {
             (scope.name().to_owned(), encoded(&total.of_scope(scope, kinds).latency))
         };
-        Self { histograms: QueryScope::ALL.into_iter().map(of_scope).collect() }
+        Self {
+            histograms: QueryScope::ALL.into_iter().map(of_scope).collect(),
+            saturated: total.is_saturated(lateness_allowed_us),
+        }
     }
 
     /// The latencies of a scope in µs, if they are not damaged.
@@ -350,7 +362,7 @@ impl QuerySummary {
             target,
             counts: total.counts(),
             lateness_max_ms: milliseconds(total.lateness_max_us),
-            saturated: total.lateness_max_us > lateness_allowed_us,
+            saturated: total.is_saturated(lateness_allowed_us),
             failures: total.failures.clone(),
             faults: total.faults.clone(),
             errors: total.errors.clone(),
@@ -389,7 +401,7 @@ impl fmt::Display for QuerySummary {
         }
         let QueryCounts { pages, rows, bytes, compared, .. } = counts;
         writeln!(f, "{pages} pages with {rows} events, {bytes} bytes")?;
-        writeln!(f, "all answers checked, {compared} of them also for what was seen before")?;
+        writeln!(f, "all answers checked, {compared} of them also for what must be there")?;
         writeln!(
             f,
             "of                               asked  answered    failed     wrong   p50 ms    \

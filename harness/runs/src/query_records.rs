@@ -22,6 +22,8 @@ pub struct QueryRecords {
     pub latencies: BTreeMap<QueryScope, Histogram<u64>>,
     /// Shards that have ended in order.
     pub ended: u32,
+    /// A generator was late by more than the profile allows: the latencies are void.
+    pub saturated: bool,
 }
 
 const SECOND_US: i64 = 1_000_000;
@@ -46,6 +48,7 @@ impl QueryRecords {
                     sum.add(found).expect("it grows as far as an hour");
                 }
                 self.ended += 1;
+                self.saturated |= histograms.saturated;
             } else if line.ends_with('\n') {
                 return Err(number);
             }
@@ -54,13 +57,17 @@ impl QueryRecords {
     }
 
     /// Measures a metric of queries in the unit of a condition's limit. Measures nothing without
-    /// samples, or if not all shards have ended in order.
+    /// samples, or if not all shards have ended in order, and no latency if a generator was late:
+    /// it would be the generator's own.
     pub fn measure(&self, metric: &Metric, aggregation: Aggregation, shards: u32) -> Option<f64> {
         if self.ended != shards {
             return None;
         }
         let QueryCounts { answered, failed, wrong, .. } = self.counts;
-        let of_scope = |scope| of_histogram(aggregation, self.latencies.get(&scope)?);
+        let of_scope = |scope| {
+            let latencies = self.latencies.get(&scope).filter(|_| !self.saturated);
+            of_histogram(aggregation, latencies?)
+        };
         match metric {
             _ if answered + failed == 0 => None,
             Metric::Queries => of_events(aggregation, answered, answered + failed),
@@ -80,11 +87,16 @@ mod tests {
 
     /// The record of a shard, without or with its last line.
     fn written(is_ended: bool) -> String {
+        written_with(is_ended, 1_000_000)
+    }
+
+    fn written_with(is_ended: bool, lateness_allowed_us: i64) -> String {
         let tally = tally();
         let second = QuerySecond::new(1_000_000, &tally, &kinds());
         let mut text = serde_json::to_string(&second).unwrap() + "\n";
         if is_ended {
-            text += &serde_json::to_string(&QueryHistograms::new(&tally, &kinds())).unwrap();
+            let last = QueryHistograms::new(&tally, &kinds(), lateness_allowed_us);
+            text += &serde_json::to_string(&last).unwrap();
             text += "\n";
         }
         text
@@ -107,6 +119,23 @@ mod tests {
         let nothing = QueryRecords { ended: 2, ..QueryRecords::default() };
         assert_eq!(measure(&nothing, Metric::QueriesWrong, Count), None);
         assert_eq!(measure(&nothing, Metric::Queries, Rate), None);
+    }
+
+    #[test]
+    fn latencies_of_a_late_generator_say_nothing_and_counts_do() {
+        let mut records = QueryRecords::default();
+        records.add(&written(true)).unwrap();
+        let measure = |records: &QueryRecords, metric| {
+            records.measure(&metric, Aggregation::Rate, 2).is_some()
+                || records.measure(&metric, Aggregation::Max, 2).is_some()
+        };
+        records.add(&written_with(true, 80_000)).unwrap();
+        assert!(!measure(&records, Metric::QueriesTenant));
+        assert!(!measure(&records, Metric::QueriesPlatform));
+        assert!(measure(&records, Metric::Queries) && measure(&records, Metric::QueriesWrong));
+        let mut calm = QueryRecords::default();
+        (0..2).for_each(|_| calm.add(&written_with(true, 90_000)).unwrap());
+        assert!(measure(&calm, Metric::QueriesTenant));
     }
 
     #[test]
