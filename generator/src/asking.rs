@@ -5,6 +5,7 @@
 //! writes them down once a second.
 
 pub(crate) mod door;
+pub(crate) mod history;
 mod kinds;
 mod lane;
 pub(crate) mod reporter;
@@ -12,10 +13,13 @@ mod turns;
 mod walk;
 
 use std::io;
+use std::iter::once;
 use std::sync::{Arc, Mutex};
 
 use edges::shutdown::Shutdown;
+use events::script::Script;
 use load::sender::{Sender, Shard};
+use plans::plan::Plan;
 use queries::door::Door as _;
 use runs::queries::QueryTally;
 use runs::run_dir::RunDir;
@@ -24,31 +28,50 @@ use tracing::info;
 
 use crate::error::GeneratorError;
 use door::AnyDoor;
+use history::History;
 use kinds::Kinds;
 use lane::{Shared, run_lane};
 use reporter::QueryReporter;
 use turns::Part;
 
+/// Whom the queries of a plan ask, and what is known of the answers beside the plan.
+#[derive(Debug)]
+pub struct Reading {
+    pub door: AnyDoor,
+    /// Earlier runs whose events the table has too.
+    pub histories: Vec<History>,
+}
+
+impl Reading {
+    /// The runs whose events are known: that of the plan, and the histories.
+    pub(crate) fn scripts<'s>(&'s self, plan: &'s Plan) -> Vec<&'s Script> {
+        once(&plan.script).chain(self.histories.iter().map(History::script)).collect()
+    }
+}
+
 /// Lanes that ask.
 pub(crate) type QueryLanes = JoinSet<io::Result<()>>;
 
 /// Starts the lanes of a plan's queries, each with its share of users and connections; none, if
-/// there is no door or the plan has no queries. Returns them with what writes them down.
+/// nobody reads or the plan has no queries. Returns them with what writes them down.
 ///
 /// # Errors
 ///
 /// Returns [`GeneratorError::Ledger`] if the run directory cannot be written.
 pub(crate) fn spawn_queries(
     sender: &Arc<Sender>,
-    door: Option<AnyDoor>,
+    reading: Option<Reading>,
     (dir, own): (&RunDir, Shard),
     shutdown: &Shutdown,
 ) -> Result<(QueryLanes, Option<QueryReporter>), GeneratorError> {
     let mut lanes = JoinSet::new();
-    let (Some(door), Some(plan)) = (door, &sender.plan.queries) else { return Ok((lanes, None)) };
-    let kinds = Arc::new(Kinds::new(plan, &sender.plan.script));
-    let place = door.place().to_owned();
-    let shared = Arc::new(Shared { sender: Arc::clone(sender), kinds: Arc::clone(&kinds), door });
+    let (Some(reading), Some(plan)) = (reading, &sender.plan.queries) else {
+        return Ok((lanes, None));
+    };
+    let kinds = Arc::new(Kinds::new(plan, &reading.scripts(&sender.plan)));
+    let place = reading.door.place().to_owned();
+    let shared =
+        Arc::new(Shared { sender: Arc::clone(sender), kinds: Arc::clone(&kinds), reading });
     let count = lanes_max().min(plan.connections());
     let mut tallies = Vec::new();
     for lane in 0..count {

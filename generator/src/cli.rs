@@ -163,7 +163,7 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let askers = first.queries.as_ref().map_or(0, QueryPlan::connections);
         raise_files(first.send.connections + askers)?;
         let webhook = open_webhook(&args.webhook, &first).await?;
-        let door = args.queries.open(&first, clock.now()).await?;
+        let reading = args.queries.open(&first, clock.now()).await?;
         let shutdown = Shutdown::on_signals().map_err(|source| GeneratorError::Start { source })?;
         self_test(args, &first, &profile).await?;
         let plan = plan(args, &text, &profile, clock)?;
@@ -173,7 +173,7 @@ fn run_command(args: &Run) -> Result<Exit, GeneratorError> {
         let watchdog = Watchdog::new(args.abort_on.clone());
         let durability = args.durability;
         let context =
-            RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability, door };
+            RunContext { webhook, clock, shutdown, observers, shard, watchdog, durability, reading };
         let summary = run(plan, &dir, context).await?;
         let exit = match &summary {
             Summary { stopped: true, .. } => Exit::Stopped,

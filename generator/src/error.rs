@@ -10,6 +10,7 @@ use load::webhook::WebhookError;
 use plans::profile::ProfileError;
 use queries::api::ApiError;
 use queries::error::AskError;
+use runs::report::ReportError;
 use runs::run_dir::RunDirError;
 use stores::clickhouse::ClickHouseError;
 
@@ -41,6 +42,10 @@ pub enum GeneratorError {
          --no-queries"
     )]
     NoQueryDoor { profile: String },
+    #[error(transparent)]
+    HistoryReport(#[from] ReportError),
+    #[error("{} is the report of another run: reconcile the history again", path.display())]
+    OtherReport { path: PathBuf },
     #[error(transparent)]
     QueryApi(#[from] ApiError),
     #[error(transparent)]
@@ -74,6 +79,8 @@ impl GeneratorError {
             | Self::TooLong
             | Self::TooFewEvents { .. }
             | Self::NoQueryDoor { .. }
+            | Self::HistoryReport(_)
+            | Self::OtherReport { .. }
             | Self::QueryApi(_)
             | Self::QueryTable(_)
             | Self::Ledger { .. }

@@ -58,7 +58,7 @@ impl QueryMetrics {
         add.metric("queries_failed", "Queries of which a page did not come", &self.failed);
         add.metric("queries_wrong", "Queries with something wrong in their pages", &self.wrong);
         add.metric("query_faults", "Wrong pages by what is wrong", &self.faults);
-        let help = "Queries whose pages were searched for what the same user saw before";
+        let help = "Queries whose pages were searched for what must be there";
         add.metric("queries_compared", help, &self.compared);
         add.metric("query_pages", "Pages that came", &self.pages);
         add.metric("query_events", "Events in the pages that came", &self.rows);

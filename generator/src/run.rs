@@ -17,9 +17,8 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::abort::Watchdog;
-use crate::asking::door::AnyDoor;
 use crate::asking::reporter::QueryReporter;
-use crate::asking::{QueryLanes, spawn_queries};
+use crate::asking::{QueryLanes, Reading, spawn_queries};
 use crate::error::GeneratorError;
 use crate::observe::Observers;
 use crate::view::Moment;
@@ -38,7 +37,7 @@ pub struct RunContext {
     /// What its ledger survives.
     pub durability: Durability,
     /// Whom the queries of the plan ask; without it, nobody asks.
-    pub door: Option<AnyDoor>,
+    pub reading: Option<Reading>,
 }
 
 /// Sends all events of a plan when they are due, and writes ledger, timeline and summary. The
@@ -49,7 +48,7 @@ pub struct RunContext {
 /// Returns [`GeneratorError`] if the run directory, or what observers asked for, cannot be written.
 pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summary, GeneratorError> {
     let RunContext { webhook, clock, shutdown, observers, shard, watchdog, .. } = context;
-    let RunContext { durability, door, .. } = context;
+    let RunContext { durability, reading, .. } = context;
     let ledger = Arc::new(dir.create_ledger(&plan.spec, shard.index, durability)?);
     let timeline = File::create(dir.timeline(shard.index))
         .map_err(|source| GeneratorError::Ledger { source })?;
@@ -57,7 +56,7 @@ pub async fn run(plan: Plan, dir: &RunDir, context: RunContext) -> Result<Summar
     let (lane_stop, lane_shutdown) = Shutdown::manual();
     let (lanes, tallies) = spawn_lanes(&sender, shard, &lane_shutdown);
     info!(lanes = lanes.len(), planned = shard.planned(&sender.plan), "sending");
-    let (askers, queries) = spawn_queries(&sender, door, (dir, shard), &lane_shutdown)?;
+    let (askers, queries) = spawn_queries(&sender, reading, (dir, shard), &lane_shutdown)?;
     let total = Tally::new(sender.plan.classes.names.len());
     let reporter = Reporter {
         sender: &sender,

@@ -54,7 +54,7 @@ async fn generate(stack: &Stack, dir: &Path) -> Summary {
         shard: Shard::WHOLE,
         watchdog: Watchdog::new(Vec::new()),
         durability: Durability::Process,
-        door: None,
+        reading: None,
     };
     run(plan, &run_dir, context).await.unwrap()
 }

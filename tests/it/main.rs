@@ -23,6 +23,7 @@ mod metrics;
 mod observe;
 mod proxied;
 mod queries;
+mod query_history;
 mod query_load;
 mod readback;
 mod refusals;

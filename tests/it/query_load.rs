@@ -31,24 +31,24 @@ fn run(faults: &[&str], profile: &str) -> (Stack, Value) {
     (stack, summary["queries"].clone())
 }
 
-fn lines(stack: &Stack, file: &str) -> Vec<Value> {
+pub(crate) fn lines(stack: &Stack, file: &str) -> Vec<Value> {
     let text = fs::read_to_string(stack.path(file)).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn count(value: &Value, name: &str) -> u64 {
+pub(crate) fn count(value: &Value, name: &str) -> u64 {
     value["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"))
 }
 
 /// The events that show a fault, of all wrong answers.
-fn shown(wrong: &[Value], fault: &str) -> BTreeSet<String> {
+pub(crate) fn shown(wrong: &[Value], fault: &str) -> BTreeSet<String> {
     let events = wrong.iter().flat_map(|wrong| wrong["events"].as_array().unwrap());
     let events = events.filter(|event| event["fault"] == fault);
     events.map(|event| event["audit_id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The victims of a fault of the query API.
-fn victims(stack: &Stack, fault: &str) -> Vec<Value> {
+pub(crate) fn victims(stack: &Stack, fault: &str) -> Vec<Value> {
     let lines = lines(stack, "sandbox/faults.jsonl").into_iter();
     lines.filter(|line| line["fault"] == fault).collect()
 }

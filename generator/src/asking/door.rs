@@ -1,8 +1,10 @@
 //! Whom the queries of a run ask: the flags, and the door that they open.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use events::script::Script;
 use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use plans::query_plan::{Asker, QueryPlan};
@@ -15,6 +17,8 @@ use queries::sql::Sql;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use tracing::info;
 
+use super::Reading;
+use super::history::History;
 use super::kinds::Kinds;
 use crate::error::GeneratorError;
 
@@ -29,6 +33,11 @@ pub(crate) struct QueryArgs {
     /// Leaves the queries of the profile out, and sends its events alone.
     #[arg(long, help_heading = "Query API", conflicts_with = "query_sql")]
     pub(crate) no_queries: bool,
+    /// Run directory of an earlier run whose events are in the table too, like a seeded history;
+    /// can be given several times. Answers are checked for its events, and must have those that
+    /// `auditstorm-verifier reconcile` saw in the table. Users belong to its tenants, too.
+    #[arg(long, value_name = "DIR", help_heading = "Query API", conflicts_with = "no_queries")]
+    history: Vec<PathBuf>,
     #[command(flatten, next_help_heading = "Table")]
     clickhouse: ClickHouseArgs,
 }
@@ -62,8 +71,8 @@ impl QueryArgs {
         Ok(())
     }
 
-    /// Opens the door of a plan's queries, and asks through it once for each kind of scope. Opens
-    /// nothing if the plan has no queries.
+    /// Opens the histories, and the door of a plan's queries, and asks through it once for each
+    /// kind of scope. Opens nothing if the plan has no queries.
     ///
     /// # Errors
     ///
@@ -72,8 +81,10 @@ impl QueryArgs {
         &self,
         plan: &Plan,
         now: UnixMicros,
-    ) -> Result<Option<AnyDoor>, GeneratorError> {
+    ) -> Result<Option<Reading>, GeneratorError> {
         let Some(queries) = &plan.queries else { return Ok(None) };
+        let histories = self.history.iter().map(|path| History::open(path));
+        let histories = histories.collect::<Result<_, _>>()?;
         let door = if self.query_sql {
             let server = ClickHouse::connect(&self.clickhouse, &plan.spec.targets).await?;
             AnyDoor::Table(Sql::new(server, queries.timeout))
@@ -81,23 +92,25 @@ impl QueryArgs {
             let limits = AskLimits { timeout: queries.timeout, body_bytes_max: ANSWER_BYTES_MAX };
             AnyDoor::Api(Api::from_args(&self.api, limits)?)
         };
-        for scope in scopes(queries, plan) {
-            probe(&door, scope, now).await.map_err(|source| GeneratorError::QueryProbe {
+        let reading = Reading { door, histories };
+        let door = &reading.door;
+        for scope in scopes(queries, &reading.scripts(plan)) {
+            probe(door, scope, now).await.map_err(|source| GeneratorError::QueryProbe {
                 place: door.place().to_owned(),
                 source,
             })?;
         }
         info!(door = door.place(), connections = queries.connections(), "queries are answered");
-        Ok(Some(door))
+        Ok(Some(reading))
     }
 }
 
 /// One scope of each kind that the queries ask for.
-fn scopes(queries: &QueryPlan, plan: &Plan) -> Vec<Scope> {
-    let kinds = Kinds::new(queries, &plan.script);
+fn scopes(queries: &QueryPlan, scripts: &[&Script]) -> Vec<Scope> {
+    let kinds = Kinds::new(queries, scripts);
     let home = kinds.home(&mut queries.draw(Asker::User(0), 0));
     let tenant = home.filter(|_| queries.scopes.tenant > 0);
-    let tenant = tenant.and_then(|home| Scope::of_tenant(plan.script.world().tenant(home)));
+    let tenant = tenant.and_then(|home| home.scope(scripts));
     let platform = queries.scopes.platform + queries.scopes.complex > 0 || home.is_none();
     tenant.into_iter().chain(platform.then_some(Scope::Platform)).collect()
 }

@@ -1,5 +1,7 @@
 //! The kinds of questions that users ask, and what they ask about: values that the plan has. Pure.
 
+use std::ops::Range;
+
 use events::draw::Draw;
 use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
@@ -19,8 +21,16 @@ pub(crate) struct Kinds {
     all: Vec<Kind>,
     /// Those of each scope, by index.
     of_scope: [Vec<usize>; 3],
-    /// Tenants whose events can be asked for on their own.
-    tenants: Vec<TenantIndex>,
+    /// Tenants whose events can be asked for on their own, of runs that have events.
+    homes: Vec<Home>,
+}
+
+/// A tenant that users belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home {
+    /// The index of its run among those that are known.
+    run: usize,
+    tenant: TenantIndex,
 }
 
 /// A question, drawn.
@@ -177,9 +187,17 @@ fn object(event: &Columns) -> Vec<Condition> {
     object
 }
 
+impl Home {
+    /// The scope that shows its events.
+    pub(crate) fn scope(self, scripts: &[&Script]) -> Option<Scope> {
+        Scope::of_tenant(scripts[self.run].world().tenant(self.tenant))
+    }
+}
+
 impl Kinds {
     /// The kinds of a plan: of each scope its own, if the profile has any, else the built-in ones.
-    pub(crate) fn new(plan: &QueryPlan, script: &Script) -> Self {
+    /// `scripts` are the runs whose events are known: that of the plan, and others before it.
+    pub(crate) fn new(plan: &QueryPlan, scripts: &[&Script]) -> Self {
         let is_written = |scope| plan.templates.iter().any(|template| template.scope == scope);
         let builtin = BUILTIN.iter().filter(|kind| !is_written(kind.scope)).map(Kind::Builtin);
         let written = plan.templates.iter().cloned().map(Kind::Written);
@@ -187,9 +205,14 @@ impl Kinds {
         let names: Vec<QueryKind> = all.iter().map(Kind::name).collect();
         let of_scope = QueryScope::ALL
             .map(|scope| (0..names.len()).filter(|kind| names[*kind].scope == scope).collect());
-        let tenants = script.world().tenants().iter();
-        let tenants = tenants.filter(|tenant| Scope::of_tenant(tenant).is_some());
-        Self { names, all, of_scope, tenants: tenants.map(|tenant| tenant.index).collect() }
+        let with_events = scripts.iter().enumerate().filter(|(_, it)| it.planned() > 0);
+        let homes = with_events.flat_map(|(run, script)| {
+            let tenants = script.world().tenants().iter();
+            let scoped = tenants.filter(|tenant| Scope::of_tenant(tenant).is_some());
+            scoped.map(move |tenant| Home { run, tenant: tenant.index })
+        });
+        let homes = homes.collect();
+        Self { names, all, of_scope, homes }
     }
 
     /// Names and scopes of all kinds.
@@ -199,9 +222,9 @@ impl Kinds {
 
     /// Draws whose events somebody asks for when it is one tenant's; `None` if no tenant's events
     /// can be asked for on their own.
-    pub(crate) fn home(&self, draw: &mut Draw) -> Option<TenantIndex> {
-        let tenants = u32::try_from(self.tenants.len()).expect("at most 65,536 tenants");
-        (tenants > 0).then(|| self.tenants[draw.below(tenants) as usize])
+    pub(crate) fn home(&self, draw: &mut Draw) -> Option<Home> {
+        let homes = u32::try_from(self.homes.len()).expect("at most 65,536 tenants of a run");
+        (homes > 0).then(|| self.homes[draw.below(homes) as usize])
     }
 
     /// Draws a question that is asked now.
@@ -210,8 +233,8 @@ impl Kinds {
     /// nothing about its future.
     pub(crate) fn ask(
         &self,
-        (plan, script): (&QueryPlan, &Script),
-        home: Option<TenantIndex>,
+        (plan, scripts): (&QueryPlan, &[&Script]),
+        home: Option<Home>,
         draw: &mut Draw,
         now: UnixMicros,
     ) -> Asked {
@@ -224,13 +247,14 @@ impl Kinds {
         let at = draw.below(u32::try_from(of_scope.len()).expect("few kinds"));
         let kind = of_scope[at as usize];
         let whose = match home {
-            Some(tenant) => Scope::of_tenant(script.world().tenant(tenant)),
+            Some(home) => home.scope(scripts),
             None => Some(Scope::Platform),
         };
         let until = UnixSeconds::of(now).plus(-1);
         let (range_seconds, limit, pages, filter) = match &self.all[kind] {
             Kind::Builtin(builtin) => {
-                let event = example(script, home, draw, now, builtin.suits);
+                let range_us = builtin.range_seconds * 1_000_000;
+                let event = example(scripts, home, draw, now - range_us..now, builtin.suits);
                 let filter = Filter::new((builtin.filter)(&event));
                 (builtin.range_seconds, builtin.limit, builtin.pages, filter)
             }
@@ -258,23 +282,22 @@ impl Kind {
     }
 }
 
-/// Draws an event that is due by now, of one tenant or of any, that a question can be about. If
-/// none is found soon, it is one that the question finds nothing about, or little.
+/// Draws an event of a period, of one tenant or of any, that a question can be about. If none is
+/// found soon, it is one that the question finds nothing about, or little.
 fn example(
-    script: &Script,
-    home: Option<TenantIndex>,
+    scripts: &[&Script],
+    home: Option<Home>,
     draw: &mut Draw,
-    now: UnixMicros,
+    period: Range<UnixMicros>,
     suits: fn(&Columns) -> bool,
 ) -> Columns {
-    let tenants = u32::try_from(script.world().tenants().len()).expect("at most 65,536 tenants");
     let mut columns = Columns::default();
     for _ in 0..EXAMPLES_MAX {
-        let tenant = home.unwrap_or_else(|| {
-            TenantIndex(u16::try_from(draw.below(tenants)).expect("at most 65,536 tenants"))
-        });
-        let due = script.timeline(tenant).count_before(now).max(1);
-        if let Ok(facts) = script.facts(tenant, Seq(draw.bits() % due)) {
+        let Home { run, tenant } = home.unwrap_or_else(|| anybody(scripts, draw));
+        let timeline = scripts[run].timeline(tenant);
+        let [first, end] = [period.start, period.end].map(|moment| timeline.count_before(moment));
+        let seq = first + draw.bits() % (end - first).max(1);
+        if let Ok(facts) = scripts[run].facts(tenant, Seq(seq)) {
             columns.fill(&facts);
         }
         if suits(&columns) {
@@ -282,6 +305,17 @@ fn example(
         }
     }
     columns
+}
+
+/// Draws a tenant of any run, whether or not it has a scope of its own.
+fn anybody(scripts: &[&Script], draw: &mut Draw) -> Home {
+    let below = |count: usize, draw: &mut Draw| {
+        draw.below(u32::try_from(count).expect("few runs, and at most 65,536 tenants"))
+    };
+    // Of a single run nothing is drawn.
+    let run = if scripts.len() == 1 { 0 } else { below(scripts.len(), draw) as usize };
+    let tenant = below(scripts[run].world().tenants().len(), draw);
+    Home { run, tenant: TenantIndex(u16::try_from(tenant).expect("at most 65,536 tenants")) }
 }
 
 const EXAMPLES_MAX: u32 = 16;
@@ -311,11 +345,12 @@ mod tests {
     /// The first questions of somebody, thirty seconds into the run.
     fn asked(plan: &Plan, count: u64) -> Vec<Asked> {
         let queries = plan.queries.as_ref().unwrap();
-        let kinds = Kinds::new(queries, &plan.script);
+        let scripts = [&plan.script];
+        let kinds = Kinds::new(queries, &scripts);
         let home = kinds.home(&mut queries.draw(Asker::User(3), u64::MAX));
         let ask = |number| {
             let mut draw = queries.draw(Asker::User(3), number);
-            kinds.ask((queries, &plan.script), home, &mut draw, START + 30_000_000)
+            kinds.ask((queries, &scripts), home, &mut draw, START + 30_000_000)
         };
         (0..count).map(ask).collect()
     }
@@ -324,7 +359,7 @@ mod tests {
     fn names_are_unique_in_their_scope_and_every_kind_is_asked() {
         let plan = plan("");
         let queries = plan.queries.as_ref().unwrap();
-        let kinds = Kinds::new(queries, &plan.script);
+        let kinds = Kinds::new(queries, &[&plan.script]);
         let names: BTreeSet<_> =
             kinds.names().iter().map(|kind| (kind.scope, kind.name.as_str())).collect();
         assert_eq!(names.len(), BUILTIN.len());
@@ -370,7 +405,7 @@ mod tests {
              filter: {verb: {in: [get, list]}, status: {at_least: 400}}}\n",
         );
         let queries = plan.queries.as_ref().unwrap();
-        let kinds = Kinds::new(queries, &plan.script);
+        let kinds = Kinds::new(queries, &[&plan.script]);
         let complex: Vec<_> =
             kinds.names().iter().filter(|kind| kind.scope == QueryScope::Complex).collect();
         assert_eq!(complex.len(), 1);

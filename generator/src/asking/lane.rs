@@ -15,8 +15,8 @@ use queries::error::AskError;
 use runs::queries::{QueryEnd, QueryTally, WRONG_ANSWERS_MAX};
 use runs::ranges::TenantRanges;
 
-use super::door::AnyDoor;
-use super::kinds::{Asked, Kinds};
+use super::Reading;
+use super::kinds::{Asked, Home, Kinds};
 use super::turns::{Part, Turn, Turns};
 use super::walk::{Walked, walk};
 
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// The plan with its queries, and the clock.
     pub(crate) sender: Arc<Sender>,
     pub(crate) kinds: Arc<Kinds>,
-    pub(crate) door: AnyDoor,
+    pub(crate) reading: Reading,
 }
 
 /// The counts of a lane. The reporter takes them once a second, and sets them to zero.
@@ -77,7 +77,7 @@ struct Lane {
 #[derive(Debug, Default)]
 struct Memory {
     /// The tenant that the person belongs to.
-    home: Option<TenantIndex>,
+    home: Option<Home>,
     /// Events that were shown to the person, the last ones.
     seen: Arc<TenantRanges>,
 }
@@ -143,7 +143,8 @@ impl Load for Lane {
             Asker::User(_) => memory.home,
             Asker::Anybody => self.shared.kinds.home(&mut draw),
         };
-        let asked = self.shared.kinds.ask((&self.plan, &plan.script), home, &mut draw, now);
+        let scripts = self.shared.reading.scripts(plan);
+        let asked = self.shared.kinds.ask((&self.plan, &scripts), home, &mut draw, now);
         let known = is_compared.then(|| Arc::clone(&memory.seen));
         let could_begin = turn.due.max(free.since);
         lock(&self.tally).begin(asked.kind, now - could_begin);
@@ -153,7 +154,9 @@ impl Load for Lane {
     async fn send(Order { shared, turn, asked, known }: Order) -> Ended {
         let Sender { plan, clock, .. } = &*shared.sender;
         let kind = (&asked, &shared.kinds.names()[asked.kind]);
-        let walked = walk((plan, *clock), &shared.door, kind, turn.due, known.as_deref()).await;
+        let runs = (plan, &shared.reading.histories[..]);
+        let door = &shared.reading.door;
+        let walked = walk((runs, *clock), door, kind, turn.due, known.as_deref()).await;
         Ended { turn, kind: asked.kind, walked }
     }
 
@@ -166,7 +169,7 @@ impl Load for Lane {
         if let Some(error) = &walked.failure {
             let cause = cause(error);
             *tally.failures.entry(cause.clone()).or_default() += 1;
-            let (server, text) = (self.shared.door.place().to_owned(), error.to_string());
+            let (server, text) = (self.shared.reading.door.place().to_owned(), error.to_string());
             tally.errors.count(OneError { server, kind: cause, text }, now);
         }
         for wrong in &walked.wrong {

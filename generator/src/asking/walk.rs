@@ -1,6 +1,7 @@
 //! Asks one question: reads the pages of its answer, and checks each.
 
 use std::collections::BTreeMap;
+use std::iter::once;
 
 use edges::clock::Clock;
 use events::event::MicroTime;
@@ -10,7 +11,7 @@ use plans::plan::Plan;
 use queries::check::{Fault, Finding, Next, Reached, Step, Walk};
 use queries::door::Door;
 use queries::error::AskError;
-use queries::expected::{Due, Expected};
+use queries::expected::{Due, Expected, TooMany};
 use queries::page::Page;
 use queries::question::Question;
 use runs::queries::{IDS_MAX, QueryKind, WrongAnswer, WrongEvent};
@@ -18,6 +19,7 @@ use runs::ranges::TenantRanges;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::history::History;
 use super::kinds::Asked;
 
 /// What became of a question.
@@ -28,7 +30,7 @@ pub(crate) struct Walked {
     pub(crate) failure: Option<AskError>,
     /// Pages in which something is wrong.
     pub(crate) wrong: Vec<WrongAnswer>,
-    /// Whether the answer was searched for what was seen before.
+    /// Whether the answer was searched for all that must be there.
     pub(crate) is_compared: bool,
     /// Events of the run that were shown, of the first pages.
     pub(crate) seen: Vec<(TenantIndex, Seq)>,
@@ -43,17 +45,18 @@ pub(crate) struct PageRead {
     pub(crate) took_us: i64,
 }
 
-/// Reads the pages of a question that was due at some moment. `known` are events that must be
-/// shown, if the question is about them.
+/// Reads the pages of a question that was due at some moment. With `known`, they are searched for
+/// what must be there: these events, and those of histories.
 pub(crate) async fn walk(
-    (plan, clock): (&Plan, Clock),
+    ((plan, histories), clock): ((&Plan, &[History]), Clock),
     door: &impl Door,
     (asked, kind): (&Asked, &QueryKind),
     mut due: UnixMicros,
     known: Option<&TenantRanges>,
 ) -> Walked {
     let question = &asked.question;
-    let mut walk = Walk::new(&plan.script, question.clone());
+    let scripts = once(&plan.script).chain(histories.iter().map(History::script));
+    let mut walk = Walk::among(scripts.collect(), question.clone());
     let (mut cursor, mut after) = (None, None);
     let mut walked = Walked { is_compared: known.is_some(), ..Walked::default() };
     for number in 1..=asked.pages {
@@ -70,17 +73,16 @@ pub(crate) async fn walk(
         let mut step = walk.take(&page);
         // The pipeline delivers at least once, so a table may have an event twice for a while.
         step.findings.retain(|finding| !finding.is_twin());
-        let before = after.take();
-        let vanished = known
-            .map_or(Some(Vec::new()), |known| vanished(plan, question, (before, &step), known));
-        walked.is_compared &= vanished.is_some();
-        let vanished = vanished.unwrap_or_default();
-        if !step.findings.is_empty() || !vanished.is_empty() {
+        let absent =
+            known.map(|known| absent((plan, histories), question, (after.as_ref(), &step), known));
+        walked.is_compared &= absent.as_ref().is_some_and(|absent| absent.is_all);
+        let absent = absent.unwrap_or_default();
+        if !step.findings.is_empty() || !absent.is_empty() {
             let (at, findings) = (MicroTime(now), &step.findings[..]);
-            walked.wrong.push(wrong((at, kind), (question, number), &page, findings, &vanished));
+            walked.wrong.push(wrong((at, kind), (question, number), &page, findings, &absent));
         }
         let room = SEEN_MAX.saturating_sub(walked.seen.len());
-        walked.seen.extend(step.own.iter().take(room));
+        walked.seen.extend(step.own().iter().take(room));
         after = step.reached;
         match step.next {
             Next::Page(next) => cursor = Some(next),
@@ -91,15 +93,53 @@ pub(crate) async fn walk(
     walked
 }
 
-/// Those of the known events that the page should show and does not; `None` if there are too many
-/// to look at.
-fn vanished(
-    plan: &Plan,
+/// Events that a page should show and does not.
+#[derive(Debug, Default)]
+struct Absent {
+    /// Those of the run, which the same user saw before.
+    vanished: Vec<Due>,
+    /// Those of histories, which a check saw in the table.
+    missing: Vec<Due>,
+    /// Whether nothing was too much to look at.
+    is_all: bool,
+}
+
+impl Absent {
+    fn is_empty(&self) -> bool {
+        self.vanished.is_empty() && self.missing.is_empty()
+    }
+
+    /// All of them, each with the word for its fault.
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &Due)> {
+        let vanished = self.vanished.iter().map(|due| (VANISHED, due));
+        vanished.chain(self.missing.iter().map(|due| (MISSING, due)))
+    }
+}
+
+/// Finds the events that a page should show and does not.
+fn absent(
+    (plan, histories): (&Plan, &[History]),
     question: &Question,
-    (after, step): (Option<Reached>, &Step),
+    (after, step): (Option<&Reached>, &Step),
     known: &TenantRanges,
-) -> Option<Vec<Due>> {
-    Expected::new(&plan.script).missing(question, after, step, known, KNOWN_MAX).ok()
+) -> Absent {
+    let search = |run, script, stored| {
+        let after = after.cloned();
+        Expected::of_run(script, run).missing(question, after, step, stored, KNOWN_MAX)
+    };
+    let mut absent = Absent { is_all: true, ..Absent::default() };
+    match search(0, &plan.script, known) {
+        Ok(vanished) => absent.vanished = vanished,
+        Err(TooMany { .. }) => absent.is_all = false,
+    }
+    for (run, history) in (1..).zip(histories) {
+        match history.stored().map(|stored| search(run, history.script(), stored)) {
+            Some(Ok(missing)) => absent.missing.extend(missing),
+            Some(Err(TooMany { .. })) => absent.is_all = false,
+            None => {}
+        }
+    }
+    absent
 }
 
 /// The most events of one answer that somebody remembers.
@@ -114,18 +154,18 @@ fn wrong(
     (question, page_number): (&Question, u32),
     page: &Page,
     findings: &[Finding],
-    vanished: &[Due],
+    absent: &Absent,
 ) -> WrongAnswer {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     for finding in findings {
         *faults.entry(word(finding.fault)).or_default() += 1;
     }
-    if !vanished.is_empty() {
-        faults.insert(VANISHED.to_owned(), vanished.len() as u64);
+    for (fault, _) in absent.iter() {
+        *faults.entry(fault.to_owned()).or_default() += 1;
     }
     let event = |fault, audit_id, beside| WrongEvent { fault, audit_id, beside };
     let found = findings.iter().map(|it| event(word(it.fault), it.audit_id, it.beside));
-    let gone = vanished.iter().map(|due| event(VANISHED.to_owned(), Some(due.audit_id), None));
+    let gone = absent.iter().map(|(it, due)| event(it.to_owned(), Some(due.audit_id), None));
     let ids = |ids: &mut dyn Iterator<Item = Uuid>| ids.take(IDS_MAX).collect::<Vec<_>>();
     WrongAnswer {
         at,
@@ -141,7 +181,7 @@ fn wrong(
         page: page_number,
         faults,
         events: found.chain(gone).take(IDS_MAX).collect(),
-        expected: ids(&mut vanished.iter().map(|due| due.audit_id)),
+        expected: ids(&mut absent.iter().map(|(_, due)| due.audit_id)),
         got: ids(&mut page.events.iter().filter_map(|shown| shown.id)),
         got_count: page.events.len() as u64,
     }
@@ -149,6 +189,9 @@ fn wrong(
 
 /// An event that was seen before is not shown.
 const VANISHED: &str = "vanished";
+
+/// An event that a check saw in the table is not shown.
+const MISSING: &str = "missing";
 
 /// The word for a fault in counts and records.
 fn word(fault: Fault) -> String {
@@ -193,8 +236,12 @@ mod tests {
     }
 
     fn case() -> Case {
+        case_of(7)
+    }
+
+    fn case_of(run: u128) -> Case {
         let text = "name: x\nstages: [{duration: 10s, rate: 20/s, tenants: 3}]\n";
-        let options = RunOptions::new(Uuid::from_u128(7), START, Span::Live);
+        let options = RunOptions::new(Uuid::from_u128(run), START, Span::Live);
         let plan = Plan::parse(text, "x", options).unwrap();
         let second = UnixSeconds::of(START);
         let question = Question::all(Scope::Platform, second, second.plus(20), 50);
@@ -218,9 +265,19 @@ mod tests {
         }
 
         fn walk(&self, pages: Vec<Result<Page, AskError>>, known: Option<&TenantRanges>) -> Walked {
+            self.walk_after(&[], pages, known)
+        }
+
+        fn walk_after(
+            &self,
+            histories: &[History],
+            pages: Vec<Result<Page, AskError>>,
+            known: Option<&TenantRanges>,
+        ) -> Walked {
             let kind = QueryKind { name: "all".to_owned(), scope: QueryScope::Platform };
             let (door, clock) = (Fake(Mutex::new(pages.into())), Clock::system());
-            let walk = walk((&self.plan, clock), &door, (&self.asked, &kind), clock.now(), known);
+            let (runs, kind) = ((&self.plan, histories), (&self.asked, &kind));
+            let walk = walk((runs, clock), &door, kind, clock.now(), known);
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(walk)
         }
     }
@@ -261,6 +318,56 @@ mod tests {
         // Events further down may be on pages that nobody has asked for yet.
         let beyond = case.walk(vec![Ok(without(50)), more()], Some(&known));
         assert!(beyond.wrong.is_empty(), "{beyond:?}");
+    }
+
+    #[test]
+    fn what_a_check_saw_of_a_history_must_be_shown_and_what_nobody_checked_need_not() {
+        let (mut case, earlier) = (case(), case_of(8));
+        case.asked.question.limit = 1_000;
+        let history = |stored| [History::of(earlier.plan.clone(), stored)];
+        let (nothing, checked) = (TenantRanges::new(), history(Some(earlier.all.clone())));
+        let page = |without: usize| {
+            let shown = earlier.due.iter().enumerate().filter(move |(at, _)| *at != without);
+            Ok(earlier.page(shown.map(|(_, due)| due).take(50), Some("a")))
+        };
+        let end = || Ok(case.page([].iter(), None));
+        let pages = |without| vec![page(without), end()];
+        // The second page is the last one, and lacks all that is left.
+        let walked = case.walk_after(&checked, pages(10), Some(&nothing));
+        let [first, last] = &walked.wrong[..] else { panic!("{walked:?}") };
+        assert_eq!(first.faults, BTreeMap::from([(MISSING.to_owned(), 1)]));
+        assert_eq!(first.expected, [earlier.due[10].audit_id]);
+        let left = earlier.due.len() as u64 - 51;
+        assert_eq!((last.page, last.faults.get(MISSING)), (2, Some(&left)));
+        assert!(walked.is_compared);
+        let mut whole = vec![page(usize::MAX)];
+        whole.push(Ok(earlier.page(earlier.due[50..].iter(), None)));
+        assert!(case.walk_after(&checked, whole, Some(&nothing)).wrong.is_empty());
+        for (histories, known) in [(history(None), Some(&nothing)), (checked, None)] {
+            let walked = case.walk_after(&histories, pages(10), known);
+            assert!(walked.wrong.is_empty(), "{walked:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_history_that_is_shown_to_another_tenant_is_leaked() {
+        let (mut case, earlier) = (case(), case_of(8));
+        let world = earlier.plan.script.world();
+        let scope = |tenant| Scope::of_tenant(world.tenant(tenant)).map(|scope| (tenant, scope));
+        let (home, scope) = earlier.plan.script.tenants().find_map(scope).unwrap();
+        case.asked.question.scope = scope;
+        let stranger = earlier.due.iter().position(|due| due.tenant != home).unwrap();
+        let shown = earlier.due[..40].iter().enumerate();
+        let shown = shown.filter(|(at, due)| *at == stranger || due.tenant == home);
+        let shown: Vec<&Due> = shown.map(|(_, due)| due).collect();
+        let page = || vec![Ok(earlier.page(shown.iter().copied(), None))];
+        let unknown = case.walk(page(), None);
+        assert!(unknown.wrong.is_empty(), "nobody knows them: {unknown:?}");
+        let histories = [History::of(earlier.plan.clone(), None)];
+        let walked = case.walk_after(&histories, page(), None);
+        let [wrong] = &walked.wrong[..] else { panic!("{walked:?}") };
+        assert_eq!(wrong.faults, BTreeMap::from([("leaked".to_owned(), 1)]));
+        assert_eq!(wrong.events[0].audit_id, Some(earlier.due[stranger].audit_id));
     }
 
     #[test]

@@ -151,7 +151,7 @@ async fn sent_to(servers: &[&Server]) -> (Summary, Ledger) {
         shard: Shard::WHOLE,
         watchdog: Watchdog::new(Vec::new()),
         durability: Durability::Process,
-        door: None,
+        reading: None,
     };
     let summary = run(plan, &dir, context).await.unwrap();
     let (dir, plan) = RunDir::open(place.path()).unwrap();

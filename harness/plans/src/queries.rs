@@ -34,8 +34,8 @@ pub struct Queries {
     #[serde(default)]
     #[garde(dive, custom(is_anything))]
     pub scopes: Scopes,
-    /// Share of the answers that are searched for what the same user saw before, which must not
-    /// have vanished. Without it, one in twenty; with few users, all.
+    /// Share of the answers that are searched for what must be there: what the same user saw
+    /// before, and what a check of an earlier run saw in the table. Without it, one in twenty; with few users, all.
     #[serde(default)]
     #[garde(dive)]
     pub compare: Option<Written<Share>>,

@@ -22,7 +22,7 @@ pub struct QueryPlan {
     /// How often each scope is asked for.
     pub scopes: Scopes,
     pub templates: Vec<Template>,
-    /// How many of 10,000 answers are searched for what the same user saw before.
+    /// How many of 10,000 answers are searched for what must be there.
     pub compare_per_myriad: u32,
     connections: u32,
     stages: Vec<QueryCounts>,

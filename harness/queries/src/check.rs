@@ -49,10 +49,10 @@ pub enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub findings: Vec<Finding>,
-    /// The events of the run that are shown to whom they belong, and were not shown before, in the
+    /// By run: its events that are shown to whom they belong, and were not shown before, in the
     /// order of the page.
-    pub own: Vec<(TenantIndex, Seq)>,
-    /// Events that are not of this run, whose content nobody knows here.
+    pub shown: Vec<Vec<(TenantIndex, Seq)>>,
+    /// Events that are of none of the runs, whose content nobody knows here.
     pub foreign: u64,
     /// When the oldest event was received that is not one of others, as the page says.
     pub oldest: Option<UnixMicros>,
@@ -64,10 +64,17 @@ pub struct Step {
 /// A place in the order that a page has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reached {
-    /// The exact place of an event of the run.
+    /// The exact place of an event of one of the runs.
     Place(Place),
-    /// The millisecond of an event that is not of this run.
+    /// The millisecond of an event that is of none.
     Millis(i64),
+}
+
+impl Step {
+    /// The events of the first run that are rightly shown, and were not shown before.
+    pub fn own(&self) -> &[(TenantIndex, Seq)] {
+        &self.shown[0]
+    }
 }
 
 /// Checks one page that stands for itself.
@@ -91,7 +98,8 @@ pub fn check_content(script: &Script, page: &Page, index: usize) -> Option<Findi
 /// Checks the pages of one question, from the first on.
 #[derive(Debug)]
 pub struct Walk<'s> {
-    script: &'s Script,
+    /// The runs whose events are known: the one that it is about, and then others.
+    scripts: Vec<&'s Script>,
     question: Question,
     order: Order,
     columns: Columns,
@@ -99,7 +107,8 @@ pub struct Walk<'s> {
     last: Option<Last>,
     /// The ID of the event before, whatever was wrong with it.
     previous: Option<Uuid>,
-    seen: BTreeMap<TenantIndex, RangeSet>,
+    /// By run.
+    seen: Vec<BTreeMap<TenantIndex, RangeSet>>,
     seen_foreign: HashSet<Uuid>,
     /// The last events of the pages that had a next one: the place that a cursor leads to.
     turns: HashSet<Option<Uuid>>,
@@ -111,7 +120,7 @@ pub struct Walk<'s> {
 struct Last {
     audit_id: Option<Uuid>,
     timestamp_ms: i64,
-    /// Its place, if it is an event of the run that is shown as it was sent.
+    /// Its place, if it is an event of a known run that is shown as it was sent.
     place: Option<Place>,
 }
 
@@ -119,29 +128,36 @@ struct Last {
 const EMPTY_PAGES_MAX: u32 = 3;
 
 impl<'s> Walk<'s> {
-    /// Begins a walk.
+    /// Begins a walk that knows the events of one run.
     pub fn new(script: &'s Script, question: Question) -> Self {
+        Self::among(vec![script], question)
+    }
+
+    /// Begins a walk that knows the events of several runs: of the one that it is about, and of
+    /// others that the table has too.
+    pub fn among(scripts: Vec<&'s Script>, question: Question) -> Self {
         let order = Order::of(&question.scope, &question.filter);
+        let seen = vec![BTreeMap::new(); scripts.len()];
         Self {
-            script,
+            scripts,
             question,
             order,
             columns: Columns::default(),
             last: None,
             previous: None,
-            seen: BTreeMap::new(),
+            seen,
             seen_foreign: HashSet::new(),
             turns: HashSet::new(),
             empty_pages: 0,
         }
     }
 
-    /// The events of the run that all pages so far have rightly shown.
+    /// The events of the first run that all pages so far have rightly shown.
     pub fn seen(&self) -> &BTreeMap<TenantIndex, RangeSet> {
-        &self.seen
+        &self.seen[0]
     }
 
-    /// Events shown so far that are not of this run.
+    /// Events shown so far that are of none of the runs.
     pub fn foreign(&self) -> u64 {
         self.seen_foreign.len() as u64
     }
@@ -149,7 +165,8 @@ impl<'s> Walk<'s> {
     /// Checks the next page.
     pub fn take(&mut self, page: &Page) -> Step {
         let mut findings = Vec::new();
-        let (mut own, mut foreign, mut leaked, mut admitted) = (Vec::new(), 0, 0, 0);
+        let mut shown_of = vec![Vec::new(); self.scripts.len()];
+        let (mut foreign, mut leaked, mut admitted) = (0, 0, 0);
         let mut oldest: Option<UnixMicros> = None;
         if page.events.len() > self.question.limit as usize {
             findings.push(Finding { fault: Fault::OverLimit, audit_id: None, beside: None });
@@ -160,9 +177,9 @@ impl<'s> Walk<'s> {
                 oldest = oldest.into_iter().chain(shown.received).min();
             }
             match look {
-                Look::Own(tenant, seq) => {
+                Look::Known(run, tenant, seq) => {
                     admitted += 1;
-                    own.push((tenant, seq));
+                    shown_of[run].push((tenant, seq));
                 }
                 Look::Again => admitted += 1,
                 Look::Foreign => foreign += 1,
@@ -183,7 +200,7 @@ impl<'s> Walk<'s> {
             Some(place) => Reached::Place(place.clone()),
             None => Reached::Millis(last.timestamp_ms),
         });
-        Step { findings, own, foreign, oldest, reached, next }
+        Step { findings, shown: shown_of, foreign, oldest, reached, next }
     }
 
     /// Decides how the walk goes on.
@@ -206,12 +223,16 @@ impl<'s> Walk<'s> {
         let twin = shown.id.filter(|id| self.previous == Some(*id));
         self.previous = shown.id;
         let shown_ms = shown.received.map(|at| at.div_euclid(1_000));
-        let own = shown.id.and_then(|id| Some((id, self.script.locate(id)?)));
-        let Some((id, (tenant, seq))) = own else {
+        let known = shown.id.and_then(|id| {
+            let located = |(run, script): (usize, &&'s Script)| Some((run, script.locate(id)?));
+            Some((id, self.scripts.iter().enumerate().find_map(located)?))
+        });
+        let Some((id, (run, (tenant, seq)))) = known else {
             return self.look_at_foreign(shown, shown_ms, twin, findings);
         };
-        let is_tenant = self.script.world().tenants().len() > usize::from(tenant.0);
-        let facts = is_tenant.then(|| self.script.facts(tenant, seq));
+        let script = self.scripts[run];
+        let is_tenant = script.world().tenants().len() > usize::from(tenant.0);
+        let facts = is_tenant.then(|| script.facts(tenant, seq));
         let Some(Ok(facts)) = facts else {
             find(Fault::Unplanned, None);
             return Look::Unplanned;
@@ -221,7 +242,7 @@ impl<'s> Walk<'s> {
             find(Fault::Leaked, None);
             return Look::Leaked;
         }
-        let seen = self.seen.entry(tenant).or_default();
+        let seen = self.seen[run].entry(tenant).or_default();
         if seen.contains(seq.0) {
             find(Fault::Repeated, twin);
             return Look::Again;
@@ -246,10 +267,10 @@ impl<'s> Walk<'s> {
         if let Some(before) = self.follow(Last { audit_id: Some(id), timestamp_ms, place }) {
             find(Fault::OutOfOrder, before);
         }
-        Look::Own(tenant, seq)
+        Look::Known(run, tenant, seq)
     }
 
-    /// Looks at an event that is not of this run. Only its own time can be judged.
+    /// Looks at an event that is of none of the runs. Only its own time can be judged.
     fn look_at_foreign(
         &mut self,
         shown: &Shown,
@@ -294,8 +315,9 @@ impl<'s> Walk<'s> {
 
 /// What an event turned out to be.
 enum Look {
-    Own(TenantIndex, Seq),
-    /// An event of the run that was shown before.
+    /// An event of the run with this index.
+    Known(usize, TenantIndex, Seq),
+    /// An event of a known run that was shown before.
     Again,
     Foreign,
     Leaked,
@@ -334,7 +356,7 @@ mod tests {
         for (index, events) in pages.iter().enumerate() {
             let is_last = index + 1 == pages.len();
             let step = walk.take(&page(events, (!is_last).then_some("c")));
-            assert_eq!((step.findings.len(), step.own.len()), (0, events.len()));
+            assert_eq!((step.findings.len(), step.own().len()), (0, events.len()));
             assert_eq!(step.next == Next::End, is_last);
         }
         assert_eq!(walk.seen().values().map(RangeSet::count).sum::<u64>(), own.len() as u64);
@@ -363,7 +385,7 @@ mod tests {
         let step = check_page(&plan.script, &question, &page(&events, None));
         let found: Vec<_> = step.findings.iter().map(|it| (it.fault, it.audit_id)).collect();
         assert_eq!(found, [(Fault::Leaked, others[900].id), (Fault::Leaked, others[3].id)]);
-        assert_eq!(step.own.len(), 20);
+        assert_eq!(step.own().len(), 20);
         let open = [&own[..3], &others[..20]].concat();
         let step = check_page(&plan.script, &question, &page(&open, None));
         assert!(kinds(&step).contains(&Fault::ScopeIgnored), "{:?}", step.findings);
@@ -425,7 +447,7 @@ mod tests {
         events.insert(5, foreign(1, own[5].received));
         events.insert(2, Shown { id: None, received: None });
         let step = check_page(&plan.script, &question, &page(&events, None));
-        assert_eq!((step.findings.len(), step.foreign, step.own.len()), (0, 2, 10));
+        assert_eq!((step.findings.len(), step.foreign, step.own().len()), (0, 2, 10));
         events.push(foreign(2, own[0].received));
         events.push(foreign(1, own[0].received));
         let step = check_page(&plan.script, &question, &page(&events, None));

@@ -24,6 +24,8 @@ use crate::question::{Question, UnixSeconds};
 #[derive(Debug)]
 pub struct Expected<'s> {
     script: &'s Script,
+    /// The index of the run among those that a walk knows.
+    run: usize,
     columns: Columns,
     long: BTreeMap<TenantIndex, LongRequests>,
 }
@@ -72,7 +74,12 @@ pub const LONG_US_MAX: i64 = 1_900 * 1_000_000;
 impl<'s> Expected<'s> {
     /// Begins without knowing anything.
     pub fn new(script: &'s Script) -> Self {
-        Self { script, columns: Columns::default(), long: BTreeMap::new() }
+        Self::of_run(script, 0)
+    }
+
+    /// The same for a run that is not the first one of those that a walk knows.
+    pub fn of_run(script: &'s Script, run: usize) -> Self {
+        Self { script, run, columns: Columns::default(), long: BTreeMap::new() }
     }
 
     /// Returns those of the events in `stored` that belong to a part of the answer to a question,
@@ -131,7 +138,7 @@ impl<'s> Expected<'s> {
         let is_last = step.next == Next::End;
         let down_to = if is_last { None } else { step.reached.clone() };
         let mut due = self.answer(question, &Part { after, down_to }, stored, limit)?;
-        due.retain(|due| !step.own.contains(&(due.tenant, due.seq)));
+        due.retain(|due| !step.shown[self.run].contains(&(due.tenant, due.seq)));
         Ok(due)
     }
 

@@ -263,6 +263,22 @@ impl Report {
         }
         serde_json::from_slice(&text).map_err(not_a_report)
     }
+
+    /// Reads a report, or finds that there is none.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReportError`] if there is one that cannot be read.
+    pub fn read_if_any(path: &Path) -> Result<Option<Self>, ReportError> {
+        match Self::read(path) {
+            Err(ReportError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
 }
 
 impl TenantReport {

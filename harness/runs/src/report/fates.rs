@@ -109,6 +109,12 @@ impl Forgotten {
 }
 
 impl Fates {
+    /// All that are stored just as they were sent, whatever the sender was answered.
+    pub fn stored_as_sent(&self) -> RangeSet {
+        let stored = self.stored.union(&self.recovered);
+        stored.difference(&self.corrupted).difference(&self.misplaced)
+    }
+
     /// All that are lost.
     pub fn lost(&self) -> RangeSet {
         all_of(&self.lost)
