@@ -51,7 +51,7 @@ pub struct Profile {
     #[garde(dive, length(max = 16), custom(have_names_of_their_own))]
     pub classes: Vec<TenantClass>,
     /// The stages, which follow one after the other.
-    #[garde(dive, custom(has_events), custom(have_room_for(&self.classes)))]
+    #[garde(dive, custom(has_work(&self.queries)), custom(have_room_for(&self.classes)))]
     pub stages: Vec<Stage>,
     /// How events are sent.
     #[serde(default)]
@@ -451,8 +451,13 @@ fn is_class_name<C>(name: &str, _context: &C) -> garde::Result {
 /// The name of the class of tenants that are in no class of the profile.
 pub const OTHERS: &str = "others";
 
-/// A plan without events cannot be run, and one with too many has no sequence numbers for them.
-fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
+/// A plan without events and queries has nothing to do, and one with too many events has no
+/// sequence numbers for them.
+fn has_work<C>(queries: &Option<Queries>) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result + '_ {
+    move |stages, _context| has_events(stages, queries.is_some())
+}
+
+fn has_events(stages: &[Stage], has_queries: bool) -> garde::Result {
     if stages.is_empty() || stages.len() > 1_000 {
         return Err(garde::Error::new("a profile has 1 to 1000 stages"));
     }
@@ -465,7 +470,7 @@ fn has_events<C>(stages: &[Stage], _context: &C) -> garde::Result {
         u128::from(stage.duration.get().us()) * u128::from(start.max(end))
     };
     let most: u128 = stages.iter().map(most_of).sum();
-    if most == 0 {
+    if most == 0 && !has_queries {
         return Err(garde::Error::new("all rates are zero: there is no event to send"));
     }
     // The product of thousandths of an event per second and µs.

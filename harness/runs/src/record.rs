@@ -263,6 +263,20 @@ impl Summary {
     }
 }
 
+impl Summary {
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "latency in ms             p50       p95       p99     p99.9       max")?;
+        let &Self { due_to_acknowledged, sent_to_acknowledged, due_to_sent, .. } = self;
+        write!(f, "{}", ClassLatencies { due_to_acknowledged, sent_to_acknowledged, due_to_sent })?;
+        if self.classes.len() > 1 {
+            for (name, latencies) in &self.classes {
+                write!(f, "of class {name}\n{latencies}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.not_tried > 0 {
@@ -313,13 +327,8 @@ impl fmt::Display for Summary {
         }
         let requests = self.requests;
         writeln!(f, "{requests} requests, {} bytes, {:.1} s", self.bytes, self.duration_s)?;
-        writeln!(f, "latency in ms             p50       p95       p99     p99.9       max")?;
-        let &Self { due_to_acknowledged, sent_to_acknowledged, due_to_sent, .. } = self;
-        write!(f, "{}", ClassLatencies { due_to_acknowledged, sent_to_acknowledged, due_to_sent })?;
-        if self.classes.len() > 1 {
-            for (name, latencies) in &self.classes {
-                write!(f, "of class {name}\n{latencies}")?;
-            }
+        if requests > 0 {
+            self.write_latencies(f)?;
         }
         if !self.errors.is_empty() {
             writeln!(f, "requests without an answer")?;
