@@ -18,6 +18,11 @@ pub struct QueryRecords {
     pub counts: QueryCounts,
     /// The counts of each second, of all shards, by the second since 1970 in which it ended.
     pub seconds: BTreeMap<i64, QueryCounts>,
+    /// The 95th percentile of the latencies of each second by scope, in ms: of the shard in which
+    /// it is highest.
+    pub p95_ms: BTreeMap<i64, BTreeMap<QueryScope, f64>>,
+    /// Failed queries by cause.
+    pub failures: BTreeMap<String, u64>,
     /// Latencies of the shards that have ended in order, by scope.
     pub latencies: BTreeMap<QueryScope, Histogram<u64>>,
     /// Shards that have ended in order.
@@ -41,6 +46,16 @@ impl QueryRecords {
                 self.counts.add(&second.counts);
                 let ended = (second.at.0 + SECOND_US / 2).div_euclid(SECOND_US);
                 self.seconds.entry(ended).or_default().add(&second.counts);
+                for (cause, count) in &second.failures {
+                    *self.failures.entry(cause.clone()).or_default() += count;
+                }
+                for scope in QueryScope::ALL {
+                    if let Some(latencies) = second.latencies.get(scope.name()) {
+                        let of_second = self.p95_ms.entry(ended).or_default();
+                        let p95_ms = of_second.entry(scope).or_default();
+                        *p95_ms = p95_ms.max(latencies.p95_ms);
+                    }
+                }
             } else if let Ok(histograms) = serde_json::from_str::<QueryHistograms>(line) {
                 for scope in QueryScope::ALL {
                     let found = histograms.of(scope).ok_or(number)?;
@@ -116,6 +131,13 @@ mod tests {
         let tenant_ms = measure(&records, Metric::QueriesTenant, Max).unwrap();
         assert!((tenant_ms - 30.0).abs() < 0.1, "{tenant_ms}");
         assert_eq!(measure(&records, Metric::QueriesComplex, Max), None);
+        assert_eq!(records.failures, BTreeMap::from([("503".to_owned(), 2)]));
+        let of_second: Vec<_> = records.p95_ms[&1].iter().map(|(it, ms)| (*it, *ms)).collect();
+        let [(QueryScope::Tenant, tenant_ms), (QueryScope::Platform, platform_ms)] = of_second[..]
+        else {
+            panic!("{of_second:?}")
+        };
+        assert!((tenant_ms - 30.0).abs() < 0.1 && (platform_ms - 500.0).abs() < 1.0);
         let nothing = QueryRecords { ended: 2, ..QueryRecords::default() };
         assert_eq!(measure(&nothing, Metric::QueriesWrong, Count), None);
         assert_eq!(measure(&nothing, Metric::Queries, Rate), None);

@@ -313,8 +313,21 @@ impl RunDir {
     ///
     /// Returns [`RunDirError::Io`] if the file system refuses.
     pub fn append_wrong_answers(&self, answers: &[WrongAnswer]) -> Result<(), RunDirError> {
-        let path = self.path.join("wrong-answers.jsonl");
+        let path = self.wrong_answers();
         json_lines::append_all(&path, answers).map_err(|source| self.io(source))
+    }
+
+    /// Reads all wrong answers that were written down.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`RunDirError`] if they cannot be read.
+    pub fn read_wrong_answers(&self) -> Result<Vec<WrongAnswer>, RunDirError> {
+        self.read_lines(self.wrong_answers())
+    }
+
+    fn wrong_answers(&self) -> PathBuf {
+        self.path.join("wrong-answers.jsonl")
     }
 
     fn ledger(&self, shard: u32) -> PathBuf {

@@ -17,6 +17,7 @@ use plans::samples::AcknowledgedSample;
 use plans::spec::Span;
 use runs::latency::{Latencies, Percentiles};
 use runs::observation::{Mark, Observation};
+use runs::queries::WrongAnswer;
 use runs::query_records::QueryRecords;
 use runs::readback::{READBACK_FILE, READBACK_FORMAT, Readback};
 use runs::record::{Histograms, Second, Summary};
@@ -50,6 +51,8 @@ pub struct RunRecords {
     pub shards: u32,
     /// The queries that were asked beside the events, of all shards.
     pub queries: QueryRecords,
+    /// The wrong answers to them that were written down.
+    pub wrong_answers: Vec<WrongAnswer>,
 }
 
 /// The contents of one timeline.
@@ -100,10 +103,13 @@ impl RunRecords {
             }
         }
         let (mut observations, mut marks) = (Vec::new(), Vec::new());
+        let mut wrong_answers: Vec<WrongAnswer> = Vec::new();
         for dir in dirs {
             observations.extend(dir.read_observations()?);
             marks.extend(dir.read_marks()?);
+            wrong_answers.extend(dir.read_wrong_answers()?);
         }
+        wrong_answers.sort_by_key(|wrong| wrong.at.0);
         observations.sort_by_key(|seen: &Observation| seen.at.0);
         marks.sort_by_key(|mark: &Mark| mark.at.0);
         let mut records = Self::of(plan.start, plan.spec.shards, &timelines)
@@ -114,6 +120,7 @@ impl RunRecords {
         records.summaries = summaries;
         records.readback = read_readback(dirs)?;
         records.queries = queries;
+        records.wrong_answers = wrong_answers;
         Ok(records)
     }
 
@@ -157,6 +164,7 @@ impl RunRecords {
             readback: None,
             shards,
             queries: QueryRecords::default(),
+            wrong_answers: Vec::new(),
         })
     }
 

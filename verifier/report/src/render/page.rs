@@ -56,6 +56,7 @@ mod tests {
 
     use super::*;
     use crate::example;
+    use crate::render::view::asked::tests::add_queries;
     use crate::render::view::reader::tests::example_readback;
     use crate::versus::side::Side;
     use crate::versus::side::tests::side;
@@ -88,6 +89,25 @@ mod tests {
         }
         let [_, short] = pages(&side);
         assert!(short.contains(r"Project/a\|b"), "{short}");
+    }
+
+    #[test]
+    fn a_run_with_queries_has_a_section_and_charts_about_them() {
+        let mut side = side(|_| (10, 5.0));
+        let pages = |side: &Side| {
+            let view = View::new(&example(), &side.records, &side.plan);
+            [html(&view), markdown(&view)]
+        };
+        for page in pages(&side) {
+            assert!(!page.contains("asked and answered") && !page.contains("Latency of answers"));
+        }
+        add_queries(&mut side.records, 0);
+        let [page, short] = pages(&side);
+        for part in ["What was asked and answered", "1 wrong", "leaked 1", "timeout 1", "by-user"] {
+            assert!(page.contains(part) && short.contains(part), "{part}: {page}\n{short}");
+        }
+        assert!(page.contains("Latency of answers") && !page.contains("Project/<a>"), "{page}");
+        assert!(short.contains("Project/&lt;a>"), "{short}");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use edges::clock::seconds;
 use events::timeline::UnixMicros;
 use hdrhistogram::Histogram;
+use plans::queries::QueryScope;
 use runs::measured::percentile;
 use runs::observation::Observation;
+use runs::queries::QueryCounts;
 use runs::record::Second;
 
 use crate::figures::as_f64;
@@ -77,6 +79,31 @@ impl Lens<'_> {
         vec![Series { name: "lag".to_owned(), points: points.collect() }]
     }
 
+    /// Queries that were asked and that ended, a second.
+    pub(crate) fn queries(&self) -> Vec<Series> {
+        let of = |name: &str, of: fn(&QueryCounts) -> u64| {
+            let seconds = self.records.queries.seconds.iter();
+            let point =
+                |(at, counts): (&i64, &QueryCounts)| (self.at_second(*at), as_f64(of(counts)));
+            Series { name: name.to_owned(), points: seconds.map(point).collect() }
+        };
+        let mut all = vec![of("asked", |it| it.asked), of("answered", |it| it.answered)];
+        let rare = [of("failed", |it| it.failed), of("wrong", |it| it.wrong)];
+        all.extend(rare.into_iter().filter(|it| it.points.iter().any(|(_, value)| *value > 0.0)));
+        all
+    }
+
+    /// The 95th percentile of the latencies of answers by scope, in ms.
+    pub(crate) fn query_latencies(&self) -> Vec<Series> {
+        let of = |scope: QueryScope| {
+            let seconds = self.records.queries.p95_ms.iter();
+            let points = seconds
+                .filter_map(|(at, of_scope)| Some((self.at_second(*at), *of_scope.get(&scope)?)));
+            Series { name: scope.name().to_owned(), points: points.collect() }
+        };
+        QueryScope::ALL.map(of).to_vec()
+    }
+
     /// How many cores each part kept busy.
     pub(crate) fn cpu(&self) -> Vec<Series> {
         self.of_parts(|cpu_cores, _| cpu_cores)
@@ -98,6 +125,11 @@ impl Lens<'_> {
 
     pub(crate) fn elapsed(&self, at: UnixMicros) -> f64 {
         seconds(at - self.origin)
+    }
+
+    /// The time of a second since 1970.
+    fn at_second(&self, second: i64) -> f64 {
+        self.elapsed(second * 1_000_000)
     }
 
     fn of_seconds(&self, name: &str, of: impl Fn(&Second) -> f64) -> Series {

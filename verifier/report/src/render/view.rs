@@ -1,5 +1,6 @@
 //! The contents of a page, with words and numbers as it shows them. Pure.
 
+pub(super) mod asked;
 mod fact;
 mod head;
 pub(super) mod reader;
@@ -9,6 +10,7 @@ mod scene;
 use plans::plan::Plan;
 use runs::report::Report;
 
+use self::asked::{AskedView, asked};
 use self::fact::Fact;
 use self::head::{Outcome, environment, facts, outcome, tiles};
 use self::reader::{ReaderView, reader};
@@ -37,6 +39,8 @@ pub(crate) struct View {
     pub(crate) windows_left_out: Option<String>,
     pub(crate) latencies: Vec<LatencyRow>,
     pub(crate) sent: Vec<SentRow>,
+    /// `None` if nobody has queried.
+    pub(crate) asked: Option<AskedView>,
     /// `None` if the run was not read back.
     pub(crate) reader: Option<ReaderView>,
     pub(crate) cards: Vec<Card>,
@@ -86,6 +90,7 @@ impl View {
             windows: windows.into_iter().map(|it| scene.window(it)).collect(),
             latencies: latencies(records),
             sent: sent(records),
+            asked: asked(records),
             reader: records.readback.as_ref().map(reader),
             cards: scene.cards(),
             marks: scene.marks(),

@@ -123,7 +123,7 @@ impl<'r> Scene<'r> {
     pub(super) fn cards(&self) -> Vec<Card> {
         let (lens, watched) = (&self.lens, self.unwatched());
         let unsent = self.unsent();
-        vec![
+        let mut cards = vec![
             self.card(
                 "Rate against plan",
                 "Events a second, each in the second in which it was due or acknowledged.",
@@ -161,7 +161,24 @@ impl<'r> Scene<'r> {
                 (Unit::Bytes, ValueScale::Linear, lens.memory()),
                 watched,
             ),
-        ]
+        ];
+        if !lens.records.queries.seconds.is_empty() {
+            cards.extend([
+                self.card(
+                    "Queries",
+                    "Queries a second, each in the second in which it was asked or ended.",
+                    (Unit::Count, ValueScale::Linear, lens.queries()),
+                    None,
+                ),
+                self.card(
+                    "Latency of answers",
+                    "The 95th percentile of each second, by scope, on a logarithmic scale.",
+                    (Unit::Milliseconds, ValueScale::Logarithmic, lens.query_latencies()),
+                    None,
+                ),
+            ]);
+        }
+        cards
     }
 
     fn card(
