@@ -2,10 +2,15 @@
 
 use plans::condition::{Aggregation, Comparator, Condition};
 use plans::metric::{Metric, Of, Source, Stretch};
+use plans::queries::QueryScope;
 use runs::latency::Latencies;
-use runs::measured::Sent;
+use runs::measured::{Sent, of_events};
+use runs::queries::{KindTally, QueryCounts};
+use runs::query_records::QueryRecords;
 use runs::record::Second;
 use runs::tally::Tally;
+
+use crate::view::QueryMoment;
 
 /// Reads a condition that can be asked while a run goes on.
 pub(crate) fn parse_condition(text: &str) -> Result<Condition, String> {
@@ -22,8 +27,9 @@ pub(crate) fn help() -> String {
         "Stops the run if this condition holds over the last {WINDOW_SECONDS} seconds; can be \
          given several times. It is a condition as in `thresholds` of a profile, with the metric \
          before it: `acknowledged rate<99%`, `due_to_acknowledged p(95)>10s` or `lateness \
-         max>1s`. Metrics are:\n{}\n\nAn event that was not acknowledged counts as slower than all \
-         acknowledged ones. Times have p(95), min, avg, med and max; events have rate and count.",
+         max>1s`. Metrics are:\n{}\n\nAn event that was not acknowledged, or a query without an \
+         answer, counts as slower than all others. Times have p(95), min, avg, med and max; events \
+         and queries have rate and count.",
         rows.collect::<String>()
     )
 }
@@ -35,30 +41,43 @@ pub struct Watchdog {
     /// The last seconds, and the latencies of each.
     recent: Vec<Second>,
     latencies: Vec<Latencies>,
+    /// The queries of each second, by scope.
+    asked: Vec<[KindTally; 3]>,
     pub(crate) tripped: Option<String>,
 }
 
 impl Watchdog {
     pub fn new(conditions: Vec<Condition>) -> Self {
-        Self { conditions, recent: Vec::new(), latencies: Vec::new(), tripped: None }
+        let (recent, latencies, asked) = (Vec::new(), Vec::new(), Vec::new());
+        Self { conditions, recent, latencies, asked, tripped: None }
     }
 
     /// Takes in a second. Says whether the run is to be given up: from the tenth second on, when a
     /// condition holds over the last ten.
-    pub(crate) fn watch(&mut self, second: &Second, tally: &Tally) -> bool {
+    pub(crate) fn watch(
+        &mut self,
+        second: &Second,
+        tally: &Tally,
+        queries: Option<&QueryMoment<'_>>,
+    ) -> bool {
         if self.conditions.is_empty() || self.tripped.is_some() {
             return false;
         }
         self.recent.push(second.clone());
         self.latencies.push(tally.latencies());
+        self.asked.extend(queries.map(by_scope));
         if self.recent.len() < WINDOW_SECONDS {
             return false;
         }
         self.recent.drain(..self.recent.len() - WINDOW_SECONDS);
         self.latencies.drain(..self.latencies.len() - WINDOW_SECONDS);
+        self.asked.drain(..self.asked.len().saturating_sub(WINDOW_SECONDS));
         let latencies = self.all_latencies();
-        let sent = self.sent(&latencies);
-        let tripped = self.conditions.iter().find(|condition| trips(condition, &sent));
+        let (sent, asked) = (self.sent(&latencies), sum(&self.asked));
+        let tripped = self.conditions.iter().find(|condition| match condition.metric.source() {
+            Source::Queries => trips_of_queries(condition, &asked),
+            _ => trips(condition, &sent),
+        });
         self.tripped = tripped.map(ToString::to_string);
         self.tripped.is_some()
     }
@@ -82,26 +101,59 @@ fn trips(condition: &Condition, sent: &Sent<'_>) -> bool {
     if needs_answers && sent.ended() == 0 {
         return false;
     }
-    is_unanswered(condition, sent)
+    let ends_with_answer = matches!(metric, Metric::SentToAcknowledged | Metric::DueToAcknowledged);
+    let taken = || sent.measure(&Metric::Acknowledged, Aggregation::Rate);
+    ends_with_answer && is_unanswered(condition, taken())
         || sent.measure(metric, *aggregation).is_some_and(|value| condition.holds(value))
 }
 
-/// Whether a limit to latency is passed by what was not acknowledged. That has taken longer than
-/// anything that was: a webhook that does not answer must not pass for a quick one.
-fn is_unanswered(condition: &Condition, sent: &Sent<'_>) -> bool {
+/// The same for a condition on queries.
+fn trips_of_queries(condition: &Condition, asked: &[KindTally; 3]) -> bool {
+    let Condition { metric, aggregation, .. } = condition;
+    let of_scope = |scope: QueryScope| &asked[scope as usize];
+    let counts = match metric {
+        Metric::QueriesTenant => of_scope(QueryScope::Tenant).counts,
+        Metric::QueriesPlatform => of_scope(QueryScope::Platform).counts,
+        Metric::QueriesComplex => of_scope(QueryScope::Complex).counts,
+        _ => KindTally::sum(asked).counts,
+    };
+    let latencies = QueryScope::ALL.map(|scope| (scope, of_scope(scope).latency.clone()));
+    // The window is like the record of one shard that has ended.
+    let records = QueryRecords {
+        counts,
+        latencies: latencies.into_iter().collect(),
+        ended: 1,
+        ..QueryRecords::default()
+    };
+    let QueryCounts { answered, failed, .. } = counts;
+    let answered = of_events(Aggregation::Rate, answered, answered + failed);
+    let is_latency = !matches!(metric, Metric::Queries | Metric::QueriesWrong);
+    is_latency && is_unanswered(condition, answered)
+        || records.measure(metric, *aggregation, 1).is_some_and(|value| condition.holds(value))
+}
+
+fn by_scope(queries: &QueryMoment<'_>) -> [KindTally; 3] {
+    QueryScope::ALL.map(|scope| queries.tally.of_scope(scope, queries.kinds))
+}
+
+fn sum(seconds: &[[KindTally; 3]]) -> [KindTally; 3] {
+    QueryScope::ALL.map(|scope| KindTally::sum(seconds.iter().map(|it| &it[scope as usize])))
+}
+
+/// Whether a limit to latency is passed by what has no answer, if so large a share has one. The rest
+/// has taken longer than anything that was answered: a server that does not answer must not pass
+/// for a quick one.
+fn is_unanswered(condition: &Condition, answered: Option<f64>) -> bool {
     let is_limit = matches!(condition.comparator, Comparator::Above | Comparator::AtLeast);
-    let ends_with_answer =
-        matches!(condition.metric, Metric::SentToAcknowledged | Metric::DueToAcknowledged);
-    // As large a share of all as must be acknowledged for what is measured to be among them.
+    // As large a share of all as must be answered for what is measured to be among them.
     let needed = match condition.aggregation {
         Aggregation::Percentile(percent) => percent / 100.0,
         Aggregation::Median => 0.5,
         Aggregation::Max | Aggregation::Average => 1.0,
         Aggregation::Min | Aggregation::Rate | Aggregation::Count => return false,
     };
-    let taken = sent.measure(&Metric::Acknowledged, Aggregation::Rate);
     // A share that is just enough may be a digit less in binary.
-    is_limit && ends_with_answer && taken.is_some_and(|taken| taken < needed - 1e-9)
+    is_limit && answered.is_some_and(|answered| answered < needed - 1e-9)
 }
 
 const WINDOW_SECONDS: usize = 10;
@@ -110,6 +162,7 @@ const WINDOW_SECONDS: usize = 10;
 mod tests {
     use super::*;
     use crate::view::tests::{BUSY, OK, tally};
+    use runs::queries::{QueryEnd, QueryKind, QueryTally};
 
     /// Gives a watchdog forty seconds, of which some from the twelfth on are bad.
     #[track_caller]
@@ -118,7 +171,7 @@ mod tests {
         let seconds = (0..40).position(|second| {
             let outcome = if (12..12 + bad_seconds).contains(&second) { BUSY } else { OK };
             let tally = tally(&[(0, 100, outcome)]);
-            watchdog.watch(&Second::new(0, 100, &tally), &tally)
+            watchdog.watch(&Second::new(0, 100, &tally), &tally, None)
         });
         assert_eq!(seconds, expected_at, "{condition}");
     }
@@ -156,6 +209,48 @@ mod tests {
         check("due_to_acknowledged p(99)<1ms", 20, None);
     }
 
+    /// Gives a watchdog forty seconds with ten answers of 20 ms each, one of them wrong in the
+    /// fifteenth; from the twentieth on, two queries in a second fail.
+    #[track_caller]
+    fn check_queries(condition: &str, expected_at: Option<usize>) {
+        let kinds = QueryScope::ALL.map(|scope| QueryKind { name: scope.name().to_owned(), scope });
+        let mut watchdog = Watchdog::new(vec![parse_condition(condition).unwrap()]);
+        let sent = tally(&[(0, 100, OK)]);
+        let tripped = (0..40).position(|second| {
+            let mut tally = QueryTally::new(3);
+            for query in 0..12 {
+                let is_answered = query < 10;
+                if !is_answered && second < 20 {
+                    continue;
+                }
+                tally.begin(0, 0);
+                if is_answered {
+                    tally.page(0, 1, 1, 20_000);
+                }
+                let is_wrong = second == 15 && query == 0;
+                tally.end(0, QueryEnd { is_answered, is_wrong, is_compared: false });
+            }
+            let moment = QueryMoment { kinds: &kinds, tally: &tally, total: &tally };
+            watchdog.watch(&Second::new(0, 100, &sent), &sent, Some(&moment))
+        });
+        assert_eq!(tripped, expected_at, "{condition}");
+    }
+
+    #[test]
+    fn queries_give_a_run_up_like_events() {
+        check_queries("queries.wrong count>0", Some(15));
+        check_queries("queries rate<100%", Some(20));
+        check_queries("queries rate<83%", None);
+        check_queries("queries.tenant p(95)>10ms", Some(9));
+        check_queries("queries.tenant max>30ms", Some(20));
+        check_queries("queries.tenant p(95)>1h", Some(22));
+        check_queries("queries.tenant p(95)<1ms", None);
+        // Nobody asks for these.
+        check_queries("queries.platform p(95)>0ms", None);
+        check_queries("queries.complex max>0ms", None);
+        check("queries rate<100%", 20, None);
+    }
+
     #[test]
     fn earlier_spellings_give_a_run_up_as_before() {
         check("acknowledged_rate<99%", 1, Some(12));
@@ -174,7 +269,7 @@ mod tests {
             let outcome = if second % 3 == 0 { BUSY } else { OK };
             let tally = tally(&[(0, 100, outcome), (1, 7, OK)]);
             seconds.push(Second::new(0, 110, &tally));
-            watchdog.watch(&seconds[second], &tally);
+            watchdog.watch(&seconds[second], &tally, None);
             run.add(&tally);
         }
         let (all, events, latencies) = (run.latencies(), run.events, watchdog.all_latencies());
@@ -184,7 +279,7 @@ mod tests {
             (Metric::Unknown, Some(events.unknown)),
         ];
         let run = Sent { latencies: Some(&all), seconds: &seconds, exact };
-        for metric in Metric::over(Stretch::Window) {
+        for metric in Metric::over(Stretch::Window).filter(|it| it.source() != Source::Queries) {
             use Aggregation::{Average, Count, Max, Median, Min, Percentile, Rate};
             for aggregation in [Percentile(95.0), Min, Average, Median, Max, Rate, Count] {
                 let found = window.measure(&metric, aggregation);

@@ -199,9 +199,10 @@ impl Reporter<'_> {
             queries,
         };
         self.observers.tell(&moment);
+        let is_tripped = self.watchdog.watch(&second, &tally, moment.queries.as_ref());
         self.write(&second)?;
         ledger.flush().map_err(|source| GeneratorError::Ledger { source })?;
-        Ok(self.watchdog.watch(&second, &tally))
+        Ok(is_tripped)
     }
 
     fn finish(mut self, dir: &RunDir, stop: Stop) -> Result<Summary, GeneratorError> {

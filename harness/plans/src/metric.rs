@@ -220,10 +220,10 @@ impl Metric {
         self.entry().source
     }
 
-    /// Whether there is one over a stretch: while a run goes on, only what was sent is known.
+    /// Whether there is one over a stretch: while a run goes on, only what was sent and asked is
+    /// known.
     pub fn is_known_over(&self, stretch: Stretch) -> bool {
-        stretch == Stretch::Run
-            || !matches!(self.source(), Source::Queries | Source::Watch | Source::Account)
+        stretch == Stretch::Run || !matches!(self.source(), Source::Watch | Source::Account)
     }
 
     /// The metrics that there are over a stretch.

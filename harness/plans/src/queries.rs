@@ -35,7 +35,8 @@ pub struct Queries {
     #[garde(dive, custom(is_anything))]
     pub scopes: Scopes,
     /// Share of the answers that are searched for what must be there: what the same user saw
-    /// before, and what a check of an earlier run saw in the table. Without it, one in twenty; with few users, all.
+    /// before, and what a check of an earlier run saw in the table. Without it, one in twenty; with
+    /// few users, all.
     #[serde(default)]
     #[garde(dive)]
     pub compare: Option<Written<Share>>,

@@ -102,7 +102,8 @@ fn what_is_not_known_yet_is_refused_with_what_is() {
     let of_window = "write one of planned, attempted, acknowledged, refused, unknown, spoiled, \
                      unsent, dropped, due_to_acknowledged, sent_to_acknowledged, due_to_sent, \
                      lateness, blocked, requests, request_bytes, retries, \
-                     requests_in_flight";
+                     requests_in_flight, queries, queries.wrong, queries.tenant, \
+                     queries.platform, queries.complex";
     let check = |text: &str, expected: &str| {
         let message = Condition::parse(text, Stretch::Window).unwrap_err();
         assert!(message.ends_with(expected), "{message}");
