@@ -140,9 +140,9 @@ fn sum(seconds: &[[KindTally; 3]]) -> [KindTally; 3] {
     QueryScope::ALL.map(|scope| KindTally::sum(seconds.iter().map(|it| &it[scope as usize])))
 }
 
-/// Whether a limit to latency is passed by what has no answer, if so large a share has one. The rest
-/// has taken longer than anything that was answered: a server that does not answer must not pass
-/// for a quick one.
+/// Whether a limit to latency is passed by what has no answer, if so large a share has one. The
+/// rest has taken longer than anything that was answered: a server that does not answer must not
+/// pass for a quick one.
 fn is_unanswered(condition: &Condition, answered: Option<f64>) -> bool {
     let is_limit = matches!(condition.comparator, Comparator::Above | Comparator::AtLeast);
     // As large a share of all as must be answered for what is measured to be among them.

@@ -399,6 +399,39 @@ mod tests {
     }
 
     #[test]
+    fn users_belong_to_tenants_of_all_runs_that_have_events() {
+        let (plan, earlier) = (plan(""), plan(""));
+        let text = "name: x\nstages: [{duration: 60s, rate: 0/s, tenants: 20}]\n\
+                    queries: {stages: [{duration: 60s, users: 5}]}\n";
+        let options = RunOptions::new(Uuid::from_u128(8), START, Span::Live);
+        let alone = Plan::parse(text, "x", options).unwrap();
+        let runs_of = |scripts: &[&Script]| -> BTreeSet<usize> {
+            let queries = plan.queries.as_ref().unwrap();
+            let kinds = Kinds::new(queries, scripts);
+            let homes = (0..200).map(|user| kinds.home(&mut queries.draw(Asker::User(user), 0)));
+            homes.map(|home| home.unwrap().run).collect()
+        };
+        assert_eq!(runs_of(&[&plan.script, &earlier.script]), BTreeSet::from([0, 1]));
+        assert_eq!(runs_of(&[&alone.script, &earlier.script]), BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn what_a_question_is_about_lies_in_its_period() {
+        let plan = plan("");
+        let queries = plan.queries.as_ref().unwrap();
+        let scripts = [&plan.script];
+        let period = START + 20_000_000..START + 30_000_000;
+        for number in 0..100 {
+            let mut draw = queries.draw(Asker::Anybody, number);
+            let columns = example(&scripts, None, &mut draw, period.clone(), |_| true);
+            // An event is due when its request ends, and a few requests take long.
+            assert!(columns.timestamp_ms < period.end / 1_000, "{}", columns.timestamp_ms);
+            let is_in = columns.timestamp_ms >= period.start / 1_000 - 2_000;
+            assert!(is_in || columns.verb == "watch", "{columns:?}");
+        }
+    }
+
+    #[test]
     fn a_scope_with_questions_of_its_own_asks_these_alone() {
         let plan = plan(
             "  templates:\n  - {name: mine, scope: complex, range: 10m, limit: 7, pages: 2, \

@@ -189,3 +189,21 @@ impl Totals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_as_it_was_sent_is_neither_corrupted_nor_misplaced() {
+        let fates = Fates {
+            stored: RangeSet::of(0..10),
+            recovered: RangeSet::of(20..22),
+            unexpected: RangeSet::of(30..31),
+            corrupted: RangeSet::of(3..4),
+            misplaced: RangeSet::of(9..10),
+            ..Fates::default()
+        };
+        assert_eq!(fates.stored_as_sent().ranges(), [0..3, 4..9, 20..22]);
+    }
+}
