@@ -1,4 +1,4 @@
-//! Webhooks of all kinds, and the certificates that they need.
+//! Webhooks of all kinds.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,12 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -167,79 +162,4 @@ impl Peer {
         *response.status_mut() = status;
         Ok(response)
     }
-}
-
-/// Someone who signs certificates.
-pub(crate) struct Authority {
-    /// Its own certificate, in PEM.
-    pub(crate) pem: String,
-    key: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, in PEM.
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        Self::of(Vec::new())
-    }
-
-    /// One that is a server of that name itself, as `openssl req -x509` makes them.
-    pub(crate) fn named(name: &str) -> Self {
-        Self::of(vec![name.to_owned()])
-    }
-
-    fn of(names: Vec<String>) -> Self {
-        let mut params = CertificateParams::new(names).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, key: key.serialize_pem(), issuer: Issuer::new(params, key) }
-    }
-
-    pub(crate) fn sign(&self, name: &str) -> Identity {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Identity { certificate, key: key.serialize_pem() }
-    }
-
-    /// Returns what a server on 127.0.0.1 needs to be trusted by those who trust this authority.
-    pub(crate) fn server(&self, alpn: &[&str], clients: Option<&Authority>) -> Wire {
-        serve_as(&self.sign("127.0.0.1"), alpn, clients)
-    }
-
-    /// Returns what a server needs that shows this authority's own certificate.
-    pub(crate) fn itself(&self) -> Wire {
-        let identity = Identity { certificate: self.pem.clone(), key: self.key.clone() };
-        serve_as(&identity, &[], None)
-    }
-}
-
-fn serve_as(identity: &Identity, alpn: &[&str], clients: Option<&Authority>) -> Wire {
-    let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(der(&authority.pem)).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    let mut config = builder.with_single_cert(vec![der(&identity.certificate)], key).unwrap();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Wire::Tls(Arc::new(config))
-}
-
-fn der(pem: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }

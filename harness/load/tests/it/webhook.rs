@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Authority, Behaviour, Server, Wire};
+use crate::certificates::Authority;
+use crate::server::{Behaviour, Server, Wire};
 
 const BODY: &[u8] = br#"{"kind":"EventList","items":[]}"#;
 const OK: Outcome = Outcome::Answered(StatusCode::OK);
@@ -118,7 +119,8 @@ async fn with_tls_the_server_has_a_say() {
     let check = async |alpn: &[&str], http, expected| {
         let flags = flags(http);
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        check_version(authority.server(alpn, None), "https", &flags, expected).await;
+        let wire = Wire::Tls(authority.server(alpn, None));
+        check_version(wire, "https", &flags, expected).await;
     };
     check(&["h2", "http/1.1"], "auto", Version::HTTP_2).await;
     check(&["http/1.1"], "auto", Version::HTTP_11).await;
@@ -144,7 +146,7 @@ async fn check_refused(server: &Server, flags: &[&str], expected: &str) {
 async fn a_server_that_cannot_prove_itself_gets_nothing() {
     let (place, authority) = (Place::new(), Authority::new());
     let other = place.put("other.pem", &Authority::new().pem);
-    let server = Server::start(authority.server(&["h2"], None), TAKES_ALL).await;
+    let server = Server::start(Wire::Tls(authority.server(&["h2"], None)), TAKES_ALL).await;
     check_refused(&server, &["--ca-file", &other], "check --ca-file").await;
     check_refused(&server, &[], "invalid peer certificate").await;
     let plain = Server::start(Wire::Http1, TAKES_ALL).await;
@@ -156,9 +158,9 @@ async fn a_server_without_http_2_gets_nothing_where_that_is_demanded() {
     let (place, authority) = (Place::new(), Authority::new());
     let ca = place.put("ca.pem", &authority.pem);
     let flags = ["--ca-file", &ca, "--http", "2"];
-    let silent = Server::start(authority.server(&[], None), TAKES_ALL).await;
+    let silent = Server::start(Wire::Tls(authority.server(&[], None)), TAKES_ALL).await;
     check_refused(&silent, &flags, "has no HTTP/2").await;
-    let older = Server::start(authority.server(&["http/1.1"], None), TAKES_ALL).await;
+    let older = Server::start(Wire::Tls(authority.server(&["http/1.1"], None)), TAKES_ALL).await;
     check_refused(&older, &flags, "NoApplicationProtocol").await;
 }
 
@@ -170,7 +172,7 @@ async fn a_client_shows_its_certificate_to_a_server_that_asks() {
     let certificate = place.put("client.pem", &identity.certificate);
     let key = place.put("client.key", &identity.key);
     for alpn in ["h2", "http/1.1"] {
-        let wire = authority.server(&[alpn], Some(&authority));
+        let wire = Wire::Tls(authority.server(&[alpn], Some(&authority)));
         let server = Server::start(wire, TAKES_ALL).await;
         let known = ["--ca-file", &ca, "--client-cert", &certificate, "--client-key", &key];
         let webhook = webhook_of(&server, "https", &known);
@@ -235,7 +237,7 @@ async fn answer_once(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
 async fn what_is_cut_off_while_it_connects_again_was_not_sent() {
     let (place, authority) = (Place::new(), Authority::new());
     let ca = place.put("ca.pem", &authority.pem);
-    let Wire::Tls(config) = authority.server(&[], None) else { panic!("no TLS") };
+    let config = authority.server(&[], None);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let (closed, is_closed) = tokio::sync::oneshot::channel();
@@ -264,7 +266,7 @@ async fn a_server_that_signs_itself_as_openssl_does_is_trusted_if_it_is_named() 
     let place = Place::new();
     let authority = Authority::named("127.0.0.1");
     let ca = place.put("ca.pem", &authority.pem);
-    let server = Server::start(authority.itself(), TAKES_ALL).await;
+    let server = Server::start(Wire::Tls(authority.itself()), TAKES_ALL).await;
     let webhook = webhook_of(&server, "https", &["--ca-file", &ca]);
     webhook.reach().await.unwrap();
     assert_eq!(post(&mut webhook.connection(0, Clock::system())).await, OK);
@@ -273,7 +275,7 @@ async fn a_server_that_signs_itself_as_openssl_does_is_trusted_if_it_is_named() 
     assert!(chain(&error).contains("CaUsedAsEndEntity"), "{}", chain(&error));
     let elsewhere = Authority::named("127.0.0.2");
     let ca = place.put("elsewhere.pem", &elsewhere.pem);
-    let server = Server::start(elsewhere.itself(), TAKES_ALL).await;
+    let server = Server::start(Wire::Tls(elsewhere.itself()), TAKES_ALL).await;
     check_refused(&server, &["--ca-file", &ca], "not valid for name").await;
 }
 
