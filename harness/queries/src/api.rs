@@ -62,6 +62,7 @@ pub struct ApiArgs {
     pub client_key: Option<PathBuf>,
 }
 
+const URL_FLAG: &str = "--query-api";
 const TOKEN_FLAG_NAME: &str = "query-token-file";
 const TOKEN_FLAG: &str = "--query-token-file";
 const TOKEN_VARIABLE: &str = "QUERY_API_TOKEN";
@@ -312,24 +313,52 @@ fn body(question: &Question, cursor: Option<&str>) -> Bytes {
 
 /// Why there is no answer at all.
 fn connection_error(error: &legacy::Error) -> AskError {
-    let causes = successors(error.source(), |&error| error.source());
-    let is_cut = causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    let causes = || successors(error.source(), |&error| inside(error));
+    let mut of_http = causes().filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let fact = last_cause(error);
-    if !error.is_connect() && is_cut.into_iter().any(hyper::Error::is_incomplete_message) {
+    if !error.is_connect() && of_http.any(hyper::Error::is_incomplete_message) {
         return AskError::Cut { fact };
     }
-    AskError::Connection { fact }
+    match causes().find_map(|cause| cause.downcast_ref()).and_then(flag_to_check) {
+        Some(flag) => AskError::Connection { fact: format!("{fact}; check {flag}") },
+        None => AskError::Connection { fact },
+    }
+}
+
+/// The flag to look at if one side does not trust the other.
+fn flag_to_check(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+    match error {
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            Some(URL_FLAG)
+        }
+        rustls::Error::InvalidCertificate(_) => Some(TLS_FLAGS.authorities),
+        rustls::Error::AlertReceived(
+            Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::DecryptError
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate,
+        ) => Some(TLS_FLAGS.certificate),
+        _ => None,
+    }
 }
 
 /// What is behind an error, whose own words only say in which part of a client it was.
 fn last_cause(error: &(dyn Error + 'static)) -> String {
-    let inside = |error: &(dyn Error + 'static)| -> Option<String> {
-        // An error of input or output does not name its own inside as its source.
-        let error = error.downcast_ref::<io::Error>()?;
-        error.get_ref().map(ToString::to_string)
-    };
-    let last = successors(Some(error), |&error| error.source()).last().unwrap_or(error);
-    words(&inside(last).unwrap_or_else(|| last.to_string()))
+    let last = successors(Some(error), |&error| inside(error)).last().unwrap_or(error);
+    words(&last.to_string())
+}
+
+/// The error that another one wraps. Those of input or output do not name it as their source.
+fn inside<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    let of_io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    of_io.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
 }
 
 const RESOURCE: &str = "/apis/activity.miloapis.com/v1alpha1/auditlogqueries";
@@ -340,11 +369,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use rustls::ServerConfig;
+    use tempfile::TempDir;
+    use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::certificates::Authority;
     use crate::question::{Condition, Filter, TextField, UnixSeconds};
 
     fn args(url: &str) -> ApiArgs {
@@ -370,16 +403,37 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/base/", listener.local_addr().unwrap());
         let asked = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 4_096];
-            let mut read = 0;
-            while !request[..read].ends_with(b"}}") {
-                read += stream.read(&mut request[read..]).await.unwrap();
-            }
-            stream.write_all(answer).await.unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            let (stream, _) = listener.accept().await.unwrap();
+            answer_once(stream, answer).await.unwrap()
         });
         (url, asked)
+    }
+
+    /// The same behind TLS. It gives no answer, and returns no request, to those whom it does not
+    /// let in.
+    async fn secure_server(config: Arc<ServerConfig>) -> (String, JoinHandle<Option<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/base/", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
+            answer_once(stream, EMPTY).await.ok()
+        });
+        (url, asked)
+    }
+
+    /// Reads a request, and answers it. Returns the request.
+    async fn answer_once(
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        answer: &[u8],
+    ) -> io::Result<String> {
+        let mut request = Vec::new();
+        while !request.ends_with(b"}}") {
+            request.push(stream.read_u8().await?);
+        }
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        Ok(String::from_utf8_lossy(&request).into_owned())
     }
 
     async fn ask(args: &ApiArgs, scope: Scope) -> Result<Page, AskError> {
@@ -421,6 +475,67 @@ mod tests {
         assert_eq!(error.kind(), "forbidden");
         let error = ask(&args("http://127.0.0.1:1"), Scope::Project("a\nb".to_owned())).await;
         assert_eq!(error.unwrap_err().kind(), "form");
+    }
+
+    /// Writes files that flags name, and returns such flags: to trust an authority, and to show a
+    /// certificate that another one has signed.
+    fn secured(place: &TempDir, trusted: &Authority, known_to: Option<&Authority>) -> ApiArgs {
+        let put = |name: &str, text: &str| {
+            let path = place.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let own = known_to.map(|authority| authority.sign("client"));
+        ApiArgs {
+            token_file: put("token", "hidden-token"),
+            ca_file: put("ca.pem", &trusted.pem),
+            client_cert: own.as_ref().and_then(|own| put("client.pem", &own.certificate)),
+            client_key: own.as_ref().and_then(|own| put("client.key", &own.key)),
+            ..args("")
+        }
+    }
+
+    #[tokio::test]
+    async fn behind_tls_a_known_client_is_answered_and_says_who_asks_for_which_scope() {
+        let (place, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        let (url, asked) = secure_server(authority.server(&[], Some(&authority))).await;
+        let args = ApiArgs { url: Some(url), ..secured(&place, &authority, Some(&authority)) };
+        ask(&args, Scope::Project("shop".to_owned())).await.unwrap();
+        let request = asked.await.unwrap().unwrap();
+        for part in [
+            &*format!("POST /base{RESOURCE} HTTP/1.1\r\n"),
+            "x-remote-user: alice\r\n",
+            "x-remote-extra-iam.miloapis.com%2fparent-type: Project\r\n",
+            "x-remote-extra-iam.miloapis.com%2fparent-name: shop\r\n",
+            "authorization: Bearer hidden-token\r\n",
+        ] {
+            assert!(request.contains(part), "{part} is not in\n{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_trust_the_other_side_says_so_and_nothing_is_asked() {
+        let place = tempfile::tempdir().unwrap();
+        let [ours, other, elsewhere] = [(); 3].map(|()| Authority::named("127.0.0.2"));
+        let check = async |server: Arc<ServerConfig>, args: ApiArgs, fact: &str, flag: &str| {
+            let (url, asked) = secure_server(server).await;
+            let args = ApiArgs { url: Some(url), ..args };
+            let error = ask(&args, Scope::Platform).await.unwrap_err();
+            assert_eq!(error.kind(), "connection", "{fact}: {error}");
+            let told = error.to_string();
+            assert!(told.contains(fact) && told.ends_with(flag), "{fact}: {told}");
+            assert!(!told.contains("hidden") && !told.contains("PRIVATE"), "{told}");
+            assert_eq!(asked.await.unwrap(), None, "{fact}");
+        };
+        let flags = |trusted, known_to| secured(&place, trusted, known_to);
+        let demanding = || ours.server(&[], Some(&ours));
+        let own = "; check --query-client-cert";
+        check(demanding(), flags(&ours, None), "CertificateRequired", own).await;
+        check(demanding(), flags(&ours, Some(&other)), "UnknownCA", own).await;
+        let theirs = "; check --query-ca-file";
+        check(demanding(), flags(&other, Some(&ours)), "UnknownIssuer", theirs).await;
+        let address = "; check --query-api";
+        check(elsewhere.itself(), flags(&elsewhere, None), "not valid for name", address).await;
     }
 
     #[tokio::test]

@@ -19,5 +19,9 @@ pub mod question;
 pub mod sql;
 pub mod windows;
 
+/// Those of the tests of the webhook.
+#[cfg(test)]
+#[path = "../../load/tests/it/certificates.rs"]
+mod certificates;
 #[cfg(test)]
 mod testing;
