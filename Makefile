@@ -41,8 +41,8 @@ advisories: ## Ask for known faults of dependencies, where the list of advisorie
 
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
-       bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m bench-scan-stream \
-       bench-read-page bench-verdicts ## Run all benches; each prints a line `bench NAME …`
+       bench-query bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m \
+       bench-scan-stream bench-read-page bench-verdicts ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -63,6 +63,10 @@ bench-post-batch: release bench-setup ## Posting lists of 400 events, against k6
 .PHONY: bench-generator-memory
 bench-generator-memory: release bench-setup ## Memory of the generator at 50,000 events a second
 	cargo bench --quiet -p auditstorm-generator --bench post -- memory
+
+.PHONY: bench-query
+bench-query: release bench-setup ## Asking and checking the answers, against k6, and memory with 500 users
+	cargo bench --quiet -p auditstorm-generator --bench post -- query
 
 .PHONY: bench-backfill-insert
 bench-backfill-insert: release ## Loading 10 million rows, against the server's own INSERT SELECT
@@ -102,13 +106,13 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	AUDITSTORM_BENCH_EVENTS=20000 $(SMOKE) distances
 	AUDITSTORM_BENCH_EVENTS=1000000 $(SMOKE) accounts_1e9
 	AUDITSTORM_BENCH_EVENTS=100 $(SMOKE) read_page
-	@for part in single batch memory; do AUDITSTORM_BENCH_SECONDS=1 $(SMOKE) post -- $$part; done
+	@for part in single batch memory query; do AUDITSTORM_BENCH_SECONDS=1 $(SMOKE) post -- $$part; done
 	$(SMOKE) verdicts -- --gate --seed 0 >/dev/null
 	@for bench in insert reconcile_10m scan_stream; do \
 	  ( $(call in_sandbox,target/debug) env AUDITSTORM_BENCH_ROWS=20000 $(SMOKE) $$bench ); done
 
 .PHONY: bench-setup
-bench-setup: ## Fetch what the benches of posting measure against into .sandbox
+bench-setup: ## Fetch what the benches of posting and asking measure against into .sandbox
 	@generator/benches/post/setup.sh .sandbox/bench-peers
 
 .PHONY: setup

@@ -9,11 +9,12 @@ use events::render::{Form, LIST_END, LIST_START, render};
 use events::script::Script;
 use plans::plan::Plan;
 use plans::spec::{RunOptions, Span};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use crate::peers::Settings;
-use crate::process::{Process, thread_cpu_s};
+use crate::peers::{Settings, Sink};
+use crate::process::{Process, Run, thread_cpu_s};
 
 /// What our generator is told to post.
 #[derive(Debug, Clone, Copy)]
@@ -35,17 +36,9 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// Runs the generator until all events are acknowledged. What it records on disk is part of
-    /// its cost. That it may be late is no matter here: its costs are measured, not its times.
-    pub(crate) fn post(url: &str, load: Load) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let (profile, out) = (place.path().join("profile.yaml"), place.path().join("run"));
-        std::fs::write(&profile, load.profile()).unwrap();
-        let (profile, out) = (profile.to_str().unwrap(), out.to_str().unwrap());
-        let program = Path::new(env!("CARGO_BIN_EXE_auditstorm-generator"));
-        let args = ["run", profile, "--webhook", url, "--out", out, "--json", "--no-self-test"];
-        let run = Process::start(program, &args, &[]).finish();
-        let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    /// Runs the generator until all events are acknowledged.
+    pub(crate) fn post(sink: &Sink, load: Load) -> Self {
+        let (run, summary) = generate(&load.profile(), sink, &[]);
         let number = |name: &str| summary[name].as_u64().unwrap();
         let events = number("planned");
         assert_eq!(number("acknowledged"), events, "{summary:#}");
@@ -56,6 +49,20 @@ impl Ours {
             memory_bytes_max: run.memory_bytes_max,
         }
     }
+}
+
+/// Runs our generator with a profile and some flags until all is done. What it records on disk is
+/// part of its cost. That it may be late is no matter here: its costs are measured, not its times.
+pub(crate) fn generate(profile: &str, sink: &Sink, flags: &[&str]) -> (Run, Value) {
+    let place = tempfile::tempdir().unwrap();
+    let (file, out) = (place.path().join("profile.yaml"), place.path().join("run"));
+    std::fs::write(&file, profile).unwrap();
+    let (file, out, events) = (file.to_str().unwrap(), out.to_str().unwrap(), sink.events());
+    let args = ["run", file, "--webhook", &events, "--out", out, "--json", "--no-self-test"];
+    let program = Path::new(env!("CARGO_BIN_EXE_auditstorm-generator"));
+    let run = Process::start(program, &[&args[..], flags].concat(), &[]).finish();
+    let summary = serde_json::from_str(&run.stdout).unwrap();
+    (run, summary)
 }
 
 impl Load {

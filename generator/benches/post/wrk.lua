@@ -5,9 +5,10 @@ wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
 file:close()
 
--- Requests, failed ones, and bytes sent in bodies: what the bench reads.
+-- Requests, failed ones, bytes sent in bodies, and bytes received: what the bench reads.
 function done(summary)
   local errors = summary.errors
   local failed = errors.status + errors.connect + errors.read + errors.write + errors.timeout
-  print(string.format("posted %d %d %d", summary.requests, failed, summary.requests * #wrk.body))
+  local sent = summary.requests * #wrk.body
+  print(string.format("posted %d %d %d %d", summary.requests, failed, sent, summary.bytes))
 end

@@ -3,18 +3,12 @@
 // what ours do, at the same size.
 import http from 'k6/http';
 
+export { handleSummary, options } from './k6-run.js';
+
 const EVENTS = Number(__ENV.EVENTS);
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete'];
 const RESOURCES = ['pods', 'secrets', 'configmaps', 'services', 'deployments', 'events', 'leases'];
 const PARAMS = { headers: { 'Content-Type': 'application/json' } };
-
-export const options = {
-  vus: Number(__ENV.CONNECTIONS),
-  duration: __ENV.DURATION,
-  // As cheap as k6 can be told to be: it keeps no answers and only the metrics that are asked for.
-  discardResponseBodies: true,
-  systemTags: [],
-};
 
 function pick(from) {
   return from[Math.floor(Math.random() * from.length)];
@@ -81,11 +75,4 @@ function list() {
 export default function () {
   const body = JSON.stringify(EVENTS === 1 ? event() : list());
   http.post(__ENV.URL, body, PARAMS);
-}
-
-// Requests, failed ones, and bytes sent: what the bench reads.
-export function handleSummary(data) {
-  const { http_reqs, http_req_failed, data_sent } = data.metrics;
-  const numbers = [http_reqs.values.count, http_req_failed.values.passes, data_sent.values.count];
-  return { stdout: `posted ${numbers.join(' ')}\n` };
 }
