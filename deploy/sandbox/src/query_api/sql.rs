@@ -70,6 +70,14 @@ impl Rows {
         ))
     }
 
+    /// The row with an audit ID.
+    pub(super) fn with_id(&self, audit_id: &str) -> String {
+        let mut conditions = self.conditions(Paging::Real);
+        conditions.push(format!("audit_id = toUUID({})", quoted(audit_id)));
+        let conditions = conditions.join(" AND ");
+        format!("SELECT event_json FROM {TABLE} WHERE {conditions} LIMIT 1")
+    }
+
     /// The audit IDs of the rows that are hidden, if any may be.
     pub(super) fn hidden(&self, paging: Paging) -> Option<String> {
         let from = self.hidden_from?;
@@ -104,13 +112,18 @@ impl PageQuery {
         format!("SELECT {columns} FROM {TABLE} WHERE {conditions} ORDER BY {order} LIMIT {rows}")
     }
 
-    /// The rows that the page that begins with `next` leaves out, though they come after `last`.
-    pub(super) fn skipped(&self, last: &Key, next: &Cursor) -> String {
-        let mut conditions = self.rows.conditions(Paging::Real);
-        conditions.push(self.behind(last));
-        conditions.push(format!("NOT {}", real_condition(next)));
-        let conditions = conditions.join(" AND ");
-        format!("SELECT toString(audit_id) FROM {TABLE} WHERE {conditions}")
+    /// The rows that neither this page of the real server's nor one after it shows, though they
+    /// come after `last`, the row before this page. The real server's conditions are asked as they
+    /// are, because the index drops rows that meet them.
+    pub(super) fn skipped(&self, last: Option<&Key>) -> String {
+        let mut due = self.rows.conditions(Paging::Right);
+        due.extend(last.map(|last| self.behind(last)));
+        let shown = self.page_conditions(Paging::Real).join(" AND ");
+        format!(
+            "SELECT toString(audit_id) FROM {TABLE} WHERE {} AND audit_id NOT IN \
+             (SELECT audit_id FROM {TABLE} WHERE {shown})",
+            due.join(" AND ")
+        )
     }
 
     /// How many words the statement returns behind each event.
