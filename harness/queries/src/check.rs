@@ -157,6 +157,11 @@ impl<'s> Walk<'s> {
         &self.seen[0]
     }
 
+    /// Whether a page so far has rightly shown an event of the run with this index.
+    pub fn has_shown(&self, run: usize, tenant: TenantIndex, seq: Seq) -> bool {
+        self.seen[run].get(&tenant).is_some_and(|seqs| seqs.contains(seq.0))
+    }
+
     /// Events shown so far that are of none of the runs.
     pub fn foreign(&self) -> u64 {
         self.seen_foreign.len() as u64
@@ -168,6 +173,7 @@ impl<'s> Walk<'s> {
         let mut shown_of = vec![Vec::new(); self.scripts.len()];
         let (mut foreign, mut leaked, mut admitted) = (0, 0, 0);
         let mut oldest: Option<UnixMicros> = None;
+        let foreign_before = self.seen_foreign.len();
         if page.events.len() > self.question.limit as usize {
             findings.push(Finding { fault: Fault::OverLimit, audit_id: None, beside: None });
         }
@@ -191,7 +197,9 @@ impl<'s> Walk<'s> {
             findings.retain(|finding| finding.fault != Fault::Leaked);
             findings.push(Finding { fault: Fault::ScopeIgnored, audit_id: None, beside: None });
         }
-        let next = self.turn(page);
+        let news =
+            shown_of.iter().map(Vec::len).sum::<usize>() + self.seen_foreign.len() - foreign_before;
+        let next = self.turn(page, news);
         if next == Next::Endless {
             let audit_id = page.events.last().and_then(|shown| shown.id);
             findings.push(Finding { fault: Fault::Endless, audit_id, beside: None });
@@ -203,8 +211,10 @@ impl<'s> Walk<'s> {
         Step { findings, shown: shown_of, foreign, oldest, reached, next }
     }
 
-    /// Decides how the walk goes on.
-    fn turn(&mut self, page: &Page) -> Next {
+    /// Decides how the walk goes on. `news` are events that no page before has shown: a page with
+    /// some does not lead back, even if it ends with the same event as another one, as pages may
+    /// into which events of others are put.
+    fn turn(&mut self, page: &Page, news: usize) -> Next {
         let Some(cursor) = &page.next else { return Next::End };
         let Some(last) = page.events.last() else {
             self.empty_pages += 1;
@@ -213,7 +223,8 @@ impl<'s> Walk<'s> {
         };
         self.empty_pages = 0;
         // The cursor itself is different each time, because the time of its issue is in it.
-        if self.turns.insert(last.id) { Next::Page(cursor.clone()) } else { Next::Endless }
+        let is_first = self.turns.insert(last.id);
+        if is_first || news > 0 { Next::Page(cursor.clone()) } else { Next::Endless }
     }
 
     fn look(&mut self, shown: &Shown, findings: &mut Vec<Finding>) -> Look {
@@ -452,6 +463,19 @@ mod tests {
         events.push(foreign(1, own[0].received));
         let step = check_page(&plan.script, &question, &page(&events, None));
         assert_eq!(kinds(&step), [Fault::OutOfOrder, Fault::Repeated]);
+    }
+
+    #[test]
+    fn pages_that_end_with_the_same_event_of_another_tenant_do_not_lead_back() {
+        let plan = plan();
+        let (question, own, others) = right(&plan);
+        let mut walk = Walk::new(&plan.script, question);
+        for events in own.chunks(20).take(5) {
+            let events = [events, &others[..1]].concat();
+            let step = walk.take(&page(&events, Some("a")));
+            assert_eq!(kinds(&step), [Fault::Leaked]);
+            assert_eq!(step.next, Next::Page("a".to_owned()));
+        }
     }
 
     #[test]
