@@ -61,7 +61,7 @@ impl Unit {
 /// Events by tenant.
 pub(crate) type Events = BTreeMap<TenantIndex, RangeSet>;
 
-/// The events of one set that are not in another.
+/// Stored events that were not shown.
 pub(crate) fn missing(stored: &TenantRanges, shown: &Events) -> Events {
     let none = RangeSet::new();
     let rest = |(tenant, seqs): (TenantIndex, &RangeSet)| {
@@ -69,6 +69,16 @@ pub(crate) fn missing(stored: &TenantRanges, shown: &Events) -> Events {
         (!rest.is_empty()).then_some((tenant, rest))
     };
     stored.iter().filter_map(rest).collect()
+}
+
+/// The events of one set that are not in another.
+pub(crate) fn without(events: &Events, others: &Events) -> Events {
+    let none = RangeSet::new();
+    let rest = |(tenant, seqs): (&TenantIndex, &RangeSet)| {
+        let rest = seqs.difference(others.get(tenant).unwrap_or(&none));
+        (!rest.is_empty()).then_some((*tenant, rest))
+    };
+    events.iter().filter_map(rest).collect()
 }
 
 /// Adds events to others.

@@ -12,12 +12,13 @@ use queries::door::Door;
 use queries::order::Order;
 use queries::question::{Filter, IdRange, LIMIT_MAX, Question, UnixSeconds, WINDOW_SECONDS_MAX};
 use queries::windows::{Window, Windows};
+use runs::ranges::RangeSet;
 use runs::readback::{Blame, ReadFinding, WalkKind};
 use uuid::Uuid;
 
 use super::asking::{Asking, Unanswered};
 use super::unit::{
-    Events, Unit, UnitResult, WalkResult, add, both, count, each, missing, youngest,
+    Events, Unit, UnitResult, WalkResult, add, both, count, each, missing, without, youngest,
 };
 
 /// How scopes are read.
@@ -81,25 +82,60 @@ struct Shown {
 impl<D: Door> Reading<'_, '_, D> {
     async fn read(&mut self) -> Result<(), Unanswered> {
         let by_windows = self.by_windows().await?;
-        let mut readable = by_windows.events.clone();
         let unseen = missing(&self.unit.stored, &by_windows.events);
-        let of_nobody = if self.options.with_table { Blame::Reader } else { Blame::Unknown };
-        let blame = |_| of_nobody;
-        self.conclude(WalkKind::Windows, LIMIT_MAX, by_windows, &unseen, blame);
+        let mut by_cursor = Vec::new();
+        let mut failed = Ok(());
         for page_size in self.options.page_sizes.clone() {
-            let shown = self.by_cursor(page_size).await?;
-            let mut lost = missing(&self.unit.stored, &shown.events);
-            let shown = self.once_more(page_size, shown, &mut lost).await?;
+            match self.by_cursor_twice(page_size).await {
+                Ok((shown, lost)) => by_cursor.push((page_size, shown, lost)),
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
+        }
+        // What a later walk shows can be read: a replica was late with it.
+        let mut late = Events::new();
+        for (_, shown, _) in &by_cursor {
+            add(&mut late, &self.young(&both(&unseen, &shown.events)));
+        }
+        self.result.late += count(&late);
+        let unseen = without(&unseen, &late);
+        let of_nobody = if self.options.with_table { Blame::Reader } else { Blame::Unknown };
+        let mut unread = unseen.clone();
+        self.conclude(WalkKind::Windows, LIMIT_MAX, by_windows, &unseen, |_| of_nobody);
+        for (page_size, shown, lost) in by_cursor {
+            let lost = without(&lost, &late);
             let blame = |(tenant, seq): (TenantIndex, Seq)| {
                 let is_unseen = unseen.get(&tenant).is_some_and(|seqs| seqs.contains(seq.0));
                 if is_unseen { of_nobody } else { Blame::Paging }
             };
-            readable = both(&readable, &shown.events);
+            add(&mut unread, &lost);
             self.conclude(WalkKind::Cursor, page_size, shown, &lost, blame);
         }
-        let unread = missing(&self.unit.stored, &readable);
-        self.result.readable = self.result.stored - count(&unread);
-        Ok(())
+        if failed.is_ok() {
+            self.result.readable = self.result.stored - count(&unread);
+        }
+        failed
+    }
+
+    /// Reads all by cursor, and once more if that may help. Returns also what was not shown.
+    async fn by_cursor_twice(&mut self, page_size: u32) -> Result<(Shown, Events), Unanswered> {
+        let shown = self.by_cursor(page_size).await?;
+        let mut lost = missing(&self.unit.stored, &shown.events);
+        let shown = self.once_more(page_size, shown, &mut lost).await?;
+        Ok((shown, lost))
+    }
+
+    /// Those of some events that are so young that a replica may have come late with them.
+    fn young(&self, events: &Events) -> Events {
+        let old_until = self.asking.clock.now() - YOUNG_US;
+        let young = |(tenant, seqs): (&TenantIndex, &RangeSet)| {
+            let first = self.script.timeline(*tenant).count_before(old_until);
+            let young = seqs.intersection(&RangeSet::of(first..u64::MAX));
+            (!young.is_empty()).then_some((*tenant, young))
+        };
+        events.iter().filter_map(young).collect()
     }
 
     /// Reads all by windows, and looks again for what was not shown, as long as that may help.
@@ -307,7 +343,7 @@ impl<D: Door> Reading<'_, '_, D> {
             of(Fault::Unreachable, audit_id, None, Some(blame((tenant, seq))))
         });
         let Shown { pages, foreign, findings, .. } = shown;
-        let on_pages = findings.into_iter().filter(|finding| !self.is_excused(finding));
+        let on_pages = findings.into_iter().filter(|it| !self.is_excused(it, unseen));
         let on_pages = on_pages.map(|it| of(it.fault, it.audit_id, it.beside, None));
         let findings = unreachable.chain(on_pages).collect();
         let result = WalkResult {
@@ -323,15 +359,18 @@ impl<D: Door> Reading<'_, '_, D> {
     }
 
     /// Whether a finding is none of the reader's: the table has the event more than once, or nobody
-    /// knows how often.
-    fn is_excused(&self, finding: &Finding) -> bool {
-        if finding.fault != Fault::Repeated {
-            return false;
-        }
+    /// knows how often; or a walk ended above an event that a replica was late with.
+    fn is_excused(&self, finding: &Finding, unseen: &Events) -> bool {
         let own = finding.audit_id.and_then(|id| self.script.locate(id));
-        own.is_none_or(|(tenant, seq)| {
-            self.unit.doubled.get(tenant).is_some_and(|seqs| seqs.contains(seq.0))
-        })
+        match finding.fault {
+            Fault::Repeated => own.is_none_or(|(tenant, seq)| {
+                self.unit.doubled.get(tenant).is_some_and(|seqs| seqs.contains(seq.0))
+            }),
+            Fault::EndedEarly => own.is_some_and(|(tenant, seq)| {
+                unseen.get(&tenant).is_none_or(|seqs| !seqs.contains(seq.0))
+            }),
+            _ => false,
+        }
     }
 }
 
@@ -348,3 +387,139 @@ const SECONDS_MAX: u64 = 64;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use edges::clock::Clock;
+    use edges::shutdown::Shutdown;
+    use plans::plan::Plan;
+    use plans::spec::{RunOptions, Span};
+    use queries::error::AskError;
+    use queries::expected::{Expected, Part};
+    use queries::page::{Page, Shown};
+    use queries::question::Scope;
+    use runs::ranges::TenantRanges;
+
+    use super::*;
+    use crate::readback::asking::AskOptions;
+
+    const START: UnixMicros = 1_790_000_000_000_000;
+
+    /// How many of the newest events a question is not shown: one of the walk by windows or by
+    /// cursor, and the how manieth of them.
+    type Hidden = fn(WalkKind, u64) -> u64;
+
+    /// Shows all events of a run but the newest.
+    struct Late<'p> {
+        plan: &'p Plan,
+        asked: [AtomicU64; 2],
+        hidden: Hidden,
+    }
+
+    impl Door for Late<'_> {
+        async fn ask(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
+            // Only the walk by windows has conditions.
+            let is_plain = question.filter == Filter::default();
+            let kind = if is_plain { WalkKind::Cursor } else { WalkKind::Windows };
+            let number = self.asked[usize::from(is_plain)].fetch_add(1, Ordering::Relaxed);
+            let hidden = (self.hidden)(kind, number);
+            let script = &self.plan.script;
+            let mut expected = Expected::new(script);
+            let all = expected.answer(question, &Part::default(), &all(self.plan, hidden), 10_000);
+            let (all, limit) = (all.unwrap(), question.limit as usize);
+            // A cursor says how many events are still to come.
+            let from = cursor.map_or(0, |left| all.len() - left.parse::<usize>().unwrap());
+            let end = from + limit;
+            let shown = all.iter().skip(from).take(limit).map(|due| Shown {
+                id: Some(due.audit_id),
+                received: Some(script.facts(due.tenant, due.seq).unwrap().received),
+            });
+            let next = (all.len() > end).then(|| (all.len() - end).to_string());
+            Ok(Page { events: shown.collect(), next, ..Page::default() })
+        }
+
+        fn place(&self) -> &'static str {
+            "nowhere"
+        }
+    }
+
+    /// All events of a run without the newest of each tenant.
+    fn all(plan: &Plan, hidden: u64) -> TenantRanges {
+        let count = |tenant| plan.script.timeline(tenant).count();
+        let of = |tenant| (tenant, RangeSet::of(0..count(tenant).saturating_sub(hidden)));
+        plan.script.tenants().map(of).collect()
+    }
+
+    /// Reads the first tenant of a run that ended a while ago.
+    fn read(ended_ago: Duration, hidden: Hidden) -> UnitResult {
+        let text = "name: x\nstages: [{duration: 20s, rate: 5/s, tenants: 4}]\n";
+        let options = RunOptions::new(Uuid::from_u128(7), START, Span::Live);
+        let plan = Plan::parse(text, "x", options).unwrap();
+        let world = plan.script.world();
+        let scoped = |tenant| Scope::of_tenant(world.tenant(tenant)).map(|scope| (tenant, scope));
+        let (tenant, scope) = plan.script.tenants().find_map(scoped).unwrap();
+        let whole = all(&plan, 0);
+        let stored = whole.iter().filter(|(of, _)| *of == tenant);
+        let stored = stored.map(|(of, seqs)| (of, seqs.clone())).collect();
+        let second = UnixSeconds::of(START);
+        let period = (second.plus(-60), second.plus(60));
+        let (not_stored, doubled) = (0, TenantRanges::new());
+        let unit = Unit { scope, stored, not_stored, doubled, period };
+        let door = Late { plan: &plan, asked: [AtomicU64::new(0), AtomicU64::new(0)], hidden };
+        let now = plan.end + micros(ended_ago);
+        let options =
+            WalkOptions { page_sizes: vec![30, 1_000], wait_until: now, with_table: true };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (_asks, shutdown) = Shutdown::manual();
+            let ask = AskOptions {
+                rate: 1_000.0,
+                patience: Duration::from_secs(1),
+                total: Duration::from_mins(10),
+            };
+            let clock = Clock::starting_at(now);
+            let mut asking = Asking::new(&door, clock, shutdown, ask, |_| {});
+            read_unit(&mut asking, &plan.script, &unit, &options).await.unwrap()
+        })
+    }
+
+    #[track_caller]
+    fn check(
+        (ended_ago, hidden): (Duration, Hidden),
+        (readable, late): (u64, u64),
+        expected: &[Fault],
+    ) {
+        let result = read(ended_ago, hidden);
+        let findings = result.walks.iter().flat_map(|walk| &walk.findings);
+        let mut kinds: Vec<Fault> = findings.map(|finding| finding.fault).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!((result.stored, result.readable, result.late), (100, readable, late));
+        assert_eq!(kinds, expected, "{:?}", result.walks);
+        assert_eq!(result.walks.len(), 3);
+    }
+
+    #[test]
+    fn what_only_a_later_walk_shows_was_late_and_is_not_lost() {
+        use WalkKind::{Cursor, Windows};
+        let soon = Duration::from_secs(5);
+        check((soon, |_, _| 0), (100, 0), &[]);
+        // The walk by windows looks again for it.
+        check((soon, |kind, asked| 40 * u64::from(kind == Windows && asked == 0)), (100, 40), &[]);
+        check((soon, |kind, _| 40 * u64::from(kind == Windows)), (100, 40), &[]);
+        // Not even the first page by cursor shows it, and when the page comes again it does.
+        let later = |kind: WalkKind, asked: u64| 40 * u64::from(kind == Windows || asked == 0);
+        check((soon, later), (100, 40), &[]);
+        // A replica that has not come late answers, and then one that has nothing yet.
+        check((soon, |kind, asked| 100 * u64::from(kind == Cursor && asked == 0)), (100, 0), &[]);
+        let lost = [Fault::Unreachable];
+        check((soon, |_, _| 40), (60, 0), &lost);
+        check((soon, |_, _| 100), (0, 0), &[Fault::Unreachable, Fault::EndedEarly]);
+        // What is an hour old is no matter of a late replica.
+        let old = Duration::from_hours(1);
+        check((old, |kind, _| 40 * u64::from(kind == Windows)), (60, 0), &lost);
+    }
+}
