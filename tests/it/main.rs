@@ -26,6 +26,7 @@ mod queries;
 mod query_history;
 mod query_load;
 mod readback;
+mod readback_pairs;
 mod refusals;
 mod replay;
 mod report;

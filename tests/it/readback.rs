@@ -27,7 +27,7 @@ use crate::stack::{Stack, wait_until};
 const EVENTS: u64 = 4_000;
 
 /// Starts a pipeline with a query API that has these faults, and a run whose events are all stored.
-fn stored(faults: &[&str]) -> Stack {
+pub(crate) fn stored(faults: &[&str]) -> Stack {
     let faults = faults.iter().flat_map(|fault| ["--fault", *fault]);
     let flags: Vec<&str> = ["--query-api"].into_iter().chain(faults).collect();
     let stack = Stack::up(&flags);
@@ -40,7 +40,7 @@ fn stored(faults: &[&str]) -> Stack {
 }
 
 /// Reads the run back. Returns exit code and result.
-fn read_back(stack: &Stack, args: &[&str]) -> (i32, Value) {
+pub(crate) fn read_back(stack: &Stack, args: &[&str]) -> (i32, Value) {
     let args = [&["readback", "run", "--rate", "1000"], args].concat();
     let output = stack.run("auditstorm-verifier", &args);
     let text = std::fs::read(stack.path("run/readback.json"));
@@ -50,7 +50,7 @@ fn read_back(stack: &Stack, args: &[&str]) -> (i32, Value) {
 
 /// Expects a verdict, and findings of no other kinds.
 #[track_caller]
-fn expect(found: &(i32, Value), code: i32, verdict: &str, faults: &[&str]) {
+pub(crate) fn expect(found: &(i32, Value), code: i32, verdict: &str, faults: &[&str]) {
     let (exit, result) = found;
     assert_eq!((*exit, &result["verdict"]), (code, &verdict.into()), "{result}");
     let kinds: BTreeSet<&str> =
@@ -58,30 +58,30 @@ fn expect(found: &(i32, Value), code: i32, verdict: &str, faults: &[&str]) {
     assert_eq!(kinds, faults.iter().copied().collect(), "{}", result["reasons"]);
 }
 
-fn findings(result: &Value) -> &Vec<Value> {
+pub(crate) fn findings(result: &Value) -> &Vec<Value> {
     result["findings"].as_array().unwrap()
 }
 
 /// Scope and event of the findings of a kind.
-fn found(result: &Value, fault: &str) -> BTreeSet<(String, String)> {
+pub(crate) fn found(result: &Value, fault: &str) -> BTreeSet<(String, String)> {
     let of_kind = findings(result).iter().filter(|it| it["fault"] == fault);
     of_kind.map(|it| (text(&it["scope"]), text(&it["audit_id"]))).collect()
 }
 
 /// Scope and event of the victims of a fault.
-fn victims(stack: &Stack, fault: &str) -> BTreeSet<(String, String)> {
+pub(crate) fn victims(stack: &Stack, fault: &str) -> BTreeSet<(String, String)> {
     let lines = lines(stack, fault);
     lines.iter().map(|line| (text(&line["scope"]), text(&line["auditID"]))).collect()
 }
 
 /// What the sandbox wrote down of a fault.
-fn lines(stack: &Stack, fault: &str) -> Vec<Value> {
+pub(crate) fn lines(stack: &Stack, fault: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(stack.path("sandbox/faults.jsonl")).unwrap_or_default();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter(|line| line["fault"] == fault && line["at"] == "query-api").collect()
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
