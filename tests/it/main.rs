@@ -16,6 +16,7 @@ mod folded;
 mod harmless;
 mod hidden;
 mod history;
+mod history_doors;
 mod identity;
 mod kept;
 mod library;

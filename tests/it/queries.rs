@@ -1,7 +1,9 @@
-//! Runs the queries of `docs/history.md` on the history that the guide loads.
+//! Runs the queries of `docs/history.md` on the history that the guide loads, and asks the same of
+//! the query API.
 
 use std::fs;
 
+use crate::history_doors::check_doors;
 use crate::stack::{Stack, root};
 
 const GUIDE: &str = "docs/history.md";
@@ -18,6 +20,15 @@ fn load(stack: &Stack, guide: &str) {
 fn questions(guide: &str) -> Vec<&str> {
     let blocks = guide.split("```sql\n").skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// The cells of an answer, without the head of its table.
+fn cells(answer: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| {
+        let inner = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')).unwrap();
+        inner.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    answer.lines().skip(2).map(cells).collect()
 }
 
 /// Returns the guide with these answers: a table after each query.
@@ -37,7 +48,7 @@ fn answered(guide: &str, answers: &[String]) -> String {
 fn the_guides_questions_have_the_answers_that_it_gives() {
     let path = root().join(GUIDE);
     let guide = fs::read_to_string(&path).unwrap();
-    let stack = Stack::up(&[]);
+    let stack = Stack::up(&["--query-api"]);
     load(&stack, &guide);
     let questions = questions(&guide);
     assert_eq!(questions.len(), 10);
@@ -53,6 +64,8 @@ fn the_guides_questions_have_the_answers_that_it_gives() {
         assert_eq!(guide, expected, "run it with UPDATE_EXPECT=1 to rewrite {GUIDE}");
     }
     check_costs(&stack, questions[0]);
+    let documented: Vec<_> = answers.iter().map(|answer| cells(answer)).collect();
+    check_doors(&stack, "runs/small", &documented);
 }
 
 /// Asks the server how many of its parts remain after it has used an index.
