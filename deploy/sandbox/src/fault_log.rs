@@ -110,7 +110,9 @@ fn key_of(line: &Value) -> Option<u128> {
     let word = |key: &str| line.get(key).and_then(Value::as_str);
     let victim = word("auditID").or_else(|| word("request"))?;
     let scope = word("scope").unwrap_or_default();
-    let key = format!("{}:{}:{victim}:{scope}", word("fault")?, word("at")?);
+    // An event may change its place with one neighbour on this page, and with another on that.
+    let with = word("with").unwrap_or_default();
+    let key = format!("{}:{}:{victim}:{scope}:{with}", word("fault")?, word("at")?);
     Some(xxh3_128(key.as_bytes()))
 }
 
