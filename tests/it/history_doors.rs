@@ -260,7 +260,7 @@ fn listed<const N: usize>(
     fields: fn(&Row) -> [String; N],
 ) -> Vec<Vec<String>> {
     rows.sort_by(|one, other| (one.millis, then(one)).cmp(&(other.millis, then(other))));
-    rows.iter().map(|row| fields(row).to_vec()).collect()
+    rows.into_iter().map(|row| Vec::from(fields(&row))).collect()
 }
 
 fn person_week(rows: Vec<Row>) -> Vec<Vec<String>> {
