@@ -42,7 +42,8 @@ advisories: ## Ask for known faults of dependencies, where the list of advisorie
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
        bench-query bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m \
-       bench-scan-stream bench-read-page bench-verdicts ## Run all benches; each prints a line `bench NAME …`
+       bench-scan-stream bench-read-page bench-verdicts \
+       bench-readers ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
 bench-make-events: ## Making events against copying memory
@@ -96,6 +97,11 @@ bench-read-page: ## Reading a page of the query API's answer, against parsing it
 bench-verdicts: release ## Verdicts on 1,000 random runs in random storms, against the truth; resumable
 	$(RELEASE)/auditstorm-sandbox setup
 	cargo bench --quiet -p tests --bench verdicts
+
+.PHONY: bench-readers
+bench-readers: release ## Reading 50 random runs back, and querying them, against the truth; resumable
+	$(RELEASE)/auditstorm-sandbox setup
+	cargo bench --quiet -p tests --bench verdicts -- --readers
 
 # Runs a bench unoptimized. With the whole workspace in view nothing is built for it alone.
 SMOKE := cargo bench --quiet --profile dev --workspace --bench

@@ -5,6 +5,9 @@
 //! version in `target/bench-verdicts/results.jsonl` are skipped. `-- --seed 123` runs one seed
 //! again and prints its outcome, `--seeds N` runs the first N, `--jobs N` runs N at a time, and
 //! `--gate` uses the short times of the gate.
+//!
+//! With `--readers` it does the same with fifty runs that users query and that are read back, and
+//! prints `bench readers …`. See `tests::seeded::readers`.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::collections::VecDeque;
@@ -13,9 +16,48 @@ use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::thread::scope;
 
-use tests::seeded::results::{Figures, Results, folder};
-use tests::seeded::{BENCH, GATE, Scale, rerun, storm};
+use tests::seeded::readers::{self, READERS, read_storm};
+use tests::seeded::results::{Figures, Outcome, Results, folder};
+use tests::seeded::{BENCH, GATE, VERDICTS, rerun, storm};
 use tests::stack::root;
+
+/// Seeds of one kind.
+struct Kind {
+    name: &'static str,
+    /// How many there are.
+    seeds: u64,
+    /// How many run at a time.
+    jobs: u64,
+    results: &'static str,
+    run: fn(u64) -> Outcome,
+    rerun: fn(u64) -> String,
+}
+
+const LONG: Kind = Kind {
+    name: VERDICTS,
+    seeds: 1_000,
+    jobs: 6,
+    results: "results.jsonl",
+    run: |seed| storm(seed, &BENCH),
+    rerun: |seed| rerun(seed, &BENCH),
+};
+
+const SHORT: Kind = Kind {
+    results: "gate.jsonl",
+    run: |seed| storm(seed, &GATE),
+    rerun: |seed| rerun(seed, &GATE),
+    ..LONG
+};
+
+/// Readers ask all the time, so few of them keep a machine busy.
+const OF_READERS: Kind = Kind {
+    name: READERS,
+    seeds: 50,
+    jobs: 3,
+    results: "results.jsonl",
+    run: read_storm,
+    rerun: readers::rerun,
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,44 +65,47 @@ fn main() -> ExitCode {
         let at = args.iter().position(|arg| arg == name)?;
         Some(args[at + 1].parse::<u64>().expect("a number"))
     };
-    let scale = if args.iter().any(|arg| arg == "--gate") { GATE } else { BENCH };
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let kind = match (has("--readers"), has("--gate")) {
+        (true, _) => OF_READERS,
+        (false, true) => SHORT,
+        (false, false) => LONG,
+    };
     if let Some(seed) = number("--seed") {
-        let outcome = storm(seed, &scale);
+        let outcome = (kind.run)(seed);
         println!("{}", serde_json::to_string_pretty(&outcome).expect("it has string keys"));
         return ExitCode::from(u8::from(outcome.violations().next().is_some()));
     }
-    let seeds = number("--seeds").unwrap_or(1_000);
-    let jobs = number("--jobs").unwrap_or(6);
-    let name = if scale == GATE { "gate.jsonl" } else { "results.jsonl" };
-    let results = Results::new(folder().join(name), version());
+    let seeds = number("--seeds").unwrap_or(kind.seeds);
+    let jobs = number("--jobs").unwrap_or(kind.jobs);
+    let results = Results::new(folder(kind.name).join(kind.results), version());
     let done = results.read();
     let left = (0..seeds).filter(|seed| !done.contains_key(seed)).collect();
     println!("{} of {seeds} seeds are done already", done.range(..seeds).count());
-    let stopped = work(left, jobs, &scale, &results);
+    let stopped = work(left, jobs, &kind, &results);
     let done = results.read();
-    Figures::of(done.range(..seeds).map(|(_, it)| it))
-        .lines()
-        .iter()
-        .for_each(|line| println!("{line}"));
+    let figures = Figures::of(done.range(..seeds).map(|(_, it)| it));
+    figures.lines(kind.name).iter().for_each(|line| println!("{line}"));
     ExitCode::from(u8::from(stopped > 0))
 }
 
 /// Runs the seeds that are left, `jobs` at a time. Returns how many did not finish.
-fn work(left: VecDeque<u64>, jobs: u64, scale: &Scale, results: &Results) -> usize {
+fn work(left: VecDeque<u64>, jobs: u64, kind: &Kind, results: &Results) -> usize {
     let left = Mutex::new((left, 0));
     let next = || left.lock().expect("no holder panics").0.pop_front();
     scope(|threads| {
         for _ in 0..jobs {
             threads.spawn(|| {
                 while let Some(seed) = next() {
-                    let Ok(outcome) = catch_unwind(|| storm(seed, scale)) else {
-                        println!("seed {seed} came to no end; again: {}", rerun(seed, scale));
+                    let again = (kind.rerun)(seed);
+                    let Ok(outcome) = catch_unwind(|| (kind.run)(seed)) else {
+                        println!("seed {seed} came to no end; again: {again}");
                         left.lock().expect("no holder panics").1 += 1;
                         continue;
                     };
                     results.append(&outcome).expect("results can be written");
                     for violation in outcome.violations() {
-                        println!("seed {seed}: {violation}; again: {}", rerun(seed, scale));
+                        println!("seed {seed}: {violation}; again: {again}");
                     }
                 }
             });

@@ -10,6 +10,7 @@ pub mod disturbance;
 pub mod draw;
 pub mod load;
 pub mod oracle;
+pub mod readers;
 pub mod replica;
 pub mod rest;
 pub mod results;
@@ -38,10 +39,13 @@ use self::results::{Outcome, RunOutcome};
 use self::truth::{Seen, Sent};
 use crate::stack::{Stack, wait_until};
 
+/// The kind of these seeds, for results and evidence.
+pub const VERDICTS: &str = "verdicts";
+
 /// Runs a storm, and judges the reports about its runs.
 pub fn storm(seed: u64, scale: &Scale) -> Outcome {
     let storm = Storm::draw(seed, scale);
-    let stack = begin(&storm);
+    let stack = begin(&storm, &[]);
     let early = send_and_check(&stack, &storm, scale);
     await_rest(&stack, &storm, &early.sent);
     let taken = tap::taken(&stack);
@@ -58,15 +62,16 @@ pub fn storm(seed: u64, scale: &Scale) -> Outcome {
         Some(judge(&stack, run, &truth, &check, scale))
     });
     let outcome = Outcome { seed, runs: judged.collect() };
-    outcome.keep_evidence(&stack, &format!("{storm:#?}"));
+    outcome.keep_evidence(&stack, &format!("{storm:#?}"), VERDICTS);
     outcome
 }
 
-/// Starts the sandbox, with its accounts, its stream and its tables.
-fn begin(storm: &Storm) -> Stack {
+/// Starts the sandbox with some flags, and with its accounts, its stream and its tables.
+fn begin(storm: &Storm, more: &[&str]) -> Stack {
     let batch_wait = format!("{}ms", storm.batch_wait.as_millis());
     let seed = storm.seed.to_string();
     let mut flags = vec!["--batch-wait", &batch_wait, "--seed", &seed];
+    flags.extend(more);
     let retry_max;
     if let Relay::Honest { retry_max: limit } = storm.relay {
         retry_max = format!("{}ms", limit.as_millis());
@@ -108,9 +113,7 @@ fn send_and_check(stack: &Stack, storm: &Storm, scale: &Scale) -> Early {
         sleep(after);
         playing.lock().unwrap().push(*act);
         begun.lock().unwrap().push(*act);
-        act.what.begin(stack);
-        sleep(act.lasts);
-        act.what.end(stack);
+        act.play(stack);
         let mut playing = playing.lock().unwrap();
         let at = playing.iter().position(|it| it == act).unwrap();
         playing.remove(at);

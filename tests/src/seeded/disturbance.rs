@@ -58,9 +58,12 @@ pub enum Part {
     Sidecar,
     /// Only an honest relay has it as a process of its own.
     Aggregator,
+    /// The query API's stand-in. No pipeline needs it.
+    QueryApi,
 }
 
 impl Part {
+    /// The parts of a pipeline.
     pub const ALL: [Self; 5] =
         [Self::ClickHouse, Self::Nats, Self::Relay, Self::Sidecar, Self::Aggregator];
 
@@ -80,7 +83,17 @@ impl Part {
             Self::Relay => "relay",
             Self::Sidecar => "sidecar",
             Self::Aggregator => "aggregator",
+            Self::QueryApi => "query-api",
         }
+    }
+}
+
+impl Act {
+    /// Lets it happen, from its beginning to its end.
+    pub fn play(&self, stack: &Stack) {
+        self.what.begin(stack);
+        sleep(self.lasts);
+        self.what.end(stack);
     }
 }
 
@@ -117,6 +130,7 @@ impl Disturbance {
             Self::Away(Part::Relay) => "the relay was away",
             Self::Away(Part::Sidecar) => "the sidecar was away",
             Self::Away(Part::Aggregator) => "the aggregator was away",
+            Self::Away(Part::QueryApi) => "the query API was away",
             Self::Paused | Self::Shrunk { .. } => "the consumer was paused",
         }
     }

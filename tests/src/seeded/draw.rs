@@ -188,12 +188,12 @@ fn draw_replica(draw: &mut ChaCha8Rng, scale: &Scale, acts: &[Act]) -> Option<La
     (draw.random_bool(0.2) && is_there).then_some(lag)
 }
 
-fn millis(draw: &mut ChaCha8Rng, min: Duration, max: Duration) -> Duration {
+pub(super) fn millis(draw: &mut ChaCha8Rng, min: Duration, max: Duration) -> Duration {
     let number = |limit: Duration| u64::try_from(limit.as_millis()).unwrap();
     Duration::from_millis(draw.random_range(number(min)..=number(max)))
 }
 
-fn draw_relay(draw: &mut ChaCha8Rng, scale: &Scale) -> Relay {
+pub(super) fn draw_relay(draw: &mut ChaCha8Rng, scale: &Scale) -> Relay {
     match draw.random_range(0..10) {
         0..5 => Relay::Fast,
         5..9 => Relay::Honest { retry_max: scale.retry_max },

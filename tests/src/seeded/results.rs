@@ -94,12 +94,13 @@ impl Outcome {
         self.runs.iter().flat_map(|run| &run.violations).map(String::as_str)
     }
 
-    /// If there is a mistake, keeps the runs' records and the sandbox's logs.
-    pub fn keep_evidence(&self, stack: &Stack, storm: &str) {
+    /// If there is a mistake, keeps the runs' records and the sandbox's logs. `kind` is the kind of
+    /// the seeds.
+    pub fn keep_evidence(&self, stack: &Stack, storm: &str, kind: &str) {
         if self.violations().next().is_none() {
             return;
         }
-        let to = folder().join(format!("seed-{}", self.seed));
+        let to = folder(kind).join(format!("seed-{}", self.seed));
         fs::remove_dir_all(&to).ok();
         for run in &self.runs {
             let name = format!("run-{}", run.index);
@@ -114,9 +115,9 @@ impl Outcome {
     }
 }
 
-/// The folder of results and evidence.
-pub fn folder() -> PathBuf {
-    root().join("target/bench-verdicts")
+/// The folder of results and evidence of a kind of seeds.
+pub fn folder(kind: &str) -> PathBuf {
+    root().join(format!("target/bench-{kind}"))
 }
 
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
@@ -224,8 +225,8 @@ impl Figures {
         }
     }
 
-    /// Formats the figures. The last line is the line of the bench.
-    pub fn lines(&self) -> Vec<String> {
+    /// Formats the figures. The last line is the line of the bench of this name.
+    pub fn lines(&self, name: &str) -> Vec<String> {
         let all: usize = self.verdicts.values().sum();
         let shares = |counts: &BTreeMap<String, usize>| -> String {
             let shares = counts.iter().map(|(name, count)| {
@@ -248,7 +249,7 @@ impl Figures {
             format!("no verdict, for want of: {}", shares(&self.silences)),
             format!("broken: {}", shares(&self.violations)),
             format!(
-                "bench verdicts ours={ours} false peer=counting:{peer} false \
+                "bench {name} ours={ours} false peer=counting:{peer} false \
                  ratio={}.{:02} bar=0 {outcome}",
                 hundredths / 100,
                 hundredths % 100
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_benchs() {
-        let told = |outcomes: &[Outcome]| Figures::of(outcomes).lines();
+        let told = |outcomes: &[Outcome]| Figures::of(outcomes).lines("verdicts");
         let lines = told(&[outcome(1, &[]), outcome(2, &["false_lossy: x", "wrong_hop: y"])]);
         assert_eq!(
             lines,

@@ -83,7 +83,9 @@ fn victims(stack: &Stack) -> BTreeMap<(String, String), BTreeSet<Uuid>> {
     for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         let line: Value = serde_json::from_str(line).unwrap();
         let word = |key: &str| line[key].as_str().unwrap().to_owned();
-        let id = word("auditID").parse().unwrap();
+        // Some faults of the query API hit requests.
+        let Some(id) = line["auditID"].as_str() else { continue };
+        let id = id.parse().unwrap();
         victims.entry((word("fault"), word("at"))).or_default().insert(id);
     }
     victims
