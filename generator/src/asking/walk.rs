@@ -16,7 +16,6 @@ use queries::page::Page;
 use queries::question::Question;
 use runs::queries::{IDS_MAX, QueryKind, WrongAnswer, WrongEvent};
 use runs::ranges::TenantRanges;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::history::History;
@@ -175,13 +174,7 @@ fn wrong(
         at,
         kind: kind.name.clone(),
         scope: kind.scope,
-        question: json!({
-            "scope": question.scope.to_string(),
-            "filter": question.filter.to_cel(),
-            "startTime": question.from.rfc3339(),
-            "endTime": question.until.rfc3339(),
-            "limit": question.limit,
-        }),
+        question: question.to_json(),
         page: page_number,
         faults,
         events: found.chain(gone).take(IDS_MAX).collect(),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use events::row::Columns;
 use events::world::{self, Tenant};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use plans::filter::{Condition, Filter, IdRange, StatusTest, TextField, TextTest, UnixSeconds};
@@ -111,6 +112,17 @@ impl Question {
     /// A question for all events of a scope in a period.
     pub fn all(scope: Scope, from: UnixSeconds, until: UnixSeconds, limit: u32) -> Self {
         Self { scope, filter: Filter::default(), from, until, limit }
+    }
+
+    /// As records have it, in the words of the query API, so that it can be asked again.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "scope": self.scope.to_string(),
+            "filter": self.filter.to_cel(),
+            "startTime": self.from.rfc3339(),
+            "endTime": self.until.rfc3339(),
+            "limit": self.limit,
+        })
     }
 
     /// Whether a request that was received then is in the period.
