@@ -9,6 +9,7 @@ pub(crate) mod history;
 mod kinds;
 mod lane;
 pub(crate) mod reporter;
+mod timed;
 mod turns;
 mod walk;
 

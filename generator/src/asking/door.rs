@@ -49,6 +49,13 @@ pub enum AnyDoor {
     Table(Sql),
 }
 
+impl AnyDoor {
+    /// Whether queries bear the names in the log of the server that they are asked under.
+    pub(crate) fn keeps_names(&self) -> bool {
+        matches!(self, Self::Table(_))
+    }
+}
+
 impl QueryArgs {
     /// Whom the queries ask, for a record: without what may be secret in it.
     pub(crate) fn shown(&self) -> Option<String> {
@@ -144,6 +151,18 @@ impl Door for AnyDoor {
         match self {
             Self::Api(api) => api.ask(question, cursor).await,
             Self::Table(table) => table.ask(question, cursor).await,
+        }
+    }
+
+    async fn ask_as(
+        &self,
+        name: &str,
+        question: &Question,
+        cursor: Option<&str>,
+    ) -> Result<Page, AskError> {
+        match self {
+            Self::Api(api) => api.ask_as(name, question, cursor).await,
+            Self::Table(table) => table.ask_as(name, question, cursor).await,
         }
     }
 

@@ -17,6 +17,7 @@ use runs::ranges::TenantRanges;
 
 use super::Reading;
 use super::kinds::{Asked, Home, Kinds};
+use super::timed::{Timed, TimedPage, slow_query};
 use super::turns::{Part, Turn, Turns};
 use super::walk::{Walked, walk};
 
@@ -114,8 +115,10 @@ struct Order {
 /// A question that has its answer, or none.
 struct Ended {
     turn: Turn,
-    kind: usize,
+    asked: Asked,
     walked: Walked,
+    /// Each page that was asked for, whether or not it came.
+    pages: Vec<TimedPage>,
 }
 
 impl Load for Lane {
@@ -155,14 +158,20 @@ impl Load for Lane {
         let Sender { plan, clock, .. } = &*shared.sender;
         let kind = (&asked, &shared.kinds.names()[asked.kind]);
         let runs = (plan, &shared.reading.histories[..]);
-        let door = &shared.reading.door;
-        let walked = walk((runs, *clock), door, kind, turn.due, known.as_deref()).await;
-        Ended { turn, kind: asked.kind, walked }
+        let door = Timed::new(&shared.reading.door, *clock, turn.name(plan.spec.run_id));
+        let walked = walk((runs, *clock), &door, kind, turn.due, known.as_deref()).await;
+        Ended { turn, walked, pages: door.pages(), asked }
     }
 
-    fn settle(&mut self, Ended { turn, kind, walked }: Ended) -> Free<()> {
-        let now = self.shared.sender.clock.now();
+    fn settle(&mut self, Ended { turn, asked, walked, pages }: Ended) -> Free<()> {
+        let (now, kind) = (self.shared.sender.clock.now(), asked.kind);
         let mut tally = lock(&self.tally);
+        let name = &self.shared.kinds.names()[kind];
+        for page in &pages {
+            tally.slowest.offer(page.latency_ms(turn.due), || {
+                slow_query(turn.due, (name, &asked.question), page)
+            });
+        }
         for page in &walked.pages {
             tally.page(kind, page.rows, page.bytes, page.took_us);
         }
@@ -198,7 +207,7 @@ impl Load for Lane {
 }
 
 /// The word under which failures are counted.
-fn cause(error: &AskError) -> String {
+pub(super) fn cause(error: &AskError) -> String {
     match error {
         AskError::Status { code, .. } => code.to_string(),
         _ => error.kind().to_owned(),

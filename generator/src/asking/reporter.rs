@@ -9,6 +9,7 @@ use runs::queries::{
     QueryHistograms, QueryKind, QuerySecond, QuerySummary, QueryTally, WRONG_ANSWERS_MAX,
 };
 use runs::run_dir::RunDir;
+use runs::slow_queries::Slowest;
 
 use super::lane::SharedQueryTally;
 use crate::error::GeneratorError;
@@ -42,7 +43,8 @@ impl QueryReporter {
     ) -> Result<Self, GeneratorError> {
         let file =
             File::create(dir.queries(shard)).map_err(|source| GeneratorError::Ledger { source })?;
-        let total = QueryTally::new(kinds.len());
+        let mut total = QueryTally::new(kinds.len());
+        total.slowest = Slowest::of_run();
         Ok(Self { kinds, place, tallies, total, file, dir: dir.clone(), written: 0 })
     }
 
@@ -60,6 +62,9 @@ impl QueryReporter {
             wrong.append(&mut lane.wrong_answers);
             lane.restart();
         }
+        // Only what is among the slowest of the run so far is written down: rarely anything.
+        let total = &self.total.slowest;
+        second.slowest.retain(|query| total.has_room_for(query.latency_ms));
         self.total.in_flight = 0;
         self.total.add(&second);
         wrong.truncate(WRONG_ANSWERS_MAX - self.written);

@@ -7,6 +7,7 @@ use std::ops::Range;
 use events::identity::Seq;
 use events::timeline::{Timeline, UnixMicros};
 use plans::query_plan::{Arrivals, Asker, QueryPlan};
+use uuid::Uuid;
 
 /// The part of all queries that a lane asks: every `count`-th user or query, from `index` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,17 @@ pub(crate) struct Rate {
     timeline: Timeline,
     next: u64,
     step: u64,
+}
+
+impl Turn {
+    /// What the query is called in the log of a server. No other of the run is called so.
+    pub(crate) fn name(&self, run_id: Uuid) -> String {
+        let number = self.number;
+        match self.asker {
+            Asker::User(user) => format!("auditstorm-{run_id}-user-{user}-{number}"),
+            Asker::Anybody => format!("auditstorm-{run_id}-rate-{number}"),
+        }
+    }
 }
 
 impl Turns {
@@ -131,7 +143,6 @@ const WAITS: u64 = 1 << 62;
 mod tests {
     use plans::plan::Plan;
     use plans::spec::{RunOptions, Span};
-    use uuid::Uuid;
 
     use super::*;
 

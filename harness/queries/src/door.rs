@@ -20,6 +20,21 @@ pub trait Door: Send + Sync {
         cursor: Option<&str>,
     ) -> impl Future<Output = Result<Page, AskError>> + Send;
 
+    /// Like [`Self::ask`]. If the door leads straight to a server that keeps a log of queries, the
+    /// page has this name there.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Self::ask`].
+    fn ask_as(
+        &self,
+        _name: &str,
+        question: &Question,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = Result<Page, AskError>> + Send {
+        self.ask(question, cursor)
+    }
+
     /// Where it leads, for people, without secrets.
     fn place(&self) -> &str;
 }

@@ -29,19 +29,41 @@ impl Sql {
     pub fn new(server: ClickHouse, limit: Duration) -> Self {
         Self { server, limit }
     }
-}
 
-impl Door for Sql {
-    async fn ask(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
+    /// Reads a page. The server's log has it by `query_id`, or by an ID of the server's own.
+    async fn read(
+        &self,
+        query_id: Option<&str>,
+        question: &Question,
+        cursor: Option<&str>,
+    ) -> Result<Page, AskError> {
         let sql = statement(&self.server.source(), question, cursor)?;
-        let rows =
-            async { self.server.client.query_raw(&sql).fetch_bytes("RowBinary")?.collect().await };
+        let mut query = self.server.client.query_raw(&sql);
+        if let Some(query_id) = query_id {
+            query = query.with_setting("query_id", query_id);
+        }
+        let rows = async { query.fetch_bytes("RowBinary")?.collect().await };
         let bytes = self.server.answer(self.limit, rows).await.map_err(|error| match error {
             ClickHouseError::Silent { .. } => AskError::Timeout { limit: self.limit },
             error => AskError::Table { fact: words(&chain(&error)) },
         })?;
         read_rows(&bytes, question)
             .ok_or_else(|| AskError::Form { fact: "the rows break off".to_owned() })
+    }
+}
+
+impl Door for Sql {
+    async fn ask(&self, question: &Question, cursor: Option<&str>) -> Result<Page, AskError> {
+        self.read(None, question, cursor).await
+    }
+
+    async fn ask_as(
+        &self,
+        name: &str,
+        question: &Question,
+        cursor: Option<&str>,
+    ) -> Result<Page, AskError> {
+        self.read(Some(name), question, cursor).await
     }
 
     fn place(&self) -> &str {

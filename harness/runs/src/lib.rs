@@ -25,12 +25,14 @@ pub mod measured;
 pub mod observation;
 pub mod outcome;
 pub mod queries;
+pub mod query_costs;
 pub mod query_records;
 pub mod ranges;
 pub mod readback;
 pub mod record;
 pub mod report;
 pub mod run_dir;
+pub mod slow_queries;
 pub mod tally;
 
 #[cfg(test)]

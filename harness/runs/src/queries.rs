@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::latency::{Percentiles, decoded, empty, encoded, percentiles, record};
+use crate::slow_queries::{SlowQuery, Slowest};
 
 /// What a kind of question is called, and whose events it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct QueryTally {
     pub lateness_max_us: i64,
     /// Wrong answers, at most [`WRONG_ANSWERS_MAX`]. Sums have none.
     pub wrong_answers: Vec<WrongAnswer>,
+    /// The slowest pages.
+    pub slowest: Slowest,
 }
 
 impl KindTally {
@@ -130,6 +133,7 @@ impl QueryTally {
             in_flight: 0,
             lateness_max_us: 0,
             wrong_answers: Vec::new(),
+            slowest: Slowest::of_second(),
         }
     }
 
@@ -173,6 +177,7 @@ impl QueryTally {
         self.errors.add(&other.errors);
         self.in_flight += other.in_flight;
         self.lateness_max_us = self.lateness_max_us.max(other.lateness_max_us);
+        self.slowest.add(other.slowest.queries());
     }
 
     /// Starts a new stretch of time. What is in flight goes on.
@@ -260,6 +265,10 @@ pub struct QuerySecond {
     /// Failed queries by cause.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, u64>,
+    /// Pages that ended in it, and were among the slowest of the shard up to then. The slowest of
+    /// a run are the slowest of all these, even if the generator was killed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slowest: Vec<SlowQuery>,
 }
 
 impl QuerySecond {
@@ -275,6 +284,7 @@ impl QuerySecond {
             lateness_max_ms: milliseconds(tally.lateness_max_us),
             latencies: QueryScope::ALL.into_iter().filter_map(of_scope).collect(),
             failures: tally.failures.clone(),
+            slowest: tally.slowest.queries().to_vec(),
         }
     }
 }
@@ -326,6 +336,9 @@ pub struct QuerySummary {
     pub errors: ErrorCounts,
     pub scopes: BTreeMap<String, KindSummary>,
     pub kinds: Vec<KindSummary>,
+    /// The slowest pages, the slowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slowest: Vec<SlowQuery>,
 }
 
 /// Queries of one kind, or of one scope.
@@ -368,6 +381,7 @@ impl QuerySummary {
             errors: total.errors.clone(),
             scopes: QueryScope::ALL.into_iter().map(of_scope).collect(),
             kinds: kinds.iter().zip(&total.kinds).filter_map(of_kind).collect(),
+            slowest: total.slowest.queries().to_vec(),
         }
     }
 
@@ -415,6 +429,10 @@ impl fmt::Display for QuerySummary {
                 write!(f, "    {kind}")?;
             }
         }
+        if !self.slowest.is_empty() {
+            writeln!(f, "slowest pages, in ms")?;
+            self.slowest.iter().take(SLOWEST_SHOWN).try_for_each(|it| writeln!(f, "  {it}"))?;
+        }
         if !self.errors.is_empty() {
             writeln!(f, "queries without an answer")?;
             self.errors.lines().iter().try_for_each(|line| writeln!(f, "  {line}"))?;
@@ -422,6 +440,9 @@ impl fmt::Display for QuerySummary {
         Ok(())
     }
 }
+
+/// Slow pages that a summary tells in words; its JSON has all that are kept.
+const SLOWEST_SHOWN: usize = 3;
 
 impl fmt::Display for KindSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

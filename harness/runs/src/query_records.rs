@@ -10,6 +10,7 @@ use plans::queries::QueryScope;
 use crate::latency::empty;
 use crate::measured::{of_events, of_histogram};
 use crate::queries::{QueryCounts, QueryHistograms, QuerySecond};
+use crate::slow_queries::Slowest;
 
 /// What the records of all shards say of a run's queries.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub struct QueryRecords {
     pub ended: u32,
     /// A generator was late by more than the profile allows: the latencies are void.
     pub saturated: bool,
+    /// The slowest pages, also of shards that were killed.
+    pub slowest: Slowest,
 }
 
 const SECOND_US: i64 = 1_000_000;
@@ -44,6 +47,7 @@ impl QueryRecords {
         for (number, line) in (1..).zip(text.split_inclusive('\n')) {
             if let Ok(second) = serde_json::from_str::<QuerySecond>(line) {
                 self.counts.add(&second.counts);
+                self.slowest.add(&second.slowest);
                 let ended = (second.at.0 + SECOND_US / 2).div_euclid(SECOND_US);
                 self.seconds.entry(ended).or_default().add(&second.counts);
                 for (cause, count) in &second.failures {
@@ -99,6 +103,7 @@ impl QueryRecords {
 mod tests {
     use super::*;
     use crate::queries::tests::{kinds, tally};
+    use crate::slow_queries::tests::slow;
 
     /// The record of a shard, without or with its last line.
     fn written(is_ended: bool) -> String {
@@ -158,6 +163,28 @@ mod tests {
         let mut calm = QueryRecords::default();
         (0..2).for_each(|_| calm.add(&written_with(true, 90_000)).unwrap());
         assert!(measure(&calm, Metric::QueriesTenant));
+    }
+
+    #[test]
+    fn the_slowest_of_all_shards_are_known_even_if_one_was_killed() {
+        let mut tally = tally();
+        let mut add = |latencies_ms: &[f64], text: &mut String| {
+            tally.slowest.clear();
+            latencies_ms.iter().for_each(|ms| tally.slowest.offer(*ms, || slow(*ms)));
+            *text += &serde_json::to_string(&QuerySecond::new(0, &tally, &kinds())).unwrap();
+            *text += "\n";
+        };
+        let (mut killed, mut ended) = (String::new(), String::new());
+        add(&[10.0, 500.0], &mut killed);
+        add(&[2_000.0], &mut killed);
+        add(&[1.0, 30_000.0, 3.0], &mut ended);
+        let mut records = QueryRecords::default();
+        records.add(&(killed + "{\"at\":")).unwrap();
+        records.add(&ended).unwrap();
+        let latencies: Vec<f64> =
+            records.slowest.queries().iter().map(|query| query.latency_ms).collect();
+        assert_eq!(latencies, [30_000.0, 2_000.0, 500.0, 10.0, 3.0, 1.0]);
+        assert_eq!(records.ended, 0);
     }
 
     #[test]
