@@ -21,6 +21,23 @@ pub(crate) struct Ports {
     pub(crate) tcp: u16,
 }
 
+/// Whether the server keeps a log of queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueryLog {
+    Kept,
+    Off,
+}
+
+impl QueryLog {
+    /// Its part of the server's configuration. An empty one means the defaults.
+    pub(crate) fn config(self) -> &'static str {
+        match self {
+            Self::Kept => "<query_log><database>system</database></query_log>",
+            Self::Off => "",
+        }
+    }
+}
+
 /// Serves until the process is killed.
 ///
 /// The library is made to run queries, not to serve. But a query can open the listeners, and one
@@ -30,9 +47,15 @@ pub(crate) struct Ports {
 ///
 /// Returns an error if the library cannot be loaded, or ends by itself, as it does when a port is
 /// taken; else it does not return.
-pub(crate) fn serve(library: &Path, data: &Path, ports: Ports) -> Result<(), SandboxError> {
+pub(crate) fn serve(
+    library: &Path,
+    data: &Path,
+    ports: Ports,
+    log: QueryLog,
+) -> Result<(), SandboxError> {
     let engine = |reason: String| SandboxError::Engine(reason);
-    let words = arguments(data, ports, config_of_users(data)?.as_deref())?;
+    remove_old_log(data)?;
+    let words = arguments(data, ports, config(data, log)?.as_deref())?;
     let mut argv: Vec<*mut c_char> = words.iter().map(|word| word.as_ptr().cast_mut()).collect();
     let count = c_int::try_from(argv.len()).expect("a handful of arguments fits an int");
 
@@ -67,18 +90,35 @@ pub(crate) fn serve(library: &Path, data: &Path, ports: Ports) -> Result<(), San
 type QueryFn = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut c_void;
 type ErrorFn = unsafe extern "C" fn(*mut c_void) -> *const c_char;
 
-/// Makes a configuration of the file `users.xml` in the data folder, if somebody has put it there.
+/// Makes a configuration, if one is needed: for the log of queries, or for the file `users.xml` in
+/// the data folder, if somebody has put it there.
 ///
 /// The library has no place of its own where `CREATE USER` could keep users.
-fn config_of_users(data: &Path) -> Result<Option<PathBuf>, SandboxError> {
+fn config(data: &Path, log: QueryLog) -> Result<Option<PathBuf>, SandboxError> {
     let users = data.join("users.xml");
-    if !users.exists() {
+    if !users.exists() && log == QueryLog::Off {
         return Ok(None);
     }
     let config = data.join("config.xml");
-    let named = format!("<users_config>{}</users_config>", users.display());
-    write_whole(&config, format!("<clickhouse>{named}</clickhouse>\n"))?;
+    let named = if users.exists() {
+        format!("<users_config>{}</users_config>", users.display())
+    } else {
+        String::new()
+    };
+    write_whole(&config, format!("<clickhouse>{}{named}</clickhouse>\n", log.config()))?;
     Ok(Some(config))
+}
+
+/// Removes the log of queries of an earlier start. The library does not know the tables of its
+/// system database again, and makes none where there is one.
+fn remove_old_log(data: &Path) -> Result<(), SandboxError> {
+    let old = data.join("data/system/query_log");
+    match std::fs::remove_dir_all(&old) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SandboxError::io("remove", &old)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn arguments(

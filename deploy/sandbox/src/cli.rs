@@ -66,7 +66,8 @@ batches that ClickHouse will never accept are dropped.
 DIR/env has the addresses, as lines NAME=value; it is written last. DIR/logs has the logs. If DIR
 has the data of an earlier `up`, they are used again, on the same ports. VECTOR_METRICS_URL is the
 address of the relay's metrics, or those of sidecar and aggregator in this order. They say how many
-events each holds. QUERY_API_URL is there if --query-api is given.
+events each holds. QUERY_API_URL is there if --query-api is given; ClickHouse then keeps its log of
+queries, system.query_log, as its servers do by default.
 
 Exit codes: see `auditstorm-sandbox --help`.";
 
@@ -146,6 +147,9 @@ pub(crate) enum Command {
         http_port: u16,
         #[arg(long)]
         tcp_port: u16,
+        /// Keep a log of queries
+        #[arg(long)]
+        query_log: bool,
     },
     /// Stand in for the query API
     #[command(hide = true)]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::chdb::QueryLog;
 use crate::clickhouse::ClickHouse;
 use crate::error::SandboxError;
 use crate::guard::OWN_PROGRAM;
@@ -30,11 +31,12 @@ pub(crate) struct ClickHouseAddresses {
 pub(crate) async fn start_clickhouse(
     stack: &mut Stack,
     program: &Path,
+    log: QueryLog,
 ) -> Result<ClickHouseAddresses, SandboxError> {
     const TRIES: u32 = 5;
     let mut tried = 1;
     let addresses = loop {
-        match start_once(stack, program).await {
+        match start_once(stack, program, log).await {
             Err(SandboxError::PartDied { tail, .. })
                 if tried < TRIES && tail.contains("Address already in use") =>
             {
@@ -66,6 +68,7 @@ const TABLE_SQL: &str = include_str!("../../clickhouse/audit_logs.sql");
 async fn start_once(
     stack: &mut Stack,
     program: &Path,
+    log: QueryLog,
 ) -> Result<ClickHouseAddresses, SandboxError> {
     const READY_LIMIT: Duration = Duration::from_mins(1);
     const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -73,10 +76,10 @@ async fn start_once(
     let [http, tcp] = same_ports(&data.join("ports"))?;
     let is_library = program.extension().is_some_and(|ending| ending == "so" || ending == "dylib");
     let (runs, args) = if is_library {
-        (Path::new(OWN_PROGRAM), library_args(program, &data, http, tcp))
+        (Path::new(OWN_PROGRAM), library_args(program, &data, [http, tcp], log))
     } else {
         let config = data.join("config.xml");
-        write_whole(&config, server_config(&data, http, tcp))?;
+        write_whole(&config, server_config(&data, [http, tcp], log))?;
         let config = format!("--config-file={}", config.display());
         (program, vec!["server".to_owned(), config])
     };
@@ -93,7 +96,7 @@ async fn start_once(
     Ok(ClickHouseAddresses { http: local(http), native: local(tcp) })
 }
 
-fn library_args(library: &Path, data: &Path, http: u16, tcp: u16) -> Vec<String> {
+fn library_args(library: &Path, data: &Path, [http, tcp]: [u16; 2], log: QueryLog) -> Vec<String> {
     let words = [
         ("--library", library.to_string_lossy().into_owned()),
         ("--data", data.to_string_lossy().into_owned()),
@@ -101,12 +104,13 @@ fn library_args(library: &Path, data: &Path, http: u16, tcp: u16) -> Vec<String>
         ("--tcp-port", tcp.to_string()),
     ];
     let options = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    std::iter::once("clickhouse".to_owned()).chain(options).collect()
+    let log = (log == QueryLog::Kept).then(|| "--query-log".to_owned());
+    std::iter::once("clickhouse".to_owned()).chain(options).chain(log).collect()
 }
 
 /// The least that the program needs to serve on its own, without a password, to this machine.
-fn server_config(data: &Path, http: u16, tcp: u16) -> String {
-    let data = data.display();
+fn server_config(data: &Path, [http, tcp]: [u16; 2], log: QueryLog) -> String {
+    let (data, log) = (data.display(), log.config());
     format!(
         "<clickhouse>
     <logger><level>warning</level><console>true</console></logger>
@@ -118,6 +122,7 @@ fn server_config(data: &Path, http: u16, tcp: u16) -> String {
     <user_files_path>{data}/user_files/</user_files_path>
     <timezone>UTC</timezone>
     <mark_cache_size>268435456</mark_cache_size>
+    {log}
     <profiles><default/></profiles>
     <quotas><default/></quotas>
     <users>

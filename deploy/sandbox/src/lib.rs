@@ -80,9 +80,10 @@ pub fn run(cli: Cli) -> Result<u8, SandboxError> {
             let (program, args) = command.split_first().expect("the flag is required");
             guard::guard(parent, Path::new(program), args)?;
         }
-        Command::Clickhouse { library, data, http_port, tcp_port } => {
+        Command::Clickhouse { library, data, http_port, tcp_port, query_log } => {
             let ports = chdb::Ports { http: http_port, tcp: tcp_port };
-            chdb::serve(&library, &data, ports)?;
+            let log = if query_log { chdb::QueryLog::Kept } else { chdb::QueryLog::Off };
+            chdb::serve(&library, &data, ports, log)?;
         }
         Command::Relay(flags) => run_relay(flags)?,
         Command::QueryApi(flags) => run_query_api(flags)?,

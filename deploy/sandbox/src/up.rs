@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use async_nats::jetstream::stream;
 
+use crate::chdb::QueryLog;
 use crate::cli::Up;
 use crate::clickhouse_server::{start_clickhouse, stop_merges};
 use crate::command::run_command;
@@ -180,7 +181,11 @@ async fn keep(
 
 async fn start(wanted: &Wanted, stack: &mut Stack) -> Result<Reached, SandboxError> {
     let nats = start_nats(stack, &wanted.nats, wanted.stream.clone()).await?;
-    let clickhouse = start_clickhouse(stack, &wanted.clickhouse).await?;
+    let log = match &wanted.query_api {
+        Some(_) => QueryLog::Kept,
+        None => QueryLog::Off,
+    };
+    let clickhouse = start_clickhouse(stack, &wanted.clickhouse, log).await?;
     if wanted.stop_merges {
         stop_merges(clickhouse).await?;
     }
