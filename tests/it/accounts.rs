@@ -201,7 +201,7 @@ fn a_history_is_loaded_and_checked_through_tls() {
 
 /// A user who may do everything; users with the rights that the guides name for checks, loads and
 /// plans; one who may not see the table; and one who may only see that it exists.
-const USERS: &str = "<clickhouse>
+pub(crate) const USERS: &str = "<clickhouse>
     <profiles><default/></profiles>
     <quotas><default/></quotas>
     <users>

@@ -34,6 +34,7 @@ mod report;
 mod restarted;
 mod secrets;
 mod seeds;
+mod slow_queries;
 mod stream;
 mod synthetic;
 mod tidy;

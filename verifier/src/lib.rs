@@ -25,6 +25,7 @@ mod mark;
 pub mod pages;
 pub mod patience;
 mod preflight;
+pub mod query_costs;
 pub mod readback;
 pub mod reconcile;
 pub mod recorded;

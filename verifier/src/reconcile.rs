@@ -33,6 +33,7 @@ use crate::evidence::{self, Grounds, Stillness};
 use crate::expected::Expected;
 use crate::jetstream::{StreamArrivals, Wanted, read_stream};
 use crate::patience::Patience;
+use crate::query_costs::read_query_costs;
 use crate::recorded::Recorded;
 use crate::scan::{Holdings, ScanOptions, scan, scan_ids};
 use crate::sections::{environment, findings, of_stream};
@@ -157,7 +158,27 @@ pub async fn reconcile(
     let mut report = report(run, fates, totals, seen, &records);
     records.find_awaited(&run.plan, &report);
     report.thresholds = evaluate(&run.plan.thresholds, &records, &report.totals);
+    add_costs(run, stores.table, &mut records, patience).await;
     Ok(Checked { report, records })
+}
+
+/// Looks up what the slowest queries cost, if the run has any.
+async fn add_costs(
+    run: &Recorded,
+    table: &ClickHouse,
+    records: &mut RunRecords,
+    patience: &Patience,
+) {
+    let slowest = records.queries.slowest.queries();
+    if slowest.is_empty() {
+        return;
+    }
+    let until = (patience.clock, patience.shutdown.clone());
+    let mut costs = read_query_costs(run.plan.spec.run_id, slowest, table, until).await;
+    if let Some(earlier) = &records.costs {
+        costs.keep(earlier);
+    }
+    records.costs = Some(costs);
 }
 
 /// Decides which rows count as duplicates. `None` if nobody knows whether the table folds them.

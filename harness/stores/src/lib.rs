@@ -18,6 +18,7 @@ pub mod bitmap;
 pub mod bounds;
 pub mod clickhouse;
 pub mod jetstream;
+pub mod query_log;
 pub mod schema;
 pub mod sight;
 pub mod stored;

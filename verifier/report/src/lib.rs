@@ -9,6 +9,7 @@ pub mod figures;
 pub mod reconciled;
 pub mod records;
 pub mod render;
+pub mod slowest;
 pub mod text;
 pub mod thresholds;
 pub mod trend;

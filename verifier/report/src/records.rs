@@ -18,6 +18,7 @@ use plans::spec::Span;
 use runs::latency::{Latencies, Percentiles};
 use runs::observation::{Mark, Observation};
 use runs::queries::WrongAnswer;
+use runs::query_costs::{QUERY_COSTS_FILE, QUERY_COSTS_FORMAT, QueryCosts};
 use runs::query_records::QueryRecords;
 use runs::readback::{READBACK_FILE, READBACK_FORMAT, Readback};
 use runs::record::{Histograms, Second, Summary};
@@ -53,6 +54,8 @@ pub struct RunRecords {
     pub queries: QueryRecords,
     /// The wrong answers to them that were written down.
     pub wrong_answers: Vec<WrongAnswer>,
+    /// What the slowest of them cost in ClickHouse, if that was looked up.
+    pub costs: Option<QueryCosts>,
 }
 
 /// The contents of one timeline.
@@ -121,6 +124,7 @@ impl RunRecords {
         records.readback = read_readback(dirs)?;
         records.queries = queries;
         records.wrong_answers = wrong_answers;
+        records.costs = read_costs(dirs)?;
         Ok(records)
     }
 
@@ -165,6 +169,7 @@ impl RunRecords {
             shards,
             queries: QueryRecords::default(),
             wrong_answers: Vec::new(),
+            costs: None,
         })
     }
 
@@ -340,6 +345,14 @@ fn read_readback(dirs: &[RunDir]) -> Result<Option<Readback>, ShowError> {
         Ok(readback) if readback.format == READBACK_FORMAT => Ok(Some(readback)),
         _ => Err(ShowError::Damaged { path }),
     }
+}
+
+/// Reads what the last check has written into the first directory. What another version has written
+/// is left out: the next check looks it up again.
+fn read_costs(dirs: &[RunDir]) -> Result<Option<QueryCosts>, ShowError> {
+    let Some(path) = dirs.first().map(|dir| dir.file(QUERY_COSTS_FILE)) else { return Ok(None) };
+    let costs = read(&path)?.and_then(|text| serde_json::from_str::<QueryCosts>(&text).ok());
+    Ok(costs.filter(|costs| costs.format == QUERY_COSTS_FORMAT))
 }
 
 #[cfg(test)]

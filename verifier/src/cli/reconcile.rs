@@ -9,8 +9,10 @@ use edges::exit::{Exit, chain};
 use edges::shutdown::Shutdown;
 use plans::quantity::{parse_bytes, parse_wait};
 use report::render;
+use report::slowest::SlowestText;
 use report::text::Text;
 use report::thresholds::exit;
+use runs::query_costs::QUERY_COSTS_FILE;
 use runs::report::REPORT_FILE;
 use runs::run_dir::RunDir;
 use stores::clickhouse::ClickHouseArgs;
@@ -182,7 +184,7 @@ impl Publisher<'_> {
                 if self.args.json {
                     show_json(report)
                 } else {
-                    show(format_args!("{}\n", Text(report)))
+                    show(format_args!("{}{}\n", Text(report), SlowestText(&checked.records)))
                 }
             });
             let unwritten = self.write(run, checked);
@@ -206,6 +208,9 @@ impl Publisher<'_> {
                 Ok(()) => forget(REPORT_FILE),
                 Err(error) => unwritten.push(error.into()),
             }
+            let costs = records.costs.iter();
+            let written = costs.map(|costs| dir.write_json(QUERY_COSTS_FILE, costs));
+            unwritten.extend(written.filter_map(Result::err).map(VerifyError::from));
             let had = |name: &&str| earlier.is_some_and(|it| it.names().contains(name));
             let wanted = |name: &&'static str| self.args.report || had(name);
             let names: Vec<_> = render::FILES.into_iter().filter(wanted).collect();

@@ -58,6 +58,7 @@ mod tests {
     use crate::example;
     use crate::render::view::asked::tests::add_queries;
     use crate::render::view::reader::tests::example_readback;
+    use crate::slowest::tests::example_records;
     use crate::versus::side::Side;
     use crate::versus::side::tests::side;
 
@@ -108,6 +109,27 @@ mod tests {
         }
         assert!(page.contains("Latency of answers") && !page.contains("Project/<a>"), "{page}");
         assert!(short.contains("Project/&lt;a>"), "{short}");
+    }
+
+    #[test]
+    fn a_run_with_queries_has_a_table_of_the_slowest() {
+        let side = side(|_| (10, 5.0));
+        let records = example_records();
+        let pages = |records| {
+            let view = View::new(&example(), records, &side.plan);
+            [html(&view), markdown(&view)]
+        };
+        assert!(pages(&side.records).iter().all(|page| !page.contains("Slowest queries")));
+        for page in pages(&records) {
+            for part in ["Slowest queries", "1,200,000", "audit.p", "Note: 1 of 3", "30 s"] {
+                assert!(page.contains(part), "{part}: {page}");
+            }
+        }
+        let [_, short] = pages(&records);
+        let row = "| 30 s (failed: timeout) | – | – | – | – | – | deletions, page 1 | \
+                   Project/a\\|b | verb == 'delete' | 1970-01-01 00:00:00 UTC |\n";
+        assert!(short.contains(row), "{short}");
+        assert!(short.contains("\n\nNote: 1 of 3 are not in the log.\n\n| latency |"), "{short}");
     }
 
     #[test]

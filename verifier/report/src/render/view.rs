@@ -22,6 +22,7 @@ use self::rows::{
 use self::scene::{Card, MarkRow, Scene, WindowRow};
 use crate::figures::counted;
 use crate::records::RunRecords;
+use crate::slowest::{SlowestView, slowest};
 
 /// A report as a page shows it.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct View {
     pub(crate) asked: Option<AskedView>,
     /// `None` if the run was not read back.
     pub(crate) reader: Option<ReaderView>,
+    /// `None` if nobody has queried.
+    pub(crate) slowest: Option<SlowestView>,
     pub(crate) cards: Vec<Card>,
     pub(crate) marks: Vec<MarkRow>,
     pub(crate) tenants: Vec<TenantRow>,
@@ -92,6 +95,7 @@ impl View {
             sent: sent(records),
             asked: asked(records),
             reader: records.readback.as_ref().map(reader),
+            slowest: slowest(records),
             cards: scene.cards(),
             marks: scene.marks(),
             tenants_all: counted(report.tenants.len() as u64, "tenant"),
