@@ -68,15 +68,14 @@ fn stored(report: &Report, plan: &Plan) -> TenantRanges {
 
 fn log(dir: &Path, checked: Option<(MicroTime, &TenantRanges)>) {
     let dir = dir.display();
-    match checked {
-        Some((at, stored)) => {
-            let events = stored.count();
-            info!(%dir, events, checked_at = %at, "answers must have the events of a history");
-        }
-        None => warn!(
+    if let Some((at, stored)) = checked {
+        let events = stored.count();
+        info!(%dir, events, checked_at = %at, "answers must have the events of a history");
+    } else {
+        warn!(
             %dir,
             "nobody has checked this history: answers may lack its events; `auditstorm-verifier \
              reconcile` checks it"
-        ),
+        );
     }
 }

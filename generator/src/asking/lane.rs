@@ -11,7 +11,6 @@ use load::lane::{Free, Load, drive};
 use load::sender::Sender;
 use plans::query_plan::{Asker, QueryPlan};
 use queries::door::Door as _;
-use queries::error::AskError;
 use runs::queries::{QueryEnd, QueryTally, WRONG_ANSWERS_MAX};
 use runs::ranges::TenantRanges;
 
@@ -176,7 +175,7 @@ impl Load for Lane {
             tally.page(kind, page.rows, page.bytes, page.took_us);
         }
         if let Some(error) = &walked.failure {
-            let cause = cause(error);
+            let cause = error.cause();
             *tally.failures.entry(cause.clone()).or_default() += 1;
             let (server, text) = (self.shared.reading.door.place().to_owned(), error.to_string());
             tally.errors.count(OneError { server, kind: cause, text }, now);
@@ -204,14 +203,6 @@ impl Load for Lane {
 
     /// No query is asked twice.
     fn give_up(&mut self) {}
-}
-
-/// The word under which failures are counted.
-pub(super) fn cause(error: &AskError) -> String {
-    match error {
-        AskError::Status { code, .. } => code.to_string(),
-        _ => error.kind().to_owned(),
-    }
 }
 
 fn lock(tally: &Mutex<QueryTally>) -> MutexGuard<'_, QueryTally> {

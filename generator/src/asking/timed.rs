@@ -14,7 +14,6 @@ use runs::slow_queries::SlowQuery;
 use uuid::Uuid;
 
 use super::door::AnyDoor;
-use super::lane::cause;
 
 /// A door that remembers when each page of one question was asked for, and when it was answered.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl Door for Timed<'_> {
             bytes: page.map_or(0, |page| page.bytes),
             after,
             last: page.and_then(|page| page.events.last()?.id),
-            failure: answer.as_ref().err().map(cause),
+            failure: answer.as_ref().err().map(AskError::cause),
             query_id: self.door.keeps_names().then_some(name),
         };
         pages().push(timed);

@@ -51,7 +51,7 @@ pub struct Profile {
     #[garde(dive, length(max = 16), custom(have_names_of_their_own))]
     pub classes: Vec<TenantClass>,
     /// The stages, which follow one after the other.
-    #[garde(dive, custom(has_work(&self.queries)), custom(have_room_for(&self.classes)))]
+    #[garde(dive, custom(has_work(self.queries.is_some())), custom(have_room_for(&self.classes)))]
     pub stages: Vec<Stage>,
     /// How events are sent.
     #[serde(default)]
@@ -453,8 +453,8 @@ pub const OTHERS: &str = "others";
 
 /// A plan without events and queries has nothing to do, and one with too many events has no
 /// sequence numbers for them.
-fn has_work<C>(queries: &Option<Queries>) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result + '_ {
-    move |stages, _context| has_events(stages, queries.is_some())
+fn has_work<C>(has_queries: bool) -> impl FnOnce(&Vec<Stage>, &C) -> garde::Result {
+    move |stages, _context| has_events(stages, has_queries)
 }
 
 fn has_events(stages: &[Stage], has_queries: bool) -> garde::Result {

@@ -68,6 +68,14 @@ impl AskError {
         }
     }
 
+    /// The word under which it is counted: its status, or its kind.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Status { code, .. } => code.to_string(),
+            _ => self.kind().to_owned(),
+        }
+    }
+
     /// Whether the same question may be answered if it is asked again.
     pub fn is_passing(&self) -> bool {
         match self {

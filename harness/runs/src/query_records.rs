@@ -170,7 +170,9 @@ mod tests {
         let mut tally = tally();
         let mut add = |latencies_ms: &[f64], text: &mut String| {
             tally.slowest.clear();
-            latencies_ms.iter().for_each(|ms| tally.slowest.offer(*ms, || slow(*ms)));
+            for ms in latencies_ms {
+                tally.slowest.offer(*ms, || slow(*ms));
+            }
             *text += &serde_json::to_string(&QuerySecond::new(0, &tally, &kinds())).unwrap();
             *text += "\n";
         };

@@ -209,7 +209,9 @@ pub(crate) mod tests {
             .map(|(n, (query, costs))| (SlowQuery { asked: MicroTime(n), ..query }, costs))
             .collect();
         let mut records = records(Vec::new(), &[], Vec::new());
-        all.iter().for_each(|(query, _)| records.queries.slowest.add(&[query.clone()]));
+        for (query, _) in &all {
+            records.queries.slowest.add(std::slice::from_ref(query));
+        }
         let costed = |(query, costs): (SlowQuery, Vec<StatementCost>)| CostedQuery {
             query,
             statements: costs.len() as u64,
