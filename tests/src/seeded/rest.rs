@@ -17,9 +17,10 @@ use crate::stack::Stack;
 pub fn await_rest(stack: &Stack, storm: &Storm, sent: &[Option<Sent>]) {
     const LOOK: Duration = Duration::from_millis(500);
     const LOOKS_MAX: u32 = 1_500;
-    /// Neither a retry nor a batch takes so long at the scale of the gate. At that of the bench a
-    /// part may be restarted once too often, which does no harm.
-    const KEPT_FOR_GOOD: Duration = Duration::from_secs(4);
+    // Neither a retry nor a batch takes so long at the scale of the gate. At that of the bench a
+    // part that waits for a retry may be restarted once too often, which does no harm. But one that
+    // holds its batches back would begin anew each time, and never pass them on.
+    let kept_for_good = storm.delay + storm.batch_wait + Duration::from_secs(4);
     let calm = calm(stack, storm);
     let (mut last, mut since) = (None, Duration::ZERO);
     for _ in 0..LOOKS_MAX {
@@ -36,7 +37,7 @@ pub fn await_rest(stack: &Stack, storm: &Storm, sent: &[Option<Sent>]) {
             return;
         }
         if let Some((part, _)) = storm.kept
-            && since >= KEPT_FOR_GOOD
+            && since >= kept_for_good
             && held.is_some_and(|events| events > 0)
         {
             stack.restart(part.name(), "0s");
