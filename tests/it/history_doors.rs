@@ -12,7 +12,7 @@ use clap::Parser as _;
 use edges::exit::chain;
 use events::script::Script;
 use plans::spec::Targets;
-use queries::api::{Api, ApiArgs, AskLimits};
+use queries::api::{Api, AskLimits};
 use queries::check::check_page;
 use queries::door::Door;
 use queries::page::Page;
@@ -23,9 +23,10 @@ use queries::sql::Sql;
 use queries::windows::Windows;
 use runs::run_dir::RunDir;
 use serde_json::Value;
-use stores::clickhouse::{ClickHouse, ClickHouseArgs};
+use stores::clickhouse::ClickHouse;
 use uuid::Uuid;
 
+use crate::readback::Flags;
 use crate::stack::Stack;
 
 /// What a question needs of a row.
@@ -166,15 +167,6 @@ pub(crate) fn check_doors(stack: &Stack, run: &str, documented: &[Vec<Vec<String
             assert_eq!((asked.answer)(rows), *documented, "question {number}");
         }
     });
-}
-
-/// Parses flags as a program does.
-#[derive(Debug, clap::Parser)]
-struct Flags {
-    #[command(flatten)]
-    api: ApiArgs,
-    #[command(flatten)]
-    clickhouse: ClickHouseArgs,
 }
 
 /// All rows that a question is about, and what they say, if the door shows it. The API takes

@@ -227,11 +227,11 @@ fn a_reader_that_is_down_or_stays_broken_is_not_called_whole() {
 
 /// Parses flags as a program does.
 #[derive(Debug, clap::Parser)]
-struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
-    api: ApiArgs,
+    pub(crate) api: ApiArgs,
     #[command(flatten)]
-    clickhouse: ClickHouseArgs,
+    pub(crate) clickhouse: ClickHouseArgs,
 }
 
 /// Every page of a question.
