@@ -14,7 +14,6 @@ mod turns;
 mod walk;
 
 use std::io;
-use std::iter::once;
 use std::sync::{Arc, Mutex};
 
 use edges::shutdown::Shutdown;
@@ -46,7 +45,7 @@ pub struct Reading {
 impl Reading {
     /// The runs whose events are known: that of the plan, and the histories.
     pub(crate) fn scripts<'s>(&'s self, plan: &'s Plan) -> Vec<&'s Script> {
-        once(&plan.script).chain(self.histories.iter().map(History::script)).collect()
+        history::scripts(plan, &self.histories)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Their events are as well known as the run's own. Those that a check of the earlier run saw in
 //! the table must be in every answer that they belong to.
 
+use std::iter::once;
 use std::path::Path;
 
 use events::event::MicroTime;
@@ -57,6 +58,11 @@ impl History {
     pub(crate) fn of(plan: Plan, stored: Option<TenantRanges>) -> Self {
         Self { plan, stored }
     }
+}
+
+/// The runs whose events are known: that of a plan, and earlier ones.
+pub(crate) fn scripts<'s>(plan: &'s Plan, histories: &'s [History]) -> Vec<&'s Script> {
+    once(&plan.script).chain(histories.iter().map(History::script)).collect()
 }
 
 /// The events that a check saw in the table, just as they were sent.

@@ -1,7 +1,6 @@
 //! Asks one question: reads the pages of its answer, and checks each.
 
 use std::collections::BTreeMap;
-use std::iter::once;
 
 use edges::clock::Clock;
 use events::event::MicroTime;
@@ -18,7 +17,7 @@ use runs::queries::{IDS_MAX, QueryKind, WrongAnswer, WrongEvent};
 use runs::ranges::TenantRanges;
 use uuid::Uuid;
 
-use super::history::History;
+use super::history::{History, scripts};
 use super::kinds::Asked;
 
 /// What became of a question.
@@ -54,8 +53,7 @@ pub(crate) async fn walk(
     known: Option<&TenantRanges>,
 ) -> Walked {
     let question = &asked.question;
-    let scripts = once(&plan.script).chain(histories.iter().map(History::script));
-    let mut walk = Walk::among(scripts.collect(), question.clone());
+    let mut walk = Walk::among(scripts(plan, histories), question.clone());
     let (mut cursor, mut after) = (None, None);
     let mut walked = Walked { is_compared: known.is_some(), ..Walked::default() };
     for number in 1..=asked.pages {
