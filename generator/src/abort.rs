@@ -111,12 +111,8 @@ fn trips(condition: &Condition, sent: &Sent<'_>) -> bool {
 fn trips_of_queries(condition: &Condition, asked: &[KindTally; 3]) -> bool {
     let Condition { metric, aggregation, .. } = condition;
     let of_scope = |scope: QueryScope| &asked[scope as usize];
-    let counts = match metric {
-        Metric::QueriesTenant => of_scope(QueryScope::Tenant).counts,
-        Metric::QueriesPlatform => of_scope(QueryScope::Platform).counts,
-        Metric::QueriesComplex => of_scope(QueryScope::Complex).counts,
-        _ => KindTally::sum(asked).counts,
-    };
+    let scope = metric.query_scope();
+    let counts = scope.map_or_else(|| KindTally::sum(asked).counts, |it| of_scope(it).counts);
     let latencies = QueryScope::ALL.map(|scope| (scope, of_scope(scope).latency.clone()));
     // The window is like the record of one shard that has ended.
     let records = QueryRecords {
@@ -127,8 +123,7 @@ fn trips_of_queries(condition: &Condition, asked: &[KindTally; 3]) -> bool {
     };
     let QueryCounts { answered, failed, .. } = counts;
     let answered = of_events(Aggregation::Rate, answered, answered + failed);
-    let is_latency = !matches!(metric, Metric::Queries | Metric::QueriesWrong);
-    is_latency && is_unanswered(condition, answered)
+    scope.is_some() && is_unanswered(condition, answered)
         || records.measure(metric, *aggregation, 1).is_some_and(|value| condition.holds(value))
 }
 

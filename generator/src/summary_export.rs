@@ -27,7 +27,6 @@ use edges::staged::Staged;
 use hdrhistogram::Histogram;
 use plans::metric::{Metric, Source};
 use plans::plan::Classes;
-use plans::queries::QueryScope;
 use runs::measured::count_of_second;
 use runs::queries::{QueryHistograms, QuerySummary};
 use runs::record::{Second, Summary};
@@ -137,12 +136,8 @@ fn of_queries(summary: &Summary, asked: Option<&QueryHistograms>) -> Map<String,
     let mut add = |metric: Metric, value| metrics.insert(metric.name().to_owned(), value);
     add(Metric::Queries, share(counts.answered, counts.failed));
     add(Metric::QueriesWrong, json!({ "count": counts.wrong, "rate": wrong }));
-    for (metric, scope) in [
-        (Metric::QueriesTenant, QueryScope::Tenant),
-        (Metric::QueriesPlatform, QueryScope::Platform),
-        (Metric::QueriesComplex, QueryScope::Complex),
-    ] {
-        if let Some(latency) = asked.and_then(|asked| asked.of(scope)) {
+    for metric in Metric::from(Source::Queries) {
+        if let Some(latency) = metric.query_scope().and_then(|scope| asked?.of(scope)) {
             add(metric, trend(&latency));
         }
     }
@@ -188,6 +183,7 @@ mod tests {
 
     use expect_test::expect;
     use plans::plan::Plan;
+    use plans::queries::QueryScope;
     use plans::spec::{RunOptions, Span};
 
     use uuid::Uuid;

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::queries::QueryScope;
+
 /// What a list says of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -218,6 +220,16 @@ impl Metric {
 
     pub fn source(&self) -> Source {
         self.entry().source
+    }
+
+    /// The scope whose queries it is about, if it is about those of one.
+    pub fn query_scope(&self) -> Option<QueryScope> {
+        match self {
+            Self::QueriesTenant => Some(QueryScope::Tenant),
+            Self::QueriesPlatform => Some(QueryScope::Platform),
+            Self::QueriesComplex => Some(QueryScope::Complex),
+            _ => None,
+        }
     }
 
     /// Whether there is one over a stretch: while a run goes on, only what was sent and asked is

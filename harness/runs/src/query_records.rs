@@ -83,18 +83,14 @@ impl QueryRecords {
             return None;
         }
         let QueryCounts { answered, failed, wrong, .. } = self.counts;
-        let of_scope = |scope| {
-            let latencies = self.latencies.get(&scope).filter(|_| !self.saturated);
-            of_histogram(aggregation, latencies?)
-        };
         match metric {
             _ if answered + failed == 0 => None,
             Metric::Queries => of_events(aggregation, answered, answered + failed),
             Metric::QueriesWrong => of_events(aggregation, wrong, answered + failed),
-            Metric::QueriesTenant => of_scope(QueryScope::Tenant),
-            Metric::QueriesPlatform => of_scope(QueryScope::Platform),
-            Metric::QueriesComplex => of_scope(QueryScope::Complex),
-            _ => None,
+            _ => {
+                let latencies = self.latencies.get(&metric.query_scope()?);
+                of_histogram(aggregation, latencies.filter(|_| !self.saturated)?)
+            }
         }
     }
 }
