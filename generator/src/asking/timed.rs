@@ -119,3 +119,28 @@ pub(crate) fn slow_query(
         query_id: page.query_id.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: u32) -> TimedPage {
+        TimedPage {
+            number,
+            asked: 150_000,
+            answered: 400_000,
+            rows: 0,
+            bytes: 0,
+            after: None,
+            last: None,
+            failure: None,
+            query_id: None,
+        }
+    }
+
+    #[test]
+    fn a_first_page_takes_from_when_its_question_was_due_and_others_from_when_they_are_asked_for() {
+        let [first, second] = [1, 2].map(|number| page(number).latency_ms(100_000));
+        assert!((first - 300.0).abs() < 1e-9 && (second - 250.0).abs() < 1e-9, "{first} {second}");
+    }
+}
