@@ -80,7 +80,7 @@ pub(crate) async fn walk(
             walked.wrong.push(wrong((at, kind), (question, number), &page, findings, &absent));
         }
         let room = SEEN_MAX.saturating_sub(walked.seen.len());
-        walked.seen.extend(step.own().iter().take(room));
+        walked.seen.extend(step.own.iter().take(room));
         after = step.reached;
         match step.next {
             Next::Page(next) => cursor = Some(next),
@@ -123,10 +123,7 @@ fn absent(
 ) -> Absent {
     let search = |run, script, stored| {
         let (mut expected, after) = (Expected::of_run(script, run), after.cloned());
-        let mut due = expected.missing(question, after, step, stored, KNOWN_MAX)?;
-        // If neighbours have changed their places, one may be on the page before.
-        due.retain(|due| !walk.has_shown(run, due.tenant, due.seq));
-        Ok(due)
+        expected.missing(question, after, (walk, step), stored, KNOWN_MAX)
     };
     let mut absent = Absent { is_all: true, ..Absent::default() };
     match search(0, &plan.script, known) {

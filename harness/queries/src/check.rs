@@ -49,9 +49,9 @@ pub enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub findings: Vec<Finding>,
-    /// By run: its events that are shown to whom they belong, and were not shown before, in the
-    /// order of the page.
-    pub shown: Vec<Vec<(TenantIndex, Seq)>>,
+    /// The events of the first run that are shown to whom they belong, and were not shown before,
+    /// in the order of the page.
+    pub own: Vec<(TenantIndex, Seq)>,
     /// Events that are of none of the runs, whose content nobody knows here.
     pub foreign: u64,
     /// When the oldest event was received that is not one of others, as the page says.
@@ -68,13 +68,6 @@ pub enum Reached {
     Place(Place),
     /// The millisecond of an event that is of none.
     Millis(i64),
-}
-
-impl Step {
-    /// The events of the first run that are rightly shown, and were not shown before.
-    pub fn own(&self) -> &[(TenantIndex, Seq)] {
-        &self.shown[0]
-    }
 }
 
 /// Checks one page that stands for itself.
@@ -170,8 +163,8 @@ impl<'s> Walk<'s> {
     /// Checks the next page.
     pub fn take(&mut self, page: &Page) -> Step {
         let mut findings = Vec::new();
-        let mut shown_of = vec![Vec::new(); self.scripts.len()];
-        let (mut foreign, mut leaked, mut admitted) = (0, 0, 0);
+        let (mut own, mut foreign, mut leaked, mut admitted) = (Vec::new(), 0, 0, 0);
+        let mut news = 0;
         let mut oldest: Option<UnixMicros> = None;
         let foreign_before = self.seen_foreign.len();
         if page.events.len() > self.question.limit as usize {
@@ -185,7 +178,10 @@ impl<'s> Walk<'s> {
             match look {
                 Look::Known(run, tenant, seq) => {
                     admitted += 1;
-                    shown_of[run].push((tenant, seq));
+                    news += 1;
+                    if run == 0 {
+                        own.push((tenant, seq));
+                    }
                 }
                 Look::Again => admitted += 1,
                 Look::Foreign => foreign += 1,
@@ -197,9 +193,7 @@ impl<'s> Walk<'s> {
             findings.retain(|finding| finding.fault != Fault::Leaked);
             findings.push(Finding { fault: Fault::ScopeIgnored, audit_id: None, beside: None });
         }
-        let news =
-            shown_of.iter().map(Vec::len).sum::<usize>() + self.seen_foreign.len() - foreign_before;
-        let next = self.turn(page, news);
+        let next = self.turn(page, news + self.seen_foreign.len() - foreign_before);
         if next == Next::Endless {
             let audit_id = page.events.last().and_then(|shown| shown.id);
             findings.push(Finding { fault: Fault::Endless, audit_id, beside: None });
@@ -208,7 +202,7 @@ impl<'s> Walk<'s> {
             Some(place) => Reached::Place(place.clone()),
             None => Reached::Millis(last.timestamp_ms),
         });
-        Step { findings, shown: shown_of, foreign, oldest, reached, next }
+        Step { findings, own, foreign, oldest, reached, next }
     }
 
     /// Decides how the walk goes on. `news` are events that no page before has shown: a page with
@@ -367,7 +361,7 @@ mod tests {
         for (index, events) in pages.iter().enumerate() {
             let is_last = index + 1 == pages.len();
             let step = walk.take(&page(events, (!is_last).then_some("c")));
-            assert_eq!((step.findings.len(), step.own().len()), (0, events.len()));
+            assert_eq!((step.findings.len(), step.own.len()), (0, events.len()));
             assert_eq!(step.next == Next::End, is_last);
         }
         assert_eq!(walk.seen().values().map(RangeSet::count).sum::<u64>(), own.len() as u64);
@@ -396,7 +390,7 @@ mod tests {
         let step = check_page(&plan.script, &question, &page(&events, None));
         let found: Vec<_> = step.findings.iter().map(|it| (it.fault, it.audit_id)).collect();
         assert_eq!(found, [(Fault::Leaked, others[900].id), (Fault::Leaked, others[3].id)]);
-        assert_eq!(step.own().len(), 20);
+        assert_eq!(step.own.len(), 20);
         let open = [&own[..3], &others[..20]].concat();
         let step = check_page(&plan.script, &question, &page(&open, None));
         assert!(kinds(&step).contains(&Fault::ScopeIgnored), "{:?}", step.findings);
@@ -458,7 +452,7 @@ mod tests {
         events.insert(5, foreign(1, own[5].received));
         events.insert(2, Shown { id: None, received: None });
         let step = check_page(&plan.script, &question, &page(&events, None));
-        assert_eq!((step.findings.len(), step.foreign, step.own().len()), (0, 2, 10));
+        assert_eq!((step.findings.len(), step.foreign, step.own.len()), (0, 2, 10));
         events.push(foreign(2, own[0].received));
         events.push(foreign(1, own[0].received));
         let step = check_page(&plan.script, &question, &page(&events, None));

@@ -15,7 +15,7 @@ use events::timeline::UnixMicros;
 use runs::ranges::{RangeSet, TenantRanges};
 use uuid::Uuid;
 
-use crate::check::{Next, Reached, Step};
+use crate::check::{Next, Reached, Step, Walk};
 use crate::order::{Order, Place};
 use crate::question::{Question, UnixSeconds};
 
@@ -121,8 +121,9 @@ impl<'s> Expected<'s> {
         Ok(answer)
     }
 
-    /// Returns the events in `stored` that a page should have shown and did not. `after` is how far
-    /// the pages before it went.
+    /// Returns the events in `stored` that a page should have shown and that no page of its walk
+    /// has: if neighbours have changed their places, one may be on the page before. `after` is how
+    /// far the pages before it went.
     ///
     /// # Errors
     ///
@@ -131,14 +132,14 @@ impl<'s> Expected<'s> {
         &mut self,
         question: &Question,
         after: Option<Reached>,
-        step: &Step,
+        (walk, step): (&Walk<'_>, &Step),
         stored: &TenantRanges,
         limit: u64,
     ) -> Result<Vec<Due>, TooMany> {
         let is_last = step.next == Next::End;
         let down_to = if is_last { None } else { step.reached.clone() };
         let mut due = self.answer(question, &Part { after, down_to }, stored, limit)?;
-        due.retain(|due| !step.shown[self.run].contains(&(due.tenant, due.seq)));
+        due.retain(|due| !walk.has_shown(self.run, due.tenant, due.seq));
         Ok(due)
     }
 
@@ -235,7 +236,6 @@ pub fn period_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Walk, check_page};
     use crate::question::{Condition, Filter, Scope, StatusTest, TextField, TextTest};
     use crate::testing::{START, all, page, plan, question, scoped, truth};
 
@@ -313,7 +313,8 @@ mod tests {
         for events in shown.chunks(50) {
             let is_last = events.last() == shown.last();
             let step = walk.take(&page(events, (!is_last).then_some("c")));
-            let missing = expected.missing(&question, after.clone(), &step, &stored, 1_000_000);
+            let missing =
+                expected.missing(&question, after.clone(), (&walk, &step), &stored, 1_000_000);
             let missing = missing.unwrap();
             found.extend(missing.into_iter().map(|due| Some(due.audit_id)));
             after.clone_from(&step.reached);
@@ -328,14 +329,16 @@ mod tests {
         let (_, scope) = scoped(&plan);
         let (question, stored) = (question(scope), all(&plan));
         let own: Vec<_> = truth(&plan, &question, &stored).into_iter().map(|it| it.3).collect();
-        let step = check_page(&plan.script, &question, &page(&own[..100], Some("c")));
+        let mut walk = Walk::new(&plan.script, question.clone());
+        let step = walk.take(&page(&own[..100], Some("c")));
         let mut expected = Expected::new(&plan.script);
         // The run takes 1,200 s. A page of the newest has some minutes of it.
-        let none = expected.missing(&question, None, &step, &stored, 600);
+        let none = expected.missing(&question, None, (&walk, &step), &stored, 600);
         assert_eq!(none, Ok(Vec::new()));
-        let whole = check_page(&plan.script, &question, &page(&own, None));
+        let mut walk = Walk::new(&plan.script, question.clone());
+        let whole = walk.take(&page(&own, None));
         let mut expected = Expected::new(&plan.script);
-        let many = expected.missing(&question, None, &whole, &stored, 600);
+        let many = expected.missing(&question, None, (&walk, &whole), &stored, 600);
         assert_eq!(many, Err(TooMany { limit: 600 }));
     }
 }

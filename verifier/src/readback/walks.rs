@@ -181,10 +181,10 @@ impl<D: Door> Reading<'_, '_, D> {
             shown.pages += 1;
             shown.foreign += step.foreign;
             windows.take(step.oldest, page.next.is_some());
-            for (tenant, seq) in step.own() {
-                shown.events.entry(*tenant).or_default().insert(seq.0..seq.0 + 1);
-            }
             shown.findings.extend(step.findings);
+            for (tenant, seq) in step.own {
+                shown.events.entry(tenant).or_default().insert(seq.0..seq.0 + 1);
+            }
         }
         if let Some(window) = windows.unread().first() {
             let second = window.from.rfc3339();
