@@ -319,12 +319,18 @@ impl Profile {
         }
         serde_saphyr::from_str_valid(text).map_err(|error| ProfileError::Invalid {
             origin: origin.to_owned(),
-            mistakes: error
-                .render_with_formatter(&serde_saphyr::UserMessageFormatter)
-                .replace("<input>", origin)
-                .replace("validation error: ", ""),
+            mistakes: mistakes(&error, origin),
         })
     }
+}
+
+/// The mistakes of a YAML file, each with its line, column and field, and the lines around it.
+/// `origin` says where the file is from.
+pub fn mistakes(error: &serde_saphyr::Error, origin: &str) -> String {
+    error
+        .render_with_formatter(&serde_saphyr::UserMessageFormatter)
+        .replace("<input>", origin)
+        .replace("validation error: ", "")
 }
 
 /// The text of a profile, and where it is from.

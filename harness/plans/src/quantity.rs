@@ -17,7 +17,7 @@ impl Micros {
         Self(seconds as u64 * 1_000_000)
     }
 
-    pub(crate) const fn of_us(micros: u64) -> Self {
+    pub const fn of_us(micros: u64) -> Self {
         Self(micros)
     }
 

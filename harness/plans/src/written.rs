@@ -32,6 +32,13 @@ impl<T: Copy> Written<T> {
     }
 }
 
+impl<T> Written<T> {
+    /// The value, in a file that has passed its rules.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+}
+
 impl<T> From<T> for Written<T> {
     fn from(value: T) -> Self {
         Self { value, mistake: None }
