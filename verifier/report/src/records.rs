@@ -197,6 +197,12 @@ impl RunRecords {
         Bounds::of(aggregation, &known, &ages)
     }
 
+    /// The 95th percentile of the times from due to visible, in ms; a lower bound if some samples
+    /// were never seen. `None` without samples.
+    pub fn due_to_visible_p95_ms(&self) -> Option<f64> {
+        self.end_to_end(Aggregation::Percentile(95.0)).map(|bounds| bounds.least)
+    }
+
     /// The same, measured from the webhook's answer.
     pub(crate) fn freshness(&self, aggregation: Aggregation) -> Option<Bounds> {
         let known: Vec<f64> = self.freshness_ms().collect();

@@ -16,6 +16,11 @@ mod page;
 mod series;
 mod view;
 
+pub use page::cell;
+
+/// The style of all pages.
+pub const STYLE: &str = include_str!("../templates/report.css");
+
 /// The name of a file, and its path or the reason why it could not be written.
 pub type Written = (&'static str, Result<PathBuf, ShowError>);
 

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use crate::render::STYLE;
 use crate::render::view::{TENANT_COLUMNS, View};
 
 #[derive(Template)]
@@ -21,8 +22,7 @@ struct Markdown<'v> {
 
 /// The page is one file that needs no script, font or network.
 pub(crate) fn html(view: &View) -> String {
-    let css = include_str!("../../templates/report.css");
-    let page = Html { v: view, css, columns: TENANT_COLUMNS };
+    let page = Html { v: view, css: STYLE, columns: TENANT_COLUMNS };
     page.render().expect("memory takes what is written to it")
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn markdown(view: &View) -> String {
 }
 
 /// Escapes a text for a cell of a Markdown table, so that it has no formatting.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
