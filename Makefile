@@ -16,7 +16,7 @@ help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 .PHONY: demo
-demo: release ## Run the main job end to end on real servers: about a minute after the build
+demo: release ## Run the main job end to end on real servers: two minutes after the build
 	$(RELEASE)/auditstorm-sandbox setup
 	@deploy/sandbox/demo.sh $(RELEASE)
 

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("auditstorm-backfill", auditstorm_backfill::cli::Cli::command()),
         ("auditstorm-generator", auditstorm_generator::cli::Cli::command()),
         ("auditstorm-sandbox", auditstorm_sandbox::Cli::command()),
+        ("auditstorm-suite", auditstorm_suite::cli::Cli::command()),
         ("auditstorm-verifier", auditstorm_verifier::cli::Cli::command()),
     ];
     for (name, program) in programs {

@@ -6,8 +6,13 @@ use std::process::Command;
 
 use crate::stack::program;
 
-const PROGRAMS: [&str; 4] =
-    ["auditstorm-backfill", "auditstorm-generator", "auditstorm-sandbox", "auditstorm-verifier"];
+const PROGRAMS: [&str; 5] = [
+    "auditstorm-backfill",
+    "auditstorm-generator",
+    "auditstorm-sandbox",
+    "auditstorm-suite",
+    "auditstorm-verifier",
+];
 
 /// The commands that a program lists in its help.
 fn commands(name: &str) -> Vec<String> {

@@ -36,6 +36,7 @@ mod secrets;
 mod seeds;
 mod slow_queries;
 mod stream;
+mod suite;
 mod synthetic;
 mod tidy;
 mod told;

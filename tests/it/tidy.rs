@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate, with the crates of this workspace that it may use. It may not use any others.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -33,6 +33,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
         &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
     ),
     ("deploy/sandbox", &[]),
+    ("deploy/suite", &["edges", "events", "plans", "report", "runs", "tell"]),
     (
         "tests",
         &[
@@ -46,6 +47,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 15] = [
             "auditstorm-backfill",
             "auditstorm-generator",
             "auditstorm-sandbox",
+            "auditstorm-suite",
             "auditstorm-verifier",
         ],
     ),

@@ -97,9 +97,10 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 }
 
 /// The crates whose events are logged. A test checks that each crate that logs is in the list.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "auditstorm_backfill",
     "auditstorm_generator",
+    "auditstorm_suite",
     "auditstorm_verifier",
     "load",
     "stores",
