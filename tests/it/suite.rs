@@ -156,15 +156,44 @@ fn a_suite_that_is_killed_in_every_step_goes_on_and_comes_to_the_same_result() {
     assert_eq!(report["interruptions"], 4);
 }
 
+/// Processes that have all of these among their arguments.
+fn processes(parts: &[&str]) -> Vec<(String, String)> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let lines = entries.filter_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        Some((entry.file_name().to_string_lossy().into_owned(), line))
+    });
+    lines.filter(|(_, line)| parts.iter().all(|part| line.contains(part))).collect()
+}
+
+#[test]
+fn a_load_that_is_killed_alone_is_run_again_and_its_events_are_looked_for() {
+    let stack = Stack::up(&[]);
+    let place = Place::new(SUITE);
+    let mut suite = Running(quietly(place.on(&stack)));
+    let run = place.path("out/runs/short-1");
+    wait_until("events are sent", || run.join("ledger-0.bin").exists());
+    let profile = place.path("out/profiles").display().to_string();
+    let found = processes(&["auditstorm-generator", "out/profiles/short.yaml"]);
+    let of_place = |(pid, _): &&(String, String)| {
+        fs::read_link(format!("/proc/{pid}/cwd"))
+            .is_ok_and(|it| profile.starts_with(it.to_str().unwrap()))
+    };
+    let (pid, _) = found.iter().find(of_place).unwrap();
+    assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    assert_eq!(suite.0.wait().unwrap().code(), Some(0), "{}", place.journal());
+    let report = place.report();
+    let run = &report["scenarios"][0]["runs"][0];
+    assert_eq!(run["interrupted"], serde_json::json!(["runs/short-1"]));
+    assert_eq!(run["checked"]["totals"]["stored"], 1_200);
+    assert!(place.journal().contains("leftover"));
+}
+
 /// Waits until no process has this path among its arguments. Returns those that stay.
 fn wait_for_no_process(path: &Path) -> Vec<String> {
-    let needle = path.display().to_string();
-    let running = || {
-        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-        let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-        let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-        lines.filter(|line| line.contains(&needle)).collect::<Vec<_>>()
-    };
+    let path = path.display().to_string();
+    let running = || processes(&[&path]).into_iter().map(|it| it.1).collect::<Vec<_>>();
     for _ in 0..100 {
         if running().is_empty() {
             return Vec::new();

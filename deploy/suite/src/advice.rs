@@ -183,8 +183,8 @@ mod tests {
         assert_eq!(
             evidence,
             [
-                "bad: 7 of 1,000 events lost; most of them were due from 00:00:01 UTC on, with mark \
-                 stop nats",
+                "bad: 7 of 1,000 events lost; most of them were due from 00:00:01 UTC on, with \
+                 mark stop nats",
                 "bad: due_to_visible was 12 s, and p(95)<10s is asked for; the lag was 5 at \
                  most",
                 "bad: 400 active parts in one partition; from 1,000 on, inserts wait",

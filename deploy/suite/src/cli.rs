@@ -126,8 +126,8 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
     let local = Local::new(programs(args)?, &needed(&suite, args))?;
     check_pipeline(&suite, &profiles, args, &local)?;
     let clock = Clock::system();
-    let path = args.out.clone().unwrap_or_else(|| default_dir(&suite.name, clock));
     let record = record(&text, profiles, args.sandbox.is_some(), clock);
+    let path = args.out.clone().unwrap_or_else(|| default_dir(&suite.name, &record));
     let mut dir = SuiteDir::take(&path, &record)?;
     write_profiles(&dir)?;
     if let Some(exit) = dir.journal.finished() {
@@ -254,20 +254,16 @@ fn programs(args: &RunArgs) -> Result<PathBuf, SuiteError> {
     Ok(own.parent().unwrap_or(Path::new(".")).to_owned())
 }
 
-/// The directory of the last suite of this name, if it was interrupted, or else a new one.
-fn default_dir(name: &str, clock: Clock) -> PathBuf {
+/// The directory of the last suite of this kind, if it was interrupted, or else a new one.
+fn default_dir(name: &str, record: &SuiteRecord) -> PathBuf {
     let folder = Path::new("suites");
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let is_of = |path: &PathBuf| {
-        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-        file.strip_prefix(name).is_some_and(|rest| rest.starts_with("-2")) && SuiteDir::is_one(path)
-    };
-    let last = entries.map(|entry| entry.path()).filter(is_of).max();
-    let is_cut =
-        |path: &PathBuf| SuiteDir::open(path).is_ok_and(|dir| dir.journal.finished().is_none());
-    let at = DateTime::from_timestamp_micros(clock.now()).expect("a time of this century");
+    let dirs = entries.filter_map(|entry| SuiteDir::open(&entry.path()).ok());
+    let last = dirs.filter(|dir| dir.is_of(record)).max_by_key(|dir| dir.record.begun);
+    let at = DateTime::from_timestamp_micros(record.begun.0).expect("a time of this century");
     let new = || folder.join(format!("{name}-{}", at.format("%Y-%m-%dT%H-%M-%SZ")));
-    last.filter(is_cut).unwrap_or_else(new)
+    last.filter(|dir| dir.journal.finished().is_none())
+        .map_or_else(new, |dir| dir.path().to_owned())
 }
 
 /// The directory of the history that all suites of a name share.

@@ -12,7 +12,7 @@ use tell::output::tell;
 use tokio::sync::watch;
 
 use crate::error::SuiteError;
-use crate::executor::{Executor, Job as _, Program, Task};
+use crate::executor::{Ending, Executor, Job as _, Program, Task};
 use crate::order::Order as FaultOrder;
 use crate::step::exit_of;
 use crate::suite::{Fault, Scenario};
@@ -39,8 +39,8 @@ pub(crate) struct Logs {
 /// How a load ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loaded {
-    /// The exit code of the generator.
-    pub(crate) exit: u8,
+    /// How the generator ended.
+    pub(crate) ending: Ending,
     /// What did not go as it should.
     pub(crate) notes: Vec<String>,
 }
@@ -76,7 +76,8 @@ pub(crate) async fn load(
         tokio::join!(generating, faults.all(start, &scenario.faults, is_over.clone()));
     faulted?;
     let ended = ended?;
-    if run.join("run.json").exists() {
+    let is_killed = matches!(ended, Ending::Signal(_));
+    if run.join("run.json").exists() && !is_killed {
         let watched = watch.ended().await?;
         if exit_of(watched.code()) != Exit::Done {
             notes.borrow_mut().push(format!("the watch ended with {watched}"));
@@ -84,12 +85,11 @@ pub(crate) async fn load(
     } else {
         watch.stop().await;
     }
-    let exit = ended.code();
-    if exit_of(exit) != Exit::Done {
+    if exit_of(ended.code()) != Exit::Done {
         let log = order.logs.generator.file_name().unwrap_or_default().to_string_lossy();
         notes.borrow_mut().push(format!("the generator ended with {ended}; see logs/{log}"));
     }
-    Ok(Loaded { exit, notes: notes.into_inner() })
+    Ok(Loaded { ending: ended, notes: notes.into_inner() })
 }
 
 fn watch_task(order: &Order, run: &Path, load_time: Duration) -> Task {
@@ -183,7 +183,7 @@ impl<E: Executor> Faults<'_, E> {
         Ok(())
     }
 
-    async fn run(&self, task: Task) -> Result<crate::executor::Ending, SuiteError> {
+    async fn run(&self, task: Task) -> Result<Ending, SuiteError> {
         self.executor.start(&task)?.ended().await
     }
 }

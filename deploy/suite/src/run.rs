@@ -13,11 +13,11 @@ use tokio::time::sleep;
 use crate::error::SuiteError;
 use crate::executor::local::Local;
 use crate::executor::{Ending, Executor as _, Job as _, Program, Task};
-use crate::load::load;
+use crate::load::{Loaded, load};
 use crate::sandbox::{Sandbox, tail};
 use crate::step::{Ended, Event, State, Step, exit_of};
 use crate::suite::{Scenario, SeedHistory, found_from};
-use crate::suite_dir::{SuiteDir, lock_pipeline};
+use crate::suite_dir::{PipelineLock, SuiteDir};
 
 /// What a suite runs on.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub(crate) async fn run(dir: &mut SuiteDir, place: Place) -> Result<(), Halt> {
     let local = local.with_env(env);
     // Until the suite ends, no other one uses this pipeline.
     let webhook = local.variable("VECTOR_WEBHOOK_URL").unwrap_or_default();
-    let _pipeline = lock_pipeline(&webhook)?;
+    let _pipeline = PipelineLock::take(&webhook)?;
     let mut runner = Runner { dir, local, clock, shutdown, sandbox, history, profiles };
     let done = runner.all().await;
     if let Some(sandbox) = runner.sandbox.take() {
@@ -197,26 +197,9 @@ impl Runner<'_> {
     /// Sends the events of a scenario, and looks for them.
     async fn scenario(&mut self, scenario: &Scenario, repetition: u32) -> Result<(), Halt> {
         let name = scenario.name().to_owned();
-        let step = Step::Load { scenario: name.clone(), repetition };
-        let run = match self.dir.journal.state(&step) {
-            State::Ended(Ended { attempt, .. }) => self.dir.run(&name, repetition, attempt),
-            state => {
-                if let State::Interrupted { attempts } = state {
-                    self.leftovers(scenario, repetition, attempts).await?;
-                }
-                let attempt = self.dir.begin(self.clock.now(), &step)?;
-                let run = self.dir.run(&name, repetition, attempt);
-                let sandbox = self.sandbox.as_ref().map(|it| it.dir.clone());
-                let order = self.order(&step, attempt, sandbox);
-                let (local, clock) = (self.local.clone(), self.clock);
-                let loading = load(&local, scenario, order, &run, clock);
-                let loaded = self.unless_halted(loading).await?;
-                self.end(&step, attempt, loaded.exit, loaded.notes)?;
-                run
-            }
-        };
+        let run = self.load(scenario, repetition).await?;
         if !run.join("run.json").exists() {
-            tell(format_args!("{step}: no run was begun, so there is nothing to check"));
+            tell(format_args!("{name}: no run was begun, so there is nothing to check"));
             return Ok(());
         }
         let shown = run.display().to_string();
@@ -232,6 +215,35 @@ impl Runner<'_> {
             format!("--wait={}", scenario.wait.get()),
         ];
         self.look(&Step::Check { scenario: name, repetition }, args, scenario).await
+    }
+
+    /// Sends the events of a scenario, and returns the directory of the run. A load that something
+    /// interrupts, be it with this suite or alone, is run again in another directory.
+    async fn load(&mut self, scenario: &Scenario, repetition: u32) -> Result<PathBuf, Halt> {
+        let name = scenario.name().to_owned();
+        let step = Step::Load { scenario: name.clone(), repetition };
+        for killed in 1.. {
+            match self.dir.journal.state(&step) {
+                State::Ended(ended) => return Ok(self.dir.run(&name, repetition, ended.attempt)),
+                State::Interrupted { attempts } => {
+                    self.leftovers(scenario, repetition, attempts).await?;
+                }
+                State::Fresh => {}
+            }
+            let attempt = self.dir.begin(self.clock.now(), &step)?;
+            let run = self.dir.run(&name, repetition, attempt);
+            let order = self.order(&step, attempt);
+            let (local, clock) = (self.local.clone(), self.clock);
+            let loading = load(&local, scenario, order, &run, clock);
+            let Loaded { ending, notes } = self.unless_halted(loading).await?;
+            match ending {
+                Ending::Signal(signal) if killed < KILLED_MAX => {
+                    tell(format_args!("{step}: signal {signal} ended it; it is run again"));
+                }
+                _ => self.end(&step, attempt, ending.code(), notes)?,
+            }
+        }
+        unreachable!("it ends after a few loads")
     }
 
     /// Looks for the events of loads that were interrupted, which also lets the pipeline come to
@@ -268,7 +280,13 @@ impl Runner<'_> {
         let attempt = self.dir.begin(self.clock.now(), step)?;
         let limit = Duration::from_micros(scenario.wait.get().us()) + CHECK_LIMIT;
         let task = self.task(step, attempt, Program::Verifier, args, limit);
-        let ending = self.run_task(&task).await?;
+        let mut ending = self.run_task(&task).await?;
+        for _ in 1..KILLED_MAX {
+            if let Ending::Signal(signal) = ending {
+                tell(format_args!("{step}: signal {signal} ended it; it is run again"));
+                ending = self.run_task(&task).await?;
+            }
+        }
         let notes = match exit_of(ending.code()) {
             Exit::Done | Exit::Lossy | Exit::Threshold | Exit::Unknown => Vec::new(),
             _ => vec![format!("{ending}; see {}", self.inside(&task.log))],
@@ -276,7 +294,8 @@ impl Runner<'_> {
         self.end(step, attempt, ending.code(), notes)
     }
 
-    fn order(&self, step: &Step, attempt: u32, sandbox: Option<PathBuf>) -> crate::load::Order {
+    fn order(&self, step: &Step, attempt: u32) -> crate::load::Order {
+        let sandbox = self.sandbox.as_ref().map(|it| it.dir.clone());
         let log = |part: &str| self.dir.log(step, attempt, part);
         let (generator, watch) = (log("generator"), log("watch"));
         crate::load::Order {
@@ -391,6 +410,8 @@ impl Halt {
     }
 }
 
+/// How often a program that was killed is run at most.
+const KILLED_MAX: u32 = 3;
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a program takes beside what it was told to wait for.
 const CHECK_LIMIT: Duration = Duration::from_mins(30);

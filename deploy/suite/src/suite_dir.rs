@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use edges::staged::{Staged, write_whole};
@@ -70,14 +71,7 @@ impl SuiteDir {
             write().map_err(SuiteError::io(&file))?;
         }
         let found = Self::open(path)?;
-        let difference = match &found.record {
-            it if it.suite != record.suite => Some("the suite itself differs"),
-            it if it.profiles != record.profiles => Some("a profile of it differs"),
-            it if it.on_sandbox != record.on_sandbox => Some("--sandbox was given once only"),
-            it if it.tool_version != record.tool_version => Some("the version differs"),
-            _ => None,
-        };
-        if let Some(difference) = difference {
+        if let Some(difference) = found.difference(record) {
             return Err(SuiteError::OtherSuite { dir: path.to_owned(), difference });
         }
         Ok(Self { _lock: Some(lock), ..found })
@@ -118,9 +112,19 @@ impl SuiteDir {
         &self.path
     }
 
-    /// Whether a directory has the record of a suite.
-    pub(crate) fn is_one(path: &Path) -> bool {
-        path.join(RECORD).exists()
+    /// Whether it is of this suite, whenever that was begun.
+    pub(crate) fn is_of(&self, record: &SuiteRecord) -> bool {
+        self.difference(record).is_none()
+    }
+
+    fn difference(&self, record: &SuiteRecord) -> Option<&'static str> {
+        match &self.record {
+            it if it.suite != record.suite => Some("the suite itself differs"),
+            it if it.profiles != record.profiles => Some("a profile of it differs"),
+            it if it.on_sandbox != record.on_sandbox => Some("--sandbox was given once only"),
+            it if it.tool_version != record.tool_version => Some("the version differs"),
+            _ => None,
+        }
     }
 
     /// Writes down what happened, and waits until it is on disk.
@@ -189,7 +193,7 @@ pub(crate) fn run_name(scenario: &str, repetition: u32, attempt: u32) -> String 
 }
 
 /// Locks a file, or finds that another process has locked it. The lock ends with the process.
-pub(crate) fn lock(path: &Path) -> Result<Option<File>, SuiteError> {
+fn lock(path: &Path) -> Result<Option<File>, SuiteError> {
     let open = File::options().create(true).truncate(false).write(true).open(path);
     let file = open.map_err(SuiteError::io(path))?;
     match file.try_lock() {
@@ -199,16 +203,41 @@ pub(crate) fn lock(path: &Path) -> Result<Option<File>, SuiteError> {
     }
 }
 
-/// Locks a pipeline, so that no other suite of this machine uses it meanwhile.
-///
-/// # Errors
-///
-/// Returns [`SuiteError::PipelineBusy`] if one does.
-pub(crate) fn lock_pipeline(address: &str) -> Result<File, SuiteError> {
-    let hash = Sha256::digest(address);
-    let name = u64::from_be_bytes(hash[..8].try_into().expect("it has 32 bytes"));
-    let path = std::env::temp_dir().join(format!("auditstorm-suite-{name:016x}.lock"));
-    lock(&path)?.ok_or(SuiteError::PipelineBusy { lock: path })
+/// A pipeline that no other suite of this machine uses meanwhile.
+#[derive(Debug)]
+pub(crate) struct PipelineLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl PipelineLock {
+    /// Locks the pipeline at an address.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`SuiteError::PipelineBusy`] if another suite uses it.
+    pub(crate) fn take(address: &str) -> Result<Self, SuiteError> {
+        let hash = Sha256::digest(address);
+        let name = u64::from_be_bytes(hash[..8].try_into().expect("it has 32 bytes"));
+        let path = std::env::temp_dir().join(format!("auditstorm-suite-{name:016x}.lock"));
+        loop {
+            let Some(file) = lock(&path)? else {
+                return Err(SuiteError::PipelineBusy { lock: path });
+            };
+            // Whoever had it before may have removed it since it was opened.
+            let own = file.metadata().map_err(SuiteError::io(&path))?.ino();
+            if fs::metadata(&path).is_ok_and(|it| it.ino() == own) {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for PipelineLock {
+    fn drop(&mut self) {
+        // A file that stays is locked by nobody, and in nobody's way.
+        fs::remove_file(&self.path).ok();
+    }
 }
 
 #[cfg(test)]
@@ -266,5 +295,16 @@ mod tests {
     fn every_attempt_at_a_load_has_a_directory_of_its_own() {
         assert_eq!(run_name("smoke", 1, 1), "runs/smoke-1");
         assert_eq!(run_name("smoke", 1, 2), "runs/smoke-1.2");
+    }
+
+    #[test]
+    fn a_pipeline_is_used_by_one_suite_and_leaves_no_lock_behind() {
+        let address = format!("http://127.0.0.1:1/{}", std::process::id());
+        let held = PipelineLock::take(&address).unwrap();
+        let path = held.path.clone();
+        assert!(matches!(PipelineLock::take(&address), Err(SuiteError::PipelineBusy { .. })));
+        drop(held);
+        assert!(!path.exists());
+        drop(PipelineLock::take(&address).unwrap());
     }
 }

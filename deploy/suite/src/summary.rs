@@ -143,6 +143,7 @@ fn sentence(exit: Exit, scenarios: &[ScenarioResult], halt: Option<String>) -> S
         Some(format!("{}: {}", it.name, run.reasons.first()?))
     });
     let what = match exit {
+        _ if halt.is_some() && reason.is_none() => "It could not be run to its end",
         Exit::Done => {
             let events =
                 scenarios.iter().flat_map(|it| &it.runs).filter_map(|it| it.checked.as_ref());
