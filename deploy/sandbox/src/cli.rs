@@ -41,6 +41,7 @@ Faults of the pipeline (only the sandbox's own relay makes them; P is a probabil
   duplicate:aggregator:P  stored twice, by two INSERTs
   corrupt:aggregator:P    one field changed, never the auditID or a time
   delay:aggregator:5s     every batch held back before its INSERT
+  limit:aggregator:N/s    no more than N events a second taken from NATS
   keep-last:sidecar:N     the disk buffer keeps its last N events until others follow or the part is
   keep-last:aggregator:N  restarted, as Vector's can; with --relay honest
 

@@ -4,7 +4,7 @@
 //! hits the same events again, whatever the timing.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct FaultPlan {
     seed: u64,
     shares: Vec<(FaultKind, Place, Share)>,
     delay: Duration,
+    /// Events a second; 0 without a limit.
+    limit_per_s: u32,
     kept: Vec<(Place, usize)>,
 }
 
@@ -40,6 +42,9 @@ impl FaultPlan {
                     plan.kept.push((at, events.get()));
                 }
                 Fault::Delay(delay) if plan.delay.is_zero() => plan.delay = delay,
+                Fault::Limit { per_second } if plan.limit_per_s == 0 => {
+                    plan.limit_per_s = per_second.get();
+                }
                 Fault::Hit { kind, at, share } if plan.share(kind, at).is_none() => {
                     plan.shares.push((kind, at, share));
                 }
@@ -63,6 +68,11 @@ impl FaultPlan {
     /// How long the aggregator holds each batch back.
     pub(crate) fn delay(&self) -> Duration {
         self.delay
+    }
+
+    /// How many events a second the aggregator takes at most; 0 without a limit.
+    pub(crate) fn limit_per_s(&self) -> u32 {
+        self.limit_per_s
     }
 
     /// How many of its last events the disk buffer of a part keeps back.
@@ -94,6 +104,8 @@ pub enum Fault {
     },
     /// The aggregator holds every batch back; nobody is harmed.
     Delay(Duration),
+    /// The aggregator takes no more events a second; nobody is harmed.
+    Limit { per_second: NonZeroU32 },
     /// A disk buffer keeps its last events until others follow or it is restarted. They are not
     /// lost.
     KeepLast {
@@ -148,6 +160,7 @@ impl FromStr for Fault {
         };
         let (kind, at) = match (kind, at) {
             ("delay", "aggregator") => return parse_delay(amount).map(Self::Delay),
+            ("limit", "aggregator") => return parse_limit(amount),
             ("keep-last", "sidecar") => return parse_kept(Place::Sidecar, amount),
             ("keep-last", "aggregator") => return parse_kept(Place::Aggregator, amount),
             ("drop", "sidecar") => (FaultKind::Drop, Place::Sidecar),
@@ -169,6 +182,12 @@ fn parse_delay(amount: &str) -> Result<Duration, FaultError> {
     Ok(delay)
 }
 
+fn parse_limit(amount: &str) -> Result<Fault, FaultError> {
+    let number = amount.strip_suffix("/s").and_then(|number| number.parse().ok());
+    let per_second = number.ok_or_else(|| FaultError::Rate(amount.to_owned()))?;
+    Ok(Fault::Limit { per_second })
+}
+
 fn parse_kept(at: Place, amount: &str) -> Result<Fault, FaultError> {
     let events = amount.parse().map_err(|_| FaultError::Number(amount.to_owned()))?;
     Ok(Fault::KeepLast { at, events })
@@ -183,6 +202,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Hit { kind, at, share } => write!(f, "{kind}:{at}:{}", share.value()),
             Self::Delay(delay) => write!(f, "delay:aggregator:{}ms", delay.as_millis()),
+            Self::Limit { per_second } => write!(f, "limit:aggregator:{per_second}/s"),
             Self::KeepLast { at, events } => write!(f, "keep-last:{at}:{events}"),
             Self::Read(fault) => fault.fmt(f),
         }
@@ -230,6 +250,7 @@ mod tests {
         check("duplicate:aggregator:1e-3", Ok("duplicate:aggregator:0.001"));
         check("corrupt:aggregator:0.25", Ok("corrupt:aggregator:0.25"));
         check("delay:aggregator:5s", Ok("delay:aggregator:5000ms"));
+        check("limit:aggregator:2000/s", Ok("limit:aggregator:2000/s"));
         check("keep-last:sidecar:1", Ok("keep-last:sidecar:1"));
         check("keep-last:aggregator:40", Ok("keep-last:aggregator:40"));
     }
@@ -265,6 +286,9 @@ mod tests {
         check("drop:sidecar:lots", Err("is no probability"));
         check("delay:aggregator:0.5", Err("is no duration"));
         check("delay:aggregator:0s", Err("delays nothing"));
+        check("limit:aggregator:0/s", Err("is no rate"));
+        check("limit:aggregator:10", Err("is no rate"));
+        check("limit:sidecar:10/s", Err("is no fault"));
         check("keep-last:sidecar:0", Err("is no number of events"));
         check("keep-last:sidecar:0.5", Err("is no number of events"));
     }

@@ -3,7 +3,7 @@
 /// The possible faults, shown with every mistake.
 const FORMS: &str = "drop:sidecar:P, drop:aggregator:P, duplicate:sidecar:P, \
     duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1), delay:aggregator:DURATION, \
-    keep-last:sidecar:N, keep-last:aggregator:N, or, of the query API, paging:real, scope:open, \
+    limit:aggregator:N/s,     keep-last:sidecar:N, keep-last:aggregator:N, or, of the query API, paging:real, scope:open, \
     leak:P, stale:DURATION, error:CODE:P, slow:DURATION:P, reorder";
 
 /// Why an order for a fault cannot be read.
@@ -18,6 +18,9 @@ pub enum FaultError {
     /// The number of events is none.
     #[error("{0:?} is no number of events from 1 on")]
     Number(String),
+    /// The rate is none.
+    #[error("{0:?} is no rate like 2000/s")]
+    Rate(String),
     /// The duration is none.
     #[error("{0}")]
     Duration(String),

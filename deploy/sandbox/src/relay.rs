@@ -13,6 +13,7 @@ mod faults;
 mod honest;
 mod inserter;
 mod metrics;
+mod pace;
 mod publisher;
 mod retry;
 mod rows;

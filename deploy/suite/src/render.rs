@@ -11,7 +11,7 @@ use runs::report::ThresholdOutcome;
 use crate::budget::{Budget, share};
 use crate::error::SuiteError;
 use crate::recovery::Recovered;
-use crate::results::{Checked, Measured, RunResult};
+use crate::results::{Checked, Measured, RunResult, ScenarioResult};
 use crate::run::took;
 use crate::step::exit_of;
 use crate::suite_dir::SuiteDir;
@@ -80,6 +80,8 @@ struct ScenarioView {
     word: &'static str,
     tone: &'static str,
     runs: Vec<RunView>,
+    /// What repetitions have in common: measure, least, median, most.
+    spread: Vec<[String; 4]>,
 }
 
 #[derive(Debug)]
@@ -179,12 +181,42 @@ impl View {
 }
 
 impl ScenarioView {
-    fn new(scenario: &crate::results::ScenarioResult) -> Self {
+    fn new(scenario: &ScenarioResult) -> Self {
         let (word, tone) = word(scenario.exit);
         let is_one = scenario.runs.len() == 1;
         let runs = scenario.runs.iter().map(|run| RunView::new(run, is_one)).collect();
-        Self { name: scenario.name.clone(), word, tone, runs }
+        Self { name: scenario.name.clone(), word, tone, runs, spread: spread(scenario) }
     }
+}
+
+/// Takes a figure from a run.
+type Of<'a> = &'a dyn Fn(&Checked) -> Option<f64>;
+/// Writes a figure with its unit.
+type Say<'a> = &'a dyn Fn(f64) -> String;
+
+/// How far the repetitions of a scenario are apart; nothing without repetitions.
+fn spread(scenario: &ScenarioResult) -> Vec<[String; 4]> {
+    let checked: Vec<&Checked> =
+        scenario.runs.iter().filter_map(|run| run.checked.as_ref()).collect();
+    let per_s = |rate: f64| format!("{}/s", figures::number(rate));
+    let of_recovery = |run: &Checked| match run.recovery {
+        Some(Recovered::After { seconds }) => Some(seconds * 1_000.0),
+        _ => None,
+    };
+    let measures: [(&str, Say, Of); 4] = [
+        ("acknowledged", &per_s, &|run| Some(run.measured.acknowledged_per_s)),
+        ("webhook p95", &milliseconds, &|run| run.measured.webhook_p95_ms),
+        ("due to visible p95", &milliseconds, &|run| run.measured.due_to_visible_p95_ms),
+        ("recovery", &milliseconds, &of_recovery),
+    ];
+    let row = |(name, say, of): &(&str, Say, Of)| {
+        let mut values: Vec<f64> = checked.iter().filter_map(|run| of(run)).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let (least, most) = (values.first()?, values.last()?);
+        let median = values[values.len() / 2];
+        Some([(*name).to_owned(), say(*least), say(median), say(*most)])
+    };
+    if checked.len() < 2 { Vec::new() } else { measures.iter().filter_map(row).collect() }
 }
 
 impl RunView {
@@ -316,7 +348,7 @@ impl BudgetView {
 
 fn trend(report: &SuiteReport) -> Vec<TrendRow> {
     let row = |it: &crate::summary::Earlier| {
-        let cell = |scenario: &crate::results::ScenarioResult| {
+        let cell = |scenario: &ScenarioResult| {
             let found = it.scenarios.iter().find(|other| other.name == scenario.name);
             let Some(found) = found else { return "–".to_owned() };
             let Measured { acknowledged_per_s, webhook_p95_ms, due_to_visible_p95_ms, .. } =
@@ -421,7 +453,11 @@ mod tests {
         unknown.runs[0].reasons = vec!["it was not run to its end".to_owned()];
         unknown.runs[0].checked = None;
         unknown.runs[0].interrupted = vec!["runs/odd-1".to_owned()];
-        report(vec![scenario("one", 30_000, 0), scenario("two", 20_000, 12), unknown])
+        let mut one = scenario("one", 30_000, 0);
+        let mut again = RunResult { repetition: 2, ..one.runs[0].clone() };
+        again.checked.as_mut().unwrap().measured.acknowledged_per_s = 90.0;
+        one.runs.push(again);
+        report(vec![one, scenario("two", 20_000, 12), unknown])
     }
 
     #[test]
@@ -458,7 +494,7 @@ mod tests {
         assert_eq!(
             counts,
             [
-                (named("smoke.one"), 2, 0, 0),
+                (named("smoke.one"), 4, 0, 0),
                 (named("smoke.two"), 2, 2, 0),
                 (named("smoke.odd"), 1, 0, 1),
             ]

@@ -27,6 +27,10 @@ pub(crate) enum Step {
     Readback { scenario: String, repetition: u32 },
     /// Every event of the run is looked for.
     Check { scenario: String, repetition: u32 },
+    /// The directory of the suite is copied to its archive.
+    Archive,
+    /// A webhook is told of the verdict: the one of this number in the suite, from 1.
+    Notify { number: u32 },
 }
 
 impl fmt::Display for Step {
@@ -43,6 +47,8 @@ impl fmt::Display for Step {
                 write!(f, "readback {scenario} {repetition}")
             }
             Self::Check { scenario, repetition } => write!(f, "check {scenario} {repetition}"),
+            Self::Archive => f.write_str("archive"),
+            Self::Notify { number } => write!(f, "notify {number}"),
         }
     }
 }

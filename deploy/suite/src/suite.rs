@@ -48,6 +48,37 @@ pub struct Suite {
     #[serde(default)]
     #[garde(dive)]
     pub recovery: Recovery,
+    /// Where the directory of the suite is copied to at the end: a directory, or an address like
+    /// `s3://bucket/folder`. By default, nowhere.
+    #[serde(default)]
+    #[garde(inner(length(min = 1, max = 4096)))]
+    pub archive: Option<String>,
+    /// Who is told of the verdict.
+    #[serde(default)]
+    #[garde(dive, length(max = 16))]
+    pub notify: Vec<Notify>,
+}
+
+/// A webhook that is told of the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// The form of the message.
+    #[garde(skip)]
+    pub form: NotifyForm,
+    /// Name of the environment variable that holds the address, because the address is a secret.
+    #[garde(custom(is_variable))]
+    pub url_from: String,
+}
+
+/// The form of a message to a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyForm {
+    /// As Slack's incoming webhooks take it.
+    Slack,
+    /// A JSON object.
+    Json,
 }
 
 /// How long to wait for the servers.
@@ -360,6 +391,17 @@ fn is_name<C>(name: &str, _context: &C) -> garde::Result {
         return Ok(());
     }
     Err(garde::Error::new("use 1 to 48 of the characters a-z, 0-9 and -"))
+}
+
+fn is_variable<C>(name: &str, _context: &C) -> garde::Result {
+    let is_good = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(is_good) {
+        return Ok(());
+    }
+    Err(garde::Error::new(
+        "write the name of an environment variable, like SLACK_WEBHOOK_URL; the address itself is \
+         a secret",
+    ))
 }
 
 fn is_alone_with<C>(has_duration: bool) -> impl FnOnce(&f64, &C) -> garde::Result {

@@ -9,13 +9,14 @@ use async_nats::jetstream::{Context, Message};
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::buffer::Writer;
 use super::corrupt::corrupt;
 use super::counters::Counters;
 use super::faults::Faults;
+use super::pace::Pace;
 use super::rows::Rows;
 use super::transform::{Event, audit_id, complete, flagged, is_kept};
 use crate::clock::now;
@@ -28,6 +29,7 @@ pub(super) struct Aggregator {
     exit: Exit,
     faults: Arc<Faults>,
     counters: Arc<Counters>,
+    pace: Pace,
 }
 
 /// What is between reading and storing.
@@ -87,7 +89,8 @@ impl Aggregator {
         faults: Arc<Faults>,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { context, exit, faults, counters }
+        let pace = Pace::new(faults.limit_per_s());
+        Self { context, exit, faults, counters, pace }
     }
 
     /// Reads until told to drain, then until the stream holds nothing more for it; before a buffer
@@ -152,6 +155,9 @@ impl Aggregator {
     /// Puts one message into batch or buffer and acknowledges it: before `ClickHouse` has it, as
     /// Vector does.
     async fn take(&mut self, message: &Message) {
+        if let Some(due) = self.pace.take(Instant::now()) {
+            sleep_until(due).await;
+        }
         if let Some((event, is_twice)) = self.completed(message)
             && let Err(error) = self.exit.push(&event, is_twice, &self.counters)
         {

@@ -25,6 +25,11 @@ impl Faults {
         Ok(Self { plan, log: FaultLog::open(path)? })
     }
 
+    /// How many events a second the aggregator takes at most; 0 without a limit.
+    pub(super) fn limit_per_s(&self) -> u32 {
+        self.plan.limit_per_s()
+    }
+
     /// Says whether the fault is to be done to this event now; if so, it is on record.
     pub(super) fn strike(&self, kind: FaultKind, at: Place, audit_id: Option<&str>) -> bool {
         let victim = audit_id.filter(|id| self.plan.hits(kind, at, id));
