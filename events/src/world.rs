@@ -271,6 +271,12 @@ impl Tenant {
         }
     }
 
+    /// Its scope with its name, like `Project/acme-shop`.
+    pub fn place(&self) -> String {
+        let parts = [self.scope.as_str(), &self.scope_name];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+    }
+
     /// What the tenant's events are drawn from.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

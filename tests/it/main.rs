@@ -27,6 +27,7 @@ mod queries;
 mod query_history;
 mod query_load;
 mod readback;
+mod readback_history;
 mod readback_pairs;
 mod refusals;
 mod replay;

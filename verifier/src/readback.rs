@@ -8,6 +8,7 @@
 mod account;
 mod asking;
 mod confirm;
+mod known;
 mod plan;
 mod probe;
 mod progress;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use edges::clock::micros;
 use events::event::MicroTime;
+use plans::plan::Plan;
 use queries::door::Door;
 use runs::readback::{READBACK_FORMAT, ReadTotals, Readback};
 use stores::clickhouse::ClickHouse;
@@ -27,6 +29,7 @@ use tracing::info;
 use self::account::{Grounds, add_up, judge, notes};
 use self::asking::{AskCounts, Asking, Unanswered};
 use self::confirm::confirm;
+use self::known::KnownRuns;
 use self::plan::{Choice, plan_units};
 use self::probe::probe;
 use self::progress::{Origin, PROGRESS_FILE, Progress};
@@ -51,15 +54,15 @@ pub struct ReadbackOptions {
     pub chosen: Chosen,
 }
 
-/// Reads a run back at a door. `table` says what is stored; without it, what was acknowledged
-/// counts as stored.
+/// Reads a run back at a door. `histories` are other runs whose events are known, and that the
+/// table has too. `table` says what is stored; without it, what was acknowledged counts as stored.
 ///
 /// # Errors
 ///
 /// Returns [`VerifyError`] if the door is not there, the table does not answer, or the user asks to
 /// stop.
 pub async fn read_back<D: Door>(
-    run: &Recorded,
+    (run, histories): (&Recorded, &[Plan]),
     door: &D,
     table: Option<&ClickHouse>,
     options: &ReadbackOptions,
@@ -68,7 +71,8 @@ pub async fn read_back<D: Door>(
     let (clock, story) = (patience.clock, patience.story);
     let began_at = clock.now();
     let Choice { units, not_asked } = plan_units(run, table, &options.chosen, patience).await?;
-    let origin = origin(run, door.place(), table, options);
+    let runs = KnownRuns { own: &run.plan, histories };
+    let origin = origin(runs, door.place(), table, options);
     let mut progress = Progress::open(run.dirs[0].file(PROGRESS_FILE), origin, story);
     let mut asking = Asking::new(door, clock, patience.shutdown.clone(), options.ask, story);
     let walk_options = WalkOptions {
@@ -84,7 +88,7 @@ pub async fn read_back<D: Door>(
             continue;
         }
         info!(scope = %unit.scope, stored = unit.stored_count(), "reading a scope back");
-        let read = read_unit(&mut asking, &run.plan.script, unit, &walk_options).await;
+        let read = read_unit(&mut asking, runs, unit, &walk_options).await;
         let Some(result) = lasting(read, door)? else {
             scopes_left += 1;
             continue;
@@ -123,16 +127,18 @@ pub async fn read_back<D: Door>(
 }
 
 fn origin(
-    run: &Recorded,
+    runs: KnownRuns<'_>,
     place: &str,
     table: Option<&ClickHouse>,
     options: &ReadbackOptions,
 ) -> Origin {
     let servers = [Some(place), table.map(|table| table.url.as_str())];
+    let mut marks = runs.scripts().into_iter().map(|script| format!("{:?}", script.mark()));
     Origin {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         servers: servers.into_iter().flatten().map(str::to_owned).collect(),
-        run: format!("{:?}", run.plan.script.mark()),
+        run: marks.next().unwrap_or_default(),
+        histories: marks.collect(),
         page_sizes: options.page_sizes.clone(),
     }
 }

@@ -52,7 +52,8 @@ pub struct Step {
     /// The events of the first run that are shown to whom they belong, and were not shown before,
     /// in the order of the page.
     pub own: Vec<(TenantIndex, Seq)>,
-    /// Events that are of none of the runs, whose content nobody knows here.
+    /// Events that are not of the first run: of another one, and shown to whom they belong, or of
+    /// none, so that nobody knows here what they say.
     pub foreign: u64,
     /// When the oldest event was received that is not one of others, as the page says.
     pub oldest: Option<UnixMicros>,
@@ -155,9 +156,10 @@ impl<'s> Walk<'s> {
         self.seen[run].get(&tenant).is_some_and(|seqs| seqs.contains(seq.0))
     }
 
-    /// Events shown so far that are of none of the runs.
+    /// Events shown so far that are not of the first run: see [`Step::foreign`].
     pub fn foreign(&self) -> u64 {
-        self.seen_foreign.len() as u64
+        let of_others = self.seen[1..].iter().flat_map(BTreeMap::values).map(RangeSet::count);
+        self.seen_foreign.len() as u64 + of_others.sum::<u64>()
     }
 
     /// Checks the next page.
@@ -181,6 +183,8 @@ impl<'s> Walk<'s> {
                     news += 1;
                     if run == 0 {
                         own.push((tenant, seq));
+                    } else {
+                        foreign += 1;
                     }
                 }
                 Look::Again => admitted += 1,
@@ -331,9 +335,11 @@ enum Look {
 
 #[cfg(test)]
 mod tests {
+    use plans::spec::{RunOptions, Span};
+
     use super::*;
     use crate::question::{Condition, Scope, TextField};
-    use crate::testing::{all, page, plan, question, scoped, truth};
+    use crate::testing::{START, all, page, plan, question, scoped, truth};
 
     /// The right answer of a tenant, and the events of others.
     fn right(plan: &plans::plan::Plan) -> (Question, Vec<Shown>, Vec<Shown>) {
@@ -470,6 +476,32 @@ mod tests {
             assert_eq!(kinds(&step), [Fault::Leaked]);
             assert_eq!(step.next, Next::Page("a".to_owned()));
         }
+    }
+
+    #[test]
+    fn events_of_another_known_run_are_foreign_where_they_belong_and_leaked_elsewhere() {
+        let plan = plan();
+        let (tenant, _) = scoped(&plan);
+        let options = RunOptions::new(Uuid::from_u128(8), START, Span::Live);
+        let text = "name: x\nmix: cluster\nstages: [{duration: 20m, rate: 1/s, tenants: 10}]\n";
+        let other = plans::plan::Plan::parse(text, "x", options).unwrap();
+        let (question, ..) = right(&plan);
+        // The two runs have tenants of the same names.
+        let theirs = truth(&other, &question, &all(&other));
+        let theirs: Vec<Shown> = theirs.iter().map(|(.., shown)| *shown).collect();
+        let stranger = other.script.tenants().find(|it| *it != tenant).unwrap();
+        let facts = other.script.facts(stranger, Seq(40)).unwrap();
+        let stranger = Shown { id: Some(facts.audit_id), received: Some(facts.received) };
+        let events = [&theirs[..9], &[stranger], &theirs[9..20]].concat();
+        let mut walk = Walk::among(vec![&plan.script, &other.script], question.clone());
+        let step = walk.take(&page(&events, None));
+        let leaked = Finding { fault: Fault::Leaked, audit_id: stranger.id, beside: None };
+        assert_eq!((&step.findings[..], step.foreign, step.own.len()), (&[leaked][..], 20, 0));
+        assert_eq!(walk.foreign(), 20);
+        // Who knows one run alone cannot tell them.
+        let step = check_page(&plan.script, &question, &page(&events, None));
+        assert!(!kinds(&step).contains(&Fault::Leaked), "{:?}", step.findings);
+        assert_eq!(step.foreign, 21);
     }
 
     #[test]

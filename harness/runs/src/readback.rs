@@ -150,6 +150,12 @@ pub struct ReadFinding {
     /// Of an unreachable event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
+    /// The tenant whose event it is that is leaked, like `Project/acme-shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The run whose event it is that is leaked, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Uuid>,
 }
 
 /// The file in a run's directory.
@@ -196,6 +202,14 @@ impl ReadFault {
     /// Whether it is the reader's own fault, whatever the table has.
     pub fn is_of_reader(self) -> bool {
         !matches!(self, Self::Changed | Self::Unplanned)
+    }
+}
+
+impl ReadFinding {
+    /// Whose event is leaked, in words: `of Project/acme-shop`, and of which other run.
+    pub fn owner(&self) -> Option<String> {
+        let run = self.run.map(|run| format!(" of run {run}")).unwrap_or_default();
+        self.tenant.as_ref().map(|tenant| format!("of {tenant}{run}"))
     }
 }
 

@@ -7,10 +7,12 @@ use clap::Args;
 use edges::clock::Clock;
 use edges::exit::{Exit, chain};
 use edges::shutdown::Shutdown;
+use plans::plan::Plan;
 use plans::quantity::parse_wait;
 use queries::api::{Api, ApiArgs, AskLimits};
 use queries::question::LIMIT_MAX;
 use runs::readback::READBACK_FILE;
+use runs::run_dir::RunDir;
 use stores::clickhouse::{ClickHouse, ClickHouseArgs};
 use tell::output::{show, show_json};
 
@@ -36,6 +38,11 @@ pub(super) struct ReadbackArgs {
     timeout: Duration,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
+    /// Run directory of another run whose events the table has too, like a seeded history; can be
+    /// given several times. If events of it are shown to tenants that they do not belong to, that
+    /// is found, and told with their tenant and run.
+    #[arg(long, value_name = "DIR")]
+    history: Vec<PathBuf>,
     /// The most tenants to read.
     #[arg(long, value_name = "COUNT")]
     tenants: Option<u32>,
@@ -75,6 +82,8 @@ pub(super) async fn run(args: &ReadbackArgs) -> Result<Exit, VerifyError> {
         (Some(run), 0) => run,
         (_, others) => return Err(VerifyError::OneRun { runs: others + 1 }),
     };
+    let histories = args.history.iter().map(|path| Ok(RunDir::open(path)?.1));
+    let histories: Vec<Plan> = histories.collect::<Result<_, VerifyError>>()?;
     let earlier: Vec<Earlier> =
         run.dirs.iter().map(|dir| Earlier::set_aside(dir.path(), &[READBACK_FILE], tell)).collect();
     let limits = AskLimits { timeout: args.timeout, ..AskLimits::default() };
@@ -98,7 +107,8 @@ pub(super) async fn run(args: &ReadbackArgs) -> Result<Exit, VerifyError> {
             with_platform: args.platform,
         },
     };
-    let readback = Box::pin(read_back(&run, &api, table.as_ref(), &options, &mut patience)).await?;
+    let runs = (&run, &histories[..]);
+    let readback = Box::pin(read_back(runs, &api, table.as_ref(), &options, &mut patience)).await?;
     let mut exit = readback.verdict.exit();
     for (dir, earlier) in run.dirs.iter().zip(&earlier) {
         match dir.write_json(READBACK_FILE, &readback) {

@@ -194,7 +194,17 @@ mod tests {
 
     fn finding(fault: ReadFault, walk: WalkKind, blame: Option<Blame>) -> ReadFinding {
         let (scope, audit_id) = ("Project/a".to_owned(), Some(Uuid::nil()));
-        ReadFinding { fault, walk, page_size: 100, scope, audit_id, beside: None, blame }
+        ReadFinding {
+            fault,
+            walk,
+            page_size: 100,
+            scope,
+            audit_id,
+            beside: None,
+            blame,
+            tenant: None,
+            run: None,
+        }
     }
 
     fn unit(findings: Vec<ReadFinding>) -> UnitResult {

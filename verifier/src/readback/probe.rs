@@ -40,6 +40,8 @@ pub(super) async fn probe<D: Door>(
                 audit_id: first.id,
                 beside: None,
                 blame: None,
+                tenant: None,
+                run: None,
             });
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Origin {
     /// The query API, and the table, if it was asked.
     pub(crate) servers: Vec<String>,
     pub(crate) run: String,
+    /// Other runs whose events are known.
+    pub(crate) histories: Vec<String>,
     pub(crate) page_sizes: Vec<u32>,
 }
 
@@ -85,6 +87,7 @@ mod tests {
             tool_version: "1".to_owned(),
             servers: vec!["http://a".to_owned()],
             run: "r".to_owned(),
+            histories: Vec::new(),
             page_sizes: vec![100],
         };
         let open = |origin: &Origin| Progress::open(path.clone(), origin.clone(), |_| {});
@@ -95,6 +98,9 @@ mod tests {
         assert_eq!(open(&origin).of("Project/b", 7), None);
         let other = Origin { servers: vec!["http://b".to_owned()], ..origin.clone() };
         assert_eq!(open(&other).of("Project/a", 7), None);
+        // Whose events it showed beside its own was looked at with other eyes.
+        let more = Origin { histories: vec!["h".to_owned()], ..origin.clone() };
+        assert_eq!(open(&more).of("Project/a", 7), None);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 9]).unwrap();
         assert_eq!(open(&origin).of("Project/a", 7), None, "a line that is cut");

@@ -60,6 +60,7 @@ impl Text<'_> {
                 write!(f, "  {}", fault.as_str())?;
                 finding.audit_id.iter().try_for_each(|id| write!(f, " {id}"))?;
                 finding.beside.iter().try_for_each(|id| write!(f, " behind {id}"))?;
+                finding.owner().iter().try_for_each(|owner| write!(f, " {owner}"))?;
                 writeln!(f, " in {}, {}", finding.scope, finding.walk.as_str())?;
             }
         }

@@ -7,7 +7,7 @@ use events::identity::{Seq, TenantIndex};
 use events::row::Columns;
 use events::script::Script;
 use events::timeline::UnixMicros;
-use queries::check::{Fault, Finding, Next, Reached, Walk, check_content, check_page};
+use queries::check::{Fault, Finding, Next, Reached, Walk, check_content};
 use queries::door::Door;
 use queries::order::Order;
 use queries::question::{Filter, IdRange, LIMIT_MAX, Question, UnixSeconds, WINDOW_SECONDS_MAX};
@@ -17,6 +17,7 @@ use runs::readback::{Blame, ReadFinding, WalkKind};
 use uuid::Uuid;
 
 use super::asking::{Asking, Unanswered};
+use super::known::{KnownRuns, Owner};
 use super::unit::{
     Events, Unit, UnitResult, WalkResult, add, both, count, each, missing, without, youngest,
 };
@@ -39,11 +40,12 @@ pub(crate) struct WalkOptions {
 /// Returns [`Unanswered`] if nothing more can be asked at all.
 pub(crate) async fn read_unit<D: Door>(
     asking: &mut Asking<'_, D>,
-    script: &Script,
+    runs: KnownRuns<'_>,
     unit: &Unit,
     options: &WalkOptions,
 ) -> Result<UnitResult, Unanswered> {
-    let mut reading = Reading { asking, script, unit, options, result: result_of(unit) };
+    let (script, result) = (runs.script(), result_of(unit));
+    let mut reading = Reading { asking, runs, script, unit, options, result };
     match reading.read().await {
         Ok(()) => {}
         Err(Unanswered::Failed(error)) => reading.result.unread = Some(error.to_string()),
@@ -64,6 +66,8 @@ fn result_of(unit: &Unit) -> UnitResult {
 /// Reads one scope.
 struct Reading<'r, 'd, D> {
     asking: &'r mut Asking<'d, D>,
+    runs: KnownRuns<'r>,
+    /// The run that is read back.
     script: &'r Script,
     unit: &'r Unit,
     options: &'r WalkOptions,
@@ -79,7 +83,7 @@ struct Shown {
     findings: Vec<Finding>,
 }
 
-impl<D: Door> Reading<'_, '_, D> {
+impl<'r, D: Door> Reading<'r, '_, D> {
     async fn read(&mut self) -> Result<(), Unanswered> {
         let by_windows = self.by_windows().await?;
         let unseen = missing(&self.unit.stored, &by_windows.events);
@@ -174,7 +178,7 @@ impl<D: Door> Reading<'_, '_, D> {
     ) -> Result<(), Unanswered> {
         while let Some(question) = windows.question() {
             let page = self.asking.ask(&question, None).await?;
-            let step = check_page(self.script, &question, &page);
+            let step = self.begin(&question).take(&page);
             // One event of each page is looked at in full, at another place each time.
             let sample = usize::try_from(shown.pages).unwrap_or(0) % page.events.len().max(1);
             shown.findings.extend(check_content(self.script, &page, sample));
@@ -230,9 +234,13 @@ impl<D: Door> Reading<'_, '_, D> {
         Ok(shown)
     }
 
+    fn begin(&self, question: &Question) -> Walk<'r> {
+        Walk::among(self.runs.scripts(), question.clone())
+    }
+
     /// Walks from the first page of a question to the last.
     async fn walk(&mut self, question: Question, shown: &mut Shown) -> Result<(), Unanswered> {
-        let mut walk = Walk::new(self.script, question.clone());
+        let mut walk = self.begin(&question);
         let mut cursor = None;
         let mut reached = None;
         let mut end = None;
@@ -329,14 +337,12 @@ impl<D: Door> Reading<'_, '_, D> {
         blame: impl Fn((TenantIndex, Seq)) -> Blame,
     ) {
         let scope = self.unit.scope.to_string();
-        let of = |fault, audit_id, beside, blame| ReadFinding {
-            fault,
-            walk,
-            page_size,
-            scope: scope.clone(),
-            audit_id,
-            beside,
-            blame,
+        let of = |fault, audit_id: Option<Uuid>, beside, blame| {
+            let leaked = audit_id.filter(|_| fault == Fault::Leaked);
+            let Owner { tenant, run } =
+                leaked.map_or_else(Owner::default, |id| self.runs.owner(id));
+            let scope = scope.clone();
+            ReadFinding { fault, walk, page_size, scope, audit_id, beside, blame, tenant, run }
         };
         let unreachable = each(unseen).map(|(tenant, seq)| {
             let audit_id = Some(self.script.audit_id(tenant, seq));
@@ -482,7 +488,8 @@ mod tests {
             };
             let clock = Clock::starting_at(now);
             let mut asking = Asking::new(&door, clock, shutdown, ask, |_| {});
-            read_unit(&mut asking, &plan.script, &unit, &options).await.unwrap()
+            let runs = KnownRuns { own: &plan, histories: &[] };
+            read_unit(&mut asking, runs, &unit, &options).await.unwrap()
         })
     }
 

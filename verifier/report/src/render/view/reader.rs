@@ -94,7 +94,11 @@ fn finding_row(it: &ReadFinding) -> ReadFindingRow {
     ReadFindingRow {
         what: it.fault.as_str(),
         walk: format!("{}, {}", it.walk.as_str(), it.page_size),
-        scope: it.scope.clone(),
+        scope: [Some(it.scope.clone()), it.owner()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", "),
         audit_id: it.audit_id.map_or_else(|| "–".to_owned(), |id| id.to_string()),
     }
 }
@@ -129,6 +133,8 @@ pub(crate) mod tests {
             audit_id: Some(Uuid::from_u128(id)),
             beside: None,
             blame: None,
+            tenant: None,
+            run: None,
         };
         Readback {
             format: READBACK_FORMAT,
