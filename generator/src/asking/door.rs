@@ -49,13 +49,6 @@ pub enum AnyDoor {
     Table(Sql),
 }
 
-impl AnyDoor {
-    /// Whether queries bear the names in the log of the server that they are asked under.
-    pub(crate) fn keeps_names(&self) -> bool {
-        matches!(self, Self::Table(_))
-    }
-}
-
 impl QueryArgs {
     /// Whom the queries ask, for a record: without what may be secret in it.
     pub(crate) fn shown(&self) -> Option<String> {
@@ -163,6 +156,13 @@ impl Door for AnyDoor {
         match self {
             Self::Api(api) => api.ask_as(name, question, cursor).await,
             Self::Table(table) => table.ask_as(name, question, cursor).await,
+        }
+    }
+
+    fn keeps_names(&self) -> bool {
+        match self {
+            Self::Api(api) => api.keeps_names(),
+            Self::Table(table) => table.keeps_names(),
         }
     }
 

@@ -16,7 +16,6 @@ use runs::ranges::TenantRanges;
 
 use super::Reading;
 use super::kinds::{Asked, Home, Kinds};
-use super::timed::{Timed, TimedPage, slow_query};
 use super::turns::{Part, Turn, Turns};
 use super::walk::{Walked, walk};
 
@@ -116,8 +115,6 @@ struct Ended {
     turn: Turn,
     asked: Asked,
     walked: Walked,
-    /// Each page that was asked for, whether or not it came.
-    pages: Vec<TimedPage>,
 }
 
 impl Load for Lane {
@@ -157,22 +154,20 @@ impl Load for Lane {
         let Sender { plan, clock, .. } = &*shared.sender;
         let kind = (&asked, &shared.kinds.names()[asked.kind]);
         let runs = (plan, &shared.reading.histories[..]);
-        let door = Timed::new(&shared.reading.door, *clock, turn.name(plan.spec.run_id));
-        let walked = walk((runs, *clock), &door, kind, turn.due, known.as_deref()).await;
-        Ended { turn, walked, pages: door.pages(), asked }
+        let door = &shared.reading.door;
+        let walked = walk((runs, *clock), door, kind, &turn, known.as_deref()).await;
+        Ended { turn, walked, asked }
     }
 
-    fn settle(&mut self, Ended { turn, asked, walked, pages }: Ended) -> Free<()> {
+    fn settle(&mut self, Ended { turn, asked, walked }: Ended) -> Free<()> {
         let (now, kind) = (self.shared.sender.clock.now(), asked.kind);
         let mut tally = lock(&self.tally);
         let name = &self.shared.kinds.names()[kind];
-        for page in &pages {
-            tally.slowest.offer(page.latency_ms(turn.due), || {
-                slow_query(turn.due, (name, &asked.question), page)
-            });
-        }
         for page in &walked.pages {
-            tally.page(kind, page.rows, page.bytes, page.took_us);
+            tally.slowest.offer(page.latency_ms(), || page.slow_query(name, &asked.question));
+            if page.has_come() {
+                tally.page(kind, page.rows, page.bytes, page.latency_us());
+            }
         }
         if let Some(error) = &walked.failure {
             let cause = error.cause();

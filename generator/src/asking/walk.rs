@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use edges::clock::Clock;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
-use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use queries::check::{Fault, Finding, Next, Reached, Step, Walk};
 use queries::door::Door;
@@ -19,11 +18,14 @@ use uuid::Uuid;
 
 use super::history::{History, scripts};
 use super::kinds::Asked;
+use super::timed::{NextPage, TimedPage};
+use super::turns::Turn;
 
 /// What became of a question.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
-    pub(crate) pages: Vec<PageRead>,
+    /// Each page that was asked for, whether or not it came.
+    pub(crate) pages: Vec<TimedPage>,
     /// Why a page did not come.
     pub(crate) failure: Option<AskError>,
     /// Pages in which something is wrong.
@@ -34,39 +36,34 @@ pub(crate) struct Walked {
     pub(crate) seen: Vec<(TenantIndex, Seq)>,
 }
 
-/// A page that came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PageRead {
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
-    /// From when it was to be asked for to its answer.
-    pub(crate) took_us: i64,
-}
-
-/// Reads the pages of a question that was due at some moment. With `known`, they are searched for
-/// what must be there: these events, and those of histories.
+/// Reads the pages of a question whose turn it is. With `known`, they are searched for what must be
+/// there: these events, and those of histories.
 pub(crate) async fn walk(
     ((plan, histories), clock): ((&Plan, &[History]), Clock),
     door: &impl Door,
     (asked, kind): (&Asked, &QueryKind),
-    mut due: UnixMicros,
+    turn: &Turn,
     known: Option<&TenantRanges>,
 ) -> Walked {
     let question = &asked.question;
     let mut walk = Walk::among(scripts(plan, histories), question.clone());
-    let (mut cursor, mut after) = (None, None);
+    let (mut cursor, mut after, mut last) = (None, None, None);
+    let name = turn.name(plan.spec.run_id);
     let mut walked = Walked { is_compared: known.is_some(), ..Walked::default() };
     for number in 1..=asked.pages {
-        let page = match door.ask(question, cursor.as_deref()).await {
+        let due = (number == 1).then_some(turn.due);
+        let next = NextPage { number, due, name: format!("{name}-{number}"), after: last };
+        let (timed, answer) = next.ask((door, clock), (question, cursor.as_deref())).await;
+        let now = timed.answered;
+        last = timed.last;
+        walked.pages.push(timed);
+        let page = match answer {
             Ok(page) => page,
             Err(error) => {
                 walked.failure = Some(error);
                 break;
             }
         };
-        let now = clock.now();
-        let (rows, bytes) = (page.events.len() as u64, page.bytes);
-        walked.pages.push(PageRead { rows, bytes, took_us: now - due });
         let mut step = walk.take(&page);
         // The pipeline delivers at least once, so a table may have an event twice for a while.
         step.findings.retain(|finding| !finding.is_twin());
@@ -86,7 +83,6 @@ pub(crate) async fn walk(
             Next::Page(next) => cursor = Some(next),
             Next::End | Next::Endless => break,
         }
-        due = clock.now();
     }
     walked
 }
@@ -196,7 +192,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
+    use events::timeline::UnixMicros;
     use plans::queries::QueryScope;
+    use plans::query_plan::Asker;
     use plans::spec::{RunOptions, Span};
     use queries::expected::Part;
     use queries::page::Shown;
@@ -205,6 +203,9 @@ mod tests {
     use super::*;
 
     const START: UnixMicros = 1_790_000_000_000_000;
+
+    /// How long each question has waited before it is asked.
+    const WAITED_US: UnixMicros = 3_600_000_000;
 
     /// Answers with these pages, one after the other.
     struct Fake(Mutex<VecDeque<Result<Page, AskError>>>);
@@ -269,7 +270,9 @@ mod tests {
             let kind = QueryKind { name: "all".to_owned(), scope: QueryScope::Platform };
             let (door, clock) = (Fake(Mutex::new(pages.into())), Clock::system());
             let (runs, kind) = ((&self.plan, histories), (&self.asked, &kind));
-            let walk = walk((runs, clock), &door, kind, clock.now(), known);
+            let due = clock.now() - WAITED_US;
+            let turn = Turn { asker: Asker::Anybody, number: 0, due, slot: 0 };
+            let walk = walk((runs, clock), &door, kind, &turn, known);
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(walk)
         }
     }
@@ -286,6 +289,21 @@ mod tests {
         assert_eq!(walked.pages.iter().map(|page| page.rows).sum::<u64>(), 100);
         let last = case.walk(vec![Ok(case.page(case.due[..7].iter(), None))], None);
         assert_eq!((last.pages.len(), last.wrong.len(), last.is_compared), (1, 0, false));
+    }
+
+    #[test]
+    fn a_first_page_takes_from_when_its_question_was_due_and_others_from_when_they_are_asked_for() {
+        let case = case();
+        let first = case.page(case.due[..50].iter(), Some("a"));
+        let second = case.page(case.due[50..100].iter(), None);
+        let walked = case.walk(vec![Ok(first), Ok(second)], None);
+        let has_waited = walked.pages.iter().map(|page| page.latency_us() >= WAITED_US);
+        assert_eq!(has_waited.collect::<Vec<_>>(), [true, false]);
+        let kind = QueryKind { name: "all".to_owned(), scope: QueryScope::Platform };
+        let of = |page: &TimedPage| page.slow_query(&kind, &case.asked.question);
+        let [first, second] = [0, 1].map(|at| of(&walked.pages[at]));
+        assert!(first.waited_ms >= 3_600_000.0 && second.waited_ms < 1.0, "{first:?} {second:?}");
+        assert_eq!((first.after, second.after), (None, Some(case.due[49].audit_id)));
     }
 
     #[test]
@@ -392,7 +410,8 @@ mod tests {
         let failed = Err(AskError::Cut { fact: "x".to_owned() });
         let walked = case.walk(vec![Ok(first), failed], None);
         assert_eq!(walked.failure.map(|error| error.kind()), Some("cut"));
-        assert_eq!(walked.pages.len(), 1);
+        let has_come: Vec<bool> = walked.pages.iter().map(TimedPage::has_come).collect();
+        assert_eq!(has_come, [true, false]);
         assert!(walked.wrong[0].faults.contains_key("out_of_order"), "{:?}", walked.wrong);
         assert_eq!(walked.wrong[0].events[0].beside, Some(case.due[1].audit_id));
     }

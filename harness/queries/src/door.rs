@@ -35,6 +35,11 @@ pub trait Door: Send + Sync {
         self.ask(question, cursor)
     }
 
+    /// Whether pages have their names in the log of the server that they are asked of.
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
     /// Where it leads, for people, without secrets.
     fn place(&self) -> &str;
 }

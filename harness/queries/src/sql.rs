@@ -66,6 +66,10 @@ impl Door for Sql {
         self.read(Some(name), question, cursor).await
     }
 
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> &str {
         &self.server.url
     }
