@@ -100,30 +100,39 @@ fn a_run_is_compared_with_one_like_it_and_with_no_other() {
         ("base", 0, PROFILE, 8_000),
         ("copy", 0, PROFILE, 8_000),
         ("same", 1, PROFILE, 8_000),
-        ("slow", 2, PROFILE, 12_000),
-        ("other", 3, other.as_str(), 8_000),
+        ("slow", 2, PROFILE, 40_000),
+        ("slow-again", 3, PROFILE, 40_000),
+        ("other", 4, other.as_str(), 8_000),
+        ("less", 5, PROFILE, 9_900),
     ] {
         write_hour(&place.path().join(name), number, profile, latency_us);
     }
-    let compare = |base: &str, run: &str| verifier(&["compare", base, run], place.path());
-    let same = compare("base", "same");
-    assert_eq!(same.status.code(), Some(0), "{same:?}");
-    assert!(String::from_utf8_lossy(&same.stdout).contains("\nno regression\n"), "{same:?}");
-    let slow = compare("base", "slow");
-    assert_eq!(slow.status.code(), Some(5), "{slow:?}");
-    assert_eq!(compare("slow", "base").status.code(), Some(0));
-    let unlike = compare("base", "other");
-    assert_eq!(unlike.status.code(), Some(2), "{unlike:?}");
-    assert!(String::from_utf8_lossy(&unlike.stderr).contains("different profiles"), "{unlike:?}");
+    let compare = |args: &[&str]| verifier(&[&["compare"], args].concat(), place.path());
+    let check = |args: &[&str], code: i32, told: &str| {
+        let output = compare(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+        let texts = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        assert!(texts.concat().contains(told), "{args:?}: {output:?}");
+    };
+    check(&["base", "same"], 0, "\nno regression\n");
+    // A quarter more, but of what nobody would notice.
+    check(&["base", "less"], 0, "\nno regression\n");
+    check(&["base", "slow"], 4, "\nregression suspected: webhook p95 +400");
+    check(&["slow", "base"], 0, "\nno regression\n");
+    check(&["base", "same", "slow", "--base", "less"], 0, "\nno regression\n");
+    check(&["--base", "base", "--base", "same", "slow", "slow-again"], 5, "\nregression: webhook");
+    check(&["base", "other"], 2, "different profiles");
+    check(&["base"], 2, "there must be at least one base and one run");
     for run in ["base", "copy"] {
-        let itself = compare("base", run);
-        assert_eq!(itself.status.code(), Some(2), "{itself:?}");
-        let story = String::from_utf8_lossy(&itself.stderr);
-        assert!(story.contains("both are the same run: 6f1c1c52-"), "{story}");
+        check(&["base", run], 2, "two of them are the same run: 6f1c1c52-");
     }
 
-    let json = verifier(&["compare", "base", "slow", "--json"], place.path());
+    let json = compare(&["base", "same", "less", "slow", "--json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (json["outcome"].as_str(), json["bases"].as_array().unwrap().len()),
+        (Some("regression"), 3)
+    );
     let worse = json["measures"].as_array().unwrap().iter();
     let worse: Vec<&Value> = worse.filter(|it| it["outcome"] == "regression").collect();
     assert!(worse.iter().all(|it| it["name"].as_str().unwrap().starts_with("webhook")));

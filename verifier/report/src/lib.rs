@@ -6,6 +6,7 @@ mod bounds;
 mod columns;
 pub mod error;
 pub mod figures;
+mod rates;
 pub mod reconciled;
 pub mod records;
 pub mod render;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use edges::clock::seconds;
 use events::event::MicroTime;
 use plans::condition::Aggregation;
 use plans::plan::Plan;
@@ -14,7 +13,8 @@ use serde::Serialize;
 
 use crate::columns::{Left, Right, aligned};
 use crate::error::ShowError;
-use crate::figures::{self, as_f64, grouped, milliseconds};
+use crate::figures::{self, grouped, milliseconds};
+use crate::rates::acknowledged_per_s;
 use crate::reconciled::read_report;
 use crate::records::RunRecords;
 
@@ -34,7 +34,7 @@ struct Row {
     version: String,
     /// The verdict, or `not reconciled` if there is no report.
     verdict: String,
-    /// Acknowledged events a second, over the whole run. `None` for a history.
+    /// Acknowledged events a second, while events were due. `None` for a history.
     acknowledged_per_s: Option<f64>,
     webhook_p95_ms: Option<f64>,
     webhook_p99_ms: Option<f64>,
@@ -85,7 +85,7 @@ impl Row {
             start: started(&plan),
             version: report.as_ref().map_or(&plan.spec.tool_version, |it| &it.tool_version).clone(),
             verdict: report.as_ref().map_or("not reconciled", |it| it.verdict.as_str()).to_owned(),
-            acknowledged_per_s: rate(&records),
+            acknowledged_per_s: acknowledged_per_s(&plan, &records.seconds),
             webhook_p95_ms: webhook.map(|it| it.p95_ms),
             webhook_p99_ms: webhook.map(|it| it.p99_ms),
             end_to_end_p95_ms: end_to_end.map(|it| it.least),
@@ -101,13 +101,6 @@ fn started(plan: &Plan) -> MicroTime {
         Span::Live => plan.spec.start,
         Span::History { planned_at, .. } => planned_at,
     }
-}
-
-fn rate(records: &RunRecords) -> Option<f64> {
-    let first = records.seconds.first()?.at.0 - 1_000_000;
-    let last = records.seconds.last()?.at.0;
-    let events: u64 = records.seconds.iter().map(|second| second.acknowledged).sum();
-    Some(as_f64(events) / seconds(last - first))
 }
 
 fn table(rows: &[Row]) -> String {

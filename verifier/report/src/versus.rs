@@ -1,5 +1,7 @@
-//! Compares two runs: is one worse than the other by more than the published criteria allow, and by
-//! more than the noise within the runs?
+//! Compares runs with earlier ones: are they worse by more than the published criteria allow, by so
+//! much that it matters, and by more than the noise within the runs and between them?
+//!
+//! [`judgement`] says how that is decided.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,42 +12,65 @@ use runs::report::verdict::Verdict;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::columns::{Left, Right, aligned};
 use crate::error::ShowError;
 use crate::figures;
 use crate::versus::beside::{Beside, beside};
-use crate::versus::bootstrap::{METHOD, SECONDS_MIN};
-use crate::versus::likeness::{differences, notes};
-use crate::versus::measured::{Unit, measures};
-use crate::versus::regression::{Compared, Outcome, compared};
+use crate::versus::bootstrap::SECONDS_MIN;
+use crate::versus::judgement::{Compared, Measure, judge};
+use crate::versus::likeness::{differences, key, notes, unfit};
+use crate::versus::measured::{Measured, measured, quantities};
+use crate::versus::quantity::Quantity;
 use crate::versus::side::Side;
 
 mod beside;
 mod bootstrap;
+pub mod judgement;
+pub mod key;
 mod likeness;
-mod measured;
-mod regression;
+pub mod measured;
+pub mod quantity;
 pub(crate) mod side;
+pub mod spread;
+mod student;
+mod told;
 
-/// The result of comparing two runs.
+/// The result of comparing runs with earlier ones.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    base: Identity,
-    run: Identity,
-    is_regression: bool,
-    /// Measures that are worse than allowed, but cannot be judged: either there are too few seconds
-    /// to tell the change from noise, or samples that were never seen in the table leave it open.
-    not_judged: Vec<String>,
+    pub outcome: Outcome,
+    /// What all of these runs have in common.
+    pub key: key::Key,
+    bases: Vec<Identity>,
+    runs: Vec<Identity>,
+    /// Quantities that are worse, and may be so by chance: another run would tell.
+    suspected: Vec<Quantity>,
+    /// Quantities that are worse than allowed, but cannot be judged: either there are too few
+    /// seconds to tell the change from noise, or samples that were never seen in the table leave it
+    /// open.
+    not_judged: Vec<Quantity>,
     /// How the comparison tells a change from noise.
-    method: &'static str,
+    method: String,
     /// Differences between the runs that may explain a change.
     notes: Vec<String>,
-    measures: Vec<Compared>,
+    pub measures: Vec<Compared>,
     /// What else is known of what was sent. No objective is published for it.
     beside: Vec<Beside>,
 }
 
-/// Identifies one of the two runs.
+/// The result in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Something is worse, and not by chance.
+    Regression,
+    /// Something is worse, and chance is not excluded. Compare another run together with this one.
+    Suspected,
+    /// Something may be worse, and was not measured well enough to judge it.
+    NotJudged,
+    NoRegression,
+}
+
+/// Identifies a run.
 #[derive(Debug, Serialize)]
 struct Identity {
     dir: PathBuf,
@@ -57,19 +82,50 @@ struct Identity {
     nats_version: Option<String>,
 }
 
+impl Outcome {
+    /// The result of all quantities together.
+    pub fn of(measures: &[Compared]) -> Self {
+        let any = |outcome| measures.iter().any(|it| it.outcome == outcome);
+        match () {
+            () if any(judgement::Outcome::Regression) => Self::Regression,
+            () if any(judgement::Outcome::Suspected) => Self::Suspected,
+            () if any(judgement::Outcome::NotJudged) => Self::NotJudged,
+            () => Self::NoRegression,
+        }
+    }
+
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Regression => Exit::Threshold,
+            Self::Suspected | Self::NotJudged => Exit::Unknown,
+            Self::NoRegression => Exit::Done,
+        }
+    }
+}
+
 impl Comparison {
-    /// Compares the runs of two directories.
+    /// Compares the runs of some directories with the bases in others. The runs are ordered by
+    /// their starts: later ones may confirm what the first made suspect.
     ///
     /// # Errors
     ///
     /// Returns [`ShowError::Unlike`] if they cannot be compared, with all reasons.
-    pub fn of(base: &Path, run: &Path) -> Result<Self, ShowError> {
-        let (base, run) = (Side::open(base)?, Side::open(run)?);
-        let reasons = differences(&base, &run);
+    pub fn of(bases: &[PathBuf], runs: &[PathBuf]) -> Result<Self, ShowError> {
+        let open = |dirs: &[PathBuf]| -> Result<Vec<Side>, ShowError> {
+            let mut sides: Vec<Side> =
+                dirs.iter().map(|dir| Side::open(dir)).collect::<Result<_, _>>()?;
+            sides.sort_by_key(|side| side.report.start.0);
+            Ok(sides)
+        };
+        let (bases, runs) = (open(bases)?, open(runs)?);
+        let mut reasons = differences(&bases, &runs);
+        if bases.is_empty() || runs.is_empty() {
+            reasons.push("there must be at least one base and one run".to_owned());
+        }
         if !reasons.is_empty() {
             return Err(ShowError::Unlike { reasons });
         }
-        let comparison = Self::new(&base, &run);
+        let comparison = Self::new(&bases, &runs);
         if !comparison.measures.iter().any(|it| it.outcome.is_judged()) {
             let reason = format!("they have fewer than {SECONDS_MIN} seconds of records in common");
             return Err(ShowError::Unlike { reasons: vec![reason] });
@@ -77,49 +133,64 @@ impl Comparison {
         Ok(comparison)
     }
 
-    fn new(base: &Side, run: &Side) -> Self {
-        let compared: Vec<Compared> = measures(base, run).iter().map(compared).collect();
+    /// Compares at least one run with at least one base.
+    fn new(bases: &[Side], runs: &[Side]) -> Self {
+        let compared = judge(&measures(bases, runs));
+        let named = |outcome| {
+            let of_outcome = compared.iter().filter(|it| it.outcome == outcome);
+            of_outcome.map(|it| it.name.clone()).collect()
+        };
         Self {
-            base: Identity::of(base),
-            run: Identity::of(run),
-            is_regression: compared.iter().any(|it| it.outcome == Outcome::Regression),
-            not_judged: not_judged(&compared).map(|it| it.name.clone()).collect(),
-            method: METHOD,
-            notes: notes(base, run),
+            outcome: Outcome::of(&compared),
+            key: key(&runs[0]),
+            bases: bases.iter().map(Identity::of).collect(),
+            runs: runs.iter().map(Identity::of).collect(),
+            suspected: named(judgement::Outcome::Suspected),
+            not_judged: named(judgement::Outcome::NotJudged),
+            method: told::method(bases.len()),
+            notes: notes(bases, runs),
             measures: compared,
-            beside: beside(base, run),
-        }
-    }
-
-    /// The exit code for this result.
-    pub fn exit(&self) -> Exit {
-        match (self.is_regression, self.not_judged.is_empty()) {
-            (true, _) => Exit::Threshold,
-            (false, false) => Exit::Unknown,
-            (false, true) => Exit::Done,
-        }
-    }
-
-    /// The result in one line.
-    fn verdict(&self) -> String {
-        let changes: Vec<String> = not_judged(&self.measures)
-            .map(|it| match it.change {
-                Some(_) if it.is_open => format!("{}, because some samples were not seen", it.name),
-                Some(change) => format!("{} {}", it.name, it.unit.say_change(change)),
-                None => format!("{} from nothing", it.name),
-            })
-            .collect();
-        let verdict = if self.is_regression { "regression" } else { "no regression" };
-        match (self.is_regression, changes.join(", ")) {
-            (_, changes) if changes.is_empty() => verdict.to_owned(),
-            (true, changes) => format!("{verdict}; not judged: {changes}"),
-            (false, changes) => format!("{verdict} seen; not judged: {changes}"),
+            beside: beside(bases, runs),
         }
     }
 }
 
-fn not_judged(measures: &[Compared]) -> impl Iterator<Item = &Compared> {
-    measures.iter().filter(|it| it.outcome == Outcome::NotJudged)
+/// Returns what the run in a directory says of each quantity, and what of a change matters to it.
+///
+/// # Errors
+///
+/// Returns [`ShowError`] if there is no run, or it was not reconciled, or its files cannot be read.
+pub fn measured_in(dir: &Path) -> Result<Vec<(Quantity, f64, Measured)>, ShowError> {
+    let side = Side::open(dir)?;
+    let of = |it: Quantity| {
+        let (floor, measured) = (it.floor(&side.plan), measured(&it, &side));
+        (it, floor, measured)
+    };
+    Ok(quantities(&side).into_iter().map(of).collect())
+}
+
+/// Returns why the run in a directory is no baseline for any other: it is incomplete, was
+/// saturated, or could not be checked. Nothing, if it may be one.
+///
+/// # Errors
+///
+/// Returns [`ShowError`] if there is no run, or it was not reconciled, or its files cannot be read.
+pub fn unfit_in(dir: &Path) -> Result<Vec<String>, ShowError> {
+    Side::open(dir).map(|side| unfit(&side))
+}
+
+/// All quantities by which runs can be compared.
+fn measures(bases: &[Side], runs: &[Side]) -> Vec<Measure> {
+    let mut all: Vec<Quantity> = bases.iter().chain(runs).flat_map(quantities).collect();
+    all.sort_unstable();
+    all.dedup();
+    let measure = |quantity: Quantity| Measure {
+        floor: quantity.floor(&runs[0].plan),
+        bases: bases.iter().map(|side| measured(&quantity, side)).collect(),
+        runs: runs.iter().map(|side| measured(&quantity, side)).collect(),
+        quantity,
+    };
+    all.into_iter().map(measure).collect()
 }
 
 impl Identity {
@@ -139,69 +210,41 @@ impl Identity {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, it) in [("base", &self.base), ("run", &self.run)] {
-            writeln!(
-                f,
-                "{name:<5}{}  {}  {}  {}",
-                it.run_id,
-                figures::moment(it.start),
-                it.verdict.as_str(),
-                it.dir.display()
-            )?;
+        for (name, group) in [("base", &self.bases), ("run", &self.runs)] {
+            for it in group {
+                let (run_id, start) = (it.run_id, figures::moment(it.start));
+                let (verdict, dir) = (it.verdict.as_str(), it.dir.display());
+                writeln!(f, "{name:<5}{run_id}  {start}  {verdict}  {dir}")?;
+            }
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
-        let heads = [
-            ("measure", Left),
-            ("base", Right),
-            ("run", Right),
-            ("change", Right),
-            ("95 % interval", Left),
-            ("allowed", Right),
-            ("outcome", Left),
-        ];
-        let cells = |it: &Compared| {
-            let value = |value: Option<f64>| value.map_or("–".to_owned(), |it_| it.unit.say(it_));
-            let change = |change: f64| it.unit.say_change(change);
-            let interval = it.interval.map_or("–".to_owned(), |[low, high]| {
-                format!("{} to {}", change(low), change(high))
-            });
-            [
-                it.name.clone(),
-                value(it.base),
-                value(it.run),
-                it.change.map_or("–".to_owned(), change),
-                interval,
-                change(it.allowed),
-                it.outcome.as_str().to_owned(),
-            ]
-        };
-        write!(f, "\n{}", aligned(heads, self.measures.iter().map(cells)))?;
+        write!(f, "\n{}", told::table(&self.measures))?;
         if !self.beside.is_empty() {
-            let heads = [("also measured", Left), ("base", Right), ("run", Right)];
-            write!(f, "\n{}", aligned(heads, self.beside.iter().map(Beside::cells)))?;
+            write!(f, "\n{}", told::beside_table(&self.beside))?;
         }
         writeln!(f, "\n{}\n", self.verdict())?;
-        writeln!(f, "{}", figures::wrapped(self.method, METHOD_CHARS_MAX))
+        writeln!(f, "{}", figures::wrapped(&self.method, METHOD_CHARS_MAX))
     }
 }
 
 const METHOD_CHARS_MAX: usize = 100;
 
-impl Unit {
-    fn say(self, value: f64) -> String {
-        match self {
-            Self::PerSecond => format!("{}/s", figures::number(value)),
-            Self::Milliseconds => figures::milliseconds(value),
-            Self::Cores => figures::cores(value),
-            Self::Bytes => figures::bytes(value),
-            Self::Share => figures::share(value),
+impl Comparison {
+    /// The result in one line.
+    fn verdict(&self) -> String {
+        let changes = |outcome| told::changes(&self.measures, outcome);
+        let mut parts = Vec::new();
+        parts.extend(changes(judgement::Outcome::Regression).map(|it| format!("regression: {it}")));
+        if let Some(suspected) = changes(judgement::Outcome::Suspected) {
+            parts.push(format!("regression suspected: {suspected}: run again, and compare both"));
         }
-    }
-
-    fn say_change(self, change: f64) -> String {
-        let sign = if change < 0.0 { "−" } else { "+" };
-        let points = if self == Self::Share { " pt" } else { " %" };
-        format!("{sign}{:.1}{points}", change.abs() * 100.0)
+        let not_judged = changes(judgement::Outcome::NotJudged);
+        if parts.is_empty() {
+            let seen = if not_judged.is_some() { " seen" } else { "" };
+            parts.push(format!("no regression{seen}"));
+        }
+        parts.extend(not_judged.map(|it| format!("not judged: {it}")));
+        parts.join("; ")
     }
 }
 
@@ -213,6 +256,11 @@ mod tests {
     use crate::awaited::Awaited;
     use crate::versus::side::tests::{side, watched};
 
+    /// Compares one run with one base.
+    fn compare(base: &Side, run: &Side) -> Comparison {
+        Comparison::new(std::slice::from_ref(base), std::slice::from_ref(run))
+    }
+
     #[test]
     fn samples_that_were_never_seen_are_not_left_out() {
         let awaiting = |late_s: i64, due_ms: f64| {
@@ -221,11 +269,12 @@ mod tests {
             side.records.awaited = (0..60).map(|it| awaited(it * 1_000_000)).collect();
             side
         };
-        let exit = |base: &Side, run: &Side| Comparison::new(base, run).exit();
-        assert_eq!(exit(&watched(60, 0), &awaiting(0, 100.0)), Exit::Unknown, "it may be worse");
-        assert_eq!(exit(&watched(60, 0), &awaiting(0, 60_000.0)), Exit::Threshold, "it is worse");
-        assert_eq!(exit(&awaiting(0, 100.0), &watched(60, 12)), Exit::Unknown, "or the base was");
-        let told = Comparison::new(&watched(60, 0), &awaiting(0, 100.0)).to_string();
+        let outcome = |base: &Side, run: &Side| compare(base, run).outcome;
+        let (seen, late) = (watched(60, 0), watched(60, 12));
+        assert_eq!(outcome(&seen, &awaiting(0, 100.0)), Outcome::NotJudged, "it may be worse");
+        assert_eq!(outcome(&seen, &awaiting(0, 60_000.0)), Outcome::Regression, "it is worse");
+        assert_eq!(outcome(&awaiting(0, 100.0), &late), Outcome::NotJudged, "or the base was");
+        let told = compare(&seen, &awaiting(0, 100.0)).to_string();
         let named =
             "no regression seen; not judged: end to end p95, because some samples were not seen";
         assert!(told.contains(named), "{told}");
@@ -234,29 +283,46 @@ mod tests {
     #[test]
     fn what_may_be_worse_and_cannot_be_judged_is_named_and_is_not_passed() {
         #[track_caller]
-        fn check(base: &Side, run: &Side, expected: &str, exit: Exit) {
-            let comparison = Comparison::new(base, run);
+        fn check(base: &Side, run: &Side, expected: &str, outcome: Outcome) {
+            let comparison = compare(base, run);
             let text = comparison.to_string();
             assert!(text.contains(&format!("\n{expected}\n\n")), "{text}");
-            assert_eq!(comparison.exit(), exit);
+            assert_eq!(comparison.outcome, outcome);
         }
         let (base, run) = (watched(16, 0), watched(16, 12));
         let named = "not judged: end to end p95 +157.9 %, end to end p99 +150.0 %";
-        check(&base, &run, &format!("no regression seen; {named}"), Exit::Unknown);
-        check(&run, &base, "no regression", Exit::Done);
-        let mut slow = side(|_| (100, 40.0));
+        check(&base, &run, &format!("no regression seen; {named}"), Outcome::NotJudged);
+        check(&run, &base, "no regression", Outcome::NoRegression);
+        let mut slow = side(|_| (20, 20.0));
         slow.records.observations = run.records.observations;
-        check(&base, &slow, &format!("regression; {named}"), Exit::Threshold);
-        let json = serde_json::to_value(Comparison::new(&base, &slow)).unwrap();
+        let told = format!("regression: acknowledged −80.0 %; {named}");
+        check(&base, &slow, &told, Outcome::Regression);
+        let json = serde_json::to_value(compare(&base, &slow)).unwrap();
         assert_eq!(json["not_judged"], serde_json::json!(["end to end p95", "end to end p99"]));
+    }
+
+    /// A run whose seconds have about this many events and this p95 in ms.
+    fn run(events: u64, p95_ms: f64) -> Side {
+        side(|at| (events, p95_ms + f64::from(u8::try_from(at % 5).unwrap())))
     }
 
     #[test]
     fn a_comparison_shows_values_changes_and_noise() {
-        let base = side(|at| (100, 20.0 + f64::from(u8::try_from(at % 5).unwrap())));
-        let run = side(|at| (80, 30.0 + f64::from(u8::try_from(at % 5).unwrap())));
-        let comparison = Comparison::new(&base, &run);
-        assert!(comparison.is_regression);
+        let comparison = compare(&run(100, 60.0), &run(80, 90.0));
+        assert_eq!(comparison.outcome, Outcome::Regression);
         expect_file!["versus/example.txt"].assert_eq(&comparison.to_string());
+    }
+
+    #[test]
+    fn what_one_run_makes_suspect_another_confirms_or_clears() {
+        let bases = [run(100, 60.0), run(92, 62.0), run(106, 64.0)];
+        let [suspect, worse, well] = [run(83, 60.0), run(84, 61.0), run(101, 61.0)];
+        let suspected = Comparison::new(&bases, std::slice::from_ref(&suspect));
+        assert_eq!(suspected.outcome, Outcome::Suspected, "{suspected}");
+        expect_file!["versus/suspected.txt"].assert_eq(&suspected.to_string());
+        let confirmed = Comparison::new(&bases, &[run(83, 60.0), worse]);
+        assert_eq!(confirmed.outcome, Outcome::Regression, "{confirmed}");
+        let cleared = Comparison::new(&bases, &[suspect, well]);
+        assert_eq!(cleared.outcome, Outcome::NoRegression, "{cleared}");
     }
 }

@@ -1,4 +1,4 @@
-//! `compare`: compares a run with an earlier one.
+//! `compare`: compares runs with earlier ones.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,28 @@ use tell::output::{show, show_json};
 use super::story::told;
 use crate::error::VerifyError;
 
-/// Decides whether a run is worse than an earlier one. The exit code is 5 if it is worse, 4 if it
-/// may be worse (a change is larger than allowed, but there is too little data to tell it from
-/// noise), and 2 if the runs cannot be compared.
+/// Decides whether a run is worse than earlier ones. The exit code is 5 if it is worse, 4 if it may
+/// be worse (chance is not excluded, or there is too little data to tell), and 2 if the runs cannot
+/// be compared.
 ///
 /// A run is worse if it has 10 % fewer events a second, 20 % longer latencies, 15 % more CPU or
-/// memory, or 1 percentage point more errors. A change only counts if it also exceeds the noise of
-/// the seconds of both runs.
+/// memory, or 1 percentage point more errors; if the change matters, which is a tenth of what the
+/// profile or else the published objectives ask; and if it is more than noise.
+///
+/// Runs of the same code differ from each other. The more bases, the better this noise is known:
+/// give the last five. With one base only large changes are more than noise. If a regression is
+/// only suspected (4), run again and compare both: `compare --base A --base B RUN AGAIN`.
 #[derive(Debug, Args)]
+#[command(override_usage = "auditstorm-verifier compare [OPTIONS] BASE... RUN\n       \
+    auditstorm-verifier compare [OPTIONS] --base BASE... RUN...")]
 pub(super) struct CompareArgs {
-    /// Run directory to compare with.
-    base: PathBuf,
-    /// Run directory to judge.
-    run: PathBuf,
+    /// Run directories to compare with, and last the one to judge. With --base, all are to be
+    /// judged.
+    #[arg(value_name = "RUN", required = true)]
+    dirs: Vec<PathBuf>,
+    /// Run directory to compare with. May be given several times.
+    #[arg(long = "base", value_name = "DIR")]
+    bases: Vec<PathBuf>,
     /// Prints the comparison as JSON.
     #[arg(long)]
     json: bool,
@@ -30,7 +39,12 @@ pub(super) struct CompareArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
-    let comparison = Comparison::of(&args.base, &args.run)?;
+    let last = args.dirs.len().saturating_sub(1);
+    let (bases, runs) = match args.bases.as_slice() {
+        [] => args.dirs.split_at(last),
+        bases => (bases, args.dirs.as_slice()),
+    };
+    let comparison = Comparison::of(bases, runs)?;
     let shown = if args.json { show_json(&comparison) } else { show(&comparison) };
-    Ok(told(shown, comparison.exit()))
+    Ok(told(shown, comparison.outcome.exit()))
 }

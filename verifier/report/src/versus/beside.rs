@@ -1,14 +1,14 @@
-//! Metrics of two runs that are shown and not judged, because no objective is published for them.
+//! Metrics of runs that are shown and not judged, because no objective is published for them.
 
 use plans::condition::Aggregation;
 use plans::metric::{Measure, Metric, Source};
-use runs::measured::Sent;
+use runs::measured::{Sent, of_samples};
 use serde::{Serialize, Serializer};
 
 use crate::figures;
 use crate::versus::side::Side;
 
-/// An aggregate of a metric, for both runs.
+/// An aggregate of a metric: the median of the bases, and that of the runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Beside {
     metric: String,
@@ -20,8 +20,8 @@ pub(crate) struct Beside {
 }
 
 /// Returns the average and the maximum of counts and levels over the seconds, and two percentiles
-/// of latencies. A metric that was always 0 in both runs is left out.
-pub(crate) fn beside(base: &Side, run: &Side) -> Vec<Beside> {
+/// of latencies. A metric that was always 0 in all runs is left out.
+pub(crate) fn beside(bases: &[Side], runs: &[Side]) -> Vec<Beside> {
     let aggregations = |metric: &Metric| match metric.source() {
         Source::Latency => {
             vec![("p(95)", Aggregation::Percentile(95.0)), ("p(99)", Aggregation::Percentile(99.0))]
@@ -37,8 +37,8 @@ pub(crate) fn beside(base: &Side, run: &Side) -> Vec<Beside> {
             metric: metric.to_string(),
             aggregation: name,
             measure: metric.measure(),
-            base: measured(base, &metric, aggregation),
-            run: measured(run, &metric, aggregation),
+            base: median(bases, &metric, aggregation),
+            run: median(runs, &metric, aggregation),
         };
         aggregations(&metric).into_iter().map(row).collect::<Vec<_>>()
     });
@@ -51,6 +51,11 @@ fn is_judged(metric: &Metric) -> bool {
     matches!(metric, Acknowledged | Refused | SentToAcknowledged | Unknown)
 }
 
+fn median(group: &[Side], metric: &Metric, aggregation: Aggregation) -> Option<f64> {
+    let values = group.iter().filter_map(|side| measured(side, metric, aggregation));
+    of_samples(Aggregation::Median, values.collect())
+}
+
 fn measured(side: &Side, metric: &Metric, aggregation: Aggregation) -> Option<f64> {
     let records = &side.records;
     let (latencies, seconds) = (records.latencies.as_ref(), records.seconds.as_slice());
@@ -58,7 +63,7 @@ fn measured(side: &Side, metric: &Metric, aggregation: Aggregation) -> Option<f6
 }
 
 impl Beside {
-    /// The name of the aggregate, and the values of both runs.
+    /// The name of the aggregate, and the values of both groups.
     pub(crate) fn cells(&self) -> [String; 3] {
         let say = |value: Option<f64>| {
             value.map_or("–".to_owned(), |value| figures::of_measure(value, self.measure))

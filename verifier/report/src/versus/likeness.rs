@@ -1,44 +1,49 @@
-//! Decides whether two runs are alike enough to be compared. Pure.
+//! Decides whether runs are alike enough to be compared. Pure.
 
 use plans::spec::Span;
 use runs::report::verdict::Verdict;
 
+use crate::versus::key::Key;
 use crate::versus::side::Side;
 
-/// Returns why two runs cannot be compared, or nothing if they can.
-pub(crate) fn differences(base: &Side, run: &Side) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if base.plan.spec.run_id == run.plan.spec.run_id {
-        reasons.push(format!("both are the same run: {}", run.plan.spec.run_id));
-    }
-    let mut differ = |is_so: bool, what: &str, one: &dyn ToString, other: &dyn ToString| {
-        if is_so {
-            reasons.push(format!("{what}: {} and {}", one.to_string(), other.to_string()));
+/// Returns why runs cannot be compared, or nothing if they can. Each reason is there once.
+pub(crate) fn differences(bases: &[Side], runs: &[Side]) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut add = |reason: String| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
         }
     };
-    let (old, new) = (&base.plan.spec, &run.plan.spec);
-    differ(
-        old.profile_sha256 != new.profile_sha256,
-        "they have different profiles",
-        &format!("{} ({:.12})", base.plan.profile_name, old.profile_sha256),
-        &format!("{} ({:.12})", run.plan.profile_name, new.profile_sha256),
-    );
-    differ(old.scale != new.scale, "they have different scales", &old.scale, &new.scale);
-    let (one, other) = (span(old.span), span(new.span));
-    differ(one != other, "they cover different times", &one, &other);
-    let (one, other) = (old.shards, new.shards);
-    differ(one != other, "they have different numbers of shards", &one, &other);
-    let cores = [base, run].map(|side| side.report.environment.cores);
-    let [one, other] = cores;
-    differ(one != other, "the machines have different numbers of cores", &one, &other);
-    for (side, name) in [(base, "base"), (run, "run")] {
-        reasons.extend(unfit(side).into_iter().map(|why| format!("the {name} {why}")));
+    let all: Vec<&Side> = bases.iter().chain(runs).collect();
+    for (index, one) in all.iter().enumerate() {
+        let run_id = one.plan.spec.run_id;
+        if all[..index].iter().any(|it| it.plan.spec.run_id == run_id) {
+            add(format!("two of them are the same run: {run_id}"));
+        }
+    }
+    if let [first, others @ ..] = all.as_slice() {
+        let key = key(first);
+        others.iter().flat_map(|it| key.differences(&self::key(it))).for_each(&mut add);
+    }
+    for (group, name) in [(bases, "base"), (runs, "run")] {
+        for side in group {
+            let named = match group.len() {
+                1 => format!("the {name}"),
+                _ => format!("the {name} {}", side.dir.display()),
+            };
+            unfit(side).into_iter().map(|why| format!("{named} {why}")).for_each(&mut add);
+        }
     }
     reasons
 }
 
+/// What a run must have in common with those that it is compared with.
+pub(crate) fn key(side: &Side) -> Key {
+    Key::of(&side.plan, &side.report, side.records.parts())
+}
+
 /// Returns why a run cannot be compared with any other.
-fn unfit(side: &Side) -> Vec<String> {
+pub(crate) fn unfit(side: &Side) -> Vec<String> {
     let mut reasons = Vec::new();
     if side.report.verdict == Verdict::Unknown {
         let why = side.report.reasons.first().map_or("", String::as_str);
@@ -58,45 +63,31 @@ fn unfit(side: &Side) -> Vec<String> {
     reasons
 }
 
-/// Returns the differences between two runs that may explain a change, or that are what is being
+/// Returns the differences between runs that may explain a change, or that are what is being
 /// compared.
-pub(crate) fn notes(base: &Side, run: &Side) -> Vec<String> {
-    let told = |what: &str, one: &str, other: &str| {
-        (one != other).then(|| format!("{what}: {one} before, {other} now"))
+pub(crate) fn notes(bases: &[Side], runs: &[Side]) -> Vec<String> {
+    type Fact = fn(&Side) -> String;
+    let facts: [(&str, Fact); 8] = [
+        ("auditstorm", |it| it.report.tool_version.clone()),
+        ("ClickHouse", |it| it.report.environment.clickhouse_version.clone()),
+        ("NATS", |it| it.report.environment.nats_version.clone().unwrap_or_default()),
+        ("operating system", |it| it.report.environment.operating_system.clone()),
+        ("webhook", |it| it.plan.spec.targets.webhook.clone().unwrap_or_default()),
+        ("seed", |it| it.plan.spec.seed.to_string()),
+        ("verdict", |it| it.report.verdict.as_str().to_owned()),
+        ("watched parts", |it| key(it).parts.to_string()),
+    ];
+    let told = |(what, fact): (&str, Fact)| {
+        let of = |group: &[Side]| {
+            let mut texts: Vec<String> = group.iter().map(fact).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            texts.join(" or ")
+        };
+        let (before, now) = (of(bases), of(runs));
+        (before != now).then(|| format!("{what}: {before} before, {now} now"))
     };
-    let (old, new) = (&base.report, &run.report);
-    let nats = |side: &Side| side.report.environment.nats_version.clone().unwrap_or_default();
-    let target = |side: &Side| side.plan.spec.targets.webhook.clone().unwrap_or_default();
-    [
-        told("auditstorm", &old.tool_version, &new.tool_version),
-        told(
-            "ClickHouse",
-            &old.environment.clickhouse_version,
-            &new.environment.clickhouse_version,
-        ),
-        told("NATS", &nats(base), &nats(run)),
-        told(
-            "operating system",
-            &old.environment.operating_system,
-            &new.environment.operating_system,
-        ),
-        told("webhook", &target(base), &target(run)),
-        told("seed", &base.plan.spec.seed.to_string(), &run.plan.spec.seed.to_string()),
-        told("verdict", old.verdict.as_str(), new.verdict.as_str()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Describes a span without the time at which it was planned, so that equal spans are equal texts.
-fn span(span: Span) -> String {
-    match span {
-        Span::Live => "the stages of the profile".to_owned(),
-        Span::History { days, events, replay_days, .. } => {
-            format!("{events} events of {days} days, {replay_days} of them replayed")
-        }
-    }
+    facts.into_iter().filter_map(told).collect()
 }
 
 #[cfg(test)]
@@ -108,17 +99,17 @@ mod tests {
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Side), expected: &str) {
-        let (base, mut run) = (side(|_| (100, 20.0)), other());
-        assert_eq!(differences(&base, &run), Vec::<String>::new());
-        change(&mut run);
-        let reasons = differences(&base, &run);
+        let (bases, mut runs) = ([side(|_| (100, 20.0)), other(8)], [other(9)]);
+        assert_eq!(differences(&bases, &runs), Vec::<String>::new());
+        change(&mut runs[0]);
+        let reasons = differences(&bases, &runs);
         assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
     }
 
     /// Makes another run that is like the first.
-    fn other() -> Side {
+    fn other(number: u128) -> Side {
         let mut run = side(|_| (100, 20.0));
-        run.plan.spec.run_id = Uuid::from_u128(8);
+        run.plan.spec.run_id = Uuid::from_u128(number);
         run
     }
 
@@ -129,25 +120,35 @@ mod tests {
             |it| it.plan.spec.scale.duration_us = Some(8_000_000),
             "they have different scales: none and --duration 8s",
         );
-        check(|it| it.plan.spec.run_id = Uuid::from_u128(7), "both are the same run: 00000000-");
+        check(|it| it.plan.spec.run_id = Uuid::from_u128(7), "are the same run: 00000000-");
+        check(|it| it.plan.spec.run_id = Uuid::from_u128(8), "are the same run: 00000000-");
         check(|it| it.plan.spec.shards = 2, "numbers of shards: 1 and 2");
         check(|it| it.report.environment.cores += 1, "different numbers of cores");
         check(|it| it.report.verdict = Verdict::Unknown, "the run could not be checked");
         check(|it| it.records.summaries[0].saturated = true, "the run was saturated");
         check(|it| it.records.summaries[0].stopped = true, "it was stopped early");
         check(|it| it.records.summaries.clear(), "has not written its summary");
-        let history = |events| span(Span::history(1, events, 5));
-        assert_eq!(history(7), span(Span::history(1, 7, 9)));
-        assert_ne!(history(7), history(8));
+    }
+
+    #[test]
+    fn a_base_that_is_unfit_is_named() {
+        let (mut bases, runs) = ([side(|_| (100, 20.0)), other(8)], [other(9)]);
+        bases[1].dir = "runs/y".into();
+        bases[1].records.summaries[0].saturated = true;
+        let expected = "the base runs/y was saturated: its generator did not keep its schedule";
+        assert_eq!(differences(&bases, &runs), [expected]);
     }
 
     #[test]
     fn versions_seeds_and_verdicts_are_told_and_refuse_nothing() {
-        let (base, mut run) = (side(|_| (100, 20.0)), other());
-        assert!(notes(&base, &run).is_empty());
-        run.plan.spec.seed = 7;
-        run.report.environment.clickhouse_version = "27.1".to_owned();
-        assert_eq!(differences(&base, &run), Vec::<String>::new());
-        assert_eq!(notes(&base, &run).len(), 2);
+        let (mut bases, mut runs) = ([side(|_| (100, 20.0)), other(8)], [other(9)]);
+        assert!(notes(&bases, &runs).is_empty());
+        runs[0].plan.spec.seed = 7;
+        runs[0].report.environment.clickhouse_version = "27.1".to_owned();
+        bases[1].report.environment.clickhouse_version = "26.9".to_owned();
+        assert_eq!(differences(&bases, &runs), Vec::<String>::new());
+        let notes = notes(&bases, &runs);
+        assert_eq!(notes.len(), 2);
+        assert_eq!(notes[0], "ClickHouse: 26.7.3.1 or 26.9 before, 27.1 now");
     }
 }

@@ -1,61 +1,32 @@
-//! The measures by which two runs are compared: a value for each run, and its samples by second.
-//! Pure.
+//! What a run says of each quantity: a value, and its samples by second. Pure.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use edges::clock::seconds;
+use edges::clock::milliseconds;
 use plans::condition::Aggregation;
+use plans::spec::Span;
 use runs::latency::percentiles;
-use runs::observation::Observation;
+use runs::measured::of_samples;
+use runs::observation::ResourceUse;
 use runs::record::Second;
 
 use crate::figures::as_f64;
-use crate::records::RunRecords;
+use crate::rates::{acknowledged_per_s, ingested_per_s};
+use crate::versus::quantity::{Quantity, Resource};
 use crate::versus::side::Side;
 
-/// A quantity by which two runs are compared.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Measure {
-    pub(crate) name: String,
-    pub(crate) unit: Unit,
-    pub(crate) worse: Worse,
-    /// The largest change for the worse that is allowed: a part of the base's value, or a
-    /// difference for a share.
-    pub(crate) allowed: f64,
-    /// Smaller changes, in the unit of the measure, do not count.
-    pub(crate) change_min: f64,
-    pub(crate) statistic: Statistic,
-    pub(crate) base: Measured,
-    pub(crate) run: Measured,
-}
-
-/// The value of a measure in one run.
+/// The value of a quantity in one run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Measured {
+pub struct Measured {
     /// `None` if nobody measured it.
-    pub(crate) value: Option<f64>,
+    pub value: Option<f64>,
     /// Whether the true value may be higher, because some samples were never seen.
-    pub(crate) is_open: bool,
+    pub is_open: bool,
+    /// How far off the value may be because this machine was too busy, in the same unit.
+    pub error: f64,
     /// Samples with their weights, by the second of the run that they belong to.
-    pub(crate) by_second: BTreeMap<i64, Vec<(f64, f64)>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
-    PerSecond,
-    Milliseconds,
-    Cores,
-    Bytes,
-    /// From 0 to 1. Changes are given in points.
-    Share,
-}
-
-/// Which direction of a change is worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Worse {
-    Less,
-    More,
+    pub by_second: BTreeMap<i64, Vec<(f64, f64)>>,
 }
 
 /// How samples are combined into a value.
@@ -64,125 +35,108 @@ pub(crate) enum Statistic {
     Mean,
     /// From 0 to 100.
     Percentile(f64),
+    /// The value is a count of the whole run. Its samples only show that somebody looked.
+    Total,
 }
 
-/// Returns all measures by which two runs can be compared.
-pub(crate) fn measures(base: &Side, run: &Side) -> Vec<Measure> {
-    let rate = |name: &str, of: fn(&Side) -> Measured| Measure {
-        name: name.to_owned(),
-        unit: Unit::PerSecond,
-        worse: Worse::Less,
-        allowed: INGEST_ALLOWED,
-        change_min: 0.0,
-        statistic: Statistic::Mean,
-        base: of(base),
-        run: of(run),
-    };
-    let latency = |name: &str, statistic, of: &dyn Fn(&Side) -> Measured| Measure {
-        name: name.to_owned(),
-        unit: Unit::Milliseconds,
-        worse: Worse::More,
-        allowed: LATENCY_ALLOWED,
-        change_min: LATENCY_MIN_MS,
-        statistic,
-        base: of(base),
-        run: of(run),
-    };
-    let end_to_end = |percent| {
-        let of = move |side: &Side| visible(&side.records, side, percent);
-        let name = format!("end to end p{percent}");
-        latency(&name, Statistic::Percentile(percent), &of)
-    };
-    let mut measures = vec![
-        rate("acknowledged", acknowledged),
-        rate("ingested", ingested),
-        latency("webhook p95", Statistic::Mean, &|side| {
-            webhook(side, |it| it.p95_ms, |it| it.sent_to_acknowledged.p95_ms)
-        }),
-        latency("webhook p99", Statistic::Mean, &|side| {
-            webhook(side, |it| it.p99_ms, |it| it.sent_to_acknowledged.p99_ms)
-        }),
-        end_to_end(95.0),
-        end_to_end(99.0),
-        Measure {
-            name: "errors".to_owned(),
-            unit: Unit::Share,
-            worse: Worse::More,
-            allowed: ERRORS_ALLOWED,
-            change_min: 0.0,
-            statistic: Statistic::Mean,
-            base: errors(base),
-            run: errors(run),
-        },
-    ];
-    let mut parts = [base, run].map(|side| side.records.parts()).concat();
-    parts.sort_unstable();
-    parts.dedup();
-    for part in parts {
-        measures.push(resource(part, "cpu", base, run));
-        measures.push(resource(part, "memory", base, run));
+impl Statistic {
+    pub(crate) fn of(quantity: &Quantity) -> Self {
+        match quantity {
+            Quantity::EndToEnd(percent) => Self::Percentile(f64::from(*percent)),
+            Quantity::Ingested => Self::Total,
+            _ => Self::Mean,
+        }
     }
-    measures
 }
 
-// The published criteria.
-const INGEST_ALLOWED: f64 = 0.10;
-const LATENCY_ALLOWED: f64 = 0.20;
-const RESOURCES_ALLOWED: f64 = 0.15;
-const ERRORS_ALLOWED: f64 = 0.01;
+/// Returns the quantities that a run may have, in order.
+pub(crate) fn quantities(side: &Side) -> Vec<Quantity> {
+    let used = side.records.parts().into_iter().flat_map(|part| {
+        [Resource::Cpu, Resource::Memory].map(|it| Quantity::Used(part.to_owned(), it))
+    });
+    Quantity::OF_ALL.into_iter().chain(used).collect()
+}
 
-// Smaller changes are caused by timers and by other processes.
-const LATENCY_MIN_MS: f64 = 1.0;
-const CORES_MIN: f64 = 0.05;
-const BYTES_MIN: f64 = 16_777_216.0;
+/// Measures a quantity of a run.
+pub(crate) fn measured(quantity: &Quantity, side: &Side) -> Measured {
+    match quantity {
+        Quantity::Acknowledged => acknowledged(side),
+        Quantity::Ingested => ingested(side),
+        Quantity::Webhook(percent) => webhook(side, *percent),
+        Quantity::EndToEnd(percent) => visible(side, f64::from(*percent)),
+        Quantity::Errors => errors(side),
+        Quantity::Used(part, resource) => used(side, part, *resource),
+    }
+}
 
 const SECOND_US: i64 = 1_000_000;
 
-/// Events acknowledged in each second.
+/// Events acknowledged in each second in which some were due.
 fn acknowledged(side: &Side) -> Measured {
-    let sample = |it: &Second| vec![(as_f64(it.acknowledged), 1.0)];
-    mean_of_samples(of_seconds(side, sample))
+    let (plan, seconds) = (&side.plan, &side.records.seconds);
+    let due = seconds.iter().filter(|it| plan.spec.span != Span::Live || it.at.0 <= plan.end);
+    let sample = |it: &Second| (second_of(side, it.at.0), vec![(as_f64(it.acknowledged), 1.0)]);
+    let of_samples = mean_of_samples(due.map(sample).collect());
+    let value = acknowledged_per_s(plan, seconds).or(of_samples.value);
+    Measured { value, ..of_samples }
 }
 
-/// Rows that were added to the table, for each second in which events were due.
-pub(crate) fn ingested(side: &Side) -> Measured {
-    let mut by_second = BTreeMap::new();
+/// Rows that the table took at each look at which events were due.
+fn ingested(side: &Side) -> Measured {
+    let due = due(side);
+    let mut by_second = BySecond::new();
     for pair in side.records.observations.windows(2) {
         let [Some(before), Some(after)] = [&pair[0].table, &pair[1].table] else { continue };
-        let elapsed = seconds(pair[1].at.0 - pair[0].at.0);
-        let is_due = (side.plan.start..side.plan.end).contains(&pair[1].at.0);
-        if elapsed > 0.0 && is_due {
-            let rate = (as_f64(after.rows) - as_f64(before.rows)) / elapsed;
-            by_second.insert(second_of(side, pair[1].at.0), vec![(rate, elapsed)]);
+        if due.contains(&pair[1].at.0) {
+            let rows = as_f64(after.rows) - as_f64(before.rows);
+            by_second.insert(second_of(side, pair[1].at.0), vec![(rows, 1.0)]);
         }
     }
-    mean_of_samples(by_second)
+    let totals = &side.report.totals;
+    let stored = totals.stored + totals.recovered;
+    let value = ingested_per_s(&side.plan, &side.records.observations, stored);
+    Measured { value, error: strained(side, value), by_second, ..Measured::default() }
 }
 
-fn webhook(
-    side: &Side,
-    whole: fn(runs::latency::Percentiles) -> f64,
-    of_second: fn(&Second) -> f64,
-) -> Measured {
-    let latencies =
-        side.records.latencies.as_ref().filter(|it| !it.sent_to_acknowledged.is_empty());
-    let sample = |it: &Second| match of_second(it) {
+fn webhook(side: &Side, percent: u8) -> Measured {
+    let latencies = side.records.latencies.as_ref();
+    let latencies = latencies.filter(|it| !it.sent_to_acknowledged.is_empty());
+    let of = |it: &runs::latency::Percentiles| match percent {
+        95 => it.p95_ms,
+        _ => it.p99_ms,
+    };
+    let sample = |it: &Second| match of(&it.sent_to_acknowledged) {
         // A second without answers has no latency.
         0.0 => Vec::new(),
         ms => vec![(ms, 1.0)],
     };
     Measured {
-        value: latencies.map(|it| whole(percentiles(&it.sent_to_acknowledged))),
+        value: latencies.map(|it| of(&percentiles(&it.sent_to_acknowledged))),
+        error: lateness(side, f64::from(percent)),
         by_second: of_seconds(side, sample),
         ..Measured::default()
     }
+}
+
+/// All of the value, if this machine was so busy that the generator was late by a tenth of what
+/// makes a run saturated, in one of twenty seconds: then nobody on it got the CPU that they needed.
+fn strained(side: &Side, value: Option<f64>) -> f64 {
+    let is_late = lateness(side, 95.0) * 10.0 > milliseconds(side.plan.send.lateness_max_us);
+    value.filter(|_| is_late).unwrap_or(0.0)
+}
+
+/// How late the generator itself was in all seconds but the worst, in ms.
+fn lateness(side: &Side, percent: f64) -> f64 {
+    let seconds = side.records.seconds.iter().map(|it| it.lateness_max_ms).collect();
+    of_samples(Aggregation::Percentile(percent), seconds).unwrap_or(0.0)
 }
 
 /// Times of sampled events until they were visible, by the second in which they were due. They are
 /// not grouped by the second in which they became visible, because an aggregator stores in batches,
 /// so that happens in few seconds. Samples that were never seen count with the time that they have
 /// waited.
-fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
+fn visible(side: &Side, percent: f64) -> Measured {
+    let records = &side.records;
     let mut by_second = BySecond::new();
     for seen in &records.observations {
         for ms in &seen.freshness.due_to_visible_ms {
@@ -197,6 +151,7 @@ fn visible(records: &RunRecords, side: &Side, percent: f64) -> Measured {
     Measured {
         value: bounds.map(|bounds| bounds.least),
         is_open: bounds.is_some_and(|bounds| bounds.most > bounds.least),
+        error: lateness(side, percent),
         by_second,
     }
 }
@@ -219,46 +174,41 @@ fn errors(side: &Side) -> Measured {
     Measured { value, by_second: of_seconds(side, sample), ..Measured::default() }
 }
 
-fn resource(part: &str, kind: &str, base: &Side, run: &Side) -> Measure {
-    let of = |side: &Side| {
-        mean_of_samples(of_observations(side, |seen| {
-            let used = seen.resources.iter().filter(|it| it.part == part);
-            let value = |it: &runs::observation::ResourceUse| match kind {
-                "cpu" => it.cpu_cores,
-                _ => as_f64(it.memory_bytes),
-            };
-            used.map(|it| (value(it), 1.0)).collect()
-        }))
-    };
-    let (unit, change_min) = match kind {
-        "cpu" => (Unit::Cores, CORES_MIN),
-        _ => (Unit::Bytes, BYTES_MIN),
-    };
-    Measure {
-        name: format!("{kind}.{part}"),
-        unit,
-        worse: Worse::More,
-        allowed: RESOURCES_ALLOWED,
-        change_min,
-        statistic: Statistic::Mean,
-        base: of(base),
-        run: of(run),
+/// What a part used while events were due. How long somebody watched an idle pipeline before and
+/// after that says nothing of it.
+fn used(side: &Side, part: &str, resource: Resource) -> Measured {
+    let due = due(side);
+    let mut by_second = BySecond::new();
+    for seen in side.records.observations.iter().filter(|it| due.contains(&it.at.0)) {
+        let value = |it: &ResourceUse| match resource {
+            Resource::Cpu => it.cpu_cores,
+            Resource::Memory => as_f64(it.memory_bytes),
+        };
+        let of_part = seen.resources.iter().filter(|it| it.part == part);
+        let samples = by_second.entry(second_of(side, seen.at.0)).or_default();
+        samples.extend(of_part.map(|it| (value(it), 1.0)));
     }
+    let of_samples = mean_of_samples(by_second);
+    let error = match resource {
+        Resource::Cpu => strained(side, of_samples.value),
+        Resource::Memory => 0.0,
+    };
+    Measured { error, ..of_samples }
 }
 
 type BySecond = BTreeMap<i64, Vec<(f64, f64)>>;
 
+/// The time in which events are due. Those of a history are loaded whenever it is.
+fn due(side: &Side) -> RangeInclusive<i64> {
+    match side.plan.spec.span {
+        Span::Live => side.plan.start..=side.plan.end,
+        Span::History { .. } => i64::MIN..=i64::MAX,
+    }
+}
+
 fn of_seconds(side: &Side, sample: impl Fn(&Second) -> Vec<(f64, f64)>) -> BySecond {
     let seconds = side.records.seconds.iter();
     seconds.map(|it| (second_of(side, it.at.0), sample(it))).collect()
-}
-
-fn of_observations(side: &Side, samples: impl Fn(&Observation) -> Vec<(f64, f64)>) -> BySecond {
-    let mut by_second = BySecond::new();
-    for seen in &side.records.observations {
-        by_second.entry(second_of(side, seen.at.0)).or_default().extend(samples(seen));
-    }
-    by_second
 }
 
 fn second_of(side: &Side, at: i64) -> i64 {

@@ -1,4 +1,4 @@
-//! One of the two runs that are compared.
+//! One of the runs that are compared.
 
 use std::path::{Path, PathBuf};
 
