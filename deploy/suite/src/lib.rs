@@ -7,6 +7,7 @@
 pub mod advice;
 pub mod budget;
 pub mod cli;
+pub mod compare;
 pub mod error;
 mod executor;
 mod load;

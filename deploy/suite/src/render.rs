@@ -9,6 +9,7 @@ use report::render::{STYLE, cell};
 use runs::report::ThresholdOutcome;
 
 use crate::budget::{Budget, share};
+use crate::compare::{Against, Compared, MeasureRow};
 use crate::error::SuiteError;
 use crate::recovery::Recovered;
 use crate::results::{Checked, Measured, RunResult, ScenarioResult};
@@ -80,8 +81,17 @@ struct ScenarioView {
     word: &'static str,
     tone: &'static str,
     runs: Vec<RunView>,
+    compared: Option<ComparedView>,
     /// What repetitions have in common: measure, least, median, most.
     spread: Vec<[String; 4]>,
+}
+
+#[derive(Debug)]
+struct ComparedView {
+    word: &'static str,
+    tone: &'static str,
+    note: String,
+    rows: Vec<[String; 5]>,
 }
 
 #[derive(Debug)]
@@ -185,7 +195,14 @@ impl ScenarioView {
         let (word, tone) = word(scenario.exit);
         let is_one = scenario.runs.len() == 1;
         let runs = scenario.runs.iter().map(|run| RunView::new(run, is_one)).collect();
-        Self { name: scenario.name.clone(), word, tone, runs, spread: spread(scenario) }
+        Self {
+            name: scenario.name.clone(),
+            word,
+            tone,
+            runs,
+            compared: scenario.compared.as_ref().map(ComparedView::new),
+            spread: spread(scenario),
+        }
     }
 }
 
@@ -217,6 +234,27 @@ fn spread(scenario: &ScenarioResult) -> Vec<[String; 4]> {
         Some([(*name).to_owned(), say(*least), say(median), say(*most)])
     };
     if checked.len() < 2 { Vec::new() } else { measures.iter().filter_map(row).collect() }
+}
+
+impl ComparedView {
+    fn new(compared: &Compared) -> Self {
+        let tone = match compared.outcome {
+            Against::NoRegression => "good",
+            Against::Regression => "bad",
+            _ => "doubt",
+        };
+        let note = match (&compared.note, compared.bases.len()) {
+            (Some(note), _) => note.clone(),
+            (None, 1) => "with one earlier run".to_owned(),
+            (None, bases) => format!("with {bases} earlier runs"),
+        };
+        let row = |it: &MeasureRow| {
+            let MeasureRow { name, base, run, change, outcome } = it.clone();
+            [name, base, run, change, outcome]
+        };
+        let rows = compared.measures.iter().map(row).collect();
+        Self { word: compared.outcome.as_str(), tone, note, rows }
+    }
 }
 
 impl RunView {

@@ -20,9 +20,10 @@ use runs::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::compare::{Compared, compared};
 use crate::recovery::{Recovered, Waiting, recovery};
 use crate::step::{Journal, State, Step, exit_of, worst};
-use crate::suite::{Scenario, Suite};
+use crate::suite::{Compare, Scenario, Suite};
 use crate::suite_dir::{SuiteDir, run_name};
 
 /// A scenario, with all of its runs.
@@ -32,6 +33,9 @@ pub struct ScenarioResult {
     /// The worst exit code of its runs.
     pub exit: u8,
     pub runs: Vec<RunResult>,
+    /// How it compares with earlier runs; `None` if the suite does not ask for it, or no run was
+    /// checked.
+    pub compared: Option<Compared>,
 }
 
 /// A repetition of a scenario.
@@ -102,11 +106,15 @@ pub struct PartUse {
 /// Reads what became of all scenarios of a suite.
 pub(crate) fn results(dir: &SuiteDir) -> Vec<ScenarioResult> {
     let of = |scenario: &Scenario| {
-        let repetitions = 1..=scenario.repeat;
-        let runs: Vec<RunResult> =
-            repetitions.map(|repetition| run_result(dir, scenario, repetition)).collect();
-        let exit = worst(runs.iter().map(|run| exit_of(run.exit))) as u8;
-        ScenarioResult { name: scenario.name().to_owned(), exit, runs }
+        let runs: Vec<RunResult> = dir
+            .repetitions(scenario)
+            .map(|repetition| run_result(dir, scenario, repetition))
+            .collect();
+        let compared = compared(dir, scenario);
+        let asked = compared.as_ref().filter(|_| dir.suite.compare == Compare::Gate);
+        let against = asked.map(|it| it.outcome.exit());
+        let exit = worst(runs.iter().map(|run| exit_of(run.exit)).chain(against)) as u8;
+        ScenarioResult { name: scenario.name().to_owned(), exit, runs, compared }
     };
     dir.suite.scenarios.iter().map(of).collect()
 }
@@ -415,7 +423,7 @@ pub(crate) mod tests {
             notes: Vec::new(),
             checked: Some(checked),
         };
-        ScenarioResult { name: name.to_owned(), exit, runs: vec![run] }
+        ScenarioResult { name: name.to_owned(), exit, runs: vec![run], compared: None }
     }
 
     fn suite(text: &str) -> Suite {

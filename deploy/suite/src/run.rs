@@ -10,13 +10,14 @@ use events::event::MicroTime;
 use tell::output::tell;
 use tokio::time::sleep;
 
+use crate::compare::{Against, compared};
 use crate::error::SuiteError;
 use crate::executor::local::Local;
 use crate::executor::{Ending, Executor as _, Job as _, Program, Task};
 use crate::load::{Loaded, load};
 use crate::sandbox::{Sandbox, tail};
 use crate::step::{Ended, Event, State, Step, exit_of};
-use crate::suite::{Scenario, SeedHistory, found_from};
+use crate::suite::{Compare, Scenario, SeedHistory, found_from};
 use crate::suite_dir::{PipelineLock, SuiteDir};
 
 /// What a suite runs on.
@@ -110,6 +111,11 @@ impl Runner<'_> {
                 self.scenario(scenario, repetition).await?;
             }
         }
+        if self.dir.suite.compare == Compare::Gate {
+            for scenario in &scenarios {
+                self.confirm(scenario).await?;
+            }
+        }
         Ok(())
     }
 
@@ -192,6 +198,25 @@ impl Runner<'_> {
             Exit::Done => self.end(step, attempt, 0, Vec::new()),
             exit => Err(Halt::Blocked { step: step.clone(), exit, log: task.log }),
         }
+    }
+
+    /// Runs a scenario again if it is worse than earlier ones, and that may be chance.
+    async fn confirm(&mut self, scenario: &Scenario) -> Result<(), Halt> {
+        for _ in 0..CONFIRMATIONS_MAX {
+            let done = self.dir.journal.last_repetition(scenario.name());
+            // One that was interrupted comes first.
+            if done > scenario.repeat {
+                self.scenario(scenario, done).await?;
+            }
+            let outcome = compared(self.dir, scenario).map(|it| it.outcome);
+            if outcome != Some(Against::Suspected) || done >= scenario.repeat + CONFIRMATIONS_MAX {
+                return Ok(());
+            }
+            let name = scenario.name();
+            tell(format_args!("{name}: it may be worse than before, so it is run again"));
+            self.scenario(scenario, done + 1).await?;
+        }
+        Ok(())
     }
 
     /// Sends the events of a scenario, and looks for them.
@@ -412,6 +437,8 @@ impl Halt {
 
 /// How often a program that was killed is run at most.
 const KILLED_MAX: u32 = 3;
+/// How many more runs a scenario has at most to confirm a regression.
+const CONFIRMATIONS_MAX: u32 = 2;
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a program takes beside what it was told to wait for.
 const CHECK_LIMIT: Duration = Duration::from_mins(30);

@@ -146,6 +146,17 @@ impl Journal {
         }
     }
 
+    /// The number of the last repetition of a scenario whose load was begun; 0 if none was.
+    pub(crate) fn last_repetition(&self, name: &str) -> u32 {
+        let begun = self.entries.iter().filter_map(|it| match &it.event {
+            Event::Begun { of: Step::Load { scenario, repetition }, .. } if scenario == name => {
+                Some(*repetition)
+            }
+            _ => None,
+        });
+        begun.max().unwrap_or(0)
+    }
+
     /// How often the suite was interrupted.
     pub(crate) fn interruptions(&self) -> u32 {
         let taken = self.entries.iter().filter(|it| it.event == Event::Taken).count();

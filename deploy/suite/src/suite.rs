@@ -48,6 +48,10 @@ pub struct Suite {
     #[serde(default)]
     #[garde(dive)]
     pub recovery: Recovery,
+    /// Whether the scenarios are compared with those of earlier suites.
+    #[serde(default)]
+    #[garde(skip)]
+    pub compare: Compare,
     /// Where the directory of the suite is copied to at the end: a directory, or an address like
     /// `s3://bucket/folder`. By default, nowhere.
     #[serde(default)]
@@ -57,6 +61,21 @@ pub struct Suite {
     #[serde(default)]
     #[garde(dive, length(max = 16))]
     pub notify: Vec<Notify>,
+}
+
+/// Whether the scenarios of a suite are compared with those of earlier suites of the same name in
+/// the same folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compare {
+    /// They are not.
+    Off,
+    /// The report shows it, and the verdict does not depend on it.
+    #[default]
+    Report,
+    /// A regression is a threshold that was missed. One that may be chance is confirmed by another
+    /// run of the scenario, or two.
+    Gate,
 }
 
 /// A webhook that is told of the verdict.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::error::SuiteError;
 use crate::step::{Entry, Event, Journal, State, Step};
-use crate::suite::Suite;
+use crate::suite::{Scenario, Suite};
 
 /// What a suite records of itself before it begins: `suite.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +139,12 @@ impl SuiteDir {
         json_lines::append(&path, &entry).map_err(SuiteError::io(&path))?;
         self.journal.add(entry);
         Ok(())
+    }
+
+    /// The numbers of a scenario's runs: as many as the suite has, and more if some were run to
+    /// confirm a regression.
+    pub(crate) fn repetitions(&self, scenario: &Scenario) -> RangeInclusive<u32> {
+        1..=scenario.repeat.max(self.journal.last_repetition(scenario.name()))
     }
 
     /// Notes that a step is begun, and returns the number of the attempt.

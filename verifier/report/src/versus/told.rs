@@ -65,6 +65,17 @@ pub(crate) fn table(measures: &[Compared]) -> String {
     aligned(heads, measures.iter().map(cells))
 }
 
+impl Compared {
+    /// Its name, base, run, change and outcome in words.
+    pub fn in_words(&self) -> [String; 5] {
+        let none = || "–".to_owned();
+        let value = |value: Option<f64>| value.map_or_else(none, |value| say(self.unit, value));
+        let change = self.change.map_or_else(none, |change| say_change(self.unit, change));
+        let outcome = self.outcome.as_str().to_owned();
+        [self.name.to_string(), value(self.base), value(self.run), change, outcome]
+    }
+}
+
 /// The table of what is shown beside it.
 pub(crate) fn beside_table(beside: &[Beside]) -> String {
     let heads = [("also measured", Left), ("base", Right), ("run", Right)];
