@@ -20,6 +20,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
     ("harness/runs", &["edges", "events", "plans"]),
+    ("harness/capacity", &["events", "runs"]),
     ("harness/stores", &["edges", "events", "plans", "runs"]),
     ("harness/load", &["edges", "events", "plans", "runs"]),
     ("harness/tell", &["edges", "runs"]),
