@@ -34,7 +34,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 16] = [
         &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
     ),
     ("deploy/sandbox", &[]),
-    ("deploy/suite", &["edges", "events", "plans", "report", "runs", "tell"]),
+    ("deploy/suite", &["capacity", "edges", "events", "plans", "report", "runs", "tell"]),
     (
         "tests",
         &[

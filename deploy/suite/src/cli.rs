@@ -15,6 +15,7 @@ use tell::logs::LogArgs;
 use tell::output::{self, show, show_by, tell};
 use uuid::Uuid;
 
+use crate::capacity::CAPACITY;
 use crate::error::SuiteError;
 use crate::executor::Program;
 use crate::executor::local::{Local, guard};
@@ -122,11 +123,13 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
         .iter()
         .map(|scenario| scenario.profile_text(&text.folder))
         .collect::<Result<_, _>>()?;
+    let capacity_profile = capacity_profile(&suite, &text)?;
     check_scenarios(&suite, &profiles, args)?;
     let local = Local::new(programs(args)?, &needed(&suite, args))?;
     check_pipeline(&suite, &profiles, args, &local)?;
     let clock = Clock::system();
-    let record = record(&text, profiles, args.sandbox.is_some(), clock);
+    let record =
+        SuiteRecord { profiles, capacity_profile, ..record(&text, args.sandbox.is_some(), clock) };
     let path = args.out.clone().unwrap_or_else(|| default_dir(&suite.name, &record));
     let mut dir = SuiteDir::take(&path, &record)?;
     write_profiles(&dir)?;
@@ -172,7 +175,16 @@ fn show_report(dir: &SuiteDir, report: &SuiteReport) -> Result<(), SuiteError> {
         .map_err(|source| SuiteError::Output { source })
 }
 
-fn record(text: &SuiteText, profiles: Vec<String>, on_sandbox: bool, clock: Clock) -> SuiteRecord {
+/// The profile whose highest rate is searched.
+fn capacity_profile(suite: &Suite, text: &SuiteText) -> Result<Option<String>, SuiteError> {
+    let Some(capacity) = &suite.capacity else { return Ok(None) };
+    capacity.check()?;
+    let scenario =
+        Scenario { profile: capacity.profile.clone(), ..Scenario::plain(CAPACITY.to_owned()) };
+    scenario.profile_text(&text.folder).map(Some)
+}
+
+fn record(text: &SuiteText, on_sandbox: bool, clock: Clock) -> SuiteRecord {
     #[expect(clippy::disallowed_methods, reason = "a new suite has a new ID")]
     let suite_id = Uuid::new_v4();
     SuiteRecord {
@@ -182,7 +194,8 @@ fn record(text: &SuiteText, profiles: Vec<String>, on_sandbox: bool, clock: Cloc
         begun: MicroTime(clock.now()),
         on_sandbox,
         suite: text.text.clone(),
-        profiles,
+        profiles: Vec::new(),
+        capacity_profile: None,
     }
 }
 
@@ -190,6 +203,9 @@ fn record(text: &SuiteText, profiles: Vec<String>, on_sandbox: bool, clock: Cloc
 fn write_profiles(dir: &SuiteDir) -> Result<(), SuiteError> {
     for (scenario, text) in dir.suite.scenarios.iter().zip(&dir.record.profiles) {
         dir.write(&format!("profiles/{}.yaml", scenario.name()), text.as_bytes())?;
+    }
+    if let Some(text) = &dir.record.capacity_profile {
+        dir.write(&format!("profiles/{CAPACITY}.yaml"), text.as_bytes())?;
     }
     Ok(())
 }

@@ -174,3 +174,52 @@ fn passed_runs(dir: &SuiteDir, scenario: &str) -> Vec<PathBuf> {
 
 /// As many as tell the noise between runs.
 const BASES_MAX: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Event;
+    use crate::suite_dir::tests::suite_in;
+
+    const TEXT: &str = "name: a\nscenarios: [{profile: smoke, repeat: 2}]\n";
+
+    fn ended(of: Step, exit: u8) -> Event {
+        Event::Ended { of, attempt: 1, exit, notes: Vec::new() }
+    }
+
+    #[test]
+    fn baselines_are_runs_that_passed_the_last_one_first() {
+        let place = tempfile::tempdir().unwrap();
+        let mut dir = suite_in(&place.path().join("one"), TEXT, 1);
+        for (repetition, exit) in [(1, 0), (2, 5), (3, 0)] {
+            let scenario = "smoke".to_owned();
+            let load = Step::Load { scenario: scenario.clone(), repetition };
+            let check = Step::Check { scenario, repetition };
+            dir.begin(2, &load).unwrap();
+            dir.note(3, ended(load, 0)).unwrap();
+            dir.note(4, ended(check, exit)).unwrap();
+        }
+        let named = |runs: Vec<PathBuf>| -> Vec<String> {
+            let names = runs.iter().map(|it| it.file_name().unwrap().to_str().unwrap().to_owned());
+            names.collect()
+        };
+        assert_eq!(named(passed_runs(&dir, "smoke")), ["smoke-3", "smoke-1"]);
+        assert_eq!(named(passed_runs(&dir, "other")), Vec::<String>::new());
+        let scenario = &dir.suite.scenarios[0];
+        let runs = checked_runs(&dir, scenario);
+        assert_eq!(named(runs), ["smoke-1", "smoke-2", "smoke-3"], "with the confirming one");
+        // There are no files of runs here.
+        let found = compared(&dir, scenario).unwrap();
+        assert_eq!(found.outcome, Against::Unfit);
+        assert!(found.note.unwrap().contains("smoke-1"));
+    }
+
+    #[test]
+    fn what_a_comparison_means_for_a_gate() {
+        use Against::{NoBase, NoRegression, NotJudged, Regression, Suspected, Unfit};
+        let exits =
+            [NoRegression, NoBase, Regression, Suspected, NotJudged, Unfit].map(Against::exit);
+        use Exit::{Done, Threshold, Unknown};
+        assert_eq!(exits, [Done, Done, Threshold, Unknown, Unknown, Unknown]);
+    }
+}

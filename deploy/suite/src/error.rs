@@ -26,6 +26,8 @@ pub enum SuiteError {
          or write a shell command in its place"
     )]
     NoSandbox { scenario: String, order: String },
+    #[error("the search for the highest rate is impossible: {why}")]
+    Search { why: String },
     #[error(
         "scenario {scenario} is told to `{order}` after {at}, when its load of {load_s} s is over"
     )]

@@ -6,6 +6,7 @@
 
 pub mod advice;
 pub mod budget;
+pub mod capacity;
 pub mod cli;
 pub mod compare;
 pub mod error;
@@ -17,6 +18,7 @@ mod render;
 pub mod results;
 mod run;
 mod sandbox;
+pub mod search;
 mod step;
 pub mod suite;
 mod suite_dir;

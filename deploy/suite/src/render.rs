@@ -2,6 +2,8 @@
 //! but for writing the files.
 
 use askama::Template;
+use capacity::judge::Verdict;
+use capacity::units::EventsPerSecond;
 use edges::exit::Exit;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use report::figures::{self, as_f64, grouped, milliseconds, moment};
@@ -9,6 +11,7 @@ use report::render::{STYLE, cell};
 use runs::report::ThresholdOutcome;
 
 use crate::budget::{Budget, share};
+use crate::capacity::{CapacityResult, Cost, PartCost, PlateauResult};
 use crate::compare::{Against, Compared, MeasureRow};
 use crate::error::SuiteError;
 use crate::recovery::Recovered;
@@ -68,6 +71,7 @@ pub(crate) struct View {
     facts: Vec<(&'static str, String)>,
     scenarios: Vec<ScenarioView>,
     resources: Vec<[String; 6]>,
+    capacity: Option<CapacityView>,
     budget: Option<BudgetView>,
     advice: Vec<(String, String)>,
     trend_heads: Vec<String>,
@@ -114,6 +118,26 @@ struct TargetRow {
     actual: String,
     status: &'static str,
     tone: &'static str,
+}
+
+#[derive(Debug)]
+struct CapacityView {
+    sentence: String,
+    notes: Vec<String>,
+    plateaus: Vec<PlateauRow>,
+    /// Part, events per CPU second, events a second and GiB.
+    costs: Vec<[String; 3]>,
+}
+
+#[derive(Debug)]
+struct PlateauRow {
+    rate: String,
+    duration: String,
+    told: String,
+    tone: &'static str,
+    /// Stored a second, p95 from due to visible, p95 of the webhook.
+    figures: [String; 3],
+    link: Option<String>,
 }
 
 #[derive(Debug)]
@@ -177,6 +201,7 @@ impl View {
             facts,
             scenarios: report.scenarios.iter().map(ScenarioView::new).collect(),
             resources: resources(report),
+            capacity: report.capacity.as_ref().map(CapacityView::new),
             budget: report.budget.as_ref().map(BudgetView::new),
             advice: report
                 .advice
@@ -349,6 +374,49 @@ fn resources(report: &SuiteReport) -> Vec<[String; 6]> {
         .collect()
 }
 
+impl CapacityView {
+    fn new(result: &CapacityResult) -> Self {
+        let per_s = |rate: f64| EventsPerSecond(rate).to_string();
+        let none = || "–".to_owned();
+        let row = |it: &PlateauResult| {
+            let confirms = if it.is_confirmation { ", to confirm" } else { "" };
+            let ms = |value: Option<f64>| value.map_or_else(none, milliseconds);
+            PlateauRow {
+                rate: per_s(it.rate_per_s),
+                duration: format!("{} s{confirms}", figures::number(it.duration_s)),
+                told: it.told.clone(),
+                tone: match it.verdict {
+                    Verdict::Sustained => "good",
+                    Verdict::NotSustained { .. } => "bad",
+                    Verdict::NotKnown { .. } => "doubt",
+                },
+                figures: [
+                    it.stored_per_s.map_or_else(none, per_s),
+                    ms(it.due_to_visible_p95_ms),
+                    ms(it.sent_to_acknowledged_p95_ms),
+                ],
+                link: it.dir.as_ref().map(|dir| format!("{dir}/report.html")),
+            }
+        };
+        let part = |it: &PartCost| {
+            [it.part.clone(), per_s(it.events_per_cpu_second), per_s(it.events_per_s_and_gib)]
+        };
+        let cost = result.cost.map(|it| {
+            let Cost { per_million_events, per_month } = it;
+            format!(
+                "a million events cost {per_million_events:.4}, and a month at this rate \
+                 {per_month:.2}, by the prices of the suite"
+            )
+        });
+        Self {
+            sentence: result.sentence.clone(),
+            notes: result.bottleneck.clone().into_iter().chain(cost).collect(),
+            plateaus: result.plateaus.iter().map(row).collect(),
+            costs: result.costs.iter().map(part).collect(),
+        }
+    }
+}
+
 impl BudgetView {
     fn new(budget: &Budget) -> Self {
         let Budget { objective_milli_percent, acknowledged, allowed, lost, not_seen, burns } =
@@ -424,13 +492,19 @@ impl StepRow {
 /// Writes the report for CI: a test case for each run, and one for each of its thresholds.
 fn junit(report: &SuiteReport) -> String {
     let mut all = quick_junit::Report::new("auditstorm-suite");
-    if report.scenarios.is_empty() || word(report.exit).0 == "not run" {
+    if word(report.exit).0 == "not run" {
         let mut suite = TestSuite::new(report.suite.clone());
         suite.add_test_case(case(
             &report.suite,
             report.exit,
             std::slice::from_ref(&report.sentence),
         ));
+        all.add_test_suite(suite);
+    }
+    if let Some(search) = &report.capacity {
+        let mut suite = TestSuite::new(format!("{}.capacity", report.suite));
+        let sentence = std::slice::from_ref(&search.sentence);
+        suite.add_test_case(case("the highest sustained rate is found", search.exit, sentence));
         all.add_test_suite(suite);
     }
     for scenario in &report.scenarios {

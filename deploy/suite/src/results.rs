@@ -5,6 +5,7 @@ use std::path::Path;
 use edges::clock::seconds;
 use edges::exit::Exit;
 use events::event::MicroTime;
+use events::timeline::UnixMicros;
 use plans::plan::Plan;
 use report::error::ShowError;
 use report::figures::as_f64;
@@ -338,8 +339,19 @@ impl Measured {
 }
 
 fn resources(records: &RunRecords) -> Vec<PartUse> {
+    resources_between(records, UnixMicros::MIN, UnixMicros::MAX)
+}
+
+/// What the parts used from one moment to another.
+pub(crate) fn resources_between(
+    records: &RunRecords,
+    from: UnixMicros,
+    until: UnixMicros,
+) -> Vec<PartUse> {
     let of = |part: &str| {
-        let uses = records.observations.iter().flat_map(|seen| &seen.resources);
+        let seen = records.observations.iter();
+        let seen = seen.filter(|seen| (from..=until).contains(&seen.at.0));
+        let uses = seen.flat_map(|seen| &seen.resources);
         let uses: Vec<_> = uses.filter(|it| it.part == part).collect();
         let count = as_f64(uses.len() as u64).max(1.0);
         PartUse {

@@ -3,19 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use capacity::search::Step as SearchStep;
 use edges::clock::Clock;
 use edges::exit::Exit;
 use edges::shutdown::{Shutdown, Stop};
 use events::event::MicroTime;
+use plans::profile::Profile;
 use tell::output::tell;
 use tokio::time::sleep;
 
+use crate::capacity::{CAPACITY, plateau_name, searched};
 use crate::compare::{Against, compared};
 use crate::error::SuiteError;
 use crate::executor::local::Local;
 use crate::executor::{Ending, Executor as _, Job as _, Program, Task};
 use crate::load::{Loaded, load};
 use crate::sandbox::{Sandbox, tail};
+use crate::search::Capacity;
 use crate::step::{Ended, Event, State, Step, exit_of};
 use crate::suite::{Compare, Scenario, SeedHistory, found_from};
 use crate::suite_dir::{PipelineLock, SuiteDir};
@@ -103,6 +107,9 @@ impl Runner<'_> {
         for scenario in &scenarios {
             self.ready(scenario).await?;
         }
+        if self.dir.suite.capacity.is_some() {
+            self.ready(&Scenario::plain(CAPACITY.to_owned())).await?;
+        }
         if let Some(seed) = self.dir.suite.seed.clone() {
             self.seed(&seed).await?;
         }
@@ -110,6 +117,9 @@ impl Runner<'_> {
             for repetition in 1..=scenario.repeat {
                 self.scenario(scenario, repetition).await?;
             }
+        }
+        if let Some(capacity) = self.dir.suite.capacity.clone() {
+            self.search(&capacity).await?;
         }
         if self.dir.suite.compare == Compare::Gate {
             for scenario in &scenarios {
@@ -197,6 +207,25 @@ impl Runner<'_> {
         match exit_of(self.run_task(&task).await?.code()) {
             Exit::Done => self.end(step, attempt, 0, Vec::new()),
             exit => Err(Halt::Blocked { step: step.clone(), exit, log: task.log }),
+        }
+    }
+
+    /// Sends plateau after plateau, until the highest sustained rate is found or given up.
+    async fn search(&mut self, capacity: &Capacity) -> Result<(), Halt> {
+        let text = self.dir.record.capacity_profile.clone().unwrap_or_default();
+        let base = Profile::parse(&text, CAPACITY)
+            .map_err(|source| SuiteError::Profile { scenario: CAPACITY.to_owned(), source })?;
+        loop {
+            let searched = searched(self.dir, capacity);
+            let SearchStep::Try { rate, duration, is_confirmation } = searched.step else {
+                return Ok(());
+            };
+            let name = plateau_name(searched.number());
+            let profile = capacity.profile_of(&base, rate, duration);
+            self.dir.write(&format!("profiles/{name}.yaml"), profile.as_bytes())?;
+            let what = if is_confirmation { "to confirm it" } else { "" };
+            tell(format_args!("{name}: {rate} for {} s {what}", duration.as_secs()));
+            self.scenario(&Scenario::plain(name), 1).await?;
         }
     }
 

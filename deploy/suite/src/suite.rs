@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SuiteError;
 use crate::order::Order;
+use crate::search::Capacity;
 
 /// A suite as it is written, after every rule was checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
@@ -42,8 +43,15 @@ pub struct Suite {
     #[garde(dive)]
     pub seed: Option<SeedHistory>,
     /// The scenarios, which run one after the other.
-    #[garde(dive, length(min = 1, max = 64), custom(have_names_of_their_own))]
+    #[serde(default)]
+    #[garde(dive, length(max = 64), custom(have_names_of_their_own))]
+    #[garde(custom(are_some_unless(self.capacity.is_some())))]
     pub scenarios: Vec<Scenario>,
+    /// A search for the highest rate that the pipeline sustains, after the scenarios. By default,
+    /// none.
+    #[serde(default)]
+    #[garde(dive)]
+    pub capacity: Option<Capacity>,
     /// How long the pipeline may take after each scenario until nothing waits in it any more.
     #[serde(default)]
     #[garde(dive)]
@@ -306,6 +314,26 @@ impl Scenario {
         flags
     }
 
+    /// A scenario that sends a profile as it is, under a name.
+    pub(crate) fn plain(name: String) -> Self {
+        Self {
+            name: Some(name),
+            profile: String::new(),
+            seed: None,
+            rate_scale: 1.0,
+            time_scale: 1.0,
+            tenants: None,
+            duration: None,
+            repeat: 1,
+            queries: true,
+            readback: false,
+            thresholds: None,
+            faults: Vec::new(),
+            may_lose: Vec::new(),
+            wait: eight_minutes(),
+        }
+    }
+
     /// The text of its profile, with its own thresholds if it has any.
     ///
     /// # Errors
@@ -379,7 +407,8 @@ pub fn read_suite(name: &str) -> Result<SuiteText, SuiteError> {
 }
 
 /// The built-in suites, by name, with their texts.
-pub const BUILTIN: [(&str, &str); 6] = [
+pub const BUILTIN: [(&str, &str); 7] = [
+    ("capacity", include_str!("../suites/capacity.yaml")),
     ("demo", include_str!("../suites/demo.yaml")),
     ("smoke", include_str!("../suites/smoke.yaml")),
     ("nightly", include_str!("../suites/nightly.yaml")),
@@ -410,6 +439,21 @@ fn is_name<C>(name: &str, _context: &C) -> garde::Result {
         return Ok(());
     }
     Err(garde::Error::new("use 1 to 48 of the characters a-z, 0-9 and -"))
+}
+
+fn are_some_unless<C>(has_search: bool) -> impl FnOnce(&Vec<Scenario>, &C) -> garde::Result {
+    move |scenarios, _context| {
+        if scenarios.is_empty() && !has_search {
+            return Err(garde::Error::new("write at least one scenario, or `capacity`"));
+        }
+        match scenarios.iter().find(|it| has_search && it.name().starts_with("capacity")) {
+            Some(it) => Err(garde::Error::new(format!(
+                "plateaus of the search are called capacity-01 and so on: give {} another name",
+                it.name()
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 fn is_variable<C>(name: &str, _context: &C) -> garde::Result {

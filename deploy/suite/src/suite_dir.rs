@@ -32,6 +32,9 @@ pub(crate) struct SuiteRecord {
     pub(crate) suite: String,
     /// The profiles of its scenarios in full, in their order.
     pub(crate) profiles: Vec<String>,
+    /// The profile whose highest rate is searched, in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capacity_profile: Option<String>,
 }
 
 /// The directory of a suite. As long as it is there, no other process works on the suite.
@@ -122,6 +125,7 @@ impl SuiteDir {
         match &self.record {
             it if it.suite != record.suite => Some("the suite itself differs"),
             it if it.profiles != record.profiles => Some("a profile of it differs"),
+            it if it.capacity_profile != record.capacity_profile => Some("a profile of it differs"),
             it if it.on_sandbox != record.on_sandbox => Some("--sandbox was given once only"),
             it if it.tool_version != record.tool_version => Some("the version differs"),
             _ => None,
@@ -248,10 +252,16 @@ impl Drop for PipelineLock {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const TEXT: &str = "name: a\nscenarios: [{profile: smoke}]\n";
+
+    /// A new suite with this text in a directory.
+    pub(crate) fn suite_in(path: &Path, text: &str, begun: i64) -> SuiteDir {
+        let (suite, begun) = (text.to_owned(), MicroTime(begun));
+        SuiteDir::take(path, &SuiteRecord { suite, begun, ..record() }).unwrap()
+    }
 
     fn record() -> SuiteRecord {
         SuiteRecord {
@@ -262,6 +272,7 @@ mod tests {
             on_sandbox: false,
             suite: TEXT.to_owned(),
             profiles: vec!["x".to_owned()],
+            capacity_profile: None,
         }
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::advice::{Advice, advice};
 use crate::budget::{Budget, budget};
+use crate::capacity::CapacityResult;
 use crate::results::{Measured, ScenarioResult, results};
 use crate::step::{Step, exit_of, worst};
 use crate::suite_dir::SuiteDir;
@@ -36,6 +37,8 @@ pub struct SuiteReport {
     /// The steps that ended, in their order.
     pub steps: Vec<StepResult>,
     pub scenarios: Vec<ScenarioResult>,
+    /// What became of the search for the highest rate, if the suite has one.
+    pub capacity: Option<CapacityResult>,
     pub budget: Option<Budget>,
     /// Earlier reports of the same suite, oldest first, and this one last.
     pub trend: Vec<Earlier>,
@@ -83,9 +86,12 @@ impl SuiteReport {
     /// Reads what became of a suite. `halt` is why not all of its steps were done.
     pub(crate) fn new(dir: &SuiteDir, halt: Option<(Exit, String)>) -> Self {
         let scenarios = results(dir);
+        let search = dir.suite.capacity.as_ref();
+        let capacity = search.map(|capacity| CapacityResult::new(dir, capacity));
+        let searched = capacity.as_ref().map(|it| exit_of(it.exit));
         let exit = match &halt {
             Some((exit, _)) => worst([*exit, worst_proven(&scenarios)]),
-            None => worst(scenarios.iter().map(|it| exit_of(it.exit))),
+            None => worst(scenarios.iter().map(|it| exit_of(it.exit)).chain(searched)),
         };
         let (begun, ended) = dir.journal.period().unwrap_or((dir.record.begun, dir.record.begun));
         let mut report = Self {
@@ -96,10 +102,11 @@ impl SuiteReport {
             begun,
             ended,
             exit: exit as u8,
-            sentence: sentence(exit, &scenarios, halt.map(|(_, text)| text)),
+            sentence: sentence(exit, &scenarios, capacity.as_ref(), halt.map(|(_, text)| text)),
             interruptions: dir.journal.interruptions(),
             on_sandbox: dir.record.on_sandbox,
             steps: steps(dir),
+            capacity,
             budget: budget(&scenarios),
             trend: Vec::new(),
             advice: advice(&scenarios),
@@ -136,12 +143,21 @@ fn worst_proven(scenarios: &[ScenarioResult]) -> Exit {
     worst(exits.filter(|exit| matches!(exit, Exit::Lossy | Exit::Threshold)))
 }
 
-fn sentence(exit: Exit, scenarios: &[ScenarioResult], halt: Option<String>) -> String {
+fn sentence(
+    exit: Exit,
+    scenarios: &[ScenarioResult],
+    capacity: Option<&CapacityResult>,
+    halt: Option<String>,
+) -> String {
     let first = scenarios.iter().find(|it| it.exit == exit as u8);
     let reason = first.and_then(|it| {
         let run = it.runs.iter().find(|run| run.exit == exit as u8)?;
         Some(format!("{}: {}", it.name, run.reasons.first()?))
     });
+    let search = capacity.filter(|it| reason.is_none() && halt.is_none() && it.exit == exit as u8);
+    if let Some(search) = search {
+        return format!("{}.", search.sentence);
+    }
     let what = match exit {
         _ if halt.is_some() && reason.is_none() => "It could not be run to its end",
         Exit::Done => {
@@ -212,7 +228,7 @@ pub(crate) mod tests {
             begun: second(0),
             ended: second(60),
             exit: exit as u8,
-            sentence: sentence(exit, &scenarios, None),
+            sentence: sentence(exit, &scenarios, None, None),
             interruptions: 1,
             on_sandbox: true,
             steps: vec![StepResult {
@@ -222,6 +238,7 @@ pub(crate) mod tests {
                 ended: second(50),
                 exit: 0,
             }],
+            capacity: None,
             budget: budget(&scenarios),
             trend: Vec::new(),
             advice: advice(&scenarios),
@@ -234,7 +251,7 @@ pub(crate) mod tests {
         #[track_caller]
         fn check(scenarios: &[ScenarioResult], expected: &str) {
             let exit = worst(scenarios.iter().map(|it| exit_of(it.exit)));
-            assert_eq!(sentence(exit, scenarios, None), expected);
+            assert_eq!(sentence(exit, scenarios, None, None), expected);
         }
         let (fine, bad) = (scenario("fine", 100, 0), scenario("bad", 100, 2));
         let passed = "All scenarios passed, and 200 events are stored once and unchanged.";

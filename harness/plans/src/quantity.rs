@@ -57,7 +57,11 @@ pub struct RateRamp {
 impl RateRamp {
     /// Makes a rate that stays the same, in events per second.
     pub fn flat(per_second: u32) -> Self {
-        let milli = u64::from(per_second) * 1_000;
+        Self::flat_milli(u64::from(per_second) * 1_000)
+    }
+
+    /// The same in thousandths of an event per second.
+    pub fn flat_milli(milli: u64) -> Self {
         Self { start_milli: milli, end_milli: milli }
     }
 
