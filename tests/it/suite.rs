@@ -38,8 +38,12 @@ impl Place {
 
     /// Prepares to run the suite without a pipeline.
     fn command(&self, flags: &[&str]) -> Command {
+        self.command_into("out", flags)
+    }
+
+    fn command_into(&self, out: &str, flags: &[&str]) -> Command {
         let mut command = Command::new(program("auditstorm-suite"));
-        command.args(["run", "suite.yaml", "--out", "out"]).args(flags);
+        command.args(["run", "suite.yaml", "--out", out]).args(flags);
         for name in ["VECTOR_WEBHOOK_URL", "NATS_URL", "CLICKHOUSE_URL", "QUERY_API_URL"] {
             command.env_remove(name);
         }
@@ -55,7 +59,11 @@ impl Place {
 
     /// Prepares to run it on a pipeline that is there.
     fn on(&self, stack: &Stack) -> Command {
-        let mut command = self.command(&[]);
+        self.on_into(stack, "out")
+    }
+
+    fn on_into(&self, stack: &Stack, out: &str) -> Command {
+        let mut command = self.command_into(out, &[]);
         for name in ["VECTOR_WEBHOOK_URL", "NATS_URL", "CLICKHOUSE_URL", "VECTOR_METRICS_URL"] {
             command.env(name, stack.address(name));
         }
@@ -63,7 +71,11 @@ impl Place {
     }
 
     fn report(&self) -> Value {
-        let text = fs::read(self.path("out/suite-report.json")).unwrap();
+        self.report_in("out")
+    }
+
+    fn report_in(&self, out: &str) -> Value {
+        let text = fs::read(self.path(out).join("suite-report.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
 
@@ -350,17 +362,33 @@ fn a_history_is_loaded_once_and_what_the_table_has_lost_of_it_is_inserted_again(
     let day = stack.ask(day).replace('-', "");
     stack.ask(&format!("ALTER TABLE audit.audit_logs DROP PARTITION {day}"));
     assert!(count() < all);
-    let mut later = place.on(&stack);
-    later.args(["--out", "later"]);
-    let output = Command::new(program("auditstorm-suite"))
-        .args(["run", "suite.yaml", "--out", "later"])
-        .envs(later.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .current_dir(place.0.path())
-        .output()
-        .unwrap();
+    let output = place.on_into(&stack, "later").output().unwrap();
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(stderr(&output).contains("inserted again"), "{output:?}");
     assert_eq!(count(), all, "nothing is there twice");
+}
+
+#[test]
+fn a_scenario_is_compared_with_the_last_runs_that_passed() {
+    let stack = Stack::up(&[]);
+    let suite = "name: short\n\
+        compare: gate\n\
+        scenarios: [{profile: short.yaml, duration: 22s}]\n";
+    let place = Place::new(suite);
+    let run = |out: &str| {
+        let output = place.on_into(&stack, out).output().unwrap();
+        (code(&output), place.report_in(out))
+    };
+    let (exit, first) = run("first");
+    assert_eq!(exit, 0, "without a baseline nothing is missed: {first}");
+    assert_eq!(first["scenarios"][0]["compared"]["outcome"], "no_base");
+    let (_, second) = run("second");
+    let compared = &second["scenarios"][0]["compared"];
+    let bases = compared["bases"].as_array().unwrap();
+    assert_eq!(bases.len(), 1, "{compared}");
+    assert!(bases[0].as_str().unwrap().ends_with("first/runs/short-1"), "{compared}");
+    assert!(compared["measures"].as_array().unwrap().len() > 5, "{compared}");
+    assert_eq!(second["trend"].as_array().unwrap().len(), 2);
 }
 
 #[test]

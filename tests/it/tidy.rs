@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate, with the crates of this workspace that it may use. It may not use any others.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 16] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),

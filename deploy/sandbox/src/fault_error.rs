@@ -3,8 +3,8 @@
 /// The possible faults, shown with every mistake.
 const FORMS: &str = "drop:sidecar:P, drop:aggregator:P, duplicate:sidecar:P, \
     duplicate:aggregator:P, corrupt:aggregator:P (0 < P <= 1), delay:aggregator:DURATION, \
-    limit:aggregator:N/s,     keep-last:sidecar:N, keep-last:aggregator:N, or, of the query API, paging:real, scope:open, \
-    leak:P, stale:DURATION, error:CODE:P, slow:DURATION:P, reorder";
+    limit:aggregator:N/s, keep-last:sidecar:N, keep-last:aggregator:N, or, of the query API, \
+    paging:real, scope:open, leak:P, stale:DURATION, error:CODE:P, slow:DURATION:P, reorder";
 
 /// Why an order for a fault cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

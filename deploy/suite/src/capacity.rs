@@ -83,6 +83,11 @@ pub(crate) fn plateau_name(number: usize) -> String {
     format!("{CAPACITY}-{number:02}")
 }
 
+/// Whether a scenario is a plateau: no other one has such a name in a suite with a search.
+pub(crate) fn is_plateau(scenario: &str) -> bool {
+    scenario.strip_prefix(CAPACITY).is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// What is to be done next, and what was tried so far.
 pub(crate) struct Searched {
     pub(crate) step: SearchStep,

@@ -24,6 +24,8 @@ pub(crate) struct Order {
     pub(crate) sandbox: Option<PathBuf>,
     /// How long the pipeline may take until it has recovered.
     pub(crate) recovery: Duration,
+    /// The time between two looks at the pipeline.
+    pub(crate) interval: Duration,
     pub(crate) profile: PathBuf,
     pub(crate) logs: Logs,
 }
@@ -96,7 +98,8 @@ fn watch_task(order: &Order, run: &Path, load_time: Duration) -> Task {
     let linger = format!("--linger={}s", order.recovery.as_secs().max(1));
     let mut args: Vec<String> =
         ["watch", "--quiet", "--until-still"].iter().map(|it| (*it).to_owned()).collect();
-    args.extend([linger, run.display().to_string()]);
+    let interval = format!("--interval={}ms", order.interval.as_millis());
+    args.extend([linger, interval, run.display().to_string()]);
     args.extend(order.sandbox.iter().map(|dir| format!("--sandbox={}", dir.display())));
     let limit = load_time + order.recovery + LOAD_SLACK;
     Task { program: Program::Verifier, args, log: order.logs.watch.clone(), limit }

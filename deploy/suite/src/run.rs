@@ -12,7 +12,7 @@ use plans::profile::Profile;
 use tell::output::tell;
 use tokio::time::sleep;
 
-use crate::capacity::{CAPACITY, plateau_name, searched};
+use crate::capacity::{CAPACITY, is_plateau, plateau_name, searched};
 use crate::compare::{Against, compared};
 use crate::error::SuiteError;
 use crate::executor::local::Local;
@@ -355,12 +355,23 @@ impl Runner<'_> {
         crate::load::Order {
             sandbox,
             recovery: Duration::from_micros(self.dir.suite.recovery.within.get().us()),
+            interval: self.interval(step),
             profile: match step {
                 Step::Load { scenario, .. } => self.dir.profile(scenario),
                 _ => PathBuf::new(),
             },
             logs: crate::load::Logs { generator, watch, faults: log("fault") },
         }
+    }
+
+    /// The time between two looks at the pipeline. Plateaus need some looks at each batch, because
+    /// the backlog rises and falls with the batches.
+    fn interval(&self, step: &Step) -> Duration {
+        let of_plateau = matches!(step, Step::Load { scenario, .. } if is_plateau(scenario));
+        let capacity = self.dir.suite.capacity.as_ref().filter(|_| of_plateau);
+        let batch_time = capacity.map(|it| it.options().judge.batch_time);
+        let looks = batch_time.map_or(INTERVAL_MAX, |it| it / LOOKS_AT_BATCH);
+        looks.clamp(INTERVAL_MIN, INTERVAL_MAX)
     }
 
     fn task(
@@ -468,6 +479,9 @@ impl Halt {
 const KILLED_MAX: u32 = 3;
 /// How many more runs a scenario has at most to confirm a regression.
 const CONFIRMATIONS_MAX: u32 = 2;
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
+const LOOKS_AT_BATCH: u32 = 8;
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a program takes beside what it was told to wait for.
 const CHECK_LIMIT: Duration = Duration::from_mins(30);
