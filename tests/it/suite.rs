@@ -339,7 +339,7 @@ fn servers_that_do_not_answer_are_waited_for_and_then_named() {
     let output = command.output().unwrap();
     assert_eq!(code(&output), 3, "{output:?}");
     let message = stderr(&output);
-    assert!(message.contains("ready short ended with exit code 3"), "{message}");
+    assert!(message.contains("ready short ended with exit code 3; nothing can go on"), "{message}");
     assert!(message.contains("127.0.0.1:1"), "the cause is shown: {message}");
     let cases = fs::read_to_string(place.path("out/junit.xml")).unwrap();
     assert!(cases.contains("<error"), "{cases}");

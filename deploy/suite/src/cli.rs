@@ -153,11 +153,12 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
         let place = Place { local, sandbox, history, profiles, clock, shutdown };
         Ok(Box::pin(run(&mut dir, place)).await.err())
     })?;
-    let halt = halt.map(|halt| halt.told());
-    if let Some((_, told)) = &halt {
-        tell(told);
+    if let Some(halt) = &halt {
+        tell(halt.told());
+        dir.note(clock.now(), Event::Halted { exit: halt.exit() as u8, reason: halt.reason() })?;
     }
     let is_over = halt.is_none();
+    let halt = halt.map(|halt| (halt.exit(), halt.reason()));
     let report = SuiteReport::new(&dir, halt);
     render::write(&dir, &report)?;
     if is_over {

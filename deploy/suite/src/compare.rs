@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn what_a_comparison_means_for_a_gate() {
         use Against::{NoBase, NoRegression, NotJudged, Regression, Suspected, Unfit};
+        use Exit::{Done, Threshold, Unknown};
         let exits =
             [NoRegression, NoBase, Regression, Suspected, NotJudged, Unfit].map(Against::exit);
-        use Exit::{Done, Threshold, Unknown};
         assert_eq!(exits, [Done, Done, Threshold, Unknown, Unknown, Unknown]);
     }
 }

@@ -1,5 +1,6 @@
 //! Runs the steps of a suite, one after the other, from where it was interrupted.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -455,22 +456,38 @@ fn said(exit: u8) -> String {
 }
 
 impl Halt {
-    /// The exit code, and what is told.
-    pub(crate) fn told(&self) -> (Exit, String) {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Stopped => {
-                (Exit::Stopped, "stopped; the same command goes on from here".to_owned())
+            Self::Stopped => Exit::Stopped,
+            Self::Blocked { exit, .. } => *exit,
+            Self::Broken(error) => error.exit(),
+        }
+    }
+
+    /// The reason in a line.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Stopped => "the same command goes on from here".to_owned(),
+            Self::Blocked { step, exit, log } => {
+                let text = fs::read_to_string(log).unwrap_or_default();
+                let blockers = text.lines().filter_map(|line| line.strip_prefix("BLOCKER"));
+                match blockers.map(str::trim).next() {
+                    Some(blocker) => format!("{step} found a blocker: {blocker}"),
+                    None => format!("{step} ended with exit code {}", *exit as u8),
+                }
             }
-            Self::Blocked { step, exit, log } => (
-                *exit,
-                format!(
-                    "{step} ended with exit code {}, and nothing can go on without it; {}:\n{}",
-                    *exit as u8,
-                    log.display(),
-                    tail(log)
-                ),
-            ),
-            Self::Broken(error) => (error.exit(), edges::exit::chain(error)),
+            Self::Broken(error) => edges::exit::chain(error),
+        }
+    }
+
+    /// The reason with the last lines of the log, for the terminal.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Blocked { log, .. } => {
+                let (reason, log_lines) = (self.reason(), tail(log));
+                format!("{reason}; nothing can go on without it\n{}:\n{log_lines}", log.display())
+            }
+            Self::Stopped | Self::Broken(_) => self.reason(),
         }
     }
 }

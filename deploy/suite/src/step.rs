@@ -77,6 +77,8 @@ pub(crate) enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
+    /// It could not go on.
+    Halted { exit: u8, reason: String },
     /// All steps are done.
     Finished { exit: u8 },
 }
@@ -269,7 +271,9 @@ mod tests {
     fn a_journal_is_read_as_it_was_written() {
         let notes = vec!["`stop nats` failed".to_owned()];
         let with_notes = Event::Ended { of: Step::Seed, attempt: 1, exit: 6, notes };
-        for event in [Event::Taken, begun(1), over(1, 0), with_notes, Event::Finished { exit: 0 }] {
+        let halted = Event::Halted { exit: 130, reason: "x".to_owned() };
+        let finished = Event::Finished { exit: 0 };
+        for event in [Event::Taken, begun(1), over(1, 0), with_notes, halted, finished] {
             let entry = entry(7, event);
             let text = serde_json::to_string(&entry).unwrap();
             assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry, "{text}");

@@ -260,7 +260,7 @@ pub(crate) mod tests {
     /// A new suite with this text in a directory.
     pub(crate) fn suite_in(path: &Path, text: &str, begun: i64) -> SuiteDir {
         let (suite, begun) = (text.to_owned(), MicroTime(begun));
-        SuiteDir::take(path, &SuiteRecord { suite, begun, ..record() }).unwrap()
+        SuiteDir::take(path, &SuiteRecord { begun, suite, ..record() }).unwrap()
     }
 
     fn record() -> SuiteRecord {

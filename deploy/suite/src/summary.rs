@@ -159,6 +159,7 @@ fn sentence(
         return format!("{}.", search.sentence);
     }
     let what = match exit {
+        Exit::Stopped => "It was stopped before its end",
         _ if halt.is_some() && reason.is_none() => "It could not be run to its end",
         Exit::Done => {
             let events =
@@ -172,13 +173,12 @@ fn sentence(
         Exit::Lossy => "Events were lost, changed or doubled",
         Exit::Threshold => "Everything that was checked is stored, but not as well as is asked for",
         Exit::Unknown => "Not everything could be checked",
-        Exit::Stopped => "It was stopped before its end",
         _ => "It could not be run to its end",
     };
-    let halt = halt.and_then(|text| text.lines().next().map(str::to_owned));
-    match reason.or(halt) {
-        Some(reason) => format!("{what}. First: {reason}."),
-        None => format!("{what}."),
+    match (reason, halt) {
+        (Some(reason), _) => format!("{what}. First: {reason}."),
+        (None, Some(halt)) => format!("{what}: {}.", halt.trim_end_matches('.')),
+        (None, None) => format!("{what}."),
     }
 }
 
