@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate, with the crates of this workspace that it may use. It may not use any others.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 17] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -26,6 +26,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("harness/tell", &["edges", "runs"]),
     ("harness/queries", &["edges", "events", "plans", "runs", "stores"]),
     ("harness/ready", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
+    ("harness/archive", &["edges"]),
     ("generator", &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"]),
     ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
     ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
