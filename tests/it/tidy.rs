@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const MAIN_LINES_MAX: usize = 60;
 
 /// Every crate, with the crates of this workspace that it may use. It may not use any others.
-pub(crate) const DIRECTIONS: [(&str, &[&str]); 18] = [
+pub(crate) const DIRECTIONS: [(&str, &[&str]); 19] = [
     ("events", &[]),
     ("harness/edges", &["events"]),
     ("harness/plans", &["events"]),
@@ -27,6 +27,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("harness/queries", &["edges", "events", "plans", "runs", "stores"]),
     ("harness/ready", &["edges", "events", "load", "plans", "runs", "stores", "tell"]),
     ("harness/archive", &["edges"]),
+    ("harness/notify", &["edges"]),
     ("generator", &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"]),
     ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
     ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
@@ -35,7 +36,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 18] = [
         &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
     ),
     ("deploy/sandbox", &[]),
-    ("deploy/suite", &["capacity", "edges", "events", "plans", "report", "runs", "tell"]),
+    ("deploy/suite", &["archive", "capacity", "edges", "events", "notify", "plans", "report", "runs", "tell"]),
     (
         "tests",
         &[
