@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -389,6 +391,68 @@ fn a_scenario_is_compared_with_the_last_runs_that_passed() {
     assert!(bases[0].as_str().unwrap().ends_with("first/runs/short-1"), "{compared}");
     assert!(compared["measures"].as_array().unwrap().len() > 5, "{compared}");
     assert_eq!(second["trend"].as_array().unwrap().len(), 2);
+}
+
+/// A webhook that answers one request with 200, and returns it.
+fn webhook() -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/secret", listener.local_addr().unwrap());
+    let serve = move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = Vec::new();
+        let mut bytes = [0; 4096];
+        loop {
+            let count = stream.read(&mut bytes).unwrap();
+            text.extend_from_slice(&bytes[..count]);
+            let all = String::from_utf8_lossy(&text).into_owned();
+            let lower = all.to_lowercase();
+            let length = lower.split("content-length: ").nth(1).and_then(|it| it.lines().next());
+            let length: Option<usize> = length.and_then(|it| it.trim().parse().ok());
+            let body = all.split_once("\r\n\r\n").map(|(_, body)| body.len());
+            if count == 0 || (length.is_some() && body >= length) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                return all;
+            }
+        }
+    };
+    (url, std::thread::spawn(serve))
+}
+
+#[test]
+fn a_suite_is_archived_and_told_of_and_what_fails_there_does_not_change_the_verdict() {
+    let stack = Stack::up(&[]);
+    let suite = "name: short\n\
+        scenarios: [{profile: short.yaml}]\n\
+        archive: taken/archive\n\
+        notify:\n  \
+        - {form: slack, url_from: NOBODYS_HOOK}\n  \
+        - {form: json, url_from: OUR_HOOK}\n";
+    let place = Place::new(suite);
+    fs::write(place.path("taken"), "a file, so it can be no folder").unwrap();
+    let (url, told) = webhook();
+    let mut first = place.on(&stack);
+    let output = first.env("OUR_HOOK", &url).env_remove("NOBODYS_HOOK").output().unwrap();
+    assert_eq!(code(&output), 6, "all is well, but not in the archive: {output:?}");
+    let message = stderr(&output);
+    assert!(message.contains("not archived: "), "{message}");
+    assert!(message.contains("webhook 1 (NOBODYS_HOOK) was not told"), "{message}");
+    let request = told.join().unwrap();
+    assert!(request.starts_with("POST /secret") && request.contains("passed"), "{request}");
+    let everything = format!("{message}{}", place.journal());
+    assert!(!everything.contains("/secret"), "the address is a secret: {everything}");
+
+    fs::remove_file(place.path("taken")).unwrap();
+    let again = place.on(&stack).output().unwrap();
+    assert_eq!(code(&again), 0, "{again:?}");
+    assert!(stderr(&again).contains("archived in "), "{again:?}");
+    assert_eq!(place.journal().matches("\"begun\":{\"of\":{\"step\":\"load\"").count(), 1);
+    let archive = place.path("taken/archive/short/out");
+    assert!(archive.join("manifest.json").exists() && archive.join("report.html").exists());
+    let shown = stack.run(
+        "auditstorm-verifier",
+        &["trend", place.path("taken/archive/short/out/runs/short-1").to_str().unwrap()],
+    );
+    assert!(shown.status.success(), "{shown:?}");
 }
 
 #[test]

@@ -36,7 +36,10 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 19] = [
         &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
     ),
     ("deploy/sandbox", &[]),
-    ("deploy/suite", &["archive", "capacity", "edges", "events", "notify", "plans", "report", "runs", "tell"]),
+    (
+        "deploy/suite",
+        &["archive", "capacity", "edges", "events", "notify", "plans", "report", "runs", "tell"],
+    ),
     (
         "tests",
         &[

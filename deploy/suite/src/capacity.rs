@@ -217,7 +217,7 @@ fn in_words(bottleneck: &Bottleneck) -> String {
         format!("; the stream held {:.1} s of events at its end", it.lasts_s)
     });
     format!(
-        "{hop} ({}) fell behind first: from second {since_s:.0} on its backlog grew by {slope}, and \
+        "What fell behind first is {hop} ({}): from second {since_s:.0} on its backlog grew by {slope}, and \
          it passed on {passed}{stream}",
         hop.between()
     )
@@ -258,7 +258,7 @@ fn answer(found: Found, trials: &[Trial]) -> String {
         Some(above) => {
             let Trial { rate: above, verdict, .. } = &trials[above];
             let why = told(verdict);
-            format!("The pipeline sustains {rate} events a second. At {above}: {why}")
+            format!("The pipeline sustains {rate}. At {above}: {why}")
         }
         None => format!("The pipeline sustains {rate}, the highest rate that was to be tried"),
     }

@@ -16,6 +16,7 @@ use tell::output::{self, show, show_by, tell};
 use uuid::Uuid;
 
 use crate::capacity::CAPACITY;
+use crate::deliver::{Archived, archive_once, notify_once};
 use crate::error::SuiteError;
 use crate::executor::Program;
 use crate::executor::local::{Local, guard};
@@ -133,17 +134,17 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
     let path = args.out.clone().unwrap_or_else(|| default_dir(&suite.name, &record));
     let mut dir = SuiteDir::take(&path, &record)?;
     write_profiles(&dir)?;
-    if let Some(exit) = dir.journal.finished() {
-        tell(format_args!("the suite in {} has ended; --out names another", path.display()));
-        show_report(&dir, &SuiteReport::new(&dir, None))?;
-        return Ok(exit_of(exit));
-    }
-    tell(format_args!("suite {} in {}", suite.name, path.display()));
-    let history = args.history.clone().unwrap_or_else(|| beside(&path, &suite.name));
     // A process is killed with the thread that started it, so there is only one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|source| SuiteError::Start { name: "a runtime".into(), source })?;
+    if dir.journal.finished().is_some() {
+        tell(format_args!("the suite in {} has ended; --out names another", path.display()));
+        let report = SuiteReport::new(&dir, None);
+        return runtime.block_on(deliver(&mut dir, &report, clock));
+    }
+    tell(format_args!("suite {} in {}", suite.name, path.display()));
+    let history = args.history.clone().unwrap_or_else(|| beside(&path, &suite.name));
     let halt = runtime.block_on(async {
         let listening = Shutdown::on_signals();
         let shutdown = listening
@@ -164,8 +165,27 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
     if is_over {
         dir.note(clock.now(), Event::Finished { exit: report.exit })?;
     }
-    show_report(&dir, &report)?;
-    Ok(exit_of(report.exit))
+    runtime.block_on(deliver(&mut dir, &report, clock))
+}
+
+/// Shows the report, archives it and tells people of it, as far as that was not done before. Returns
+/// the exit code: that of the verdict, unless all is well but is not in the archive.
+async fn deliver(
+    dir: &mut SuiteDir,
+    report: &SuiteReport,
+    clock: Clock,
+) -> Result<Exit, SuiteError> {
+    show_report(dir, report)?;
+    let verdict = exit_of(report.exit);
+    let archived = match dir.journal.finished() {
+        Some(_) => archive_once(dir, clock).await?,
+        // It will change yet.
+        None => Archived::Nowhere,
+    };
+    if verdict != Exit::Stopped {
+        notify_once(dir, report, archived.address(), clock).await?;
+    }
+    Ok(if matches!(archived, Archived::Failed) { verdict.untold() } else { verdict })
 }
 
 /// Shows the report, and where its page is.

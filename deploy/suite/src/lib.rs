@@ -9,6 +9,7 @@ pub mod budget;
 pub mod capacity;
 pub mod cli;
 pub mod compare;
+mod deliver;
 pub mod error;
 mod executor;
 mod load;

@@ -1,5 +1,5 @@
-//! The search for the highest rate that a pipeline sustains, as a user writes it, and the profile of
-//! each of its plateaus. Pure.
+//! The search for the highest rate that a pipeline sustains, as a user writes it, and the profile
+//! of each of its plateaus. Pure.
 
 use std::str::FromStr;
 use std::time::Duration;
