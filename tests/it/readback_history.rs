@@ -10,11 +10,12 @@ use uuid::Uuid;
 use crate::readback::{expect, findings, found, read_back, text, victims};
 use crate::stack::{Stack, wait_until};
 
-/// Sends events of so many tenants into a run directory, and waits until all are stored.
+/// Sends 400 events of so many tenants into a run directory, and waits until all are stored.
 fn send(stack: &Stack, out: &str, tenants: u32, stored: u32) {
+    let rate = 100 / tenants;
     let path = stack.path(&format!("{out}.yaml"));
     let profile = format!(
-        "name: {out}\nstages: [{{duration: 4s, rate: 100/s, tenants: {tenants}}}]\n\
+        "name: {out}\nstages: [{{duration: 4s, rate: {rate}/s, tenants: {tenants}}}]\n\
          send: {{batch_events: 100, batch_age: 200ms, lateness_max: 30s}}\nthresholds: {{}}\n"
     );
     fs::write(&path, profile).unwrap();
@@ -30,8 +31,9 @@ fn events_of_another_run_that_are_leaked_are_told_with_their_tenant_and_run() {
     send(&stack, "earlier", 10, 400);
     // The events of others that can be leaked to its only tenant are those of the earlier run.
     send(&stack, "run", 1, 800);
+    // Without its plan, all that is known of them is their time.
     let unknown = read_back(&stack, &[]);
-    expect(&unknown, 0, "whole", &[]);
+    expect(&unknown, 1, "lossy", &["out_of_order"]);
     let leaked = victims(&stack, "leak");
     assert!(leaked.len() > 3, "{leaked:?}");
     assert!(unknown.1["totals"]["foreign"].as_u64() >= Some(leaked.len() as u64), "{}", unknown.1);
