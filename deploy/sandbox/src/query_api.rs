@@ -27,6 +27,8 @@ mod times;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod whole_tenants;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
