@@ -7,6 +7,7 @@
 pub mod draw;
 pub mod oracle;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
@@ -55,12 +56,15 @@ pub fn read_storm(seed: u64) -> Outcome {
     if !reading.is_read_at_once {
         await_rest(&stack, storm, &sent);
     }
+    let doubled = doubled(&stack);
     let of_load = Victims::of_record(&record(&stack), &reading.faults);
+    let of_load = Victims { doubled: doubled.clone(), ..of_load };
     let mut mistakes = judge_load(&stack, &reading, &of_load);
     begin_record(&stack);
     let when = when(&stack, &reading);
     let (code, result) = read_back(&stack, &reading);
     let mut due = Victims::of_record(&record(&stack), &reading.faults);
+    due.doubled = doubled;
     keep_asked(&mut due, &stack, &reading);
     let found = Found::of(&result, &reading.faults);
     mistakes.extend(violations(&reading.faults, when, &due, &found));
@@ -114,6 +118,13 @@ fn read_back(stack: &Stack, reading: &Reading) -> (i32, Value) {
     let none = || serde_json::json!({"verdict": "none", "reasons": [story()]});
     let result = serde_json::from_slice(&result).unwrap_or_else(|_| none());
     (output.status.code().unwrap_or(-1), result)
+}
+
+/// Events that the table has more than once, because the relay was killed, and has not folded yet.
+fn doubled(stack: &Stack) -> BTreeSet<String> {
+    let ids =
+        "SELECT toString(audit_id) FROM audit.audit_logs GROUP BY audit_id HAVING count() > 1";
+    stack.ask(ids).lines().map(str::to_owned).collect()
 }
 
 /// Whether the table has events yet that the readback asks for. Only if the run is read at once, it
@@ -170,7 +181,7 @@ fn judge_load(stack: &Stack, reading: &Reading, due: &Victims) -> Vec<String> {
 }
 
 fn told(code: i32, result: &Value, due: &Victims, violations: Vec<String>) -> RunOutcome {
-    let is_lossy = *due != Victims::default();
+    let is_lossy = !due.is_empty();
     let reasons = result["reasons"].as_array().into_iter().flatten();
     let verdict = result["verdict"].as_str().unwrap_or_default().to_owned();
     let is_excused = verdict == "unknown" && violations.is_empty();
