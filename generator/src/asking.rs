@@ -12,6 +12,7 @@ pub(crate) mod reporter;
 mod timed;
 mod turns;
 mod walk;
+pub(crate) mod witness;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,7 @@ use kinds::Kinds;
 use lane::{Shared, run_lane};
 use reporter::QueryReporter;
 use turns::Part;
+use witness::Table;
 
 /// Whom the queries of a plan ask, and what is known of the answers beside the plan.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Reading {
     pub door: AnyDoor,
     /// Earlier runs whose events the table has too.
     pub histories: Vec<History>,
+    /// The table, if answers must have what it shows.
+    pub table: Option<Table>,
 }
 
 impl Reading {

@@ -25,6 +25,7 @@ pub(crate) struct QueryMetrics {
     rows: Family<KindLabel, Counter>,
     bytes: Family<KindLabel, Counter>,
     compared: Counter,
+    witnessed: Counter,
     latencies: Family<ScopeLabel, LatencyBuckets>,
     in_flight: Gauge,
     lateness: Gauge<f64, AtomicU64>,
@@ -60,6 +61,8 @@ impl QueryMetrics {
         add.metric("query_faults", "Wrong pages by what is wrong", &self.faults);
         let help = "Queries whose pages were searched for what must be there";
         add.metric("queries_compared", help, &self.compared);
+        let help = "Queries whose pages were searched for what the table had before";
+        add.metric("queries_witnessed", help, &self.witnessed);
         add.metric("query_pages", "Pages that came", &self.pages);
         add.metric("query_events", "Events in the pages that came", &self.rows);
         add.bytes("query_answer", "Bytes of the pages that came", &self.bytes);
@@ -97,6 +100,7 @@ impl QueryMetrics {
             self.faults.get_or_create(&FaultLabel { fault: fault.clone() }).inc_by(*count);
         }
         self.compared.inc_by(tally.counts().compared);
+        self.witnessed.inc_by(tally.counts().witnessed);
         self.in_flight.set(i64::try_from(tally.in_flight).unwrap_or(i64::MAX));
         self.lateness.set(seconds(tally.lateness_max_us));
     }

@@ -26,6 +26,7 @@ mod proxied;
 mod queries;
 mod query_history;
 mod query_load;
+mod query_witness;
 mod readback;
 mod readback_history;
 mod readback_pairs;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::stack::Stack;
 
 /// Ten tenants for some seconds, and eight users who hardly think.
-const PROFILE: &str = "name: asked\nmix: cluster\n\
+pub(crate) const PROFILE: &str = "name: asked\nmix: cluster\n\
     stages: [{duration: 15s, rate: 20/s, tenants: 10}]\n\
     send: {batch_events: 50, batch_age: 200ms, lateness_max: 30s}\n\
     queries:\n  \
@@ -19,7 +19,7 @@ const PROFILE: &str = "name: asked\nmix: cluster\n\
       queries.tenant: ['p(95)<30s']\n  queries.platform: ['max<30s']\n";
 
 /// Starts a pipeline whose query API has these faults, and runs the profile.
-fn run(faults: &[&str], profile: &str) -> (Stack, Value) {
+pub(crate) fn run(faults: &[&str], profile: &str) -> (Stack, Value) {
     let faults = faults.iter().flat_map(|fault| ["--fault", fault]);
     let flags: Vec<&str> = ["--query-api"].into_iter().chain(faults).collect();
     let stack = Stack::up(&flags);
@@ -61,6 +61,7 @@ fn answers_of_a_right_server_are_right_and_counts_add_up() {
     assert_eq!(all, [asked, asked, 0, 0], "{queries}");
     assert!(asked > 100 && count(&queries, "rows") > asked, "{queries}");
     assert!(count(&queries, "compared") == asked, "all answers of few users are: {queries}");
+    assert!(count(&queries, "witnessed") * 4 > asked, "{queries}");
     assert!(!stack.path("run/wrong-answers.jsonl").exists());
 
     let records = lines(&stack, "run/queries-0.jsonl");

@@ -20,6 +20,7 @@ use tracing::info;
 use super::Reading;
 use super::history::History;
 use super::kinds::Kinds;
+use super::witness::Table;
 use crate::error::GeneratorError;
 
 /// Flags that say whom the queries of a profile ask.
@@ -85,14 +86,15 @@ impl QueryArgs {
         let Some(queries) = &plan.queries else { return Ok(None) };
         let histories = self.history.iter().map(|path| History::open(path));
         let histories = histories.collect::<Result<_, _>>()?;
-        let door = if self.query_sql {
+        let (door, table) = if self.query_sql {
             let server = ClickHouse::connect(&self.clickhouse, &plan.spec.targets).await?;
-            AnyDoor::Table(Sql::new(server, queries.timeout))
+            (AnyDoor::Table(Sql::new(server, queries.timeout)), None)
         } else {
             let limits = AskLimits { timeout: queries.timeout, body_bytes_max: ANSWER_BYTES_MAX };
-            AnyDoor::Api(Api::from_args(&self.api, limits)?)
+            let api = AnyDoor::Api(Api::from_args(&self.api, limits)?);
+            (api, Table::open(&self.clickhouse, &plan.spec.targets).await)
         };
-        let reading = Reading { door, histories };
+        let reading = Reading { door, histories, table };
         let door = &reading.door;
         for scope in scopes(queries, &reading.scripts(plan)) {
             probe(door, scope, now).await.map_err(|source| GeneratorError::QueryProbe {

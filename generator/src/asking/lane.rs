@@ -17,7 +17,7 @@ use runs::ranges::TenantRanges;
 use super::Reading;
 use super::kinds::{Asked, Home, Kinds};
 use super::turns::{Part, Turn, Turns};
-use super::walk::{Walked, walk};
+use super::walk::{Known, Walked, walk};
 
 /// What all lanes of queries share.
 #[derive(Debug)]
@@ -155,7 +155,9 @@ impl Load for Lane {
         let kind = (&asked, &shared.kinds.names()[asked.kind]);
         let runs = (plan, &shared.reading.histories[..]);
         let door = &shared.reading.door;
-        let walked = walk((runs, *clock), door, kind, &turn, known.as_deref()).await;
+        let witness = shared.reading.table.as_ref();
+        let known = known.as_deref().map(|seen| Known { seen, witness });
+        let walked = walk((runs, *clock), door, kind, &turn, known).await;
         Ended { turn, walked, asked }
     }
 
@@ -179,6 +181,9 @@ impl Load for Lane {
             for fault in wrong.faults.keys() {
                 *tally.faults.entry(fault.clone()).or_default() += 1;
             }
+        }
+        if walked.is_witnessed {
+            tally.witness(kind);
         }
         tally.end(
             kind,

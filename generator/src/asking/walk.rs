@@ -1,15 +1,17 @@
 //! Asks one question: reads the pages of its answer, and checks each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edges::clock::Clock;
 use events::event::MicroTime;
 use events::identity::{Seq, TenantIndex};
+use events::script::Script;
 use plans::plan::Plan;
 use queries::check::{Fault, Finding, Next, Reached, Step, Walk};
 use queries::door::Door;
 use queries::error::AskError;
 use queries::expected::{Due, Expected, TooMany};
+use queries::order::Place;
 use queries::page::Page;
 use queries::question::Question;
 use runs::queries::{IDS_MAX, QueryKind, WrongAnswer, WrongEvent};
@@ -20,6 +22,7 @@ use super::history::{History, scripts};
 use super::kinds::Asked;
 use super::timed::{NextPage, TimedPage};
 use super::turns::Turn;
+use super::witness::Witness;
 
 /// What became of a question.
 #[derive(Debug, Default)]
@@ -32,26 +35,78 @@ pub(crate) struct Walked {
     pub(crate) wrong: Vec<WrongAnswer>,
     /// Whether the answer was searched for all that must be there.
     pub(crate) is_compared: bool,
+    /// Whether it was searched for what the table had before.
+    pub(crate) is_witnessed: bool,
     /// Events of the run that were shown, of the first pages.
     pub(crate) seen: Vec<(TenantIndex, Seq)>,
 }
 
+/// What is known of an answer before it comes, beside what a check saw of histories.
+#[derive(Debug)]
+pub(crate) struct Known<'k, W> {
+    /// Events that the same user saw before.
+    pub(crate) seen: &'k TenantRanges,
+    /// Whom to ask what the table has.
+    pub(crate) witness: Option<&'k W>,
+}
+
+/// What the table had of an answer before it was asked for.
+#[derive(Debug, Default)]
+struct Before {
+    /// The events of the run.
+    events: TenantRanges,
+    /// Where their rows stand.
+    places: BTreeSet<Place>,
+}
+
+impl<W: Witness> Known<'_, W> {
+    /// Asks what the table has of an answer.
+    async fn look(&self, script: &Script, question: &Question) -> Option<Before> {
+        let places = self.witness?.rows(question, None).await?;
+        let mut before = Before::default();
+        for place in places {
+            if let Some((tenant, seq)) = script.locate(place.audit_id()) {
+                before.events.insert(tenant, seq.0..seq.0 + 1);
+                before.places.insert(place);
+            }
+        }
+        Some(before)
+    }
+
+    /// Keeps those of some events that the table still has in the same places. A TTL, or somebody,
+    /// may have deleted others before the answer was made.
+    async fn keep_lasting(&self, question: &Question, events: &mut Vec<Due>) {
+        let Some(witness) = self.witness.filter(|_| !events.is_empty()) else { return };
+        let ids: Vec<Uuid> = events.iter().map(|due| due.audit_id).collect();
+        let still = witness.rows(question, Some(&ids)).await.unwrap_or_default();
+        events.retain(|due| still.contains(&due.place));
+    }
+}
+
 /// Reads the pages of a question whose turn it is. With `known`, they are searched for what must be
 /// there: these events, and those of histories.
-pub(crate) async fn walk(
+pub(crate) async fn walk<W: Witness>(
     ((plan, histories), clock): ((&Plan, &[History]), Clock),
     door: &impl Door,
     (asked, kind): (&Asked, &QueryKind),
     turn: &Turn,
-    known: Option<&TenantRanges>,
+    known: Option<Known<'_, W>>,
 ) -> Walked {
     let question = &asked.question;
+    let begun = clock.now();
+    let before = match &known {
+        Some(known) => known.look(&plan.script, question).await,
+        None => None,
+    };
+    // That is none of the target's time.
+    let due = turn.due + (clock.now() - begun);
     let mut walk = Walk::among(scripts(plan, histories), question.clone());
     let (mut cursor, mut after, mut last) = (None, None, None);
     let name = turn.name(plan.spec.run_id);
-    let mut walked = Walked { is_compared: known.is_some(), ..Walked::default() };
+    let (is_compared, is_witnessed) = (known.is_some(), before.is_some());
+    let mut walked = Walked { is_compared, is_witnessed, ..Walked::default() };
     for number in 1..=asked.pages {
-        let due = (number == 1).then_some(turn.due);
+        let due = (number == 1).then_some(due);
         let next = NextPage { number, due, name: format!("{name}-{number}"), after: last };
         let (timed, answer) = next.ask((door, clock), (question, cursor.as_deref())).await;
         let now = timed.answered;
@@ -67,11 +122,14 @@ pub(crate) async fn walk(
         let mut step = walk.take(&page);
         // The pipeline delivers at least once, so a table may have an event twice for a while.
         step.findings.retain(|finding| !finding.is_twin());
-        let absent = known.map(|known| {
-            absent((plan, histories), question, (&walk, after.as_ref(), &step), known)
-        });
-        walked.is_compared &= absent.as_ref().is_some_and(|absent| absent.is_all);
-        let absent = absent.unwrap_or_default();
+        let mut absent = Absent::default();
+        if let Some(known) = &known {
+            let (runs, events) = ((plan, histories), (known.seen, before.as_ref()));
+            absent = find_absent(runs, question, (&walk, after.as_ref(), &step), events);
+            known.keep_lasting(question, &mut absent.overlooked).await;
+        }
+        walked.is_compared &= absent.is_all;
+        walked.is_witnessed &= absent.is_all;
         if !step.findings.is_empty() || !absent.is_empty() {
             let (at, findings) = (MicroTime(now), &step.findings[..]);
             walked.wrong.push(wrong((at, kind), (question, number), &page, findings, &absent));
@@ -94,37 +152,49 @@ struct Absent {
     vanished: Vec<Due>,
     /// Those of histories, which a check saw in the table.
     missing: Vec<Due>,
+    /// Others of the run, which the table had before the question was asked.
+    overlooked: Vec<Due>,
     /// Whether nothing was too much to look at.
     is_all: bool,
 }
 
 impl Absent {
     fn is_empty(&self) -> bool {
-        self.vanished.is_empty() && self.missing.is_empty()
+        self.iter().next().is_none()
     }
 
     /// All of them, each with the word for its fault.
     fn iter(&self) -> impl Iterator<Item = (&'static str, &Due)> {
         let vanished = self.vanished.iter().map(|due| (VANISHED, due));
-        vanished.chain(self.missing.iter().map(|due| (MISSING, due)))
+        let missing = self.missing.iter().map(|due| (MISSING, due));
+        vanished.chain(missing).chain(self.overlooked.iter().map(|due| (OVERLOOKED, due)))
     }
 }
 
 /// Finds the events that a page should show and does not.
-fn absent(
+fn find_absent(
     (plan, histories): (&Plan, &[History]),
     question: &Question,
     (walk, after, step): (&Walk<'_>, Option<&Reached>, &Step),
-    known: &TenantRanges,
+    (seen, before): (&TenantRanges, Option<&Before>),
 ) -> Absent {
     let search = |run, script, stored| {
         let (mut expected, after) = (Expected::of_run(script, run), after.cloned());
         expected.missing(question, after, (walk, step), stored, KNOWN_MAX)
     };
     let mut absent = Absent { is_all: true, ..Absent::default() };
-    match search(0, &plan.script, known) {
+    match search(0, &plan.script, seen) {
         Ok(vanished) => absent.vanished = vanished,
         Err(TooMany { .. }) => absent.is_all = false,
+    }
+    match before.map(|before| (before, search(0, &plan.script, &before.events))) {
+        Some((before, Ok(mut due))) => {
+            // A row that is not as it was sent stands elsewhere in the answer.
+            due.retain(|due| before.places.contains(&due.place) && !absent.vanished.contains(due));
+            absent.overlooked = due;
+        }
+        Some((_, Err(TooMany { .. }))) => absent.is_all = false,
+        None => {}
     }
     for (run, history) in (1..).zip(histories) {
         match history.stored().map(|stored| search(run, history.script(), stored)) {
@@ -181,6 +251,9 @@ const VANISHED: &str = "vanished";
 /// An event that a check saw in the table is not shown.
 const MISSING: &str = "missing";
 
+/// An event that the table had before the question was asked is not shown.
+const OVERLOOKED: &str = "overlooked";
+
 /// The word for a fault in counts and records.
 fn word(fault: Fault) -> String {
     let word = serde_json::to_value(fault).expect("a fault is a word");
@@ -217,6 +290,16 @@ mod tests {
 
         fn place(&self) -> &'static str {
             "nowhere"
+        }
+    }
+
+    /// What the table has, look by look.
+    #[derive(Debug)]
+    struct Looks(Mutex<VecDeque<Option<Vec<Place>>>>);
+
+    impl Witness for Looks {
+        async fn rows(&self, _: &Question, _: Option<&[Uuid]>) -> Option<Vec<Place>> {
+            self.0.lock().unwrap().pop_front().expect("nobody looks more often")
         }
     }
 
@@ -266,6 +349,16 @@ mod tests {
             histories: &[History],
             pages: Vec<Result<Page, AskError>>,
             known: Option<&TenantRanges>,
+        ) -> Walked {
+            let known = known.map(|seen| Known { seen, witness: None });
+            self.walk_beside(histories, pages, known)
+        }
+
+        fn walk_beside(
+            &self,
+            histories: &[History],
+            pages: Vec<Result<Page, AskError>>,
+            known: Option<Known<'_, Looks>>,
         ) -> Walked {
             let kind = QueryKind { name: "all".to_owned(), scope: QueryScope::Platform };
             let (door, clock) = (Fake(Mutex::new(pages.into())), Clock::system());
@@ -328,6 +421,56 @@ mod tests {
         // Events further down may be on pages that nobody has asked for yet.
         let beyond = case.walk(vec![Ok(without(50)), more()], Some(&known));
         assert!(beyond.wrong.is_empty(), "{beyond:?}");
+    }
+
+    /// Walks two pages without one of the events, after the table has shown some places, and then
+    /// others. Returns what is found on each wrong page.
+    fn overlooked(
+        without: usize,
+        looks: [Option<Vec<Place>>; 2],
+        seen: &TenantRanges,
+    ) -> (Walked, Vec<(u32, BTreeMap<String, u64>)>) {
+        let case = case();
+        let shown = case.due[..51].iter().enumerate().filter(|(at, _)| *at != without);
+        let first = case.page(shown.map(|(_, due)| due), Some("a"));
+        let pages = vec![Ok(first), Ok(case.page(case.due[51..100].iter(), Some("b")))];
+        let witness = Looks(Mutex::new(looks.into()));
+        let known = Known { seen, witness: Some(&witness) };
+        let walked = case.walk_beside(&[], pages, Some(known));
+        let found = walked.wrong.iter().map(|wrong| (wrong.page, wrong.faults.clone())).collect();
+        (walked, found)
+    }
+
+    #[test]
+    fn what_the_table_had_before_and_after_and_is_not_shown_was_overlooked() {
+        let (case, nothing) = (case(), TenantRanges::new());
+        let places = |range: std::ops::Range<usize>| {
+            Some(case.due[range].iter().map(|due| due.place.clone()).collect::<Vec<_>>())
+        };
+        let fault = |word: &str| vec![(1, BTreeMap::from([(word.to_owned(), 1)]))];
+        let (walked, found) = overlooked(10, [places(0..60), places(10..11)], &nothing);
+        assert_eq!((found, walked.is_witnessed), (fault(OVERLOOKED), true));
+        assert_eq!(walked.wrong[0].expected, [case.due[10].audit_id]);
+        // It came after the look, or was deleted meanwhile, or nobody can say.
+        let (walked, found) = overlooked(10, [places(11..60), None], &nothing);
+        assert_eq!((found, walked.is_witnessed), (vec![], true));
+        assert_eq!(overlooked(10, [places(0..60), Some(vec![])], &nothing).1, []);
+        assert_eq!(overlooked(10, [places(0..60), None], &nothing).1, []);
+        let (walked, found) = overlooked(10, [None, None], &nothing);
+        assert_eq!((found, walked.is_witnessed, walked.is_compared), (vec![], false, true));
+        // Below the last page that was asked for, it may come on another one.
+        assert_eq!(overlooked(50, [places(100..101), None], &nothing).1, []);
+        let found = overlooked(50, [places(0..60), places(50..51)], &nothing).1;
+        assert_eq!(found, [(2, BTreeMap::from([(OVERLOOKED.to_owned(), 1)]))]);
+        // The user has seen it before, so it has vanished, and is one fault.
+        let mut seen = TenantRanges::new();
+        let due = &case.due[10];
+        seen.insert(due.tenant, due.seq.0..due.seq.0 + 1);
+        assert_eq!(overlooked(10, [places(0..60), None], &seen).1, fault(VANISHED));
+        // A row that is not as it was sent stands somewhere else.
+        let mut other = places(0..60).unwrap();
+        other[10].timestamp_ms -= 1;
+        assert_eq!(overlooked(10, [Some(other), None], &nothing).1, []);
     }
 
     #[test]

@@ -49,6 +49,17 @@ impl Order {
         }
     }
 
+    /// The place of a row: its time, its values of [`Self::columns`], and its ID. `None` if it has
+    /// another number of values.
+    pub fn place_of_row(self, timestamp_ms: i64, values: &[String], id: Uuid) -> Option<Place> {
+        let mut columns = <[String; 3]>::default();
+        let own = columns.get_mut(..values.len())?;
+        own.clone_from_slice(values);
+        let (high, low) = id.as_u64_pair();
+        let is_whole = values.len() == self.columns().len();
+        is_whole.then_some(Place { timestamp_ms, columns, id: (low, high) })
+    }
+
     /// The place of an event.
     pub fn place(self, columns: &Columns, audit_id: Uuid) -> Place {
         let (user, group, resource) = (columns.user.as_str(), columns.api_group, columns.resource);
@@ -63,6 +74,13 @@ impl Order {
             columns: columns_of.map(str::to_owned),
             id: (low, high),
         }
+    }
+}
+
+impl Place {
+    pub fn audit_id(&self) -> Uuid {
+        let (low, high) = self.id;
+        Uuid::from_u64_pair(high, low)
     }
 }
 

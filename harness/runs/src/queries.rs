@@ -45,6 +45,9 @@ pub struct QueryCounts {
     /// Those that were searched for what must be there: what the same user saw before, and what a
     /// check of an earlier run saw in the table.
     pub compared: u64,
+    /// Those of them that were searched, too, for what the table had before they were asked.
+    #[serde(default)]
+    pub witnessed: u64,
 }
 
 /// How a query ended.
@@ -68,6 +71,7 @@ impl QueryCounts {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.compared += other.compared;
+        self.witnessed += other.witnessed;
     }
 }
 
@@ -151,6 +155,11 @@ impl QueryTally {
         counts.rows += rows;
         counts.bytes += bytes;
         record(latency, took_us);
+    }
+
+    /// Counts a query whose pages were searched for what the table had before.
+    pub fn witness(&mut self, kind: usize) {
+        self.kinds[kind].counts.witnessed += 1;
     }
 
     /// Counts how a query ended.

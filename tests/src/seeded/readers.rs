@@ -171,7 +171,8 @@ fn judge_load(stack: &Stack, reading: &Reading, due: &Victims) -> Vec<String> {
     let wrong = read("wrong-answers.jsonl");
     let wrong: Vec<Value> = wrong.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let may_be_wrong = [Fault::Leak, Fault::Reorder, Fault::Paging];
-    if count("wrong") > 0 && !may_be_wrong.iter().any(|fault| reading.faults.contains(fault)) {
+    let may_be_wrong = may_be_wrong.iter().any(|fault| reading.faults.contains(fault));
+    if count("wrong") > 0 && !may_be_wrong && due.hidden.is_empty() {
         mistakes.push(format!("false_wrong: {queries}"));
     }
     // An answer that nobody got may have had victims.

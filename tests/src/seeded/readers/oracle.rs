@@ -49,6 +49,9 @@ pub struct Victims {
     pub exchanged: BTreeSet<(Shown, String)>,
     /// Scopes that nobody has, and that were shown events.
     pub strangers: BTreeSet<String>,
+    /// Events that a page did not show though they were stored: those that paging left out, and
+    /// those that were too new for a replica, even if it was late only for a moment.
+    pub hidden: BTreeSet<Shown>,
     /// Events that the table has more than once. A page shows them again, and nobody asks then
     /// where they stand. That harms nobody.
     pub doubled: BTreeSet<String>,
@@ -83,11 +86,14 @@ fn text(value: &Value) -> String {
 }
 
 impl Victims {
-    /// Reads lines of the sandbox's record. A replica that is late for a moment has no victims.
+    /// Reads lines of the sandbox's record. A replica that is late for a moment only hides events.
     pub fn of_record(lines: &[Value], faults: &[Fault]) -> Self {
         let mut victims = Self::default();
         for line in lines.iter().filter(|line| line["at"] == "query-api") {
             let shown = (text(&line["scope"]), text(&line["auditID"]));
+            if line["fault"] == "paging" || line["fault"] == "stale" {
+                victims.hidden.insert(shown.clone());
+            }
             match line["fault"].as_str().unwrap_or_default() {
                 "leak" => drop(victims.leaked.insert(shown)),
                 "paging" => drop(victims.unreachable.insert(shown)),
@@ -109,7 +115,7 @@ impl Victims {
 
     /// Whether nobody was harmed whom a readback must tell of.
     pub fn is_empty(&self) -> bool {
-        let Self { leaked, unreachable, exchanged, strangers, doubled: _ } = self;
+        let Self { leaked, unreachable, exchanged, strangers, hidden: _, doubled: _ } = self;
         leaked.is_empty() && unreachable.is_empty() && exchanged.is_empty() && strangers.is_empty()
     }
 
@@ -223,6 +229,7 @@ pub fn load_violations(
 ) -> Vec<String> {
     let mut kinds = BTreeSet::new();
     let (mut leaked, mut exchanged) = (BTreeSet::new(), BTreeSet::new());
+    let mut overlooked = BTreeSet::new();
     for answer in wrong_answers {
         kinds.extend(answer["faults"].as_object().into_iter().flatten().map(|(kind, _)| kind));
         let scope = text(&answer["question"]["scope"]);
@@ -230,6 +237,7 @@ pub fn load_violations(
             let id = text(&event["audit_id"]);
             match event["fault"].as_str().unwrap_or_default() {
                 "leaked" => drop(leaked.insert((scope.clone(), id))),
+                "overlooked" => drop(overlooked.insert((scope.clone(), id))),
                 "out_of_order" => {
                     exchanged.insert(((scope.clone(), id), text(&event["beside"])));
                 }
@@ -244,6 +252,7 @@ pub fn load_violations(
         let is_due = match kind.as_str() {
             "leaked" => faults.contains(&Fault::Leak),
             "out_of_order" => faults.contains(&Fault::Reorder),
+            "overlooked" => !record.hidden.is_empty(),
             _ => false,
         };
         if !is_due && !consequences.contains(kind.as_str()) {
@@ -258,6 +267,8 @@ pub fn load_violations(
     let missed: Vec<_> = record.leaked.difference(&leaked).take(3).collect();
     let made_up: Vec<_> = leaked.difference(&record.leaked).take(3).collect();
     told("leaked", &(&missed, &made_up), made_up.is_empty() && (missed.is_empty() || !is_exact));
+    let made_up: Vec<_> = overlooked.difference(&record.hidden).take(3).collect();
+    told("overlooked", &made_up, made_up.is_empty());
     if !consequences.contains("out_of_order") {
         let missed = record.exchanged.difference(&exchanged);
         let missed: Vec<_> = missed.filter(|pair| !record.is_doubled(pair)).take(3).collect();
@@ -347,7 +358,7 @@ mod tests {
         // The record of a replica that was late for a moment.
         assert!(!Victims::of_record(&record(), &FAULTS).unreachable.is_empty());
         let late = Victims::of_record(&record()[3..4], &[]);
-        assert_eq!(late, Victims::default());
+        assert_eq!((late.hidden.len(), late.kinds().len()), (1, 0));
     }
 
     #[test]
@@ -419,5 +430,9 @@ mod tests {
         check(&[Fault::Leak], &both, true, &["false_wrong"]);
         check(&faults, &[answer("vanished", "x")], false, &["false_wrong"]);
         check(&[Fault::Paging], &[answer("vanished", "x")], false, &[]);
+        for (hidden, told) in [("gone", &[][..]), ("young", &[]), ("other", &["wrong_overlooked"])]
+        {
+            check(&[Fault::Paging], &[answer("overlooked", hidden)], false, told);
+        }
     }
 }
