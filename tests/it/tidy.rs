@@ -30,7 +30,7 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 19] = [
     ("harness/notify", &["edges"]),
     ("generator", &["edges", "events", "load", "plans", "queries", "runs", "stores", "tell"]),
     ("backfill", &["edges", "events", "load", "plans", "ready", "runs", "stores", "tell"]),
-    ("verifier/report", &["edges", "events", "plans", "runs", "tell"]),
+    ("verifier/report", &["capacity", "edges", "events", "plans", "runs", "tell"]),
     (
         "verifier",
         &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],

@@ -11,6 +11,7 @@ pub mod reconciled;
 pub mod records;
 pub mod render;
 pub mod slowest;
+mod stages;
 pub mod text;
 pub mod thresholds;
 pub mod trend;

@@ -6,6 +6,7 @@ mod head;
 pub(super) mod reader;
 mod rows;
 mod scene;
+mod sustained;
 
 use plans::plan::Plan;
 use runs::report::Report;
@@ -20,9 +21,11 @@ use self::rows::{
     account, differences, duplicates, findings, hops, latencies, sent, tenants, threshold_rows,
 };
 use self::scene::{Card, MarkRow, Scene, WindowRow};
+use self::sustained::{SustainedView, sustained};
 use crate::figures::counted;
 use crate::records::RunRecords;
 use crate::slowest::{SlowestView, slowest};
+use crate::stages::stages;
 
 /// A report as a page shows it.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct View {
     pub(crate) hops: Vec<HopRow>,
     pub(crate) windows: Vec<WindowRow>,
     pub(crate) windows_left_out: Option<String>,
+    /// `None` of a run without stages that go through the pipeline.
+    pub(crate) sustained: Option<SustainedView>,
     pub(crate) latencies: Vec<LatencyRow>,
     pub(crate) sent: Vec<SentRow>,
     /// `None` if nobody has queried.
@@ -91,6 +96,7 @@ impl View {
                 "more loss window",
             ),
             windows: windows.into_iter().map(|it| scene.window(it)).collect(),
+            sustained: stages(report, records, plan).and_then(|it| sustained(&it)),
             latencies: latencies(records),
             sent: sent(records),
             asked: asked(records),
