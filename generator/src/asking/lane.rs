@@ -158,7 +158,7 @@ impl Load for Lane {
         let witness = shared.reading.table.as_ref();
         let known = known.as_deref().map(|seen| Known { seen, witness });
         let walked = walk((runs, *clock), door, kind, &turn, known).await;
-        Ended { turn, walked, asked }
+        Ended { turn, asked, walked }
     }
 
     fn settle(&mut self, Ended { turn, asked, walked }: Ended) -> Free<()> {

@@ -423,13 +423,16 @@ mod tests {
         assert!(beyond.wrong.is_empty(), "{beyond:?}");
     }
 
+    /// The number of a wrong page, and how often each fault was found in it.
+    type WrongPage = (u32, BTreeMap<String, u64>);
+
     /// Walks two pages without one of the events, after the table has shown some places, and then
     /// others. Returns what is found on each wrong page.
     fn overlooked(
         without: usize,
         looks: [Option<Vec<Place>>; 2],
         seen: &TenantRanges,
-    ) -> (Walked, Vec<(u32, BTreeMap<String, u64>)>) {
+    ) -> (Walked, Vec<WrongPage>) {
         let case = case();
         let shown = case.due[..51].iter().enumerate().filter(|(at, _)| *at != without);
         let first = case.page(shown.map(|(_, due)| due), Some("a"));
