@@ -11,25 +11,25 @@
 //! their groups add up to S, with n + m − 2 degrees of freedom. That is little to estimate a
 //! variance from: three bases may be alike by chance. So the published variance P between runs (see
 //! [`published`]), plus the variance that the bootstrap finds within these runs, weighs as much as
-//! f₀ further degrees of freedom: v = (f₀ P + S) / (f₀ + n + m − 2). With a single base and a single
-//! run nothing but P is known. The change of the means then has the variance v (1/n + 1/m), and its
+//! f₀ further degrees of freedom: v = (f₀ P + S) / (f₀ + n + m − 2). With a single base and a
+//! single run nothing but P is known. The change of the means then has the variance v (1/n + 1/m), and its
 //! noise follows Student's t distribution with f₀ + n + m − 2 degrees of freedom. Source: Smyth,
 //! "Linear models and empirical Bayes methods for assessing differential expression", 2004.
 //!
 //! **What the generator itself was late.** On a machine that is too busy, every program waits for
 //! its turn: the webhook, and the generator that measures it. The generator knows how late it was
-//! itself ([`Measured::error`]); a change of up to three times that is no fact about the pipeline.
-//! So what such runs say is left out if others say something, and else a change that is not larger
-//! is not judged.
+//! itself ([`Measured::error`]); a change that is not larger is no fact about the pipeline.
+//! So what such runs say is left out if others say something, and else that change is not judged.
 //!
-//! **What follows.** A quantity whose change counts, and whose 95 % interval does not contain 0, is
-//! *suspected*: of twelve quantities, chance alone does that to one now and then. It is a
-//! *regression* if either
+//! **What follows.** A quantity whose change counts, and which chance makes so much worse in less
+//! than a tenth of comparisons, is *suspected*: of twelve quantities, chance alone does that to one
+//! now and then, and another run costs less than a regression that nobody saw. It is a *regression*
+//! if either
 //!
 //! - it is *clear*: chance would make any one of the quantities appear so much worse in less than
 //!   0.5 % of such comparisons (the bound is divided by the number of quantities), or
 //! - it is *confirmed*: the first run is suspect, and the runs after it, taken alone, are worse by
-//!   more than is allowed too, which chance does in less than 1 % of comparisons. Only the
+//!   more than is allowed too, which chance does in less than 2 % of comparisons. Only the
 //!   quantities that were suspect are asked, so the bound is divided by their number.
 
 use serde::Serialize;
@@ -77,7 +77,8 @@ pub struct Compared {
     /// How probable it is that noise alone makes the runs so much worse.
     pub chance: Option<f64>,
     /// Changes below this cannot be told from how late the generator itself was, in the unit of the
-    /// quantity. Only if that is more than what matters.
+    /// quantity. Only if that is more than what matters. JSON has `null` if the machine was too
+    /// busy to tell anything.
     pub blur: Option<f64>,
     /// Whether samples that were never seen may make a value larger.
     #[serde(skip)]
@@ -137,13 +138,14 @@ pub fn judge(measures: &[Measure]) -> Vec<Compared> {
     measures.iter().zip(&evidence).map(|(measure, it)| it.told(measure, outcome(it))).collect()
 }
 
-/// A change that noise exceeds with a lower probability is suspected: it is outside of the 95 %
-/// interval.
-const SUSPECTED: f64 = 0.025;
+/// Outside of the 95 % interval, on either side.
+const OUTSIDE: f64 = 0.025;
+/// A change that noise exceeds with a lower probability is suspected.
+const SUSPECTED: f64 = 0.1;
 /// All quantities together are wrongly found so clear with at most this probability.
 const CLEAR: f64 = 0.005;
 /// All quantities together that were wrongly suspected are confirmed with at most this probability.
-const CONFIRMED: f64 = 0.01;
+const CONFIRMED: f64 = 0.02;
 
 /// What the runs say of a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,7 +192,7 @@ impl Evidence {
         let change = both.and_then(|(base, run)| change(unit, base, run));
         let noisy = change.and_then(|_| Groups::of(measure, scale, (&bases, &runs)));
         let alone = noisy.as_ref().filter(|groups| groups.runs.len() > 1);
-        let blur = runs.iter().map(|it| blur(it)).fold(0.0, f64::max);
+        let blur = runs.iter().map(|it| it.error).fold(0.0, f64::max);
         Self {
             base,
             run,
@@ -323,16 +325,16 @@ impl<'m> Groups<'m> {
         let parts = 1.0 / count(&self.bases) + 1.0 / count(runs);
         let of_draw = |(bases, runs): &(f64, Vec<f64>)| average(&runs[which.clone()]) - bases;
         let within = variance(&self.draws.iter().map(of_draw).collect::<Vec<f64>>()) / parts;
-        let prior = published(&self.measure.quantity).powi(2) + within;
+        let (from, to) = (self.scale.unscaled(base), self.scale.unscaled(run));
+        let prior = published(&self.measure.quantity, from).powi(2) + within;
         let known = u32::try_from(self.bases.len() + runs.len() - 2).ok()?;
         let sum = f64::from(FREEDOM) * prior + squares(&self.bases) + squares(runs);
         let variance = sum / f64::from(FREEDOM + known);
         let error = (variance * parts).sqrt();
         let sign = sign(self.measure);
-        let (from, to) = (self.scale.unscaled(base), self.scale.unscaled(run));
         Some(Noisy {
             change,
-            reach: error * exceeded_with(SUSPECTED, FREEDOM + known),
+            reach: error * exceeded_with(OUTSIDE, FREEDOM + known),
             noise: variance.sqrt(),
             chance: chance_above(change * sign / error, FREEDOM + known),
             is_bad: is_worse(self.measure, from, to) && is_beyond(self.measure, from, to),
@@ -345,16 +347,9 @@ impl<'m> Groups<'m> {
 fn usable<'m>(group: &'m [Measured], measure: &Measure) -> Vec<&'m Measured> {
     let known: Vec<&Measured> = group.iter().filter(|it| it.value.is_some()).collect();
     let sharp: Vec<&Measured> =
-        known.iter().copied().filter(|it| blur(it) <= measure.floor).collect();
+        known.iter().copied().filter(|it| it.error <= measure.floor).collect();
     if sharp.is_empty() { known } else { sharp }
 }
-
-/// Changes below this cannot be told from how late the generator itself was.
-fn blur(it: &Measured) -> f64 {
-    it.error * BLUR_ERRORS
-}
-
-const BLUR_ERRORS: f64 = 3.0;
 
 /// How values are turned into those that are compared.
 #[derive(Debug, Clone, Copy)]
@@ -505,7 +500,7 @@ mod tests {
         let shaky = [10.0, 14.0, 7.0, 12.0, 8.0];
         check(CPU(), 0.05, &steady, &[12.0], Outcome::Suspected);
         check(CPU(), 0.05, &steady, &[20.0], Outcome::Regression);
-        check(CPU(), 0.05, &shaky, &[14.0], Outcome::WithinNoise);
+        check(CPU(), 0.05, &shaky, &[12.5], Outcome::WithinNoise);
         check(CPU(), 0.05, &shaky, &[60.0], Outcome::Regression);
     }
 
@@ -540,12 +535,12 @@ mod tests {
 
     #[test]
     fn the_noise_within_a_run_counts_too() {
-        let mut stalls = measure(CPU(), 0.05, &[10.0], &[14.0]);
+        let mut stalls = measure(CPU(), 0.05, &[10.0], &[16.0]);
         assert_eq!(outcome(stalls.clone()), Outcome::Regression);
         // One bad stretch is all that makes the run worse.
         let by_second = &mut stalls.runs[0].by_second;
         by_second.values_mut().for_each(|samples| samples[0].0 = 10.0);
-        (20..23).for_each(|at| by_second.get_mut(&at).unwrap()[0].0 = 90.0);
+        (20..23).for_each(|at| by_second.get_mut(&at).unwrap()[0].0 = 130.0);
         assert_eq!(outcome(stalls), Outcome::WithinNoise);
     }
 
@@ -592,14 +587,15 @@ mod tests {
             late
         };
         assert_eq!(outcome(late(200.0, 3.0)), Outcome::Regression);
-        assert_eq!(outcome(late(200.0, 100.0)), Outcome::NotJudged);
-        assert_eq!(outcome(late(700.0, 100.0)), Outcome::Regression);
+        assert_eq!(outcome(late(200.0, 210.0)), Outcome::NotJudged);
+        assert_eq!(outcome(late(300.0, 100.0)), Outcome::Regression);
+        assert_eq!(outcome(late(300.0, f64::INFINITY)), Outcome::NotJudged);
         assert_eq!(outcome(late(2.1, 100.0)), Outcome::Alike);
         // A base of such a machine would excuse everything, and a run of it is run again.
         let mut excused = late(200.0, 3.0);
         excused.bases.push(Measured { error: 100.0, ..measured(300.0) });
         assert_eq!(outcome(excused), Outcome::Regression);
-        let mut again = late(200.0, 100.0);
+        let mut again = late(200.0, 210.0);
         again.runs.push(measured(2.0));
         assert_eq!(outcome(again), Outcome::Alike);
     }

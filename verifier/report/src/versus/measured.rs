@@ -95,7 +95,7 @@ fn ingested(side: &Side) -> Measured {
     let totals = &side.report.totals;
     let stored = totals.stored + totals.recovered;
     let value = ingested_per_s(&side.plan, &side.records.observations, stored);
-    Measured { value, error: strained(side, value), by_second, ..Measured::default() }
+    Measured { value, error: strain(side), by_second, ..Measured::default() }
 }
 
 fn webhook(side: &Side, percent: u8) -> Measured {
@@ -110,19 +110,20 @@ fn webhook(side: &Side, percent: u8) -> Measured {
         0.0 => Vec::new(),
         ms => vec![(ms, 1.0)],
     };
+    let value = latencies.map(|it| of(&percentiles(&it.sent_to_acknowledged)));
     Measured {
-        value: latencies.map(|it| of(&percentiles(&it.sent_to_acknowledged))),
-        error: lateness(side, f64::from(percent)),
+        value,
+        error: strain(side).max(lateness(side, f64::from(percent))),
         by_second: of_seconds(side, sample),
         ..Measured::default()
     }
 }
 
-/// All of the value, if this machine was so busy that the generator was late by a tenth of what
+/// 0, or infinite if this machine was so busy that the generator was late by a fiftieth of what
 /// makes a run saturated, in one of twenty seconds: then nobody on it got the CPU that they needed.
-fn strained(side: &Side, value: Option<f64>) -> f64 {
-    let is_late = lateness(side, 95.0) * 10.0 > milliseconds(side.plan.send.lateness_max_us);
-    value.filter(|_| is_late).unwrap_or(0.0)
+fn strain(side: &Side) -> f64 {
+    let is_late = lateness(side, 95.0) * 50.0 > milliseconds(side.plan.send.lateness_max_us);
+    if is_late { f64::INFINITY } else { 0.0 }
 }
 
 /// How late the generator itself was in all seconds but the worst, in ms.
@@ -148,10 +149,11 @@ fn visible(side: &Side, percent: f64) -> Measured {
         by_second.entry(second_of(side, it.due)).or_default().push((it.due_ms, 1.0));
     }
     let bounds = records.end_to_end(Aggregation::Percentile(percent));
+    let value = bounds.map(|bounds| bounds.least);
     Measured {
-        value: bounds.map(|bounds| bounds.least),
+        value,
         is_open: bounds.is_some_and(|bounds| bounds.most > bounds.least),
-        error: lateness(side, percent),
+        error: strain(side).max(lateness(side, percent)),
         by_second,
     }
 }
@@ -190,7 +192,7 @@ fn used(side: &Side, part: &str, resource: Resource) -> Measured {
     }
     let of_samples = mean_of_samples(by_second);
     let error = match resource {
-        Resource::Cpu => strained(side, of_samples.value),
+        Resource::Cpu => strain(side),
         Resource::Memory => 0.0,
     };
     Measured { error, ..of_samples }

@@ -98,7 +98,7 @@ impl Quantity {
     /// one of 3 ms instead of 1 ms. Where the profile asks nothing, the published objectives hold.
     /// Of a rate, the plan itself is what is asked, and a twentieth of it matters. Below
     /// all this there is a least change, because timers and other processes cause smaller ones.
-    pub(crate) fn floor(&self, plan: &Plan) -> f64 {
+    pub fn floor(&self, plan: &Plan) -> f64 {
         let part_of = |metric: &Metric, percent: f64, least: f64| {
             let objective = objective(plan, metric, percent);
             objective.map_or(least, |limit| least.max(limit * OBJECTIVE_PART))

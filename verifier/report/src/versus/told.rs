@@ -20,11 +20,11 @@ pub(crate) fn method(bases: usize) -> String {
         ),
     };
     format!(
-        "A change counts if it is larger than allowed, at least as large as matters, and its 95 % \
-         interval does not contain 0. Then it is suspected; it is a regression if chance makes any \
-         of the measures so much worse in less than 0.5 % of comparisons, or if runs after the \
-         first are worse too, by more than chance does in 1 %. {between} The noise within the runs \
-         comes from a bootstrap of their seconds in blocks of 10 s. Values of several runs are \
+        "A change counts if it is larger than allowed, and at least as large as matters. It is \
+         suspected if chance makes it so much worse in less than 10 % of comparisons. It is a \
+         regression if chance does so to any of the measures in less than 0.5 %, or if runs after \
+         the first are worse too, by more than chance does in 2 %. {between} The noise within the \
+         runs comes from a bootstrap of their seconds in blocks of 10 s. Values of several runs are \
          geometric means."
     )
 }
