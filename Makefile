@@ -42,7 +42,7 @@ advisories: ## Ask for known faults of dependencies, where the list of advisorie
 .PHONY: bench
 bench: bench-make-events bench-distances bench-post-single bench-post-batch bench-generator-memory \
        bench-query bench-backfill-insert bench-accounts-1e9 bench-reconcile-10m \
-       bench-scan-stream bench-read-page bench-capacity bench-verdicts \
+       bench-scan-stream bench-read-page bench-capacity bench-compare bench-verdicts \
        bench-readers ## Run all benches; each prints a line `bench NAME …`
 
 .PHONY: bench-make-events
@@ -96,6 +96,10 @@ bench-read-page: ## Reading a page of the query API's answer, against parsing it
 bench-capacity: ## Searching the highest sustained rate of 1,000 simulated pipelines, whose limit is known
 	cargo bench --quiet -p capacity --bench capacity
 
+.PHONY: bench-compare
+bench-compare: ## How often comparing runs is wrong: equal runs called worse, worse runs missed
+	cargo bench --quiet -p auditstorm-verifier --bench compare
+
 # Some seeds take minutes, in which they mostly wait. It goes on where it was stopped.
 .PHONY: bench-verdicts
 bench-verdicts: release ## Verdicts on 1,000 random runs in random storms, against the truth; resumable
@@ -117,6 +121,7 @@ bench-smoke: build setup ## Run every bench once, unoptimized and small: do they
 	AUDITSTORM_BENCH_EVENTS=1000000 $(SMOKE) accounts_1e9
 	AUDITSTORM_BENCH_EVENTS=100 $(SMOKE) read_page
 	AUDITSTORM_BENCH_SEEDS=10 $(SMOKE) capacity
+	AUDITSTORM_BENCH_PAIRS=4 $(SMOKE) compare >/dev/null
 	@for part in single batch memory query; do AUDITSTORM_BENCH_SECONDS=1 $(SMOKE) post -- $$part; done
 	$(SMOKE) verdicts -- --gate --seed 0 >/dev/null
 	@for bench in insert reconcile_10m scan_stream; do \
