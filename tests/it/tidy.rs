@@ -33,7 +33,10 @@ pub(crate) const DIRECTIONS: [(&str, &[&str]); 19] = [
     ("verifier/report", &["capacity", "edges", "events", "plans", "runs", "tell"]),
     (
         "verifier",
-        &["edges", "events", "plans", "queries", "ready", "report", "runs", "stores", "tell"],
+        &[
+            "archive", "edges", "events", "plans", "queries", "ready", "report", "runs", "stores",
+            "tell",
+        ],
     ),
     ("deploy/sandbox", &[]),
     (

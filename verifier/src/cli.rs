@@ -1,5 +1,6 @@
 //! The command line: maps flags to commands, and their results to output and exit codes.
 
+mod archive;
 mod compare;
 mod pages;
 mod preflight;
@@ -52,12 +53,16 @@ enum Command {
     // The usual help does not fit, because there is no run yet whose table could be the default.
     #[command(mut_arg("table", |table| table.help(PREFLIGHT_TABLE)))]
     Preflight(Box<preflight::PreflightArgs>),
-    #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
+    #[command(after_help = exit_codes(&ARCHIVED_CODES))]
     Report(pages::ReportArgs),
     #[command(after_help = exit_codes(&COMPARE_CODES))]
     Compare(compare::CompareArgs),
-    #[command(after_help = exit_codes(&[DONE, USAGE, MACHINE]))]
+    #[command(after_help = exit_codes(&ARCHIVED_CODES))]
     Trend(trend::TrendArgs),
+    #[command(after_help = exit_codes(&ARCHIVE_CODES))]
+    Archive(archive::ArchiveArgs),
+    #[command(after_help = exit_codes(&ARCHIVE_CODES))]
+    Fetch(archive::FetchArgs),
 }
 
 const RECONCILE_CODES: [ExitLine; 8] = [
@@ -92,9 +97,17 @@ const PREFLIGHT_CODES: [ExitLine; 5] = [
     MACHINE,
 ];
 
-const COMPARE_CODES: [ExitLine; 5] = [
+/// Of commands that read runs, which may be archived ones.
+const ARCHIVED_CODES: [ExitLine; 4] = [DONE, USAGE, ARCHIVE_AWAY, MACHINE];
+
+const ARCHIVE_CODES: [ExitLine; 5] = [DONE, USAGE, ARCHIVE_AWAY, MACHINE, STOPPED];
+
+const ARCHIVE_AWAY: ExitLine = (Exit::Unreachable, "an archive does not answer");
+
+const COMPARE_CODES: [ExitLine; 6] = [
     (Exit::Done, "not worse"),
     (Exit::Usage, "wrong usage or input, or runs that cannot be compared"),
+    ARCHIVE_AWAY,
     (Exit::Unknown, "a change beyond what is allowed could not be judged"),
     (Exit::Threshold, "worse: a regression"),
     MACHINE,
@@ -118,6 +131,8 @@ pub fn main() -> Exit {
         Command::Report(args) => pages::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
+        Command::Archive(args) => on_runtime(async { archive::upload(&args).await }),
+        Command::Fetch(args) => on_runtime(async { archive::fetch(&args).await }),
         Command::Readback(args) => on_runtime(async { Box::pin(readback::run(&args)).await }),
         Command::Watch(args) => on_runtime(async { Box::pin(watch::run(&args)).await }),
         Command::Preflight(args) => on_runtime(async { Box::pin(preflight::run(&args)).await }),

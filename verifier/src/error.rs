@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use archive::ArchiveError;
 use edges::exit::Exit;
 use plans::profile::ProfileError;
 use queries::api::ApiError;
@@ -21,6 +22,8 @@ use crate::http::HttpError;
 pub enum VerifyError {
     #[error(transparent)]
     RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error(transparent)]
     Changes(#[from] ChangesError),
     #[error(transparent)]
@@ -53,6 +56,15 @@ pub enum VerifyError {
          directories of one run, or leave out --out"
     )]
     OneOutput { runs: usize },
+    #[error(
+        "{address} is an archive, in which nothing can be written: name a directory with --out"
+    )]
+    NoOutput { address: String },
+    #[error(
+        "{address} is an archive, and results are written beside a run: fetch it first, with \
+         `auditstorm-verifier fetch {address} DIR`"
+    )]
+    Archived { address: String },
     #[error(transparent)]
     QueryApi(#[from] ApiError),
     #[error("cannot read from the query API at {place}")]
@@ -95,10 +107,13 @@ impl VerifyError {
             | Self::NoSandbox { .. }
             | Self::Changes(_)
             | Self::OneOutput { .. }
+            | Self::NoOutput { .. }
+            | Self::Archived { .. }
             | Self::OneRun { .. }
             | Self::QueryApi(_)
             | Self::Show(_)
             | Self::Start { .. } => Exit::of_cause(self),
+            Self::Archive(error) => error.exit(),
             Self::JetStream(error) => error.exit(),
             Self::ClickHouse(ClickHouseError::Answer { .. }) => Exit::Unknown,
             Self::ClickHouse(_)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use archive::is_address;
 use plans::plan::Plan;
 use plans::spec::{DeliveryPath, RunSpec, Targets};
 use runs::ledger::{Ledger, LedgerHead};
@@ -56,10 +57,15 @@ impl Recorded {
         let mut found: Vec<(Vec<RunDir>, Plan)> = Vec::new();
         let mut unread = Vec::new();
         for path in paths {
-            let (dir, plan) = match RunDir::open(path) {
+            let opened = if is_address(path) {
+                Err(VerifyError::Archived { address: path.display().to_string() })
+            } else {
+                RunDir::open(path).map_err(VerifyError::from)
+            };
+            let (dir, plan) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
-                    unread.push(Unread { dir: path.clone(), error: error.into() });
+                    unread.push(Unread { dir: path.clone(), error });
                     continue;
                 }
             };

@@ -52,7 +52,19 @@ impl Trend {
     ///
     /// Returns [`ShowError`] if a directory holds no run, or its files cannot be read.
     pub fn read(dirs: &[PathBuf]) -> Result<Self, ShowError> {
-        let mut rows: Vec<Row> = dirs.iter().map(|dir| Row::read(dir)).collect::<Result<_, _>>()?;
+        Self::read_as(dirs.iter().map(|dir| (dir.as_path(), dir.as_path())))
+    }
+
+    /// Reads the runs in some directories, each with the name under which it is shown.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ShowError`] as [`Self::read`] does.
+    pub fn read_as<'a>(
+        dirs: impl Iterator<Item = (&'a Path, &'a Path)>,
+    ) -> Result<Self, ShowError> {
+        let read = |(dir, name)| Ok(Row { dir: Path::to_owned(name), ..Row::read(dir)? });
+        let mut rows: Vec<Row> = dirs.map(read).collect::<Result<_, ShowError>>()?;
         rows.sort_by(|one, other| (one.start, &one.dir).cmp(&(other.start, &other.dir)));
         Ok(Self { rows })
     }

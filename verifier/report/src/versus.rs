@@ -133,6 +133,15 @@ impl Comparison {
         Ok(comparison)
     }
 
+    /// Shows the runs under other names than those of their directories.
+    #[must_use]
+    pub fn named(mut self, name_of: impl Fn(&Path) -> PathBuf) -> Self {
+        for identity in self.bases.iter_mut().chain(&mut self.runs) {
+            identity.dir = name_of(&identity.dir);
+        }
+        self
+    }
+
     /// Compares at least one run with at least one base.
     fn new(bases: &[Side], runs: &[Side]) -> Self {
         let compared = judge(&measures(bases, runs));

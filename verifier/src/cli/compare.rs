@@ -1,7 +1,8 @@
 //! `compare`: compares runs with earlier ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use archive::{Local, local};
 use clap::Args;
 use edges::exit::Exit;
 use report::versus::Comparison;
@@ -25,11 +26,11 @@ use crate::error::VerifyError;
 #[command(override_usage = "auditstorm-verifier compare [OPTIONS] BASE... RUN\n       \
     auditstorm-verifier compare [OPTIONS] --base BASE... RUN...")]
 pub(super) struct CompareArgs {
-    /// Run directories to compare with, and last the one to judge. With --base, all are to be
-    /// judged.
+    /// Run directories, or addresses of their archives, to compare with, and last the one to judge.
+    /// With --base, all are to be judged.
     #[arg(value_name = "RUN", required = true)]
     dirs: Vec<PathBuf>,
-    /// Run directory to compare with. May be given several times.
+    /// Run directory, or address of its archive, to compare with. May be given several times.
     #[arg(long = "base", value_name = "DIR")]
     bases: Vec<PathBuf>,
     /// Prints the comparison as JSON.
@@ -44,7 +45,19 @@ pub(super) fn run(args: &CompareArgs) -> Result<Exit, VerifyError> {
         [] => args.dirs.split_at(last),
         bases => (bases, args.dirs.as_slice()),
     };
-    let comparison = Comparison::of(bases, runs)?;
+    // They are fetched, where they are in an archive, and kept as long as they are needed.
+    let fetched = |dirs: &[PathBuf]| -> Result<Vec<(PathBuf, Local)>, VerifyError> {
+        dirs.iter().map(|dir| Ok((dir.clone(), local(dir)?))).collect()
+    };
+    let (bases, runs) = (fetched(bases)?, fetched(runs)?);
+    let paths = |dirs: &[(PathBuf, Local)]| -> Vec<PathBuf> {
+        dirs.iter().map(|(_, local)| local.path().to_owned()).collect()
+    };
+    let name_of = |path: &Path| {
+        let named = bases.iter().chain(&runs).find(|(_, local)| local.path() == path);
+        named.map_or_else(|| path.to_owned(), |(name, _)| name.clone())
+    };
+    let comparison = Comparison::of(&paths(&bases), &paths(&runs))?.named(name_of);
     let shown = if args.json { show_json(&comparison) } else { show(&comparison) };
     Ok(told(shown, comparison.outcome.exit()))
 }

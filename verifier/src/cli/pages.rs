@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use archive::{Local, local};
 use clap::Args;
 use edges::exit::{Exit, chain};
 use tell::output::show;
@@ -14,17 +15,24 @@ use crate::recorded::Recorded;
 /// Writes report.html, report.md and junit.xml from report.json and the records of a run.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Directory of a reconciled run. If each shard has its own directory, name all of them.
+    /// Directory of a reconciled run, or address of its archive. If each shard has its own
+    /// directory, name all of them.
     #[arg(required = true, value_name = "RUN")]
     dirs: Vec<PathBuf>,
-    /// Directory for the files [default: the run directories].
+    /// Directory for the files [default: the run directories]. An archive needs one.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &ReportArgs) -> Result<Exit, VerifyError> {
-    let runs = Recorded::open_all(&args.dirs)?;
+    let locals: Vec<Local> = args.dirs.iter().map(local).collect::<Result<_, _>>()?;
+    let fetched = locals.iter().zip(&args.dirs).find(|(local, _)| local.is_fetched());
+    if let (Some((_, address)), None) = (fetched, &args.out) {
+        return Err(VerifyError::NoOutput { address: address.display().to_string() });
+    }
+    let dirs: Vec<PathBuf> = locals.iter().map(|local| local.path().to_owned()).collect();
+    let runs = Recorded::open_all(&dirs)?;
     if args.out.is_some() && runs.len() > 1 {
         return Err(VerifyError::OneOutput { runs: runs.len() });
     }
