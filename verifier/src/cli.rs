@@ -1,6 +1,7 @@
 //! The command line: maps flags to commands, and their results to output and exit codes.
 
 mod archive;
+mod certify;
 mod compare;
 mod pages;
 mod preflight;
@@ -59,6 +60,8 @@ enum Command {
     Compare(compare::CompareArgs),
     #[command(after_help = exit_codes(&ARCHIVED_CODES))]
     Trend(trend::TrendArgs),
+    #[command(after_help = exit_codes(&CERTIFY_CODES))]
+    Certify(certify::CertifyArgs),
     #[command(after_help = exit_codes(&ARCHIVE_CODES))]
     Archive(archive::ArchiveArgs),
     #[command(after_help = exit_codes(&ARCHIVE_CODES))]
@@ -104,6 +107,14 @@ const ARCHIVE_CODES: [ExitLine; 5] = [DONE, USAGE, ARCHIVE_AWAY, MACHINE, STOPPE
 
 const ARCHIVE_AWAY: ExitLine = (Exit::Unreachable, "an archive does not answer");
 
+const CERTIFY_CODES: [ExitLine; 5] = [
+    (Exit::Done, "the certificate is written, or fits its run, whatever verdict it states"),
+    USAGE,
+    ARCHIVE_AWAY,
+    (Exit::Threshold, "the certificate does not fit: its signature, or what it states"),
+    MACHINE,
+];
+
 const COMPARE_CODES: [ExitLine; 6] = [
     (Exit::Done, "not worse"),
     (Exit::Usage, "wrong usage or input, or runs that cannot be compared"),
@@ -131,6 +142,7 @@ pub fn main() -> Exit {
         Command::Report(args) => pages::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
+        Command::Certify(args) => certify::run(&args),
         Command::Archive(args) => on_runtime(async { archive::upload(&args).await }),
         Command::Fetch(args) => on_runtime(async { archive::fetch(&args).await }),
         Command::Readback(args) => on_runtime(async { Box::pin(readback::run(&args)).await }),

@@ -14,6 +14,7 @@ use runs::run_dir::RunDirError;
 use stores::clickhouse::ClickHouseError;
 use stores::jetstream::JetStreamError;
 
+use crate::certificate::CertificateError;
 use crate::changes::ChangesError;
 use crate::http::HttpError;
 
@@ -24,6 +25,8 @@ pub enum VerifyError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error(transparent)]
     Changes(#[from] ChangesError),
     #[error(transparent)]
@@ -105,6 +108,7 @@ impl VerifyError {
             | Self::NoNatsUrl
             | Self::TooLong
             | Self::NoSandbox { .. }
+            | Self::Certificate(_)
             | Self::Changes(_)
             | Self::OneOutput { .. }
             | Self::NoOutput { .. }

@@ -6,6 +6,7 @@
 //! whole.
 
 pub mod absent;
+pub mod certificate;
 pub mod changes;
 pub mod checks;
 pub mod cli;

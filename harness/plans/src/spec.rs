@@ -144,9 +144,14 @@ impl RunSpec {
     /// A hash that identifies this run. It does not depend on the targets or on the version of the
     /// program.
     pub fn seal(&self) -> [u8; 16] {
+        self.sha256()[..16].try_into().expect("it has 32 bytes")
+    }
+
+    /// The whole hash of which [`Self::seal`] is the beginning.
+    pub fn sha256(&self) -> [u8; 32] {
         let run = Self { targets: Targets::default(), tool_version: String::new(), ..self.clone() };
         let text = serde_json::to_string(&run).expect("it has string keys");
-        Sha256::digest(text)[..16].try_into().expect("it has 32 bytes")
+        Sha256::digest(text).into()
     }
 
     /// Checks a record for values that no version of this program writes.
