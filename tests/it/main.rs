@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had here fails the test, as it should")]
 
 mod accounts;
+mod archived;
 mod bounds;
 mod browser;
 mod causes;
+mod certified;
 mod circles;
 mod crash;
 mod exactly_once;

@@ -252,14 +252,17 @@ fn print_real(name: &str, group: &[&Run]) {
 fn compare_all(dirs: &[PathBuf]) {
     let (mut pairs, mut several) = (Tally::default(), Tally::default());
     let of = |bases: &[PathBuf], run: &PathBuf| {
-        Comparison::of(bases, std::slice::from_ref(run)).map(|it| it.outcome)
+        Comparison::of(bases, std::slice::from_ref(run)).map(|it| it.outcome).ok()
     };
     for (at, run) in dirs.iter().enumerate() {
         for base in dirs.iter().filter(|it| *it != run) {
-            pairs.extend(of(std::slice::from_ref(base), run));
+            if let Some(outcome) = of(std::slice::from_ref(base), run) {
+                pairs.add(outcome);
+            }
         }
-        if at >= BASES {
-            several.extend(of(&dirs[at - BASES..at], run));
+        let before = at.checked_sub(BASES).map(|from| &dirs[from..at]);
+        if let Some(outcome) = before.and_then(|bases| of(bases, run)) {
+            several.add(outcome);
         }
     }
     println!("all pairs: {pairs}");
@@ -283,12 +286,6 @@ impl Tally {
             Outcome::Suspected => self.suspected += 1,
             Outcome::NotJudged => self.not_judged += 1,
             Outcome::NoRegression => {}
-        }
-    }
-
-    fn extend<E>(&mut self, outcome: Result<Outcome, E>) {
-        if let Ok(outcome) = outcome {
-            self.add(outcome);
         }
     }
 

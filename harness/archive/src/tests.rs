@@ -24,7 +24,7 @@ const OPTIONS: Options = Options {
     part_bytes: 1_000,
     request: std::time::Duration::from_secs(5),
     patience: std::time::Duration::from_secs(5),
-    total: std::time::Duration::from_secs(60),
+    total: std::time::Duration::from_mins(1),
 };
 
 /// A run's directory: small files and one that goes in parts, some in a directory of their own.

@@ -60,14 +60,14 @@ fn run(dir: &Path, verdict: Verdict) {
     let thresholds = vec![threshold("rate>=99%", ThresholdOutcome::Passed)];
     let findings = Vec::new();
     let report = Report { verdict, run_id, totals, tenants, thresholds, findings, ..example };
-    std::fs::write(dir.join("report.json"), serde_json::to_vec_pretty(&report).unwrap()).unwrap();
+    fs::write(dir.join("report.json"), serde_json::to_vec_pretty(&report).unwrap()).unwrap();
 }
 
 /// Writes a new pair of keys.
 fn write_keys(dir: &Path, kind: &'static SignatureAlgorithm) {
     let pair = KeyPair::generate_for(kind).unwrap();
-    std::fs::write(dir.join("key.pem"), pair.serialize_pem()).unwrap();
-    std::fs::write(dir.join("pub.pem"), pair.public_key_pem()).unwrap();
+    fs::write(dir.join("key.pem"), pair.serialize_pem()).unwrap();
+    fs::write(dir.join("pub.pem"), pair.public_key_pem()).unwrap();
 }
 
 fn certified(verdict: Verdict) -> (TempDir, CheckedRun) {
@@ -113,7 +113,7 @@ fn a_certificate_states_what_the_check_found_and_fits_its_run() {
     ] {
         let (dir, run) = certified(verdict);
         let file = dir.path().join("certificate.json");
-        std::fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
+        fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
         let check = run.check(&file, &dir.path().join("pub.pem")).unwrap();
         assert_eq!(check.faults, Vec::<String>::new());
         assert!(check.to_string().contains(verdict.as_str()), "{check}");
@@ -147,14 +147,14 @@ fn every_field_that_is_changed_is_named() {
         // Whoever has the key can sign anything, but the run's directory says otherwise.
         let signature = key.sign(&signed_bytes(PAYLOAD_TYPE, &payload)).unwrap();
         let envelope = Envelope::new(&payload, key.id(), &signature);
-        std::fs::write(&file, serde_json::to_vec(&envelope).unwrap()).unwrap();
+        fs::write(&file, serde_json::to_vec(&envelope).unwrap()).unwrap();
         let check = run.check(&file, &dir.path().join("pub.pem")).unwrap();
         assert_eq!(check.faults.len(), 1, "{path}: {check}");
         assert!(check.faults[0].contains(name), "{path}: {check}");
         // Without the key, the signature is wrong too.
         let old = key.sign(&signed_bytes(PAYLOAD_TYPE, right.to_string().as_bytes())).unwrap();
         let envelope = Envelope::new(&payload, key.id(), &old);
-        std::fs::write(&file, serde_json::to_vec(&envelope).unwrap()).unwrap();
+        fs::write(&file, serde_json::to_vec(&envelope).unwrap()).unwrap();
         let check = run.check(&file, &dir.path().join("pub.pem")).unwrap();
         assert_eq!(check.faults.len(), 2, "{path}: {check}");
         assert!(check.faults[0].contains("not signed by this key"), "{check}");
@@ -169,7 +169,7 @@ fn fields_that_are_left_out_or_added_are_named() {
     let check = |change: &dyn Fn(&mut Value), expected: &str| {
         let mut wrong = right.clone();
         change(&mut wrong);
-        std::fs::write(&file, wrong.to_string()).unwrap();
+        fs::write(&file, wrong.to_string()).unwrap();
         let check = run.check_statement(&file).unwrap();
         assert_eq!(check.faults.len(), 1, "{check}");
         assert!(check.faults[0].contains(expected), "{check}");
@@ -183,7 +183,7 @@ fn fields_that_are_left_out_or_added_are_named() {
         &|it| drop(it["predicate"]["auditstorm"]["tenants"].as_array_mut().unwrap().pop()),
         "tenants is a list of 1 in the certificate, and a list of 2 by the run",
     );
-    std::fs::write(&file, run.statement()).unwrap();
+    fs::write(&file, run.statement()).unwrap();
     assert!(run.check_statement(&file).unwrap().faults.is_empty());
 }
 
@@ -191,11 +191,11 @@ fn fields_that_are_left_out_or_added_are_named() {
 fn a_report_that_was_changed_later_is_noticed() {
     let (dir, run) = certified(Verdict::Lossy);
     let file = dir.path().join("certificate.json");
-    std::fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
+    fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
     let path = dir.path().join("report.json");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
     // Another verdict, as nobody found it.
-    std::fs::write(&path, text.replacen("\"lossy\"", "\"whole\"", 1)).unwrap();
+    fs::write(&path, text.replacen("\"lossy\"", "\"whole\"", 1)).unwrap();
     let check = CheckedRun::read(dir.path()).unwrap();
     let check = check.check(&file, &dir.path().join("pub.pem")).unwrap();
     let told = check.to_string();
@@ -203,13 +203,13 @@ fn a_report_that_was_changed_later_is_noticed() {
         assert!(told.contains(expected), "{told}");
     }
     // Counts that do not add up are not certified at all.
-    std::fs::write(&path, text.replacen("\"stored\": 199", "\"stored\": 200", 1)).unwrap();
+    fs::write(&path, text.replacen("\"stored\": 199", "\"stored\": 200", 1)).unwrap();
     let error = CheckedRun::read(dir.path()).unwrap_err().to_string();
     assert!(error.contains("totals are not the sums"), "{error}");
-    std::fs::write(&path, text.replacen("\"planned\": 100", "\"planned\": 101", 1)).unwrap();
+    fs::write(&path, text.replacen("\"planned\": 100", "\"planned\": 101", 1)).unwrap();
     let error = CheckedRun::read(dir.path()).unwrap_err().to_string();
     assert!(error.contains("does not add up"), "{error}");
-    std::fs::remove_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     let error = CheckedRun::read(dir.path()).unwrap_err().to_string();
     assert!(error.contains("reconcile it first"), "{error}");
 }
@@ -228,12 +228,12 @@ fn keys_of_other_kinds_are_refused_with_what_to_do() {
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "neither Ed25519 nor"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "BEGIN PRIVATE KEY"),
     ] {
-        std::fs::write(&path, text).unwrap();
+        fs::write(&path, text).unwrap();
         let error = run.certificate(&path).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
     let certificate = dir.path().join("certificate.json");
-    std::fs::write(&certificate, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
+    fs::write(&certificate, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
     let error = run.check(&certificate, &dir.path().join("key.pem")).unwrap_err().to_string();
     assert!(error.contains("-----BEGIN PUBLIC KEY-----"), "{error}");
     let error = run.check(&dir.path().join("run.json"), &dir.path().join("pub.pem")).unwrap_err();
@@ -246,7 +246,7 @@ fn both_kinds_of_keys_sign_and_no_other_key_verifies() {
     for kind in [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256] {
         write_keys(dir.path(), kind);
         let file = dir.path().join("certificate.json");
-        std::fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
+        fs::write(&file, run.certificate(&dir.path().join("key.pem")).unwrap()).unwrap();
         let check = || run.check(&file, &dir.path().join("pub.pem")).unwrap();
         assert_eq!(check().faults, Vec::<String>::new());
         write_keys(dir.path(), kind);

@@ -149,6 +149,7 @@ const CONFIRMED: f64 = 0.02;
 
 /// What the runs say of a change.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Evidence {
     base: Option<f64>,
     run: Option<f64>,
@@ -539,8 +540,9 @@ mod tests {
         assert_eq!(outcome(stalls.clone()), Outcome::Regression);
         // One bad stretch is all that makes the run worse.
         let by_second = &mut stalls.runs[0].by_second;
-        by_second.values_mut().for_each(|samples| samples[0].0 = 10.0);
-        (20..23).for_each(|at| by_second.get_mut(&at).unwrap()[0].0 = 130.0);
+        for (at, samples) in by_second {
+            samples[0].0 = if (20..23).contains(at) { 130.0 } else { 10.0 };
+        }
         assert_eq!(outcome(stalls), Outcome::WithinNoise);
     }
 
