@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use edges::plain::plain;
 use plans::plan::Plan;
+use report::error::ShowError;
 use report::reconciled::read_report;
 use runs::report::{REPORT_FILE, Report};
-use runs::run_dir::RunDir;
+use runs::run_dir::{RunDir, RunDirError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -23,13 +24,16 @@ use self::envelope::{Envelope, PAYLOAD_TYPE, signed_bytes};
 pub use self::key::KeyError;
 use self::key::{PublicKey, SigningKey};
 use self::statement::{Certified, differences, hex};
-use crate::error::VerifyError;
 
 /// Why there is no certificate, or none that could be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Run(#[from] RunDirError),
+    #[error(transparent)]
+    Report(#[from] ShowError),
     #[error("cannot read {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("cannot write {}", path.display())]
@@ -55,8 +59,8 @@ impl CheckedRun {
     ///
     /// # Errors
     ///
-    /// Returns [`VerifyError`] if the run was not checked, or its files contradict each other.
-    pub fn read(dir: &Path) -> Result<Self, VerifyError> {
+    /// Returns [`CertificateError`] if the run was not checked, or its files contradict each other.
+    pub fn read(dir: &Path) -> Result<Self, CertificateError> {
         let (dir, plan) = RunDir::open(dir)?;
         let path = dir.file(REPORT_FILE);
         let report = read_report(dir.path())?;
@@ -64,7 +68,7 @@ impl CheckedRun {
             .map_err(|source| CertificateError::Unreadable { path: path.clone(), source })?;
         let run = Self { plan, report, report_sha256: hex(&Sha256::digest(text)) };
         match run.certified().contradiction() {
-            Some(fact) => Err(CertificateError::Contradiction { path, fact }.into()),
+            Some(fact) => Err(CertificateError::Contradiction { path, fact }),
             None => Ok(run),
         }
     }

@@ -217,8 +217,8 @@ fn in_words(bottleneck: &Bottleneck) -> String {
         format!("; the stream held {:.1} s of events at its end", it.lasts_s)
     });
     format!(
-        "What fell behind first is {hop} ({}): from second {since_s:.0} on its backlog grew by {slope}, and \
-         it passed on {passed}{stream}",
+        "What fell behind first is {hop} ({}): from second {since_s:.0} on its backlog grew by \
+         {slope}, and it passed on {passed}{stream}",
         hop.between()
     )
 }

@@ -168,8 +168,8 @@ fn run_command(args: &RunArgs) -> Result<Exit, SuiteError> {
     runtime.block_on(deliver(&mut dir, &report, clock))
 }
 
-/// Shows the report, archives it and tells people of it, as far as that was not done before. Returns
-/// the exit code: that of the verdict, unless all is well but is not in the archive.
+/// Shows the report, archives it and tells people of it, as far as that was not done before.
+/// Returns the exit code: that of the verdict, unless all is well but is not in the archive.
 async fn deliver(
     dir: &mut SuiteDir,
     report: &SuiteReport,

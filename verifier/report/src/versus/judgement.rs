@@ -9,12 +9,14 @@
 //!
 //! **The noise of one run.** Of n bases and m runs, the squares of the values around the means of
 //! their groups add up to S, with n + m − 2 degrees of freedom. That is little to estimate a
-//! variance from: three bases may be alike by chance. So the published variance P between runs (see
-//! [`published`]), plus the variance that the bootstrap finds within these runs, weighs as much as
-//! f₀ further degrees of freedom: v = (f₀ P + S) / (f₀ + n + m − 2). With a single base and a
-//! single run nothing but P is known. The change of the means then has the variance v (1/n + 1/m), and its
-//! noise follows Student's t distribution with f₀ + n + m − 2 degrees of freedom. Source: Smyth,
-//! "Linear models and empirical Bayes methods for assessing differential expression", 2004.
+//! variance from: three bases may be alike by chance. So the published variance P between runs
+//! (see [`published`]), plus the variance that the bootstrap finds within these runs, weighs as
+//! much as f₀ further degrees of freedom: v = (f₀ P + S) / (f₀ + n + m − 2). With a single base
+//! and a single run nothing but P is known. The change of the means then has the variance
+//! v (1/n + 1/m), and its noise follows Student's t distribution with f₀ + n + m − 2 degrees of
+//! freedom.
+//! Source: Smyth, "Linear models and empirical Bayes methods for assessing differential
+//! expression", 2004.
 //!
 //! **What the generator itself was late.** On a machine that is too busy, every program waits for
 //! its turn: the webhook, and the generator that measures it. The generator knows how late it was

@@ -24,8 +24,8 @@ pub(crate) fn method(bases: usize) -> String {
          suspected if chance makes it so much worse in less than 10 % of comparisons. It is a \
          regression if chance does so to any of the measures in less than 0.5 %, or if runs after \
          the first are worse too, by more than chance does in 2 %. {between} The noise within the \
-         runs comes from a bootstrap of their seconds in blocks of 10 s. Values of several runs are \
-         geometric means."
+         runs comes from a bootstrap of their seconds in blocks of 10 s. Values of several runs \
+         are geometric means."
     )
 }
 
