@@ -17,6 +17,7 @@ use report::error::ShowError;
 use report::figures::as_f64;
 use report::reconciled::read_report;
 use report::records::RunRecords;
+use runs::report::fates::Totals;
 use runs::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 
@@ -184,16 +185,20 @@ fn read_plateau(run: &Path, of: &Of) -> Result<(Plateau, Vec<PartUse>), ShowErro
     };
     let from = plan.start + micros(of.warm_up);
     let until = from + micros(of.duration);
-    let lost = report.totals.lost;
     let planned = Planned {
         from,
         until,
         rate: Some(of.rate),
         is_confirmation: of.is_confirmation,
-        // What is not seen yet may be lost, unless something is lost in any case.
-        lost_events: Some(lost).filter(|lost| *lost > 0 || report.totals.not_seen == 0),
+        lost_events: proven_lost(&report.totals),
     };
     Ok((plateau(&recorded, &planned), resources_between(&records, from, until)))
+}
+
+/// How many events are lost for certain; `None` if it is not known whether any are, because some
+/// are not seen yet.
+fn proven_lost(totals: &Totals) -> Option<u64> {
+    Some(totals.lost).filter(|lost| *lost > 0 || totals.not_seen == 0)
 }
 
 fn told(verdict: &Verdict) -> String {
@@ -325,6 +330,12 @@ mod tests {
         assert_eq!((result.exit, result.rate_per_s), (4, None));
         assert!(result.sentence.contains("could not be judged"), "{}", result.sentence);
         assert!(result.plateaus[0].told.starts_with("not known: "), "{:?}", result.plateaus);
+    }
+
+    #[test]
+    fn what_is_not_seen_yet_leaves_open_whether_anything_is_lost() {
+        let of = |lost, not_seen| proven_lost(&Totals { lost, not_seen, ..Totals::default() });
+        assert_eq!([of(0, 0), of(0, 1), of(3, 0), of(3, 1)], [Some(0), None, Some(3), Some(3)]);
     }
 
     #[test]
