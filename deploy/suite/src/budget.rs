@@ -4,6 +4,7 @@
 //! the budget is exact, in events.
 
 use events::event::MicroTime;
+use plans::quantity::parse_milli;
 use runs::report::LossWindow;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ pub(crate) fn budget(scenarios: &[ScenarioResult]) -> Option<Budget> {
     let written = runs.iter().flat_map(|(_, run)| &run.thresholds).filter_map(|threshold| {
         let limit = threshold.condition.strip_prefix("rate>=")?.strip_suffix('%')?;
         let is_it = threshold.metric == "ingested";
-        is_it.then(|| milli(limit)).flatten().filter(|limit| *limit <= ALL)
+        is_it.then(|| parse_milli(limit)).flatten().filter(|limit| *limit <= ALL)
     });
     let objective_milli_percent = written.max().unwrap_or(PUBLISHED);
     let sum = |of: fn(&Checked) -> u64| runs.iter().map(|(_, run)| of(run)).sum::<u64>();
@@ -79,14 +80,6 @@ pub(crate) fn budget(scenarios: &[ScenarioResult]) -> Option<Budget> {
 /// A part of something, or `None` if there is nothing.
 pub(crate) fn share(part: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| report::figures::as_f64(part) / report::figures::as_f64(of))
-}
-
-/// Reads a percentage with at most three digits after the point, in thousandths.
-fn milli(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let thousandths: u64 =
-        format!("{fraction:0<3}").parse().ok().filter(|_| fraction.len() <= 3)?;
-    whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(thousandths)
 }
 
 const ALL: u64 = 100_000;

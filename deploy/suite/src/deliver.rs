@@ -3,13 +3,14 @@
 
 use archive::{Archive, ArchiveError, Options};
 use edges::clock::Clock;
-use edges::exit::{Exit, chain};
+use edges::exit::chain;
 use edges::secret::SecretString;
 use notify::{Colour, Form, Limits, Message, NotifyError, Webhook};
 use tell::output::tell;
 
 use crate::error::SuiteError;
-use crate::step::{Event, Step, exit_of};
+use crate::render::word;
+use crate::step::{Event, Step};
 use crate::suite::{Notify, NotifyForm};
 use crate::suite_dir::SuiteDir;
 use crate::summary::SuiteReport;
@@ -117,12 +118,11 @@ async fn notify(
 }
 
 fn message(report: &SuiteReport, archived: Option<&str>) -> Message {
-    let (word, colour) = match exit_of(report.exit) {
-        Exit::Done => ("passed", Colour::Good),
-        Exit::Lossy => ("lossy", Colour::Danger),
-        Exit::Threshold => ("missed", Colour::Danger),
-        Exit::Unknown => ("unknown", Colour::Warning),
-        _ => ("not run", Colour::Warning),
+    let (word, tone) = word(report.exit);
+    let colour = match tone {
+        "good" => Colour::Good,
+        "bad" => Colour::Danger,
+        _ => Colour::Warning,
     };
     let mut message = Message::new(format!("Suite {}", report.suite), word, colour)
         .line(&report.sentence)

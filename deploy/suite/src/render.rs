@@ -167,7 +167,7 @@ struct StepRow {
 }
 
 /// The word for an exit code, and its tone.
-fn word(exit: u8) -> (&'static str, &'static str) {
+pub(crate) fn word(exit: u8) -> (&'static str, &'static str) {
     match exit_of(exit) {
         Exit::Done => ("passed", "good"),
         Exit::Lossy => ("lossy", "bad"),

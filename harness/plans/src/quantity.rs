@@ -332,7 +332,7 @@ pub const RATE_MILLI_MAX: u64 = 1_000_000_000;
 const YEAR_US: u64 = 366 * 86_400_000_000;
 
 /// Reads a decimal number with at most three digits after the point, in thousandths.
-fn parse_milli(text: &str) -> Option<u64> {
+pub fn parse_milli(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || fraction.len() > 3 || !all_digits(whole) || !all_digits(fraction) {
