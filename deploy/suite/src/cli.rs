@@ -66,7 +66,11 @@ enum Command {
 const RUN_CODES: [ExitLine; 8] = [
     (Exit::Done, "all scenarios passed"),
     (Exit::Lossy, "a scenario lost, changed or doubled events"),
-    (Exit::Threshold, "a scenario missed a threshold or recovered too late; or there is a blocker"),
+    (
+        Exit::Threshold,
+        "a scenario missed a threshold, recovered too late, or is worse than before (with\n\
+         \x20      `compare: gate`); or there is a blocker",
+    ),
     (Exit::Unknown, "a scenario could not be judged"),
     USAGE,
     UNREACHABLE,
